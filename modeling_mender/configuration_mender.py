@@ -1,0 +1,98 @@
+"""Configurations of the two Mender variants (section 3.3): sizes of the catalogue, the decoder, and the text encoder.
+
+Defaults are the paper's (Beauty). Imports nothing of ours, so it can be read alone on the Hub.
+"""
+
+from transformers import AutoConfig, PreTrainedConfig
+
+
+class MenderConfig(PreTrainedConfig):
+    """What both variants share: the catalogue's semantic IDs, a T5 decoder over them, and a text encoder.
+
+    Args:
+        num_items (`int`, defaults to 1): Items of the catalogue.
+        num_levels (`int`, defaults to 4): Codes per item, the collision level included (appendix A.1: three learned).
+        codebook_size (`int`, defaults to 256): Codes per level.
+        d_model (`int`, defaults to 128): Width of the decoder.
+        d_ff (`int`, defaults to 1024): Width of its feed-forward layers.
+        d_kv (`int`, defaults to 64): Width of one attention head.
+        num_heads (`int`, defaults to 6): Attention heads.
+        num_decoder_layers (`int`, defaults to 6): Decoder layers.
+        dropout_rate (`float`, defaults to 0.2): Dropout of the decoder and of its input.
+        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder; any architecture that
+            `AutoModelForTextEncoding` knows. T5 where not given.
+        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones (section 4).
+
+    Raises:
+        ValueError: If a size is not positive, or `text_config` names an architecture that is not a text encoder.
+    """
+
+    sub_configs = {"text_config": AutoConfig}
+    attribute_map = {
+        "hidden_size": "d_model",
+        "num_attention_heads": "num_heads",
+        "num_hidden_layers": "num_decoder_layers",
+        "head_dim": "d_kv",
+    }
+
+    num_items: int = 1
+    num_levels: int = 4
+    codebook_size: int = 256
+    d_model: int = 128
+    d_ff: int = 1024
+    d_kv: int = 64
+    num_heads: int = 6
+    num_decoder_layers: int = 6
+    dropout_rate: float = 0.2
+    text_config: dict | PreTrainedConfig | None = None
+    max_history_length: int = 20
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 0
+    decoder_start_token_id: int | None = 0
+    eos_token_id: int | None = None  # a semantic ID has a fixed length; an end token would shadow a code
+    is_encoder_decoder: bool = True
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs) -> None:
+        if self.text_config is None:
+            self.text_config = AutoConfig.for_model("t5")
+        elif isinstance(self.text_config, dict):
+            fields = dict(self.text_config)
+            self.text_config = AutoConfig.for_model(fields.pop("model_type", "t5"), **fields)
+        sizes = ("num_items", "num_levels", "codebook_size", "d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers")
+        for name in (*sizes, "max_history_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")
+        super().__post_init__(**kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the decoder: padding and `num_levels` blocks of `codebook_size`."""
+        return 1 + self.num_levels * self.codebook_size
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """This configuration itself: `generate` asks for the vocabulary it decodes, not for the text encoder's."""
+        return self
+
+
+class MenderTokConfig(MenderConfig):
+    """Mender_Tok: preference and history as one sequence of language tokens; see [`MenderConfig`]."""
+
+    model_type = "mender_tok"
+
+
+class MenderEmbConfig(MenderConfig):
+    """Mender_Emb: one embedding per preference and per item; see [`MenderConfig`].
+
+    Args:
+        embedding_size (`int`, *optional*): Width of the text embeddings; the text encoder's hidden size where not given.
+    """
+
+    model_type = "mender_emb"
+
+    embedding_size: int | None = None
+
+    def __post_init__(self, **kwargs) -> None:
+        super().__post_init__(**kwargs)
+        if self.embedding_size is None:
+            self.embedding_size = self.text_config.hidden_size

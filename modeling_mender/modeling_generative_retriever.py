@@ -1,0 +1,494 @@
+"""What every generative retriever here shares: the item table, the T5 decoder over semantic IDs, `generate`, `recommend`.
+
+Knows how to turn encoder states into items. Leaves to its subclasses how a request becomes encoder states: they give
+`encode(**inputs)` and `encoder_input_names`, nothing else.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel, T5Config
+from transformers import initialization as init
+from transformers.generation import GenerateBeamEncoderDecoderOutput
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.models.t5.modeling_t5 import T5Stack
+from transformers.utils import ModelOutput
+
+from .constrained_decoding import BeamSearchOutput, Trie, TrieLogitsProcessor, beam_search
+from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens
+
+# What a generation configuration may set and still be plain beam search; anything else takes the generic loop.
+PLAIN_BEAM_SEARCH_SETTINGS = {
+    "num_beams", "num_return_sequences", "return_dict_in_generate", "output_scores", "use_cache", "early_stopping",
+    "max_length", "max_new_tokens", "min_length", "min_new_tokens", "length_penalty", "do_sample", "pad_token_id",
+    "bos_token_id", "eos_token_id", "decoder_start_token_id", "transformers_version", "_from_model_config",
+}  # fmt: skip
+
+
+@dataclass
+class RecommendOutput(ModelOutput):
+    """What `recommend` returns, best first.
+
+    Attributes:
+        items (`torch.LongTensor`): Shape `(batch_size, k)`, item ids in `1..num_items`.
+        scores (`torch.FloatTensor`): Shape `(batch_size, k)`, log-probabilities of the items under the model.
+    """
+
+    items: torch.LongTensor | None = None
+    scores: torch.FloatTensor | None = None
+
+
+class SemanticIdDecoder(T5Stack):
+    """The T5 decoder of appendix A.2 over the vocabulary of semantic IDs, its head tied to its embeddings.
+
+    Args:
+        config (`PreTrainedConfig`): Gives `vocab_size`, `d_model`, `d_ff`, `d_kv`, `num_heads`, `num_decoder_layers`,
+            `dropout_rate`.
+    """
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        t5_config = T5Config(
+            vocab_size=config.vocab_size,
+            d_model=config.d_model,
+            d_ff=config.d_ff,
+            d_kv=config.d_kv,
+            num_heads=config.num_heads,
+            num_layers=config.num_decoder_layers,
+            dropout_rate=config.dropout_rate,
+            is_decoder=True,
+            is_encoder_decoder=True,
+            pad_token_id=PAD_TOKEN_ID,
+            eos_token_id=None,
+        )
+        t5_config._attn_implementation = config._attn_implementation
+        super().__init__(t5_config)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """T5's initialisation, which leaves the embeddings to the model around a stack: unit variance (appendix A.2)."""
+        super()._init_weights(module)
+        if module is self:
+            init.normal_(module.embed_tokens.weight, mean=0.0, std=1.0)
+
+    def logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Scores of the vocabulary: `(..., d_model)` to `(..., vocab_size)`; T5's tied head, scaled by `d_model ** -0.5`."""
+        return functional.linear(hidden_states * self.config.d_model**-0.5, self.embed_tokens.weight)
+
+
+class DecodingSteps:
+    """The decoder, one level at a time for all beams of a request at once: the network side of [`beam_search`].
+
+    The keys and values of the encoder states are projected once per request and shared by its beams, whose queries go
+    through in one product; the cache of the self-attention never holds more than `num_levels` entries and is gathered by
+    parent. The generic loop instead copies, reorders and re-projects the encoder's side for every beam.
+
+    Args:
+        decoder ([`SemanticIdDecoder`]): In evaluation mode; dropout is never applied here.
+        encoder_hidden_states (`torch.Tensor`): Shape `(batch_size, sequence_length, d_model)`.
+        attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`; 0 where padded.
+        num_levels (`int`): Length of a semantic ID.
+        codebook_size (`int`): Codes per level.
+    """
+
+    def __init__(
+        self,
+        decoder: SemanticIdDecoder,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor,
+        num_levels: int,
+        codebook_size: int,
+    ) -> None:
+        self.decoder = decoder
+        self.codebook_size = codebook_size
+        self.num_heads, self.d_kv = decoder.config.num_heads, decoder.config.d_kv
+        self.mask = attention_mask[:, None, None, :].bool()  # (batch_size, 1, 1, sequence_length)
+        cross_attentions = [block.layer[1].EncDecAttention for block in decoder.block]
+        self.cross_keys = [self._heads(attention.k(encoder_hidden_states)) for attention in cross_attentions]
+        self.cross_values = [self._heads(attention.v(encoder_hidden_states)) for attention in cross_attentions]
+        self_attention = decoder.block[0].layer[0].SelfAttention
+        self.position_bias = self_attention.compute_bias(num_levels, num_levels)  # (1, num_heads, query, key)
+        self.keys: list[torch.Tensor | None] = [None] * len(decoder.block)
+        self.values: list[torch.Tensor | None] = [None] * len(decoder.block)
+
+    def _heads(self, states: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, length, num_heads * d_kv)` to `(batch_size, num_heads, length, d_kv)`."""
+        return states.unflatten(-1, (self.num_heads, self.d_kv)).transpose(1, 2)
+
+    def __call__(self, level: int, codes: torch.Tensor | None, parents: torch.Tensor | None) -> torch.Tensor:
+        """Log-probabilities of the codes at `level`, `(batch_size, width, codebook_size)`; see [`beam_search`]."""
+        if codes is None:
+            tokens = torch.full((self.mask.shape[0], 1), PAD_TOKEN_ID, device=self.mask.device)
+        else:
+            tokens = codes + (1 + (level - 1) * self.codebook_size)
+        states = self.decoder.embed_tokens(tokens)  # (batch_size, width, d_model)
+        for index, block in enumerate(self.decoder.block):
+            self_layer, cross_layer, feed_forward = block.layer
+            states = states + self._self_attention(index, level, self_layer, self_layer.layer_norm(states), parents)
+            states = states + self._cross_attention(index, cross_layer, cross_layer.layer_norm(states))
+            states = feed_forward(states)
+        # normalised over the whole vocabulary: scores are what the model was trained to predict, not renormalised
+        log_probs = self.decoder.logits(self.decoder.final_layer_norm(states)).float().log_softmax(-1)
+        start = 1 + level * self.codebook_size
+        return log_probs[..., start : start + self.codebook_size]
+
+    def _self_attention(
+        self, index: int, level: int, layer: nn.Module, states: torch.Tensor, parents: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Each beam attends to its own past: `(batch_size, width, d_model)` in and out."""
+        attention = layer.SelfAttention
+        batch_size, width, _ = states.shape
+        # every beam is a row of its own here: (batch_size * width, num_heads, 1, d_kv)
+        query, key, value = (
+            projection(states).view(batch_size * width, self.num_heads, 1, self.d_kv)
+            for projection in (attention.q, attention.k, attention.v)
+        )
+        if parents is not None:
+            previous_width = self.keys[index].shape[0] // batch_size
+            rows = (parents + previous_width * torch.arange(batch_size, device=parents.device).unsqueeze(1)).flatten()
+            key = torch.cat([self.keys[index][rows], key], dim=2)
+            value = torch.cat([self.values[index][rows], value], dim=2)
+        self.keys[index], self.values[index] = key, value
+        bias = self.position_bias[:, :, level : level + 1, : level + 1].to(query.dtype)
+        context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+        return attention.o(context.reshape(batch_size, width, -1))
+
+    def _cross_attention(self, index: int, layer: nn.Module, states: torch.Tensor) -> torch.Tensor:
+        """All beams of a request attend to its encoder states: `(batch_size, width, d_model)` in and out."""
+        attention = layer.EncDecAttention
+        context = functional.scaled_dot_product_attention(
+            self._heads(attention.q(states)),
+            self.cross_keys[index],
+            self.cross_values[index],
+            attn_mask=self.mask,
+            scale=1.0,  # T5 does not scale its scores
+        )
+        return attention.o(context.transpose(1, 2).flatten(2))
+
+
+class GenerativeRetriever(PreTrainedModel, GenerationMixin):
+    """A model that recommends by generating semantic IDs of its catalogue, and nothing else.
+
+    Subclasses create their modules, call `post_init()`, name their inputs in `encoder_input_names` and give
+    `encode(**inputs) -> BaseModelOutput` with `last_hidden_state (batch_size, sequence_length, d_model)`.
+    """
+
+    base_model_prefix = ""
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["T5Block"]
+    encoder_input_names: tuple[str, ...] = ()
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.decoder = SemanticIdDecoder(config)
+        # Filled by `set_item_semantic_ids`; travels with the weights, so that a checkpoint can recommend alone.
+        self.register_buffer(
+            "item_semantic_ids", torch.zeros(config.num_items, config.num_levels, dtype=torch.long), persistent=True
+        )
+        self._trie: Trie | None = None
+        self.generation_config = GenerationConfig(
+            num_beams=min(30, config.num_items),  # section A.2: more beams than results; 30 on Beauty
+            num_return_sequences=min(10, config.num_items),
+            length_penalty=0.0,  # keeps a score the plain log-probability
+            max_new_tokens=config.num_levels,
+            pad_token_id=PAD_TOKEN_ID,
+            bos_token_id=PAD_TOKEN_ID,
+            decoder_start_token_id=PAD_TOKEN_ID,
+            eos_token_id=None,
+        )
+
+    # -- the catalogue ------------------------------------------------------------------------------------------------
+
+    def set_item_semantic_ids(self, semantic_ids: SemanticIds) -> None:
+        """Gives the model its catalogue.
+
+        Args:
+            semantic_ids ([`SemanticIds`]): `num_items x num_levels` codes, as the configuration promises.
+
+        Raises:
+            ValueError: If the table has another number of items, levels or codes than the configuration.
+        """
+        for name in ("num_items", "num_levels", "codebook_size"):
+            given, expected = getattr(semantic_ids, name), getattr(self.config, name)
+            if given != expected:
+                raise ValueError(
+                    f"{name} of the item table ({given}) must match the model's ({expected}); pass the semantic IDs that "
+                    "this model was configured for."
+                )
+        self.item_semantic_ids.copy_(semantic_ids.codes)
+        self._trie = None
+
+    @property
+    def trie(self) -> Trie:
+        """The catalogue's trie, built on first use from `item_semantic_ids`, on its device."""
+        if self._trie is None or self._trie.device != self.item_semantic_ids.device:
+            if self.config.num_items > 1 and not bool(self.item_semantic_ids.any()):
+                raise ValueError(
+                    "the item table is empty (all codes 0); call set_item_semantic_ids() or load a trained checkpoint."
+                )
+            self._trie = Trie(self.item_semantic_ids)
+        return self._trie
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def encode(self, **inputs: Any) -> BaseModelOutput:
+        """The request as encoder states; given by each subclass."""
+        raise NotImplementedError
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        """The model itself: `generate` hands over encoder states that `encode` made."""
+        return self
+
+    def decode(
+        self,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        decoder_input_ids: torch.Tensor,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> Seq2SeqLMOutput:
+        """Decoder pass with teacher forcing.
+
+        Args:
+            encoder_hidden_states (`torch.Tensor`): Shape `(batch_size, sequence_length, d_model)`.
+            attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length)`.
+            decoder_input_ids (`torch.Tensor`): Shape `(batch_size, target_length)`.
+            past_key_values (*optional*): Cache of the generic generation loop.
+            use_cache (`bool`, *optional*): Whether to return it.
+            labels (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; gives the mean cross-entropy.
+
+        Returns:
+            `Seq2SeqLMOutput`: `loss` (with `labels`) and `logits (batch_size, target_length, vocab_size)`.
+        """
+        output = self.decoder(
+            input_ids=decoder_input_ids,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+        )
+        logits = self.decoder.logits(output.last_hidden_state)
+        loss = None if labels is None else functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+        return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=output.past_key_values)
+
+    def _forward(
+        self,
+        encoder_inputs: dict[str, Any],
+        attention_mask: torch.Tensor | None,
+        encoder_outputs: BaseModelOutput | None,
+        decoder_input_ids: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        past_key_values: Any,
+        use_cache: bool | None,
+    ) -> Seq2SeqLMOutput:
+        """The part of `forward` that no subclass changes."""
+        if encoder_outputs is None:
+            encoder_outputs = self.encode(attention_mask=attention_mask, **encoder_inputs)
+        if decoder_input_ids is None:
+            if labels is None:
+                raise ValueError("forward needs labels or decoder_input_ids; to get items call generate or recommend.")
+            decoder_input_ids = functional.pad(labels[:, :-1], (1, 0), value=PAD_TOKEN_ID)
+        return self.decode(
+            encoder_outputs.last_hidden_state, attention_mask, decoder_input_ids, past_key_values, use_cache, labels
+        )
+
+    def item_labels(self, items: torch.Tensor) -> torch.Tensor:
+        """Training labels of target items: `(batch_size,)` item ids to `(batch_size, num_levels)` token ids."""
+        return codes_to_tokens(self.item_semantic_ids[items - 1], self.config.codebook_size)
+
+    # -- generation ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: list | None = None,
+        stopping_criteria: list | None = None,
+        allowed_items: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor | ModelOutput:
+        """Generates semantic IDs of the catalogue; always constrained, whatever the decoding strategy.
+
+        Plain beam search takes the own loop of `num_levels` steps; greedy search, sampling and anything else that the
+        arguments ask for takes the generic loop of `transformers` with a [`TrieLogitsProcessor`]. Both give the same beams.
+
+        Args:
+            inputs (`torch.Tensor`, *optional*): Not used; give the processor's output by name.
+            generation_config, logits_processor, stopping_criteria: As in `transformers`.
+            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; column `i - 1` is item `i`.
+            kwargs: The processor's output, and settings of the generation configuration.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size * num_return_sequences, 1 + num_levels)`, the start token first; with
+            `return_dict_in_generate` a `GenerateBeamEncoderDecoderOutput` whose `sequences_scores` are log-probabilities.
+
+        Raises:
+            ValueError: If there are more beams or results than items, or the settings ask for another length.
+        """
+        if inputs is not None:
+            raise ValueError(
+                f"pass the processor's output by name ({', '.join(self.encoder_input_names)}, attention_mask), not as inputs."
+            )
+        settings = copy.deepcopy(generation_config if generation_config is not None else self.generation_config)
+        model_inputs = settings.update(**kwargs)
+        self._check_generation(settings)
+        encoder_outputs, attention_mask = self._encode_request(model_inputs)
+        node_masks = self._node_masks(allowed_items, len(attention_mask), settings.num_return_sequences or 1)
+        if self._is_plain_beam_search(settings, logits_processor, stopping_criteria, model_inputs):
+            found = self._search_beams(encoder_outputs, attention_mask, settings.num_beams, node_masks)
+            return self._as_generate_output(found, settings)
+        processor = TrieLogitsProcessor(self.trie, self.config.codebook_size, node_masks)
+        settings.max_new_tokens, settings.max_length = self.config.num_levels, None
+        return super().generate(
+            generation_config=settings,
+            logits_processor=[processor, *(logits_processor or [])],
+            stopping_criteria=stopping_criteria,
+            encoder_outputs=encoder_outputs,
+            attention_mask=attention_mask,
+            **model_inputs,
+        )
+
+    @torch.no_grad()
+    def recommend(
+        self,
+        k: int = 10,
+        num_beams: int | None = None,
+        allowed_items: torch.Tensor | None = None,
+        **inputs: Any,
+    ) -> RecommendOutput:
+        """The `k` most probable items, as far as the beams see.
+
+        Args:
+            k (`int`, defaults to 10): Items per request, in `1..num_items`.
+            num_beams (`int`, *optional*): Beams; more find more of the exact top `k`. The generation configuration's where
+                not given, and never fewer than `2 * k` where the catalogue has that many items.
+            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the items that may come back.
+            inputs: The processor's output.
+
+        Returns:
+            [`RecommendOutput`]: `items (batch_size, k)`, no item twice, and `scores (batch_size, k)`, log-probabilities.
+
+        Raises:
+            ValueError: If `k` or `num_beams` is out of range, or fewer than `k` items are allowed.
+        """
+        num_items = self.config.num_items
+        if not 1 <= k <= num_items:
+            raise ValueError(f"k ({k}) must be in 1..{num_items}, the number of items; ask for at most {num_items}.")
+        if num_beams is None:
+            num_beams = min(num_items, max(2 * k, self.generation_config.num_beams or 1))
+        if not k <= num_beams <= num_items:
+            raise ValueError(
+                f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; leave it "
+                "unset for a sensible default."
+            )
+        encoder_outputs, attention_mask = self._encode_request(inputs)
+        node_masks = self._node_masks(allowed_items, len(attention_mask), k)
+        found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_masks)
+        return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])
+
+    def _encode_request(self, inputs: dict[str, Any]) -> tuple[BaseModelOutput, torch.Tensor]:
+        """Pops the encoder's inputs out of `inputs` and runs it, unless its states were given."""
+        encoder_outputs = inputs.pop("encoder_outputs", None)
+        attention_mask = inputs.pop("attention_mask", None)
+        encoder_inputs = {name: inputs.pop(name) for name in self.encoder_input_names if name in inputs}
+        if encoder_outputs is None:
+            if not encoder_inputs:
+                raise ValueError(
+                    f"nothing to encode: give the processor's output ({', '.join(self.encoder_input_names)}, attention_mask)."
+                )
+            encoder_outputs = self.encode(attention_mask=attention_mask, **encoder_inputs)
+        states = encoder_outputs.last_hidden_state
+        if attention_mask is None:
+            attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
+        if not bool(attention_mask.any(-1).all()):
+            row = int((~attention_mask.any(-1)).int().argmax())
+            raise ValueError(f"request {row} is empty: attention_mask is all 0; give a history, a preference, or both.")
+        return encoder_outputs, attention_mask
+
+    def _node_masks(
+        self, allowed_items: torch.Tensor | None, batch_size: int, num_results: int
+    ) -> list[torch.Tensor] | None:
+        """Checks a mask of allowed items and carries it up the trie."""
+        if allowed_items is None:
+            return None
+        expected = (batch_size, self.config.num_items)
+        if tuple(allowed_items.shape) != expected or allowed_items.dtype != torch.bool:
+            raise ValueError(
+                f"allowed_items must be a bool tensor of shape {expected} (batch_size, num_items), not "
+                f"{allowed_items.dtype} of shape {tuple(allowed_items.shape)}."
+            )
+        fewest = int(allowed_items.sum(1).min())
+        if fewest < num_results:
+            raise ValueError(
+                f"a request allows {fewest} items and {num_results} results are asked for; allow more or ask for fewer."
+            )
+        return self.trie.node_masks(allowed_items.to(self.trie.device))
+
+    def _check_generation(self, settings: GenerationConfig) -> None:
+        """Refuses settings that no semantic ID can satisfy."""
+        num_levels, num_items = self.config.num_levels, self.config.num_items
+        for name in ("num_beams", "num_return_sequences"):
+            if (value := getattr(settings, name) or 1) > num_items and not settings.do_sample:
+                raise ValueError(f"{name} ({value}) exceeds the catalogue ({num_items} items); pass at most {num_items}.")
+        if not settings.do_sample and (settings.num_return_sequences or 1) > (settings.num_beams or 1):
+            if (settings.num_beams or 1) > 1:
+                raise ValueError(
+                    f"num_return_sequences ({settings.num_return_sequences}) must not exceed num_beams ({settings.num_beams})."
+                )
+            settings.num_return_sequences = 1  # greedy search has one result; 10 is only this model's beam default
+        if settings.max_new_tokens not in (None, num_levels):
+            raise ValueError(
+                f"max_new_tokens ({settings.max_new_tokens}) must be {num_levels}, the length of a semantic ID; leave it unset."
+            )
+
+    @staticmethod
+    def _is_plain_beam_search(
+        settings: GenerationConfig, logits_processor: Any, stopping_criteria: Any, model_inputs: dict[str, Any]
+    ) -> bool:
+        """Whether nothing is asked for that the own loop cannot give."""
+        changed = {name for name, value in settings.to_diff_dict().items() if value is not None}
+        return (
+            not (logits_processor or stopping_criteria or model_inputs)
+            and changed <= PLAIN_BEAM_SEARCH_SETTINGS
+            and (settings.num_beams or 1) > 1
+            and not settings.do_sample
+            and not settings.output_scores
+            and settings.length_penalty == 0.0
+        )
+
+    def _search_beams(
+        self,
+        encoder_outputs: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        num_beams: int,
+        node_masks: list[torch.Tensor] | None,
+    ) -> BeamSearchOutput:
+        """[`beam_search`] with this model's decoder, in evaluation mode."""
+        steps = DecodingSteps(
+            self.decoder,
+            encoder_outputs.last_hidden_state,
+            attention_mask,
+            self.config.num_levels,
+            self.config.codebook_size,
+        )
+        was_training = self.decoder.training
+        self.decoder.eval()
+        try:
+            return beam_search(steps, self.trie, len(attention_mask), num_beams, node_masks)
+        finally:
+            self.decoder.train(was_training)
+
+    def _as_generate_output(self, found: BeamSearchOutput, settings: GenerationConfig) -> torch.Tensor | ModelOutput:
+        """The beams in the shape that `generate` promises."""
+        num_results = settings.num_return_sequences or 1
+        tokens = codes_to_tokens(found.codes[:, :num_results], self.config.codebook_size).flatten(0, 1)
+        sequences = functional.pad(tokens, (1, 0), value=PAD_TOKEN_ID)
+        if not settings.return_dict_in_generate:
+            return sequences
+        scores = found.scores[:, :num_results].flatten()
+        return GenerateBeamEncoderDecoderOutput(sequences=sequences, sequences_scores=scores)

@@ -1,0 +1,265 @@
+"""Mender (section 3.3): a decoder of semantic IDs conditioned, through cross-attention, on a pretrained language encoder.
+
+Knows the two ways in which a request becomes encoder states. The decoder, the catalogue, `generate` and `recommend` are
+[`GenerativeRetriever`]'s; how text becomes tensors is the processor's.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AutoModelForTextEncoding, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+from .configuration_mender import MenderEmbConfig, MenderTokConfig
+from .modeling_generative_retriever import GenerativeRetriever
+from .semantic_ids import SemanticIds
+
+
+class MenderPreTrainedModel(GenerativeRetriever):
+    """What both variants share: a text encoder, frozen unless asked otherwise."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.text_encoder: PreTrainedModel = AutoModelForTextEncoding.from_config(config.text_config)
+        self.text_encoder_is_frozen = False
+
+    def freeze_text_encoder(self) -> None:
+        """Takes the text encoder out of training: no gradients, and no dropout either."""
+        self.text_encoder.requires_grad_(False)
+        self.text_encoder_is_frozen = True
+        self.text_encoder.eval()
+
+    def train(self, mode: bool = True) -> "MenderPreTrainedModel":
+        """Like `nn.Module.train`, but a frozen text encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.text_encoder_is_frozen:
+            self.text_encoder.eval()
+        return self
+
+    @classmethod
+    def from_text_encoder(cls, name_or_path: str, semantic_ids: SemanticIds, **config_kwargs: Any) -> "MenderPreTrainedModel":
+        """A new model around a pretrained text encoder, its decoder random, its catalogue set.
+
+        Args:
+            name_or_path (`str`): Any checkpoint that `AutoModelForTextEncoding` loads: T5 and BERT families, local or on the Hub.
+            semantic_ids ([`SemanticIds`]): The catalogue.
+            config_kwargs: Further fields of the configuration.
+
+        Returns:
+            A model in training mode with a frozen text encoder.
+        """
+        text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path)
+        config = cls.config_class(
+            text_config=text_encoder.config,
+            num_items=semantic_ids.num_items,
+            num_levels=semantic_ids.num_levels,
+            codebook_size=semantic_ids.codebook_size,
+            **config_kwargs,
+        )
+        model = cls(config)
+        model.text_encoder.load_state_dict(text_encoder.state_dict())
+        model.set_item_semantic_ids(semantic_ids)
+        model.freeze_text_encoder()
+        return model
+
+
+class MenderTok(MenderPreTrainedModel, GenerationMixin):
+    """Mender_Tok: preference and history are one text, and the decoder attends to all its tokens.
+
+    Args:
+        config ([`MenderTokConfig`]): Sizes; [`MenderPreTrainedModel.from_text_encoder`] makes one.
+    """
+
+    config_class = MenderTokConfig
+    main_input_name = "input_ids"
+    encoder_input_names = ("input_ids",)
+
+    def __init__(self, config: MenderTokConfig) -> None:
+        super().__init__(config)
+        self.projection = nn.Linear(config.text_config.hidden_size, config.d_model)
+        self.post_init()
+
+    def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:
+        """Tokens to encoder states.
+
+        Args:
+            input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
+            attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length)`; 0 where padded.
+
+        Returns:
+            `BaseModelOutput`: `last_hidden_state (batch_size, sequence_length, d_model)`.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.text_encoder_is_frozen):
+            states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return BaseModelOutput(last_hidden_state=self.projection(states))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """Predicts the semantic ID of the next item.
+
+        Args:
+            input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, the processor's text.
+            attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
+            encoder_outputs (`BaseModelOutput`, *optional*): Stands for `input_ids`.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels` where not given.
+            labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see `item_labels`.
+            past_key_values, use_cache: Cache of the generic generation loop.
+
+        Returns:
+            `Seq2SeqLMOutput`: `loss`, the mean cross-entropy, and `logits (batch_size, target_length, vocab_size)`.
+        """
+        inputs = {"input_ids": input_ids}
+        return self._forward(
+            inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache
+        )
+
+
+class MenderEmb(MenderPreTrainedModel, GenerationMixin):
+    """Mender_Emb: one vector per preference and per item of the history, from the same frozen text encoder.
+
+    Unlike the authors' release, padding is masked, and a vector carries its position: the number of items that came after it.
+
+    Args:
+        config ([`MenderEmbConfig`]): Sizes; [`MenderPreTrainedModel.from_text_encoder`] makes one.
+    """
+
+    config_class = MenderEmbConfig
+    main_input_name = "history"
+    encoder_input_names = ("history", "preference_input_ids", "preference_attention_mask", "preference_embeddings")
+
+    def __init__(self, config: MenderEmbConfig) -> None:
+        super().__init__(config)
+        # Row 0 is padding; filled by `set_item_embeddings`, travels with the weights.
+        self.register_buffer("item_embeddings", torch.zeros(config.num_items + 1, config.embedding_size), persistent=True)
+        self.projection = nn.Linear(config.embedding_size, config.d_model)
+        # index 0: a preference; 1 + n: an item with n later ones
+        self.position_embeddings = nn.Embedding(1 + config.max_history_length, config.d_model)
+        self.layer_norm = nn.LayerNorm(config.d_model)
+        self.dropout = nn.Dropout(config.dropout_rate)
+        self.post_init()
+        self.freeze_text_encoder()  # its embeddings are precomputed; there is nothing to propagate into (section 3.3)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.normal_(self.position_embeddings.weight, mean=0.0, std=0.02)
+
+    def set_item_embeddings(self, item_embeddings: torch.Tensor) -> None:
+        """Gives the model its catalogue's embeddings.
+
+        Args:
+            item_embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, in item order, made by `embed_text`.
+
+        Raises:
+            ValueError: If the shape differs from the configuration's.
+        """
+        expected = (self.config.num_items, self.config.embedding_size)
+        if tuple(item_embeddings.shape) != expected:
+            raise ValueError(
+                f"item_embeddings has shape {tuple(item_embeddings.shape)}, the model needs {expected} (num_items, "
+                "embedding_size); embed every item of the catalogue with this model's text encoder."
+            )
+        self.item_embeddings[1:].copy_(item_embeddings)
+
+    @torch.no_grad()
+    def embed_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Mean-pooled, L2-normalised sentence embeddings.
+
+        Args:
+            input_ids (`torch.Tensor`): Shape `(num_texts, sequence_length)`.
+            attention_mask (`torch.Tensor`): Shape `(num_texts, sequence_length)`; a text whose mask is all 0 becomes 0.
+
+        Returns:
+            `torch.Tensor`: Shape `(num_texts, embedding_size)`.
+        """
+        states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return functional.normalize(pooled, dim=-1)
+
+    def encode(
+        self,
+        history: torch.Tensor,
+        preference_input_ids: torch.Tensor | None = None,
+        preference_attention_mask: torch.Tensor | None = None,
+        preference_embeddings: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> BaseModelOutput:
+        """Preferences and history to encoder states, preferences first.
+
+        Args:
+            history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids, oldest first, padded with 0 on the left.
+            preference_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, sequence_length)`.
+            preference_attention_mask (`torch.Tensor`, *optional*): The same shape; all 0 where a row has fewer preferences.
+            preference_embeddings (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, embedding_size)`, stands for
+                the two above.
+            attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences + history_length)`; unused here, the
+                decoder masks with it.
+
+        Returns:
+            `BaseModelOutput`: `last_hidden_state (batch_size, num_preferences + history_length, d_model)`.
+        """
+        batch_size, history_length = history.shape
+        if history_length > self.config.max_history_length:
+            raise ValueError(
+                f"history has {history_length} items, the model takes {self.config.max_history_length}; keep the most recent."
+            )
+        recency = torch.arange(history_length, 0, -1, device=history.device)  # 1 + number of later items
+        vectors, positions = [self.item_embeddings[history]], [recency]
+        if preference_embeddings is None and preference_input_ids is not None:
+            num_preferences = preference_input_ids.shape[1]
+            embeddings = self.embed_text(preference_input_ids.flatten(0, 1), preference_attention_mask.flatten(0, 1))
+            preference_embeddings = embeddings.view(batch_size, num_preferences, -1)
+        if preference_embeddings is not None:
+            vectors.insert(0, preference_embeddings.to(self.item_embeddings.dtype))
+            positions.insert(0, recency.new_zeros(preference_embeddings.shape[1]))
+        states = self.projection(torch.cat(vectors, dim=1)) + self.position_embeddings(torch.cat(positions))
+        return BaseModelOutput(last_hidden_state=self.dropout(self.layer_norm(states)))
+
+    def forward(
+        self,
+        history: torch.Tensor | None = None,
+        preference_input_ids: torch.Tensor | None = None,
+        preference_attention_mask: torch.Tensor | None = None,
+        preference_embeddings: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """Predicts the semantic ID of the next item.
+
+        Args:
+            history, preference_input_ids, preference_attention_mask, preference_embeddings, attention_mask: See [`encode`].
+            encoder_outputs (`BaseModelOutput`, *optional*): Stands for all of them but the mask.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels` where not given.
+            labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see `item_labels`.
+            past_key_values, use_cache: Cache of the generic generation loop.
+
+        Returns:
+            `Seq2SeqLMOutput`: `loss`, the mean cross-entropy, and `logits (batch_size, target_length, vocab_size)`.
+        """
+        inputs = {
+            "history": history,
+            "preference_input_ids": preference_input_ids,
+            "preference_attention_mask": preference_attention_mask,
+            "preference_embeddings": preference_embeddings,
+        }
+        return self._forward(
+            inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache
+        )

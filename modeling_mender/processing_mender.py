@@ -1,0 +1,287 @@
+"""Processors of the two Mender variants: a history of item ids and preferences in words, to tensors.
+
+Knows the catalogue's texts and the tokenizer. Refuses what no model could answer (unknown items, a request with neither
+history nor preference), so that the models need not look again.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.utils import cached_file
+
+ITEMS_FILE = "items.jsonl"
+HUB_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+class MenderProcessor(ProcessorMixin):
+    """What both processors share: the catalogue's items and the reading of a request.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder.
+        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones.
+        max_length (`int`, defaults to 512): Tokens of a text; of the whole request for Mender_Tok, of one preference for Mender_Emb.
+        items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title` (shown to
+            people) and `text` (read by Mender_Tok). Kept in `items.jsonl` beside the configuration.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_history_length: int = 20,
+        max_length: int = 512,
+        items: Sequence[Mapping[str, str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.max_history_length = max_history_length
+        self.max_length = max_length
+        self.items = [dict(item) for item in items or ()]
+        super().__init__(tokenizer)
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue."""
+        return len(self.items)
+
+    def titles(self, item_ids: Sequence[int] | torch.Tensor) -> list[str]:
+        """Titles of items, for people.
+
+        Raises:
+            ValueError: If an id is not in `1..num_items`.
+        """
+        item_ids = [int(item) for item in item_ids]
+        self._check_items(item_ids, "item_ids")
+        return [self.items[item - 1]["title"] for item in item_ids]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration without the items, which have a file of their own."""
+        fields = super().to_dict()
+        fields.pop("items", None)
+        return fields
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> list[str]:
+        """Writes configuration, tokenizer and `items.jsonl`."""
+        files = super().save_pretrained(save_directory, **kwargs)
+        path = Path(save_directory) / ITEMS_FILE
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            for number, item in enumerate(self.items, start=1):
+                file.write(json.dumps({"item_id": number, **item}, ensure_ascii=False) + "\n")
+        temporary.replace(path)
+        return [*files, str(path)]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "MenderProcessor":
+        """Reads what [`save_pretrained`] wrote, from a folder or the Hub."""
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        hub_kwargs = {name: kwargs[name] for name in HUB_KWARGS if kwargs.get(name) is not None}
+        path = Path(cached_file(pretrained_model_name_or_path, ITEMS_FILE, **hub_kwargs))
+        with path.open(encoding="utf-8") as file:
+            processor.items = [
+                {key: value for key, value in json.loads(line).items() if key != "item_id"} for line in file
+            ]
+        return processor
+
+    def _check_items(self, items: Sequence[int], name: str) -> None:
+        """Raises a ValueError that names the first item outside the catalogue."""
+        for item in items:
+            if isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= self.num_items:
+                raise ValueError(
+                    f"{name} contains {item!r}, which is no item of this catalogue (ids 1..{self.num_items}); drop it or map "
+                    "it to the ids of the benchmark's items table."
+                )
+
+    def _read_requests(self, history: Any, preference: Any) -> list[tuple[list[int], list[str]]]:
+        """Any accepted form of `history` and `preference` as one (items, preferences) pair per request."""
+        if history is None and preference is None:
+            raise ValueError("history and preference are both missing; give at least one of them.")
+        if isinstance(history, torch.Tensor):
+            history = history.tolist()
+        if history is not None and (isinstance(history, str) or not isinstance(history, Sequence)):
+            raise ValueError(f"history must be item ids or a list of such lists, not {history!r}.")
+        one_history = history is not None and all(isinstance(item, int) for item in history)
+        if one_history and (len(history) > 0 or not isinstance(preference, list)):
+            history = [list(history)]
+            preference = None if preference is None else [preference]
+        elif history is None:
+            preference = [preference] if isinstance(preference, str) else preference
+        if preference is not None and (isinstance(preference, str) or not isinstance(preference, Sequence)):
+            raise ValueError(
+                f"preference must be a list with one entry per history, not {preference!r}; wrap a single one: [preference]."
+            )
+        size = len(history if history is not None else preference)
+        history = [[] for _ in range(size)] if not history else history
+        preference = [None] * size if preference is None else preference
+        if len(history) != len(preference):
+            raise ValueError(f"{len(history)} histories and {len(preference)} preferences; give one preference per history.")
+        if size == 0:
+            raise ValueError("no request given: history and preference are empty lists; give at least one request.")
+        return [
+            self._read_request(row, items, texts) for row, (items, texts) in enumerate(zip(history, preference, strict=True))
+        ]
+
+    def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
+        """One request, checked; the history cut to the most recent `max_history_length` items."""
+        items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
+        self._check_items(items, f"history {row}")
+        texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(
+                f"preference {row} is {texts!r}, which is no string (nor a list of strings); write it in words, for example "
+                "'Search for lavender soap'."
+            )
+        texts = [text.strip() for text in texts if text.strip()]
+        if not items and not texts:
+            raise ValueError(f"request {row} has an empty history and no preference; give at least one of them.")
+        return items[-self.max_history_length :], texts
+
+
+class MenderTokProcessor(MenderProcessor):
+    """Writes a request as one text: `Instructions: {preference}. Items: {item} {item} ...`, oldest item first.
+
+    A text that is too long loses whole items, the oldest first, never the preference. See [`MenderProcessor`].
+    """
+
+    def __call__(
+        self,
+        history: Sequence[Sequence[int]] | Sequence[int] | None = None,
+        preference: Sequence[str | Sequence[str] | None] | str | None = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Tokenizes requests, padded to the longest of them.
+
+        Args:
+            history: One list of item ids per request, oldest first, or a single one.
+            preference: One preference per request (a string, a list of strings, or `None`), or a single one.
+            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+
+        Returns:
+            `BatchFeature`: `input_ids` and `attention_mask`, both `(batch_size, sequence_length)`.
+
+        Raises:
+            ValueError: For an unknown item, a preference that is no string, an empty request, or a preference that alone exceeds
+                `max_length`.
+        """
+        rows = [self.token_ids(*request) for request in self._read_requests(history, preference)]
+        return BatchFeature(pad_token_rows(rows, self.tokenizer.pad_token_id))
+
+    def token_ids(self, items: Sequence[int], preferences: Sequence[str]) -> list[int]:
+        """Tokens of one checked request."""
+        start, end = self._special_tokens()
+        head = ""
+        if preferences:
+            head = f"Instructions: {'. '.join(text.rstrip('.') for text in preferences)}."
+        if items:
+            head = f"{head} Items:".lstrip()
+        head_ids = self._text_ids(head)
+        room = self.max_length - len(start) - len(end) - len(head_ids)
+        if room < 0:
+            raise ValueError(
+                f"the preference takes {len(head_ids)} tokens and max_length is {self.max_length}; shorten it or raise max_length."
+            )
+        kept: list[list[int]] = []
+        for item in reversed(items):
+            ids = self._item_ids(item)
+            if len(ids) > room and (kept or preferences):
+                break
+            kept.append(ids[:room])  # a lone item that is too long by itself is cut, rather than nothing said
+            room -= len(kept[-1])
+        return [*start, *head_ids, *(token for ids in reversed(kept) for token in ids), *end]
+
+    def _text_ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _item_ids(self, item: int) -> list[int]:
+        """Tokens of an item's text; each item is tokenized once."""
+        cache = self.__dict__.setdefault("_token_cache", {})
+        if item not in cache:
+            cache[item] = self._text_ids(self.items[item - 1]["text"])
+        return cache[item]
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after a text: [CLS] and [SEP], or only </s>."""
+        specials = self.tokenizer("")["input_ids"]
+        start = specials[:1] if specials and specials[0] in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id) else []
+        return start, specials[len(start) :]
+
+    def to_dict(self) -> dict[str, Any]:
+        fields = super().to_dict()
+        fields.pop("_token_cache", None)
+        return fields
+
+
+class MenderEmbProcessor(MenderProcessor):
+    """Gives item ids and tokenized preferences; the model embeds them. See [`MenderProcessor`]."""
+
+    def __call__(
+        self,
+        history: Sequence[Sequence[int]] | Sequence[int] | None = None,
+        preference: Sequence[str | Sequence[str] | None] | str | None = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Pads histories on the left and tokenizes each preference by itself.
+
+        Args:
+            history: One list of item ids per request, oldest first, or a single one.
+            preference: One preference per request (a string, a list of strings, or `None`), or a single one.
+            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+
+        Returns:
+            `BatchFeature`: `history (batch_size, history_length)`; where there are preferences, `preference_input_ids` and
+            `preference_attention_mask (batch_size, num_preferences, sequence_length)`; `attention_mask (batch_size,
+            num_preferences + history_length)`.
+
+        Raises:
+            ValueError: For an unknown item, a preference that is no string, or an empty request.
+        """
+        requests = self._read_requests(history, preference)
+        num_preferences = max(len(texts) for _, texts in requests)
+        features = self.pad_requests(requests)
+        if num_preferences:
+            texts = [text for _, texts in requests for text in texts]
+            tokens = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
+            flat = iter(tokens)
+            rows = [
+                next(flat) if column < len(texts) else [] for _, texts in requests for column in range(num_preferences)
+            ]
+            padded = pad_token_rows(rows, self.tokenizer.pad_token_id)
+            shape = (len(requests), num_preferences, -1)
+            features["preference_input_ids"] = padded["input_ids"].view(shape)
+            features["preference_attention_mask"] = padded["attention_mask"].view(shape)
+        return BatchFeature(features)
+
+    @staticmethod
+    def pad_requests(requests: Sequence[tuple[Sequence[int], Sequence[Any]]]) -> dict[str, torch.Tensor]:
+        """`history` and `attention_mask` of checked requests; see [`__call__`] for their shapes."""
+        # a history of length 0 would leave an empty tensor; one masked column costs nothing
+        history_length = max(1, *(len(items) for items, _ in requests)) if requests else 1
+        num_preferences = max(len(texts) for _, texts in requests)
+        history = torch.zeros(len(requests), history_length, dtype=torch.long)
+        mask = torch.zeros(len(requests), num_preferences + history_length, dtype=torch.long)
+        for row, (items, texts) in enumerate(requests):
+            if items:
+                history[row, -len(items) :] = torch.as_tensor(items)
+                mask[row, -len(items) :] = 1
+            mask[row, : len(texts)] = 1
+        return {"history": history, "attention_mask": mask}
+
+
+def pad_token_rows(rows: Sequence[Sequence[int]], pad_token_id: int | None) -> dict[str, torch.Tensor]:
+    """Pads on the right to the longest row.
+
+    >>> pad_token_rows([[5, 6], [7]], pad_token_id=0)["attention_mask"].tolist()
+    [[1, 1], [1, 0]]
+    """
+    length = max(1, *(len(row) for row in rows)) if rows else 1
+    input_ids = torch.full((len(rows), length), pad_token_id or 0)
+    attention_mask = torch.zeros(len(rows), length, dtype=torch.long)
+    for number, row in enumerate(rows):
+        input_ids[number, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+        attention_mask[number, : len(row)] = 1
+    return {"input_ids": input_ids, "attention_mask": attention_mask}

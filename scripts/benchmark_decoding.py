@@ -1,0 +1,134 @@
+"""Times the own beam search against the generic loop of transformers, on the same model, in one run.
+
+    python scripts/benchmark_decoding.py [--num_beams 20] [--batch_size 16] [--device cuda]
+
+Both are constrained by the same trie and start from the same encoder states, so the ratio is decoding alone. Runs are
+interleaved and the minimum is taken; the largest difference of scores and the number of differing beams are printed beside.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import T5Config
+from transformers.modeling_outputs import BaseModelOutput
+
+from modeling_mender import MenderTok, MenderTokConfig, SemanticIds
+
+CODEBOOK_SIZE = 256
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--num_beams", type=int, default=20)
+    parser.add_argument("--sequence_length", type=int, default=256, help="length of the encoder states")
+    parser.add_argument("--num_items", type=int, default=12_101, help="items of the random catalogue (Beauty's number)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--num_threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def random_catalogue(num_items: int, generator: torch.Generator) -> SemanticIds:
+    """Distinct random codes at three levels, and a collision level of zeros."""
+    codes = torch.randint(CODEBOOK_SIZE, (2 * num_items, 3), generator=generator).unique(dim=0)
+    codes = codes[torch.randperm(len(codes), generator=generator)[:num_items]]
+    return SemanticIds(torch.nn.functional.pad(codes, (0, 1)), CODEBOOK_SIZE)
+
+
+def build_model(arguments: argparse.Namespace) -> tuple[MenderTok, dict[str, object]]:
+    """The paper's decoder with random weights, and random encoder states; the text encoder is not timed and tiny."""
+    torch.manual_seed(arguments.seed)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    catalogue = random_catalogue(arguments.num_items, generator)
+    text_config = T5Config(vocab_size=32, d_model=16, d_ff=16, num_layers=1, num_heads=1, d_kv=16)
+    model = MenderTok(MenderTokConfig(num_items=arguments.num_items, text_config=text_config)).eval()
+    model.set_item_semantic_ids(catalogue)
+    # random weights of unit variance saturate the attention; trained models do not
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(0.5)
+    model.to(arguments.device, getattr(torch, arguments.dtype))
+    shape = (arguments.batch_size, arguments.sequence_length, model.config.d_model)
+    states = torch.randn(shape, generator=generator).to(model.device, model.dtype)
+    mask = torch.ones(shape[:2], dtype=torch.long, device=model.device)
+    return model, {"encoder_outputs": BaseModelOutput(last_hidden_state=states), "attention_mask": mask}
+
+
+def peak_memory_mb(run: Callable[[], object], device: str) -> float:
+    """Memory above what was held before, at its highest during `run`, in MB."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    clear_refs, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not clear_refs.exists():  # not Linux: the high-water mark cannot be reset, so the figure is a lower bound
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run()
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    clear_refs.write_text("5")
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    before = int(fields["VmRSS"].split()[0])
+    run()
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return (int(fields["VmHWM"].split()[0]) - before) / 2**10
+
+
+def seconds(run: Callable[[], object], device: str) -> float:
+    """Wall-clock of one run."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    torch.set_num_threads(arguments.num_threads)
+    model, inputs = build_model(arguments)
+    settings = {
+        "num_beams": arguments.num_beams,
+        "num_return_sequences": arguments.num_beams,
+        "return_dict_in_generate": True,
+    }
+
+    def own() -> object:
+        return model.generate(**inputs, **settings)
+
+    def generic() -> object:
+        return model.generate(**inputs, **settings, output_scores=True)  # what the own loop does not give
+
+    model.trie  # noqa: B018  built once per checkpoint, not per request
+    memory_own = peak_memory_mb(own, arguments.device)
+    memory_generic = peak_memory_mb(generic, arguments.device)
+    times = [(seconds(own, arguments.device), seconds(generic, arguments.device)) for _ in range(arguments.repeats)]
+    time_own, time_generic = (min(column) for column in zip(*times, strict=True))
+    found, expected = own(), generic()
+    difference = (found.sequences_scores - expected.sequences_scores).abs().max().item()
+    differing = (found.sequences != expected.sequences).any(-1).sum().item()
+
+    print(
+        f"batch {arguments.batch_size}, encoder length {arguments.sequence_length}, {arguments.num_beams} beams, "
+        f"{arguments.num_items} items, {arguments.dtype} on {arguments.device}, {arguments.num_threads} thread(s), torch "
+        f"{torch.__version__}"
+    )
+    print(f"generic loop + trie processor  {time_generic:8.3f} s   peak memory above the model {memory_generic:7.0f} MB")
+    print(f"own beam search                {time_own:8.3f} s   peak memory above the model {memory_own:7.0f} MB")
+    print(f"ratio                          {time_generic / time_own:8.1f} x")
+    print(f"beams that differ {differing} of {len(found.sequences)}; largest score difference {difference:.1e}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
