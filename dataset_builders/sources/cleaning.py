@@ -1,0 +1,167 @@
+"""Text of shop pages made plain: entities, markup, leaked page blocks, brands, prices and category paths.
+
+Pure functions on single values, with doctests. This file knows the leftovers that crawled shop data carry; it knows no
+file format and no table.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Sequence
+
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
+# Page sources that crawlers stored as a title or brand: scripts, style sheets, timing code.
+_PAGE_BLOCK = re.compile(r"<\s*(script|style|!doctype)|getTime\(|function\s*\(|\bvar\s+\w+\s*=", re.IGNORECASE)
+_BYLINE = re.compile(r"^by\s*\n\s*")
+_BRAND_PAGE = re.compile(r"^Visit Amazon's (.+) Page$")
+NO_BRAND = frozenset({"unknown", "n/a", "na", "none", "null"})
+_PRICE = re.compile(r"^\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?$")
+# Longer than any node of the shops' category trees; feature sentences that leak into a path are longer or end in ".".
+MAX_CATEGORY_LENGTH = 50
+
+
+def plain_text(text: object) -> str:
+    """
+    One line without entities and tags; "" for what is no text.
+
+    Example:
+
+    >>> plain_text("Rose &amp; Honey<br />  soap\\n<b>new</b>, I <3 it")
+    'Rose & Honey soap new , I <3 it'
+    >>> plain_text(None)
+    ''
+    """
+    if not isinstance(text, str):
+        return ""
+    return " ".join(_TAG.sub(" ", html.unescape(text)).split())
+
+
+def is_page_block(text: object) -> bool:
+    """
+    Whether a title or brand is a piece of a page's source instead.
+
+    Example:
+
+    >>> is_page_block("var aPageStart = (new Date()).getTime();")
+    True
+    >>> is_page_block("<span class='a-size-medium'></span>"), is_page_block("Function over Form: a Guide")
+    (True, False)
+    """
+    return isinstance(text, str) and bool(text.strip()) and (bool(_PAGE_BLOCK.search(text)) or not plain_text(text))
+
+
+def clean_title(title: object) -> str | None:
+    """
+    A title as plain text; None if there is none or a leaked page block stands in its place.
+
+    Example:
+
+    >>> clean_title(" Rose &#39;n Honey Soap"), clean_title(""), clean_title("<script>load()</script>")
+    ("Rose 'n Honey Soap", None, None)
+    """
+    return None if is_page_block(title) else plain_text(title) or None
+
+
+def clean_brand(brand: object) -> str:
+    """
+    A brand without the byline it was crawled with; "" for none and for placeholders such as "Unknown".
+
+    Example:
+
+    >>> clean_brand("by\\n    \\n    Oakmere"), clean_brand("Visit Amazon's Jo March Page"), clean_brand("Unknown")
+    ('Oakmere', 'Jo March', '')
+    """
+    if not isinstance(brand, str) or is_page_block(brand):
+        return ""
+    name = plain_text(_BYLINE.sub("", brand.strip()))
+    name = _BRAND_PAGE.sub(r"\1", name)
+    return "" if name.lower() in NO_BRAND else name
+
+
+def clean_price(price: object) -> float | None:
+    """
+    A price in the shop's currency; None for what is not one amount, a range included.
+
+    Example:
+
+    >>> clean_price(9.49), clean_price("$1,012.99"), clean_price("$5.00 - $9.99"), clean_price(".a-section {"), clean_price("")
+    (9.49, 1012.99, None, None, None)
+    """  # noqa: E501 (the five cases side by side)
+    if isinstance(price, bool):
+        return None
+    if isinstance(price, int | float):
+        return float(price) if math.isfinite(price) and price >= 0 else None
+    if not isinstance(price, str) or not (match := _PRICE.match(price.strip())):
+        return None
+    return float(match[1].replace(",", "") + (match[2] or ""))
+
+
+def clean_categories(path: object) -> list[str]:
+    """
+    One category path from broad to leaf.
+
+    Of several paths (2014) the longest is taken, the first of equally long ones: it is the most specific. A path is
+    cut where product features leak into it (2018): at markup, a sentence, or an entry that is too long for a category.
+    A short feature ("Imported") cannot be told from a category and stays. An entry that repeats the one before is
+    dropped.
+
+    Args:
+        path: A list of names, a list of such lists, or anything else for none.
+
+    Returns:
+        `list[str]`: may be empty.
+
+    Example:
+
+    >>> clean_categories([["Music", "Pop"], ["Music", "Rock", "Glam"], ["CDs", "Rock", "Glam"]])
+    ['Music', 'Rock', 'Glam']
+    >>> clean_categories(["Gift Cards", "Gift Cards", "No expiration, no fees.", "Plastic"])
+    ['Gift Cards']
+    >>> clean_categories(["Home &amp; Kitchen", "</span></span>", "Blue"])
+    ['Home & Kitchen']
+    """
+    if not isinstance(path, Sequence) or isinstance(path, str):
+        return []
+    if any(isinstance(entry, list | tuple) for entry in path):
+        paths = [clean_categories(entry) for entry in path if isinstance(entry, list | tuple)]
+        return max(paths, key=len, default=[])
+    names: list[str] = []
+    for entry in path:
+        if is_page_block(entry):
+            break
+        name = plain_text(entry)
+        if name.endswith(".") or len(name) > MAX_CATEGORY_LENGTH:
+            break
+        if name and name != (names[-1] if names else None):
+            names.append(name)
+    return names
+
+
+def join_texts(texts: object) -> str:
+    """
+    A text, or the paragraphs of one, as a single line; "" for none.
+
+    Example:
+
+    >>> join_texts(["A soap.", "", "<p>Made by hand.</p>"]), join_texts("A &amp; B"), join_texts(None)
+    ('A soap. Made by hand.', 'A & B', '')
+    """
+    parts = texts if isinstance(texts, list | tuple) else [texts]
+    return " ".join(filter(None, map(plain_text, parts)))
+
+
+def review_text(summary: object, text: object) -> str | None:
+    """
+    Headline and body of a review as one text; None if both are empty.
+
+    Example:
+
+    >>> review_text("Five stars", "Lovely scent."), review_text("Nice!", None), review_text("", None)
+    ('Five stars. Lovely scent.', 'Nice!', None)
+    """
+    headline, body = plain_text(summary), plain_text(text)
+    if not headline or not body:
+        return headline or body or None
+    return f"{headline} {body}" if headline[-1] in ".!?" else f"{headline}. {body}"
