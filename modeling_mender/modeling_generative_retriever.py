@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel, T5Config
-from transformers import initialization as init
 from transformers.generation import GenerateBeamEncoderDecoderOutput
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.t5.modeling_t5 import T5Stack
@@ -42,40 +41,36 @@ class RecommendOutput(ModelOutput):
     scores: torch.FloatTensor | None = None
 
 
-class SemanticIdDecoder(T5Stack):
-    """The T5 decoder of appendix A.2 over the vocabulary of semantic IDs, its head tied to its embeddings.
+def build_decoder(config: PreTrainedConfig) -> T5Stack:
+    """The T5 decoder of appendix A.2 over the vocabulary of semantic IDs.
+
+    A `T5Stack` as it is, not a subclass: for classes outside transformers, `post_init` passes over modules without parameters
+    of their own, among them T5's attention, which would keep unit variance.
 
     Args:
         config (`PreTrainedConfig`): Gives `vocab_size`, `d_model`, `d_ff`, `d_kv`, `num_heads`, `num_decoder_layers`,
             `dropout_rate`.
     """
+    t5_config = T5Config(
+        vocab_size=config.vocab_size,
+        d_model=config.d_model,
+        d_ff=config.d_ff,
+        d_kv=config.d_kv,
+        num_heads=config.num_heads,
+        num_layers=config.num_decoder_layers,
+        dropout_rate=config.dropout_rate,
+        is_decoder=True,
+        is_encoder_decoder=True,
+        pad_token_id=PAD_TOKEN_ID,
+        eos_token_id=None,
+    )
+    t5_config._attn_implementation = config._attn_implementation
+    return T5Stack(t5_config)
 
-    def __init__(self, config: PreTrainedConfig) -> None:
-        t5_config = T5Config(
-            vocab_size=config.vocab_size,
-            d_model=config.d_model,
-            d_ff=config.d_ff,
-            d_kv=config.d_kv,
-            num_heads=config.num_heads,
-            num_layers=config.num_decoder_layers,
-            dropout_rate=config.dropout_rate,
-            is_decoder=True,
-            is_encoder_decoder=True,
-            pad_token_id=PAD_TOKEN_ID,
-            eos_token_id=None,
-        )
-        t5_config._attn_implementation = config._attn_implementation
-        super().__init__(t5_config)
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """T5's initialisation, which leaves the embeddings to the model around a stack: unit variance (appendix A.2)."""
-        super()._init_weights(module)
-        if module is self:
-            init.normal_(module.embed_tokens.weight, mean=0.0, std=1.0)
-
-    def logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Scores of the vocabulary: `(..., d_model)` to `(..., vocab_size)`; T5's tied head, scaled by `d_model ** -0.5`."""
-        return functional.linear(hidden_states * self.config.d_model**-0.5, self.embed_tokens.weight)
+def decoder_logits(decoder: T5Stack, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Scores of the vocabulary: `(..., d_model)` to `(..., vocab_size)`; T5's tied head, scaled by `d_model ** -0.5`."""
+    return functional.linear(hidden_states * decoder.config.d_model**-0.5, decoder.embed_tokens.weight)
 
 
 class DecodingSteps:
@@ -86,7 +81,7 @@ class DecodingSteps:
     parent. The generic loop instead copies, reorders and re-projects the encoder's side for every beam.
 
     Args:
-        decoder ([`SemanticIdDecoder`]): In evaluation mode; dropout is never applied here.
+        decoder (`T5Stack`): In evaluation mode; dropout is never applied here.
         encoder_hidden_states (`torch.Tensor`): Shape `(batch_size, sequence_length, d_model)`.
         attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`; 0 where padded.
         num_levels (`int`): Length of a semantic ID.
@@ -95,7 +90,7 @@ class DecodingSteps:
 
     def __init__(
         self,
-        decoder: SemanticIdDecoder,
+        decoder: T5Stack,
         encoder_hidden_states: torch.Tensor,
         attention_mask: torch.Tensor,
         num_levels: int,
@@ -130,7 +125,7 @@ class DecodingSteps:
             states = states + self._cross_attention(index, cross_layer, cross_layer.layer_norm(states))
             states = feed_forward(states)
         # normalised over the whole vocabulary: scores are what the model was trained to predict, not renormalised
-        log_probs = self.decoder.logits(self.decoder.final_layer_norm(states)).float().log_softmax(-1)
+        log_probs = decoder_logits(self.decoder, self.decoder.final_layer_norm(states)).float().log_softmax(-1)
         start = 1 + level * self.codebook_size
         return log_probs[..., start : start + self.codebook_size]
 
@@ -183,7 +178,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
-        self.decoder = SemanticIdDecoder(config)
+        self.decoder = build_decoder(config)
         # Filled by `set_item_semantic_ids`; travels with the weights, so that a checkpoint can recommend alone.
         self.register_buffer(
             "item_semantic_ids", torch.zeros(config.num_items, config.num_levels, dtype=torch.long), persistent=True
@@ -271,7 +266,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             use_cache=use_cache,
         )
-        logits = self.decoder.logits(output.last_hidden_state)
+        logits = decoder_logits(self.decoder, output.last_hidden_state)
         loss = None if labels is None else functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
         return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=output.past_key_values)
 
@@ -348,7 +343,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             generation_config=settings,
             logits_processor=[processor, *(logits_processor or [])],
             stopping_criteria=stopping_criteria,
-            encoder_outputs=encoder_outputs,
+            # a copy: the generic loop expands the states of the object it is given, in place
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoder_outputs.last_hidden_state),
             attention_mask=attention_mask,
             **model_inputs,
         )

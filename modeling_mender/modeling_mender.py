@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForTextEncoding, GenerationMixin, PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
@@ -150,11 +149,6 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         self.dropout = nn.Dropout(config.dropout_rate)
         self.post_init()
         self.freeze_text_encoder()  # its embeddings are precomputed; there is nothing to propagate into (section 3.3)
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is self:
-            init.normal_(self.position_embeddings.weight, mean=0.0, std=0.02)
 
     def set_item_embeddings(self, item_embeddings: torch.Tensor) -> None:
         """Gives the model its catalogue's embeddings.

@@ -51,10 +51,6 @@ def build_model(arguments: argparse.Namespace) -> tuple[MenderTok, dict[str, obj
     text_config = T5Config(vocab_size=32, d_model=16, d_ff=16, num_layers=1, num_heads=1, d_kv=16)
     model = MenderTok(MenderTokConfig(num_items=arguments.num_items, text_config=text_config)).eval()
     model.set_item_semantic_ids(catalogue)
-    # random weights of unit variance saturate the attention; trained models do not
-    with torch.no_grad():
-        for parameter in model.decoder.parameters():
-            parameter.mul_(0.5)
     model.to(arguments.device, getattr(torch, arguments.dtype))
     shape = (arguments.batch_size, arguments.sequence_length, model.config.d_model)
     states = torch.randn(shape, generator=generator).to(model.device, model.dtype)

