@@ -3,7 +3,9 @@
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoProcessor
 
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
+from .configuration_rqvae import RQVAEConfig
 from .modeling_mender import MenderEmb, MenderTok
+from .modeling_rqvae import RQVAEModel
 from .processing_mender import MenderEmbProcessor, MenderTokProcessor
 from .semantic_ids import SemanticIds
 
@@ -14,6 +16,8 @@ __all__ = [
     "MenderTok",
     "MenderTokConfig",
     "MenderTokProcessor",
+    "RQVAEConfig",
+    "RQVAEModel",
     "SemanticIds",
 ]
 
@@ -28,3 +32,8 @@ for _config, _model, _processor in (
     _model.register_for_auto_class("AutoModel")
     _config.register_for_auto_class()
     _processor.register_for_auto_class()
+
+AutoConfig.register(RQVAEConfig.model_type, RQVAEConfig)
+AutoModel.register(RQVAEConfig, RQVAEModel)
+RQVAEConfig.register_for_auto_class()
+RQVAEModel.register_for_auto_class("AutoModel")

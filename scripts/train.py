@@ -29,8 +29,8 @@ from modeling_mender.training.loop import TrainingRows, TrainingState, train
 from modeling_mender.training.methods import build, get_method
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_emb" / "sample.yaml"
-# The sample has 354 items: 16 codes a level are enough to tell them apart and few enough to share.
-SAMPLE_IDS = ["--codebook_size", "16", "--epochs", "600"]
+# 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
+SAMPLE_IDS = "--codebook_size 32 --hidden_sizes 128 64 --epochs 100 --batch_size 128".split()
 
 
 def main(argv: list[str] | None = None) -> int:

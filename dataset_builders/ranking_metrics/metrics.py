@@ -1,0 +1,266 @@
+"""recall@k, ndcg@k and m@k of ranked item ids, in plain NumPy.
+
+Knows rows: one ranking each, and the items that are relevant for it. Does not know datasets, axes or models, nor the
+`evaluate` library. Every function returns one value per row, so that intervals and tests of significance can be
+made; `ranking_metrics` averages over rows, never over batches.
+
+Inputs shared by all functions:
+
+    predictions: item ids, best first. An int array of shape (num_rows, width), or one list per row, of any length.
+        -1 is an empty place. Rows may be shorter than k: the missing places count as misses.
+    references: the relevant items, ids >= 0. Shape (num_rows,) for one each, or one list per row for several.
+"""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+
+# An int array or a list of lists of ids (predictions); of ids or of lists of ids (references).
+Rankings = np.ndarray | Sequence[Sequence[int]]
+Relevant = np.ndarray | Sequence[int] | Sequence[Sequence[int]]
+
+EMPTY = -1  # a place of a ranking without an item
+_NOTHING = -2  # pads short lists of relevant items; equals no prediction
+
+
+def recall_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarray:
+    """
+    Share of the relevant items among the first k. With one relevant item this is the hit rate.
+
+    Args:
+        predictions: Item ids, best first, (num_rows, width) or one list per row.
+        references: Relevant items, (num_rows,) or one list per row.
+        k (`int`): Places that count, at least 1; places beyond the end of a ranking are misses.
+
+    Returns:
+        `np.ndarray` of shape `(num_rows,)`, float64 in [0, 1].
+
+    Raises:
+        `ValueError`: On empty input, different numbers of rows, k below 1 or not an integer, ids that are not
+            integers or negative, an item that occurs twice in one ranking, or a row without a relevant item.
+
+    Example:
+
+    ```python
+    >>> recall_at_k([[3, 9, 1], [4, 5, 6]], [9, 7], k=2)
+    array([1., 0.])
+    >>> recall_at_k([[3, 9, 1]], [[1, 3, 8, 7]], k=5)  # two of four, in three places
+    array([0.5])
+
+    ```"""
+    ranked, relevant, num_relevant = _check(predictions, references)
+    return _recall(ranked, relevant, num_relevant, _check_k(k))
+
+
+def ndcg_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarray:
+    """
+    Normalised discounted cumulative gain with binary relevance (Järvelin and Kekäläinen, 2002): the sum of 1 /
+    log2(1 + rank) over the hits among the first k, divided by the sum of an ideal ranking, which has min(k, number
+    of relevant items) hits in front.
+
+    Args:
+        predictions: Item ids, best first, (num_rows, width) or one list per row.
+        references: Relevant items, (num_rows,) or one list per row.
+        k (`int`): Places that count, at least 1; places beyond the end of a ranking are misses.
+
+    Returns:
+        `np.ndarray` of shape `(num_rows,)`, float64 in [0, 1].
+
+    Raises:
+        `ValueError`: As [`recall_at_k`].
+
+    Example:
+
+    ```python
+    >>> ndcg_at_k([[3, 9, 1], [9, 3, 1]], [9, 9], k=3).round(4)  # 1 / log2(3), 1 / log2(2)
+    array([0.6309, 1.    ])
+    >>> ndcg_at_k([[3, 9, 1]], [[1, 3]], k=3).round(4)  # (1 + 1 / log2(4)) / (1 + 1 / log2(3))
+    array([0.9197])
+
+    ```"""
+    ranked, relevant, num_relevant = _check(predictions, references)
+    return _ndcg(ranked, relevant, num_relevant, _check_k(k))
+
+
+def m_at_k(predictions_positive: Rankings, predictions_negative: Rankings, references: Relevant, k: int) -> np.ndarray:
+    """
+    Sentiment following (section 3.2): 1 where the ranking for the positive preference has a relevant item among its
+    first k and the ranking for the negative preference has none, row by row; else 0.
+
+    Args:
+        predictions_positive: Item ids for the positive preference, (num_rows, width) or one list per row.
+        predictions_negative: Item ids for the negative preference, the same rows in the same order.
+        references: Relevant items, (num_rows,) or one list per row.
+        k (`int`): Places that count, at least 1; places beyond the end of a ranking are misses.
+
+    Returns:
+        `np.ndarray` of shape `(num_rows,)`, float64, 0 or 1.
+
+    Raises:
+        `ValueError`: As [`recall_at_k`].
+
+    Example:
+
+    ```python
+    >>> m_at_k([[9, 1], [9, 1], [2, 1]], [[3, 4], [4, 9], [3, 4]], [9, 9, 9], k=2)  # followed, shown, never found
+    array([1., 0., 0.])
+
+    ```"""
+    positive, relevant, _ = _check(predictions_positive, references, "predictions_positive")
+    negative = _check_rankings(predictions_negative, "predictions_negative")
+    _check_lengths(negative, "predictions_negative", len(positive), "predictions_positive")
+    return _m(positive, negative, relevant, _check_k(k))
+
+
+def ranking_metrics(
+    predictions: Rankings,
+    references: Relevant,
+    k: int | Sequence[int] = (5, 10),
+    predictions_negative: Rankings | None = None,
+) -> dict[str, float]:
+    """
+    Means over rows of recall@k and ndcg@k, and of m@k where the rankings for the negative preferences are given.
+
+    Args:
+        predictions: Item ids, best first, (num_rows, width) or one list per row.
+        references: Relevant items, (num_rows,) or one list per row.
+        k (`int` or `Sequence[int]`, *optional*, defaults to `(5, 10)`): Places that count, each at least 1.
+        predictions_negative (*optional*): Item ids for the negative preferences; `predictions` are then the positive
+            ones.
+
+    Returns:
+        `dict[str, float]`: keys as in `recall@5`, `ndcg@10`, `m@10`.
+
+    Raises:
+        `ValueError`: As [`recall_at_k`], or if no k is given.
+
+    Example:
+
+    ```python
+    >>> ranking_metrics([[9, 3, 1], [4, 5, 6]], [9, 7], k=[1, 3], predictions_negative=[[3, 9], [4, 5]])
+    {'recall@1': 0.5, 'recall@3': 0.5, 'ndcg@1': 0.5, 'ndcg@3': 0.5, 'm@1': 0.5, 'm@3': 0.0}
+
+    ```"""
+    cutoffs = _check_cutoffs(k)
+    ranked, relevant, num_relevant = _check(predictions, references)
+    means = {f"recall@{k}": _recall(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
+    means |= {f"ndcg@{k}": _ndcg(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
+    if predictions_negative is not None:
+        negative = _check_rankings(predictions_negative, "predictions_negative")
+        _check_lengths(negative, "predictions_negative", len(ranked), "predictions")
+        means |= {f"m@{k}": _m(ranked, negative, relevant, k).mean() for k in cutoffs}
+    return {name: float(mean) for name, mean in means.items()}
+
+
+def _recall(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    return _hits(ranked, relevant, k).sum(axis=1) / num_relevant
+
+
+def _ndcg(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    hits = _hits(ranked, relevant, k)
+    # Entry i is the gain of i hits in front; both sums run to k, or to where there is nothing left to hit.
+    discounts = 1 / np.log2(np.arange(2, 2 + max(hits.shape[1], min(k, relevant.shape[1]))))
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(num_relevant, k)]
+    return hits @ discounts[: hits.shape[1]] / ideal
+
+
+def _m(positive: np.ndarray, negative: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    followed = _hits(positive, relevant, k).any(axis=1) & ~_hits(negative, relevant, k).any(axis=1)
+    return followed.astype(np.float64)
+
+
+def _hits(ranked: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Whether each of the first k places holds a relevant item: (num_rows, min(k, width)) bool."""
+    ranked = ranked[:, :k]
+    hits = np.zeros(ranked.shape, dtype=bool)
+    for column in relevant.T:  # few columns, many rows: no (rows x places x relevant) array
+        hits |= ranked == column[:, None]
+    return hits
+
+
+def _check(
+    predictions: Rankings, references: Relevant, name: str = "predictions"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rankings (num_rows, width), relevant items (num_rows, most relevant), number of relevant items (num_rows,)."""
+    ranked = _check_rankings(predictions, name)
+    relevant, num_relevant = _check_references(references)
+    _check_lengths(relevant, "references", len(ranked), name)
+    return ranked, relevant, num_relevant
+
+
+def _check_rankings(predictions: Rankings, name: str) -> np.ndarray:
+    ranked, _ = _as_matrix(predictions, name, fill=EMPTY)
+    if ranked.size and ranked.min() < EMPTY:
+        row = int(np.argmax((ranked < EMPTY).any(axis=1)))
+        raise ValueError(
+            f"{name}: row {row} holds {ranked[row].min()}; item ids are 0 or above, {EMPTY} is an empty place."
+        )
+    _check_unique(ranked, name, lowest=0)
+    return ranked
+
+
+def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
+    if len(references) and np.ndim(references[0]) == 0:
+        references = [[item] for item in references] if not isinstance(references, np.ndarray) else references[:, None]
+    relevant, num_relevant = _as_matrix(references, "references", fill=_NOTHING)
+    if not num_relevant.all():
+        raise ValueError(f"references: row {int(np.argmin(num_relevant))} has no relevant item; leave the row out.")
+    negative = (relevant < 0) & (np.arange(relevant.shape[1]) < num_relevant[:, None])
+    if negative.any():
+        row, column = np.argwhere(negative)[0]
+        raise ValueError(f"references: row {row} holds {relevant[row, column]}; item ids are 0 or above.")
+    _check_unique(relevant, "references", lowest=0)
+    return relevant, num_relevant
+
+
+def _as_matrix(rows: np.ndarray | Sequence[Sequence[int]], name: str, fill: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of any length -> int64 (num_rows, longest), short ones filled up, and their lengths (num_rows,)."""
+    if not len(rows):
+        raise ValueError(f"{name} is empty; give at least one row.")
+    if isinstance(rows, np.ndarray) and rows.ndim == 2:
+        _check_integers(rows, name)
+        return rows.astype(np.int64), np.full(len(rows), rows.shape[1])
+    arrays = [np.asarray(row) for row in rows]
+    for number, row in enumerate(arrays):
+        if row.ndim != 1:
+            raise ValueError(f"{name}: row {number} is {rows[number]!r}; give a flat list of item ids per row.")
+        if row.size:
+            _check_integers(row, f"{name}: row {number}")
+    lengths = np.array([len(row) for row in arrays])
+    matrix = np.full((len(arrays), lengths.max()), fill, dtype=np.int64)
+    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = np.concatenate(arrays)
+    return matrix, lengths
+
+
+def _check_integers(array: np.ndarray, name: str):
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} holds {array.dtype} values; item ids are integers.")
+
+
+def _check_unique(matrix: np.ndarray, name: str, lowest: int):
+    ordered = np.sort(matrix, axis=1)
+    repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= lowest)
+    if repeated.any():
+        row, column = np.argwhere(repeated)[0]
+        raise ValueError(f"{name}: item {ordered[row, column]} occurs more than once in row {row}; name an item once.")
+
+
+def _check_lengths(rows: np.ndarray, name: str, expected: int, other: str):
+    if len(rows) != expected:
+        raise ValueError(
+            f"{name} has {len(rows)} rows, {other} has {expected}; give one of each per row, in the same order."
+        )
+
+
+def _check_k(k: int) -> int:
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k must be an integer of at least 1, got {k!r}.")
+    return int(k)
+
+
+def _check_cutoffs(k: int | Sequence[int]) -> list[int]:
+    cutoffs = [k] if np.ndim(k) == 0 else list(k)
+    if not cutoffs:
+        raise ValueError("k is empty; give at least one, as in k=[5, 10].")
+    return [_check_k(cutoff) for cutoff in cutoffs]

@@ -1,0 +1,212 @@
+"""
+recall@k, ndcg@k, m@k: by hand, against ranx, and against a slow twin; and the evaluate.Metric in a fresh process.
+"""
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset_builders.ranking_metrics import m_at_k, ndcg_at_k, ranking_metrics, recall_at_k
+
+
+def slow_ndcg(ranking: list[int], relevant: set[int], k: int) -> float:
+    """The textbook's sums, one place at a time."""
+    gain = sum(1 / math.log2(1 + rank) for rank, item in enumerate(ranking[:k], start=1) if item in relevant)
+    return gain / sum(1 / math.log2(1 + rank) for rank in range(1, min(k, len(relevant)) + 1))
+
+
+@st.composite
+def rankings(draw) -> tuple[list[list[int]], list[list[int]], int]:
+    items = st.integers(0, 30)
+    num_rows = draw(st.integers(1, 6))
+    rows = st.lists(st.lists(items, unique=True, max_size=12), min_size=num_rows, max_size=num_rows)
+    relevant = st.lists(st.lists(items, unique=True, min_size=1, max_size=8), min_size=num_rows, max_size=num_rows)
+    return draw(rows), draw(relevant), draw(st.integers(1, 15))
+
+
+def test_values_by_hand():
+    predictions = np.array([[3, 9, 1], [9, 3, 1], [1, 2, 3]])
+    assert recall_at_k(predictions, [9, 9, 9], 1).tolist() == [0, 1, 0]
+    assert recall_at_k(predictions, [9, 9, 9], 2).tolist() == [1, 1, 0]
+    np.testing.assert_allclose(ndcg_at_k(predictions, np.array([9, 9, 9]), 3), [1 / math.log2(3), 1, 0])
+
+
+def test_ideal_ranking_of_several_relevant_items_scores_one_even_beyond_k():
+    assert ndcg_at_k([[5, 6]], [[5, 6, 7, 8]], k=2).tolist() == [1.0]
+    assert recall_at_k([[5, 6]], [[5, 6, 7, 8]], k=2).tolist() == [0.5]
+    # Fewer candidates than k and than relevant items: the missing places are misses, the ideal has four hits.
+    expected = (1 + 1 / math.log2(3)) / sum(1 / math.log2(1 + rank) for rank in (1, 2, 3, 4))
+    np.testing.assert_allclose(ndcg_at_k([[5, 6]], [[5, 6, 7, 8]], k=10), [expected])
+
+
+def test_m_needs_a_hit_with_the_positive_and_none_with_the_negative_preference():
+    positive, negative = [[9, 1], [9, 1], [2, 1], [2, 1]], [[3, 4], [4, 9], [3, 4], [9, 4]]
+    assert m_at_k(positive, negative, [9, 9, 9, 9], k=2).tolist() == [1, 0, 0, 0]
+    assert m_at_k(positive, negative, [9, 9, 9, 9], k=1).tolist() == [1, 1, 0, 0]  # 9 is only second for the negative
+
+
+def test_means_are_over_rows_not_over_batches():
+    predictions, references = [[1]] * 3 + [[2]], [1, 1, 1, 1]
+    assert ranking_metrics(predictions, references, k=1) == {"recall@1": 0.75, "ndcg@1": 0.75}
+    # Batches of three and one would average to (1 + 0) / 2.
+
+
+def test_keys_name_every_metric_and_cutoff():
+    results = ranking_metrics([[3, 9]], [9], predictions_negative=[[1]])
+    assert list(results) == ["recall@5", "recall@10", "ndcg@5", "ndcg@10", "m@5", "m@10"]
+    assert all(type(value) is float for value in results.values())
+
+
+def test_an_empty_place_is_a_miss_and_may_repeat():
+    assert recall_at_k(np.array([[-1, 4, -1]]), [4], k=2).tolist() == [1.0]
+    assert recall_at_k([[-1, -1], []], [4, 4], k=2).tolist() == [0.0, 0.0]
+
+
+@settings(deadline=None, max_examples=100)
+@given(rankings())
+def test_vectorised_equals_one_place_at_a_time(case):
+    predictions, references, k = case
+    recall = [len(set(row[:k]) & set(items)) / len(items) for row, items in zip(predictions, references, strict=True)]
+    ndcg = [slow_ndcg(row, set(items), k) for row, items in zip(predictions, references, strict=True)]
+    np.testing.assert_allclose(recall_at_k(predictions, references, k), recall)
+    np.testing.assert_allclose(ndcg_at_k(predictions, references, k), ndcg)
+    followed = [
+        bool(set(row[:k]) & set(items)) and not set(other[:k]) & set(items)
+        for row, other, items in zip(predictions, predictions[::-1], references, strict=True)
+    ]
+    assert m_at_k(predictions, predictions[::-1], references, k).tolist() == followed
+
+
+RANX = """
+import json, sys
+from ranx import Qrels, Run, evaluate
+for case in json.load(sys.stdin):
+    print(json.dumps(evaluate(Qrels(case["qrels"]), Run(case["run"]), ["recall@5", "recall@10", "ndcg@5", "ndcg@10"])))
+"""
+
+
+def test_equals_ranx_on_random_runs_with_one_and_several_relevant_items():
+    if importlib.util.find_spec("ranx") is None:
+        pytest.skip("ranx, the referee, is not installed; it comes with the extra `test`")
+    rng = np.random.default_rng(0)
+    cases, ours = [], []
+    for num_relevant in (1, 4):
+        # Rankings of 3 to 20 items: some shorter than the cutoffs.
+        predictions = [rng.permutation(30)[: rng.integers(3, 21)].tolist() for _ in range(40)]
+        references = [rng.permutation(30)[:num_relevant].tolist() for _ in range(40)]
+        run = {f"q{n:02}": {f"d{i}": 99.0 - rank for rank, i in enumerate(row)} for n, row in enumerate(predictions)}
+        qrels = {f"q{n:02}": {f"d{i}": 1 for i in items} for n, items in enumerate(references)}
+        cases.append({"run": run, "qrels": qrels})
+        ours.append(ranking_metrics(predictions, references))
+    # Interpreted: compiling ranx takes a minute, this run a moment.
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", RANX], input=json.dumps(cases), env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    for mine, theirs in zip(ours, result.stdout.splitlines(), strict=True):
+        assert mine == pytest.approx(json.loads(theirs))
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "k", "message"),
+    [
+        ([], [], 5, "predictions is empty"),
+        ([[1]], [], 5, "references is empty"),
+        ([[1], [2]], [1], 5, "references has 1 rows, predictions has 2"),
+        ([[1]], [1], 0, "k must be an integer of at least 1, got 0"),
+        ([[1]], [1], -3, "got -3"),
+        ([[1]], [1], 2.0, "got 2.0"),
+        ([[1]], [1], True, "got True"),
+        ([[1]], [1], "10", "got '10'"),
+        ([[1, 2], [7, 3, 7]], [1, 2], 5, "item 7 occurs more than once in row 1"),
+        (np.array([[1, 2], [4, 4]]), [1, 2], 5, "item 4 occurs more than once in row 1"),
+        ([[1.5]], [1], 5, "float64 values; item ids are integers"),
+        ([["a"]], [1], 5, "item ids are integers"),
+        ([[1], [None]], [1, 1], 5, "row 1 holds object values"),
+        ([3, 9], [1, 1], 5, "row 0 is 3; give a flat list"),
+        ([[1, -2]], [1], 5, "row 0 holds -2"),
+        ([[1]], [-1], 5, "references: row 0 holds -1"),
+        ([[1], [1]], [[1], []], 5, "references: row 1 has no relevant item"),
+        ([[1]], [[2, 2]], 5, "references: item 2 occurs more than once in row 0"),
+        ([[1]], [1.0], 5, "references: row 0 holds float64 values"),
+    ],
+)
+def test_bad_input_is_named(predictions, references, k, message: str):
+    for function in (recall_at_k, ndcg_at_k, ranking_metrics):
+        with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+            function(predictions, references, k)
+
+
+def test_bad_negative_rankings_are_named():
+    with pytest.raises(ValueError, match="predictions_negative has 2 rows, predictions has 1"):
+        ranking_metrics([[1]], [1], predictions_negative=[[1], [2]])
+    with pytest.raises(ValueError, match="predictions_negative: item 5 occurs more than once in row 0"):
+        m_at_k([[1]], [[5, 5]], [1], 5)
+    with pytest.raises(ValueError, match="k is empty"):
+        ranking_metrics([[1]], [1], k=[])
+
+
+def test_the_pure_functions_do_not_import_evaluate(project):
+    code = "import sys, dataset_builders.ranking_metrics; print('evaluate' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+LOAD_AND_COMPUTE = """
+import doctest, pathlib, re, sys, evaluate
+card = pathlib.Path(sys.argv[1], "README.md").read_text()
+examples = "\\n".join(re.findall("```python\\n(.*?)```", card, flags=re.S))
+print(doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(examples, {}, "card", None, 0)))
+for folder in sys.argv[1:]:
+    metric = evaluate.load(folder)
+    print(metric.compute(predictions=[[3, 9, 1]], references=[9], k=[5, 10]))
+    print(metric.compute(predictions=[[3, 9], [2]], references=[[9], [2, 3]], k=1, predictions_negative=[[9], [1]]))
+    for bad in ({"predictions": [], "references": []}, {"predictions": [[3.7]], "references": [3]},
+                {"predictions": [[3]], "references": [3], "k": 0}):
+        try:
+            metric.compute(**bad)
+        except ValueError as error:
+            print("ValueError", error)
+    metric.add_batch(predictions=[[1, 2]], references=[2])
+    metric.add_batch(predictions=[[4], []], references=[4, 4])
+    print(metric.compute(k=2))
+"""
+
+
+def test_evaluate_loads_the_folder_also_when_copied_elsewhere_in_a_fresh_process_offline(project, tmp_path):
+    shutil.copytree(project / "dataset_builders" / "ranking_metrics", tmp_path / "alone" / "ranking_metrics")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            LOAD_AND_COMPUTE,
+            "dataset_builders/ranking_metrics",
+            tmp_path / "alone" / "ranking_metrics",
+        ],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    ndcg = 1 / math.log2(3)
+    once = [
+        str({"recall@5": 1.0, "recall@10": 1.0, "ndcg@5": ndcg, "ndcg@10": ndcg}),
+        str({"recall@1": 0.25, "ndcg@1": 0.5, "m@1": 0.5}),
+        "ValueError predictions is empty; give at least one row.",
+        "ValueError predictions: row 0 holds float64 values; item ids are integers.",
+        "ValueError k must be an integer of at least 1, got 0.",
+        str({"recall@2": 2 / 3, "ndcg@2": (1 + ndcg) / 3}),
+    ]
+    assert result.stdout.strip().split("\n") == ["TestResults(failed=0, attempted=6)", *once, *once]
