@@ -186,7 +186,6 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         self._trie: Trie | None = None
         self.generation_config = GenerationConfig(
             num_beams=min(30, config.num_items),  # section A.2: more beams than results; 30 on Beauty
-            num_return_sequences=min(10, config.num_items),
             length_penalty=0.0,  # keeps a score the plain log-probability
             max_new_tokens=config.num_levels,
             pad_token_id=PAD_TOKEN_ID,
@@ -333,7 +332,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         model_inputs = settings.update(**kwargs)
         self._check_generation(settings)
         encoder_outputs, attention_mask = self._encode_request(model_inputs)
-        node_masks = self._node_masks(allowed_items, len(attention_mask), settings.num_return_sequences or 1)
+        num_distinct = 1 if settings.do_sample else settings.num_return_sequences or 1  # samples may repeat an item
+        node_masks = self._node_masks(allowed_items, len(attention_mask), num_distinct)
         if self._is_plain_beam_search(settings, logits_processor, stopping_criteria, model_inputs):
             found = self._search_beams(encoder_outputs, attention_mask, settings.num_beams, node_masks)
             return self._as_generate_output(found, settings)
@@ -431,12 +431,6 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         for name in ("num_beams", "num_return_sequences"):
             if (value := getattr(settings, name) or 1) > num_items and not settings.do_sample:
                 raise ValueError(f"{name} ({value}) exceeds the catalogue ({num_items} items); pass at most {num_items}.")
-        if not settings.do_sample and (settings.num_return_sequences or 1) > (settings.num_beams or 1):
-            if (settings.num_beams or 1) > 1:
-                raise ValueError(
-                    f"num_return_sequences ({settings.num_return_sequences}) must not exceed num_beams ({settings.num_beams})."
-                )
-            settings.num_return_sequences = 1  # greedy search has one result; 10 is only this model's beam default
         if settings.max_new_tokens not in (None, num_levels):
             raise ValueError(
                 f"max_new_tokens ({settings.max_new_tokens}) must be {num_levels}, the length of a semantic ID; leave it unset."
