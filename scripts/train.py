@@ -30,7 +30,7 @@ from modeling_mender.training.methods import build, get_method
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_emb" / "sample.yaml"
 # 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
-SAMPLE_IDS = "--codebook_size 32 --hidden_sizes 128 64 --epochs 100 --batch_size 128".split()
+SAMPLE_IDS = "--codebook_size 32 --hidden_sizes 128 64 --epochs 200 --batch_size 128".split()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Preferences of users in plain language: how they are approximated and matched to items."""

@@ -1,0 +1,290 @@
+"""The whole benchmark: built from the sample, loaded by `datasets`, checked for leaks, never half-written."""
+
+import json
+import shutil
+import sys
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from benchmark_world import ToySource, hash_embed, item
+from datasets import load_dataset
+
+from dataset_builders.builder import BuildReport, build_benchmark, read_report
+from dataset_builders.checks import check_benchmark
+from dataset_builders.preferences.approximation import PreferenceApproximator
+from dataset_builders.schema import AXES, SPLITS, TABLES, features, splits_of
+from dataset_builders.sources.sample import SampleSource
+
+SOURCE = SampleSource(num_users=150)
+
+
+def build(folder, source=SOURCE, embed=hash_embed, **options):
+    return build_benchmark(source, "sample", folder, embed, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built") / "sample"
+    return folder, build(folder, embedding_model="hashed words")
+
+
+@pytest.fixture
+def copy(benchmark, tmp_path):
+    return shutil.copytree(benchmark[0], tmp_path / "copy")
+
+
+def rows_of(folder, name, split="train"):
+    return pq.read_table(folder / f"sample_{name}" / f"{split}-00000-of-00001.parquet").to_pylist()
+
+
+@pytest.mark.parametrize("name", AXES + TABLES)
+def test_every_config_loads_with_the_published_features(benchmark, tmp_path, name):
+    folder, report = benchmark
+    loaded = load_dataset(str(folder), f"sample_{name}", cache_dir=str(tmp_path))
+    assert set(loaded) == set(splits_of(name))
+    for split, dataset in loaded.items():
+        assert dataset.features == features(name)
+        assert dataset.num_rows == report.rows[f"sample_{name}"][split] > 0
+
+
+def test_the_benchmark_of_the_sample_breaks_no_promise(benchmark):
+    assert check_benchmark(benchmark[0]) == []
+
+
+def test_counts_are_those_of_table_3_and_4(benchmark):
+    folder, report = benchmark
+    assert report.num_preferences == 5 * report.num_actions
+    assert report.num_actions == len(rows_of(folder, "preferences"))
+    assert report.num_items == len(rows_of(folder, "items"))
+    for axis in ("recommendation", "history"):
+        assert report.rows[f"sample_{axis}"]["test"] == report.num_users
+    assert report.rows["sample_fine"] == report.rows["sample_coarse"]
+
+
+def test_sentiment_targets_were_really_disliked(benchmark):
+    folder, _ = benchmark
+    truth = SOURCE.planted_truth()
+    source_ids = {row["item_id"]: row["source_id"] for row in rows_of(folder, "items")}
+    actions = SOURCE._shop[2].to_pylist()
+    disliked = {row["source_id"] for row in actions if row["rating"] <= 3}
+    averted = Counter()
+    for split in SPLITS:
+        for row in rows_of(folder, "sentiment", split):
+            source_id = source_ids[row["target"]]
+            assert source_id in disliked
+            averted[any(truth.is_averted(user, source_id) for user in truth.users)] += 1
+    assert averted[True] > averted[False]
+
+
+def test_an_aversion_shares_words_with_the_items_its_user_disliked(benchmark):
+    folder, _ = benchmark
+    source_ids = {row["item_id"]: row for row in rows_of(folder, "items")}
+    ratings = {(row["user_id"], row["source_id"]): row["rating"] for row in SOURCE._shop[2].to_pylist()}
+    bought = {}
+    checked = 0
+    for row in rows_of(folder, "preferences"):
+        catalogued = source_ids[row["item_id"]]
+        if ratings[row["user_id"], catalogued["source_id"]] <= 3:
+            words = f"{catalogued['title']} {catalogued['brand']} {catalogued['categories'][-1]}".lower().split()
+            bought.setdefault(row["user_id"], set()).update(words)
+        for preference in row["preferences"]:
+            if preference.startswith("Avoid "):
+                checked += 1
+                assert set(preference.lower().split()[1:]) & bought[row["user_id"]], preference
+    assert checked > 100
+
+
+def test_the_report_is_saved_and_says_what_the_card_says(benchmark):
+    folder, report = benchmark
+    assert read_report(folder) == report
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "hashed words" in card and "**metadata**" in card and f"{report.num_actions:,}" in card
+    assert "knows the target" in card and "Left out" not in card
+    assert "{{" not in card and "{%" not in card
+    assert set(report.seconds) >= {"load", "preferences", "embed", "match", "steering", "write"}
+    assert "sample_sentiment" in report.summary()
+
+
+def test_nothing_but_parquet_and_text_is_written(benchmark):
+    suffixes = {path.suffix for path in benchmark[0].rglob("*") if path.is_file()}
+    assert suffixes == {".parquet", ".md", ".json"}
+
+
+def test_the_same_seed_gives_the_same_files(benchmark, tmp_path):
+    build(tmp_path / "again", embedding_model="hashed words")
+    for path in benchmark[0].rglob("*.parquet"):
+        again = tmp_path / "again" / path.relative_to(benchmark[0])
+        assert pq.read_table(again).equals(pq.read_table(path)), path.name
+
+
+def test_without_ratings_sentiment_is_left_out_with_its_reason_and_the_rest_is_whole(tmp_path):
+    shop = [item(n, f"{w} thing number{n}", "", ["Shop", w]) for n, w in enumerate(["red", "green", "blue"] * 3, 1)]
+    generator = np.random.default_rng(0)
+    users = [generator.permutation(9)[:7] + 1 for _ in range(12)]
+    report = build(tmp_path / "toy", ToySource([user.tolist() for user in users], shop), min_count=1)
+    assert report.left_out == {"sentiment": "the interactions carry neither ratings nor review texts"}
+    assert not (tmp_path / "toy" / "sample_sentiment").exists()
+    assert "**sentiment**: the interactions carry" in (tmp_path / "toy" / "README.md").read_text(encoding="utf-8")
+    assert check_benchmark(tmp_path / "toy") == []
+    with pytest.raises(ValueError, match="sample_sentiment"):
+        load_dataset(str(tmp_path / "toy"), "sample_sentiment", cache_dir=str(tmp_path / "cache"))
+
+
+def test_items_of_one_text_leave_the_steering_axes_out(tmp_path):
+    users = [[1, 2, 3, 4, 1], [4, 3, 2, 1, 2]]
+    report = build(tmp_path / "toy", ToySource(users, [item(n, "Same") for n in range(1, 5)]), min_count=1)
+    assert set(report.left_out) == {"sentiment", "fine", "coarse"}
+    assert "distinct texts" in report.left_out["fine"]
+    assert check_benchmark(tmp_path / "toy") == []
+
+
+def test_only_positive_preferences_steer_where_asked_for(tmp_path):
+    report = build(tmp_path / "toy", steering_pool="positive")
+    assert report.negative_rows["fine"] == report.negative_rows["coarse"] == dict.fromkeys(SPLITS, 0)
+    with pytest.raises(ValueError, match="steering_pool"):
+        build(tmp_path / "other", steering_pool="some")
+
+
+def test_an_existing_directory_is_refused_or_replaced_whole(tmp_path):
+    target = tmp_path / "toy"
+    target.mkdir()
+    (target / "mine.txt").write_text("keep me")
+    with pytest.raises(FileExistsError, match="already exists"):
+        build(target)
+    assert (target / "mine.txt").read_text() == "keep me"
+    build(target, overwrite=True)
+    assert not (target / "mine.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+class FourPreferences(PreferenceApproximator):
+    name, description = "four", "Too few."
+
+    def approximate_user(self, events):
+        return [("a", "b", "c", "d")] * len(events)
+
+
+def test_a_failed_build_leaves_nothing_behind_and_keeps_what_was_there(tmp_path):
+    target = tmp_path / "toy"
+    with pytest.raises(ValueError, match="5 distinct"):
+        build(target, approximator=FourPreferences())
+    assert list(tmp_path.iterdir()) == []
+    target.mkdir()
+    (target / "mine.txt").write_text("keep me")
+    with pytest.raises(ValueError, match="5 distinct"):
+        build(target, approximator=FourPreferences(), overwrite=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["toy", "mine.txt"]
+
+
+def test_a_bad_domain_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="domain"):
+        build_benchmark(SOURCE, "no/good", tmp_path / "x", hash_embed)
+
+
+def change(folder, name, split, edit):
+    path = folder / f"sample_{name}" / f"{split}-00000-of-00001.parquet"
+    rows = pq.read_table(path).to_pylist()
+    edit(rows)
+    pq.write_table(pa.Table.from_pylist(rows, features(name).arrow_schema), path)
+
+
+def steal_preference(folder):
+    theft = rows_of(folder, "fine", "train")[0]
+    change(folder, "coarse", "test", lambda rows: rows[0].update(preference=theft["preference"]))
+
+
+def train_on_steering(folder):
+    steered = rows_of(folder, "fine", "test")[0]
+    pair = {key: steered[key] for key in ("preference", "target")}
+    change(folder, "recommendation", "train", lambda rows: rows[0].update(pair))
+
+
+def take_from_the_future(folder):
+    row = rows_of(folder, "recommendation", "train")[0]
+    later = [r for r in rows_of(folder, "preferences") if r["user_id"] == row["user_id"]][-1]
+    new = next(p for p in later["preferences"] if p != row["preference"])
+    change(folder, "recommendation", "train", lambda rows: rows[0].update(preference=new))
+
+
+BREAKS = {
+    "the history is not the window": lambda f: change(
+        f, "history", "test", lambda rows: rows[0]["history"].append(rows[0]["target"])
+    ),
+    "not one of the position before": take_from_the_future,
+    "ids are not in the catalogue": lambda f: change(f, "sentiment", "test", lambda rows: rows[0].update(target=9999)),
+    "not five distinct": lambda f: change(
+        f, "preferences", "train", lambda rows: rows[3].update(preferences=["a"] * 5)
+    ),
+    "a steering preference is in two splits": steal_preference,
+    "in recommendation/train": train_on_steering,
+    "counts differ from the report": lambda f: change(f, "fine", "test", lambda rows: rows.pop()),
+    "a sentiment pair repeats": lambda f: change(f, "sentiment", "test", lambda rows: rows.append(rows[0])),
+    "not the inversion": lambda f: change(
+        f, "sentiment", "test", lambda rows: rows[0].update(preference_positive="Find something else")
+    ),
+    "position of another split": lambda f: change(
+        f, "recommendation", "test", lambda rows: rows.__setitem__(0, rows_of(f, "recommendation", "train")[0])
+    ),
+    "leads back to the ground truth": lambda f: change(
+        f, "fine", "test", lambda rows: rows[0].update(target=rows[0]["source_item"])
+    ),
+}
+
+
+@pytest.mark.parametrize("violation", BREAKS)
+def test_a_broken_promise_is_found(copy, violation):
+    BREAKS[violation](copy)
+    assert any(violation in line for line in check_benchmark(copy)), check_benchmark(copy)
+
+
+def test_a_folder_that_is_no_benchmark_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"report\.json"):
+        check_benchmark(tmp_path)
+
+
+def test_a_report_survives_its_json(benchmark):
+    report = benchmark[1]
+    assert BuildReport.from_json(report.to_json()) == report
+    assert json.loads(report.to_json())["domain"] == "sample"
+
+
+@pytest.fixture
+def script(project, monkeypatch):
+    monkeypatch.syspath_prepend(str(project / "scripts"))
+    sys.modules.pop("build_benchmark", None)
+    import build_benchmark as module
+
+    import modeling_mender.quantization.embed_items as embed_items
+
+    monkeypatch.setattr(embed_items, "load_embedder", lambda name, **options: hash_embed)
+    return module
+
+
+def test_the_command_builds_the_sample_and_prints_the_report(script, tmp_path, capsys):
+    arguments = ["--source", "sample", "--domain", "shop", "--output_dir", str(tmp_path / "shop")]
+    assert script.main(arguments) == 0
+    assert "shop_sentiment" in capsys.readouterr().out
+    assert check_benchmark(tmp_path / "shop") == []
+    assert script.main(arguments) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "tables"], "needs --interactions"),
+        (["--source", "sample", "--reviews", "x.json"], "does not take --reviews"),
+        (["--source", "amazon_reviews", "--reviews", "no.json.gz", "--metadata", "no.json.gz"], "no.json.gz"),
+        (["--source", "sample", "--min_count", "100000"], "min_count"),
+        (["--source", "sample", "--window", "1"], "window"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_code_1(script, tmp_path, capsys, arguments, message):
+    assert script.main([*arguments, "--domain", "shop", "--output_dir", str(tmp_path / "shop")]) == 1
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and message in lines[0]
+    assert not (tmp_path / "shop").exists()

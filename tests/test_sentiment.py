@@ -1,0 +1,55 @@
+"""Polarity of reviews and preferences, and inversion by the leading word only."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_builders.sentiment import invert, is_negative_preference, review_polarity
+
+
+@pytest.mark.parametrize(
+    ("rating", "review", "polarity"),
+    [
+        (1.0, None, -1),
+        (2.0, "I love it", -1),
+        (4.0, "terrible", 1),
+        (5.0, "", 1),
+        (3.0, "I love this, wonderful and great.", 1),
+        (3.0, "Terrible, awful, I hate the smell.", -1),
+        (3.0, "It is a soap.", None),
+        (3.0, None, None),
+        (None, "Horrible. The worst.", -1),
+        (float("nan"), "Excellent!", 1),
+        (None, None, None),
+    ],
+)
+def test_the_rating_decides_and_the_text_only_where_it_does_not(rating, review, polarity):
+    assert review_polarity(rating, review) == polarity
+
+
+@pytest.mark.parametrize("preference", ["Avoid soap", "no soap", "EXCLUDE soap", "  Avoid soap", "Avoid: soap", "No"])
+def test_the_words_avoid_exclude_and_no_are_negative(preference):
+    assert is_negative_preference(preference)
+
+
+@pytest.mark.parametrize(
+    "preference",
+    ["Nourishing oils", "Note the scent", "Nontoxic polish", "No-rinse shampoo", "Avoidance", "Find no soap", ""],
+)
+def test_their_letters_alone_are_not(preference):
+    assert not is_negative_preference(preference)
+    with pytest.raises(ValueError, match="cannot be inverted"):
+        invert(preference)
+
+
+def test_inversion_replaces_the_leading_word_only():
+    assert invert("Avoid parabens") == "Find parabens"
+    assert invert("avoid OPI, and avoid No7") == "Find OPI, and avoid No7"
+    assert invert("Exclude Soap", "Search for") == "Search for Soap"
+
+
+@given(st.sampled_from(["Avoid", "exclude", "NO"]), st.text(max_size=30), st.sampled_from(["Find", "Search for"]))
+def test_an_inverted_preference_is_positive_and_keeps_the_rest(word, rest, replacement):
+    inverted = invert(f"{word} {rest}", replacement)
+    assert inverted == f"{replacement} {rest}"
+    assert not is_negative_preference(inverted)
