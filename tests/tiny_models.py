@@ -54,14 +54,14 @@ def save_text_encoder(family: str, folder: Path) -> Path:
     return folder
 
 
-def build(method: str, family: str, folder: Path, semantic_ids: SemanticIds | None = None, seed: int = 0):
+def build(method: str, family: str, folder: Path, semantic_ids: SemanticIds | None = None, seed: int = 0, **config):
     """A tiny model in evaluation mode, and its processor; random decoder, the toy catalogue where none is given."""
     semantic_ids = semantic_ids if semantic_ids is not None else catalogue()
     checkpoint = save_text_encoder(family, folder)
     torch.manual_seed(seed)
     model_class, processor_class = {"tok": (MenderTok, MenderTokProcessor), "emb": (MenderEmb, MenderEmbProcessor)}[method]
     sizes = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_decoder_layers": 2}
-    model = model_class.from_text_encoder(str(checkpoint), semantic_ids, **sizes)
+    model = model_class.from_text_encoder(str(checkpoint), semantic_ids, **sizes, **config)
     items = ITEMS
     if semantic_ids.num_items != len(ITEMS):
         items = [{"title": f"item {i}", "text": f"Title: item {i}"} for i in range(1, semantic_ids.num_items + 1)]

@@ -48,10 +48,10 @@ class TrainingRows(Dataset):
             raise ValueError("there are 0 training rows; lower min_count when building the benchmark, or give more data.")
         self.requests, self.targets = requests, targets
         self.preference_dropout, self.seed = preference_dropout, seed
-        self.set_epoch(0)
+        self.drop_preferences(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draws which rows lose their preference in this epoch."""
+    def drop_preferences(self, epoch: int) -> None:
+        """Draws which rows lose their preference in this epoch. (Not `set_epoch`: accelerate calls that with its own count.)"""
         self.dropped = np.random.default_rng((self.seed, epoch)).random(len(self.requests)) < self.preference_dropout
 
     def __len__(self) -> int:
@@ -138,7 +138,13 @@ class _Run:
         def collate(batch: list[tuple[Request, int]]) -> dict[str, torch.Tensor]:
             return {**collator([request for request, _ in batch]), "target": torch.tensor([item for _, item in batch])}
 
-        loader = DataLoader(rows, batch_size=arguments.per_device_train_batch_size, sampler=sampler, collate_fn=collate)
+        loader = DataLoader(
+            rows,
+            batch_size=arguments.per_device_train_batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            generator=torch.Generator(),  # or every new pass would draw from the random state that dropout uses
+        )
         optimizer = torch.optim.AdamW(
             [weight for weight in model.parameters() if weight.requires_grad],
             lr=arguments.learning_rate,
@@ -181,7 +187,7 @@ class _Run:
     def _train_epoch(self, progress: tqdm) -> None:
         """From `state.steps_in_epoch` to the end of the epoch, or to the end of training."""
         self.generator.manual_seed(1_000_003 * self.arguments.seed + self.state.epoch)
-        self.rows.set_epoch(self.state.epoch)
+        self.rows.drop_preferences(self.state.epoch)
         skipped = self.state.steps_in_epoch * self.arguments.gradient_accumulation_steps
         loader = self.accelerator.skip_first_batches(self.loader, skipped) if skipped else self.loader
         for batch in loader:
