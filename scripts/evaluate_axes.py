@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import AutoModel, AutoProcessor
 
@@ -17,8 +18,11 @@ import modeling_mender  # noqa: F401  registers the Auto classes
 from dataset_builders.ranking_metrics import ranking_metrics
 from modeling_mender.evaluation.benchmark import evaluate_axes, format_table, preferences_of
 from modeling_mender.evaluation.plots import star_plot
+from modeling_mender.hub.model_card import write_model_card
 from modeling_mender.training.benchmark_tables import AXES, load_table
 from modeling_mender.training.methods import get_method
+
+CARD_TEMPLATE = Path(__file__).parents[1] / "model_cards" / "model_card.md"
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -33,8 +37,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--k", nargs="+", type=int, default=[5, 10], help="cut-offs")
     parser.add_argument("--num_beams", type=int, help="beams; the model's own default where not given")
     parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--max_rows", type=int, default=0, help="first rows of each axis only; 0 means all")
+    parser.add_argument("--max_rows", type=int, default=0, help="rows of each axis, drawn by a fixed seed; 0 means all")
     parser.add_argument("--device", help="a GPU if there is one")
+    parser.add_argument("--card", action="store_true", help="write the model's card (README.md) into its folder")
     parser.add_argument("--output_dir", type=Path, help="where results.json and axes.png go; nowhere if not given")
     return parser.parse_args(argv)
 
@@ -49,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def read_left_out(benchmark: str) -> dict[str, str]:
-    """Axes that the benchmark says it could not support, with its reasons."""
+def read_report(benchmark: str) -> dict[str, object]:
+    """What a local benchmark says of itself, the axes it had to leave out among it; empty where it says nothing."""
     report = Path(benchmark) / "report.json"
-    return json.loads(report.read_text(encoding="utf-8")).get("left_out", {}) if report.is_file() else {}
+    return json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
@@ -63,7 +68,10 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     for axis in arguments.axes:
         rows = load_table(arguments.benchmark, arguments.domain, axis, arguments.split)
         if rows is not None and len(rows):
-            tables[axis] = rows.select(range(min(arguments.max_rows or len(rows), len(rows))))
+            if 0 < arguments.max_rows < len(rows):
+                chosen = np.random.default_rng(0).choice(len(rows), arguments.max_rows, replace=False)
+                rows = rows.select(sorted(chosen))
+            tables[axis] = rows
     if not tables:
         raise ValueError(f"{arguments.benchmark} has none of the axes {', '.join(arguments.axes)} for {arguments.domain}.")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,7 +82,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     axes = evaluate_axes(
         model, collator, tables, ranking_metrics, arguments.k, arguments.batch_size, arguments.num_beams
     )
-    left_out = read_left_out(arguments.benchmark)
+    report = read_report(arguments.benchmark)
+    left_out = report.get("left_out", {})
     print(format_table(axes, max(arguments.k)))
     for axis, reason in left_out.items():
         print(f"left out: {axis} ({reason})")
@@ -82,6 +91,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         "method": method.name,
         "domain": arguments.domain,
         "split": arguments.split,
+        "k": sorted(arguments.k),
         "num_beams": arguments.num_beams or model.generation_config.num_beams,
         "axes": axes,
         "left_out": left_out,
@@ -94,6 +104,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         temporary.replace(path)
         star_plot(axes, max(arguments.k), f"{method.name} on {arguments.domain} ({arguments.split})",
                   arguments.output_dir / "axes.png")  # fmt: skip
+    if arguments.card:
+        print(f"card: {write_model_card(arguments.model, CARD_TEMPLATE, results, report, model.config.num_items)}")
     return results
 
 

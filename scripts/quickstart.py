@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     step(3, "five axes of the test split, with the preference and without")
     command = [str(OUTPUT / "model"), "--benchmark", str(OUTPUT / "benchmark"), "--domain", "sample"]
-    if evaluate_axes.main([*command, "--output_dir", str(OUTPUT)]):
+    if evaluate_axes.main([*command, "--card", "--output_dir", str(OUTPUT)]):
         return 1
     step(4, "one history, three preferences")
     show_steering(OUTPUT / "model", OUTPUT / "benchmark")

@@ -12,9 +12,7 @@ OUTLINES = (("with_preference", "with preference", "#0072b2"), ("without_prefere
 
 
 def star_plot(results: Mapping[str, Mapping[str, Any]], k: int, title: str, path: str | Path) -> None:
-    """Draws the main metric of every axis.
-
-    Axes differ in scale by orders of magnitude, so each corner is scaled to the better of its two values, and says both.
+    """Draws the main metric of every axis on one common scale; each corner also says both values.
 
     Args:
         results (`Mapping`): What [`evaluate_axes`] returned.
@@ -31,23 +29,26 @@ def star_plot(results: Mapping[str, Mapping[str, Any]], k: int, title: str, path
         raise ImportError("plots need matplotlib: pip install 'mender[plots]'.") from None
     angles = np.linspace(0, 2 * np.pi, len(results), endpoint=False)
     values = {side: [_main_value(axis, entry[side], k) for axis, entry in results.items()] for side, _, _ in OUTLINES}
-    scale = np.maximum(np.max([np.nan_to_num(column) for column in values.values()], axis=0), 1e-12)
-    figure = Figure(figsize=(6.4, 6.0), layout="constrained")
+    largest = max(np.nanmax(list(values.values())), 1e-3)
+    figure = Figure(figsize=(7.6, 6.2), layout="constrained")
     plot = figure.add_subplot(projection="polar", theta_offset=np.pi / 2, theta_direction=-1)
+    closed = np.append(np.arange(len(angles)), 0)
     for side, label, colour in OUTLINES:
-        radii = np.nan_to_num(values[side]) / scale
-        closed = np.append(np.arange(len(angles)), 0)
-        plot.plot(angles[closed], radii[closed], color=colour, label=label, marker="o", markersize=4)
+        radii = np.nan_to_num(values[side])
+        plot.plot(angles[closed], radii[closed], color=colour, label=label, marker="o", markersize=4, zorder=3)
         plot.fill(angles, radii, color=colour, alpha=0.12)
-    corners = [
-        f"{axis}\n{AXIS_PREFERENCES[axis][1]}@{k}  " + " | ".join(_shown(values[side][i]) for side, _, _ in OUTLINES)
-        for i, axis in enumerate(results)
-    ]
-    plot.set_xticks(angles, corners)
-    plot.tick_params(pad=22)
-    plot.set_ylim(0, 1.05)
-    plot.set_yticks([0.25, 0.5, 0.75, 1.0], [])
+    plot.set_xticks(angles, [])
+    plot.set_ylim(0, 1.05 * largest)
+    plot.set_rlabel_position(180 / len(angles))  # between two corners
+    plot.tick_params(axis="y", labelsize=8, labelcolor="0.4")
     plot.grid(alpha=0.4)
+    plot.spines["polar"].set_visible(False)
+    for i, (angle, axis) in enumerate(zip(angles, results, strict=True)):
+        numbers = " | ".join(_shown(values[side][i]) for side, _, _ in OUTLINES)
+        side = np.sin(angle)  # corners on the right are written from their left edge, and the other way round
+        alignment = "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
+        text = f"{axis}\n{AXIS_PREFERENCES[axis][1]}@{k}  {numbers}"
+        plot.text(angle, 1.14 * largest, text, ha=alignment, va="center", linespacing=1.4)
     figure.suptitle(title)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     path = Path(path)
