@@ -23,10 +23,10 @@ def catalogue() -> SemanticIds:
     return SemanticIds([[colour, kind, 0] for colour in range(3) for kind in range(4)], codebook_size=4)
 
 
-def tokenizer(family: str) -> PreTrainedTokenizerFast:
+def tokenizer(family: str, words: list[str] = WORDS) -> PreTrainedTokenizerFast:
     """A word-level tokenizer that ends a text as the family does: [CLS] ... [SEP] for BERT, ... </s> for T5."""
     specials = {"bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]"], "t5": ["<pad>", "<unk>", "</s>"]}[family]
-    vocabulary = {word: number for number, word in enumerate(specials + WORDS)}
+    vocabulary = {word: number for number, word in enumerate(specials + words)}
     backend = Tokenizer(WordLevel(vocabulary, unk_token=specials[1]))
     backend.normalizer = Lowercase()
     backend.pre_tokenizer = Whitespace()
@@ -40,17 +40,17 @@ def tokenizer(family: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **names)
 
 
-def save_text_encoder(family: str, folder: Path) -> Path:
+def save_text_encoder(family: str, folder: Path, words: list[str] = WORDS) -> Path:
     """A tiny random text encoder of a family, with its tokenizer, as a checkpoint folder."""
     folder = folder / family
     torch.manual_seed(0)
-    size = {"vocab_size": 32}
+    size = {"vocab_size": 8 + len(words)}
     if family == "bert":
         model = BertModel(BertConfig(**size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16))
     else:
         model = T5EncoderModel(T5Config(**size, d_model=16, d_ff=16, d_kv=8, num_layers=1, num_heads=2))
     model.save_pretrained(folder)
-    tokenizer(family).save_pretrained(folder)
+    tokenizer(family, words).save_pretrained(folder)
     return folder
 
 

@@ -1,0 +1,146 @@
+"""From a model to the table of axes: rankings in order, the two ways of asking, the plot, the card."""
+
+import datasets
+import pytest
+import torch
+from matplotlib.image import imread
+
+from dataset_builders.ranking_metrics import ranking_metrics
+from modeling_mender.evaluation.benchmark import evaluate_axes, format_table, preferences_of
+from modeling_mender.evaluation.plots import star_plot
+from modeling_mender.evaluation.ranking import rank
+from modeling_mender.hub.model_card import write_model_card
+from modeling_mender.training.benchmark_tables import load_table, requests_of
+from modeling_mender.training.collators import EmbeddingCollator, Request
+from tiny_models import build
+
+
+class Obedient:
+    """A recommender that reads the first number in the preference and recommends that item; without one, the last item."""
+
+    training = False
+    device = torch.device("cpu")
+
+    class config:  # noqa: N801
+        num_items = 12
+
+    def eval(self):
+        return self
+
+    def train(self, mode):
+        return self
+
+    def recommend(self, wish, k, num_beams):
+        items = torch.tensor([[1 + (w - 1 + step) % 12 for step in range(k)] for w in wish.tolist()])
+        return type("Output", (), {"items": items, "scores": -torch.arange(float(k)).expand(items.shape)})
+
+
+class WishCollator:
+    def length(self, request):
+        return len(request.history)
+
+    def __call__(self, requests):
+        return {"wish": torch.tensor([int(r.preferences[0].split()[-1]) if r.preferences else 12 for r in requests])}
+
+
+TABLES = {
+    "recommendation": datasets.Dataset.from_dict(
+        {"history": [[1], [2, 3]], "preference": ["item 4", "item 9"], "target": [4, 7]}
+    ),
+    "sentiment": datasets.Dataset.from_dict(
+        {"preference_positive": ["find 3", "find 3"], "preference_negative": ["avoid 9", "avoid 3"], "target": [3, 3]}
+    ),
+    "fine": datasets.Dataset.from_dict({"history": [[], [2]], "preference": ["item 5", "item 12"], "target": [5, 12]}),
+    "history": datasets.Dataset.from_dict({"history": [[1]], "preferences": [["item 4"] * 5], "target": [6]}),
+}
+
+
+@pytest.fixture
+def results():
+    return evaluate_axes(Obedient(), WishCollator(), TABLES, ranking_metrics, k=(1, 3), batch_size=1)
+
+
+def test_every_axis_is_scored_by_its_own_metric_with_and_without_the_preference(results):
+    assert results["recommendation"]["with_preference"]["recall@1"] == 0.5
+    assert results["recommendation"]["without_preference"]["recall@3"] == 0.0
+    assert results["history"]["with_preference"]["recall@3"] == 1.0
+    assert results["sentiment"]["with_preference"]["m@3"] == 0.5  # the second row also hits when told to avoid
+    assert results["sentiment"]["without_preference"] is None
+
+
+def test_a_row_without_history_counts_as_a_miss_when_asked_without_preference(results):
+    assert results["fine"]["with_preference"]["recall@1"] == 1.0
+    assert results["fine"]["without_preference"]["recall@1"] == 0.5  # item 12 by default, for the row that has a history
+
+
+def test_the_table_says_what_is_not_defined(results):
+    line = next(line for line in format_table(results, k=3).splitlines() if line.startswith("| sentiment"))
+    assert line == "| sentiment | 2 | m@3 | 0.5000 | - | - | - |"
+
+
+def test_the_plot_is_a_picture_and_nothing_half_written_stays(results, tmp_path):
+    star_plot(results, 3, "toy", tmp_path / "axes.png")
+    assert imread(tmp_path / "axes.png").shape[2] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["axes.png"]
+
+
+def test_a_run_is_in_the_order_of_its_requests_whatever_their_lengths(tmp_path):
+    model, processor = build("emb", "bert", tmp_path)
+    requests = [Request((1, 2, 3), ()), Request((4,), ("search for red tea",)), Request((), ()), Request((5, 6), ())]
+    collator = EmbeddingCollator(processor, model, ["search for red tea"])
+    found = rank(model, collator, requests, k=4, batch_size=2)
+    assert found.items[2] == []
+    for row in (0, 1, 3):
+        alone = rank(model, collator, [requests[row]], k=4)
+        assert alone.items[0] == found.items[row]
+        assert alone.scores[0] == pytest.approx(found.scores[row], abs=1e-5)
+
+
+def test_preferences_are_collected_from_every_axis_once():
+    assert preferences_of(TABLES) == ["item 4", "item 9", "find 3", "avoid 9", "avoid 3", "item 5", "item 12"]
+
+
+def test_rows_become_requests():
+    assert requests_of(TABLES["fine"]) == [Request((), ("item 5",)), Request((2,), ("item 12",))]
+    assert requests_of(TABLES["sentiment"], None) == [Request((), ()), Request((), ())]
+    assert requests_of(TABLES["history"], "preferences")[0].preferences == ("item 4",) * 5
+
+
+class TestReadingABenchmark:
+    def write(self, folder, split="train"):
+        (folder / "toy_items").mkdir(exist_ok=True)
+        datasets.Dataset.from_dict({"item_id": [1]}).to_parquet(folder / "toy_items" / f"{split}-00000-of-00001.parquet")
+
+    def test_a_changed_file_is_read_anew(self, tmp_path):
+        self.write(tmp_path)
+        assert len(load_table(str(tmp_path), "toy", "items")) == 1
+        path = tmp_path / "toy_items" / "train-00000-of-00001.parquet"
+        datasets.Dataset.from_dict({"item_id": [1, 2]}).to_parquet(path)
+        assert len(load_table(str(tmp_path), "toy", "items")) == 2
+
+    def test_what_is_missing_is_named(self, tmp_path):
+        self.write(tmp_path)
+        assert load_table(str(tmp_path), "toy", "sentiment") is None
+        with pytest.raises(FileNotFoundError, match="toy_items"):
+            load_table(str(tmp_path), "boats", "items")
+        with pytest.raises(ValueError, match="no split 'test'"):
+            load_table(str(tmp_path), "toy", "items", "test")
+
+
+def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
+    from huggingface_hub import ModelCard
+
+    (tmp_path / "training_arguments.yaml").write_text("seed: 7\n")
+    card = write_model_card(
+        tmp_path,
+        project / "model_cards/model_card.md",
+        {"method": "mender_emb", "domain": "toy", "split": "test", "k": [1, 3], "num_beams": 12, "axes": results,
+         "left_out": {"coarse": "too few items"}},
+        {"approximator": "metadata", "approximator_description": "No language model was used."},
+        num_items=12,
+    )  # fmt: skip
+    text = card.read_text()
+    for words in ("| fine | 2 | recall@3 | 1.0000 | 0.5000 |", "**coarse** (too few items)", "**metadata**", "seed: 7"):
+        assert words in text
+    assert "{{" not in text
+    assert ModelCard.load(card).data.library_name == "transformers"

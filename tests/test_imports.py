@@ -1,0 +1,76 @@
+"""The directions of imports (who may know whom), read from the sources and tried in a fresh process."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUB_PACKAGES = {"quantization", "training", "evaluation", "hub"}
+
+
+def imports(path: Path, top_level_only: bool = False):
+    """(level, module, names) of every import statement of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", tuple(alias.name for alias in node.names)
+
+
+def modules(folder):
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def test_the_two_packages_never_import_each_other_nor_the_scripts(project):
+    scripts = {path.stem for path in (project / "scripts").glob("*.py")}
+    for package, other in (("modeling_mender", "dataset_builders"), ("dataset_builders", "modeling_mender")):
+        files = modules(project / package)
+        assert files
+        for path in files:
+            absolute = {module.split(".")[0] for level, module, _ in imports(path) if level == 0}
+            assert not absolute & ({other} | scripts), path
+
+
+def test_the_benchmark_imports_neither_torch_nor_transformers_at_import_time(project):
+    for path in modules(project / "dataset_builders"):
+        heavy = {module.split(".")[0] for level, module, _ in imports(path, top_level_only=True) if level == 0}
+        assert not heavy & {"torch", "transformers", "sentence_transformers"}, path
+
+
+def test_files_that_reach_the_hub_import_only_their_neighbours_by_name(project):
+    for path in sorted((project / "modeling_mender").glob("*.py")):
+        if path.name == "__init__.py":
+            continue
+        for level, module, names in imports(path):
+            assert level < 2, path
+            assert not (level == 0 and module.split(".")[0] in {"modeling_mender", "peft", "sentence_transformers"}), path
+            if level == 1:
+                assert module and "." not in module and names, path  # never `from . import x`
+                assert module not in SUB_PACKAGES, path
+                assert (path.parent / f"{module}.py").is_file(), path
+
+
+def test_inside_the_root_knowledge_flows_one_way(project):
+    root = project / "modeling_mender"
+    known = {path.stem: {module for level, module, _ in imports(path) if level == 1} for path in root.glob("*.py")}
+    assert known["semantic_ids"] == set()
+    assert known["constrained_decoding"] <= {"semantic_ids"}
+    for name, others in known.items():
+        if name.startswith("configuration_"):
+            assert others == set(), name
+        if name.startswith("processing_"):
+            assert not any(other.startswith("modeling_") for other in others), name
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [("dataset_builders.builder", ("torch", "transformers")), ("modeling_mender", ("dataset_builders", "peft", "sklearn"))],
+)
+def test_a_fresh_process_loads_no_more_than_it_should(project, package, forbidden):
+    code = f"import sys, {package}; print([name for name in {forbidden!r} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,88 @@
+"""The README and the tree it prints: nothing promised that is not there, nothing there that is not named."""
+
+import importlib
+import re
+
+import pytest
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def readme(project):
+    return (project / "README.md").read_text(encoding="utf-8")
+
+
+def tree_paths(readme):
+    """Paths of the README's tree, folders with a trailing slash."""
+    text = readme.split("## The tree")[1]
+    folders, paths = [], []
+    for line in BLOCK.search(text).group(2).splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders = [*folders[:depth], name]
+        paths.append("".join(folders))
+    return paths
+
+
+def test_every_entry_of_the_tree_exists(readme, project):
+    paths = tree_paths(readme)
+    assert len(paths) > 50
+    assert [path for path in paths if not (project / path).exists()] == []
+
+
+def test_every_module_and_script_stands_in_the_tree(readme, project):
+    found = {
+        str(path.relative_to(project))
+        for folder in ("modeling_mender", "dataset_builders", "scripts")
+        for path in (project / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert found - set(tree_paths(readme)) == set()
+
+
+def test_both_commands_and_their_output_come_before_line_40(readme):
+    opening = "\n".join(readme.splitlines()[:40])
+    for words in ("make quickstart", "make test", "| recommendation | 600 |", "passed"):
+        assert words in opening
+
+
+def test_every_make_command_is_a_target(readme, project):
+    makefile = (project / "Makefile").read_text()
+    targets = set(re.findall(r"^make (\w+)", readme, re.MULTILINE)) | set(re.findall(r"`make (\w+)", readme))
+    assert targets == {"quickstart", "test"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_continuous_integration_runs_the_readmes_test_command(project):
+    assert (project / ".ci/run").read_text().strip().splitlines()[-1] == "make test"
+
+
+def test_every_script_and_recipe_that_is_named_exists(readme, project):
+    for path in re.findall(r"\bscripts/[\w/]+\.(?:py|yaml)", readme):
+        assert (project / path).is_file(), path
+
+
+@pytest.mark.parametrize(
+    "script", ["quickstart", "build_benchmark", "learn_semantic_ids", "train", "evaluate_axes", "benchmark_decoding"]
+)
+def test_every_script_explains_itself(script, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module(script).main(["--help"])
+    assert exit_.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_every_option_in_a_command_of_the_readme_is_known(readme, capsys):
+    commands = [block for language, block in BLOCK.findall(readme) if language == "bash"]
+    text = "\n".join(commands).replace("\\\n", " ")
+    checked = 0
+    for script, words in re.findall(r"scripts/(\w+)\.py(.*)", text):
+        options = re.findall(r"--\w+", words)
+        with pytest.raises(SystemExit):
+            importlib.import_module(script).main(["--help"])
+        shown = capsys.readouterr().out
+        for option in options:
+            assert option in shown, (script, option)
+            checked += 1
+    assert checked >= 8
