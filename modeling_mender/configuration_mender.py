@@ -19,8 +19,8 @@ class MenderConfig(PreTrainedConfig):
         num_heads (`int`, defaults to 6): Attention heads.
         num_decoder_layers (`int`, defaults to 6): Decoder layers.
         dropout_rate (`float`, defaults to 0.2): Dropout of the decoder and of its input.
-        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder; any architecture that
-            `AutoModelForTextEncoding` knows. T5 where not given.
+        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder; any architecture
+            that `AutoModelForTextEncoding` knows. T5 where not given.
         max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones (section 4).
 
     Raises:
@@ -59,7 +59,16 @@ class MenderConfig(PreTrainedConfig):
         elif isinstance(self.text_config, dict):
             fields = dict(self.text_config)
             self.text_config = AutoConfig.for_model(fields.pop("model_type", "t5"), **fields)
-        sizes = ("num_items", "num_levels", "codebook_size", "d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers")
+        sizes = (
+            "num_items",
+            "num_levels",
+            "codebook_size",
+            "d_model",
+            "d_ff",
+            "d_kv",
+            "num_heads",
+            "num_decoder_layers",
+        )
         for name in (*sizes, "max_history_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")
@@ -85,7 +94,8 @@ class MenderEmbConfig(MenderConfig):
     """Mender_Emb: one embedding per preference and per item; see [`MenderConfig`].
 
     Args:
-        embedding_size (`int`, *optional*): Width of the text embeddings; the text encoder's hidden size where not given.
+        embedding_size (`int`, *optional*): Width of the text embeddings; the text encoder's hidden size where not
+            given.
     """
 
     model_type = "mender_emb"

@@ -20,8 +20,10 @@ class TrieLevel:
     """The nodes at one depth, one per distinct prefix of `level + 1` codes.
 
     Attributes:
-        codes (`torch.Tensor`): Shape `(num_nodes,)`, uint8 or int32, the last code of each prefix; sorted among siblings.
-        first_leaf (`torch.Tensor`): Shape `(num_nodes + 1,)`; node `n` covers the leaves `first_leaf[n]..first_leaf[n + 1] - 1`.
+        codes (`torch.Tensor`): Shape `(num_nodes,)`, uint8 or int32, the last code of each prefix; sorted among
+            siblings.
+        first_leaf (`torch.Tensor`): Shape `(num_nodes + 1,)`; node `n` covers the leaves `first_leaf[n]..first_leaf[n
+            + 1] - 1`.
         first_child (`torch.Tensor`): Shape `(num_parents + 1,)`; parent `p` of the level above (the root for the first
             level) has the children `first_child[p]..first_child[p + 1] - 1`.
         max_children (`int`): The largest number of children that any parent has here.
@@ -148,8 +150,8 @@ class TrieLogitsProcessor(LogitsProcessor):
     Args:
         trie ([`Trie`]): The catalogue.
         codebook_size (`int`): Codes per level.
-        node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`] of the requests; rows of one request follow each
-            other, as `generate` expands them.
+        node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`] of the requests; rows of one request follow
+            each other, as `generate` expands them.
     """
 
     def __init__(self, trie: Trie, codebook_size: int, node_masks: list[torch.Tensor] | None = None) -> None:
@@ -162,7 +164,8 @@ class TrieLogitsProcessor(LogitsProcessor):
         level = input_ids.shape[1] - 1
         if level >= self.trie.num_levels:
             raise ValueError(
-                f"a semantic ID has {self.trie.num_levels} codes and {level} are decoded already; leave max_new_tokens unset."
+                f"a semantic ID has {self.trie.num_levels} codes and {level} are decoded already; leave "
+                "max_new_tokens unset."
             )
         offsets = 1 + self.codebook_size * torch.arange(level, device=input_ids.device)
         nodes, exists = self.trie.walk(input_ids[:, 1:] - offsets)
@@ -208,14 +211,15 @@ def beam_search(
     `next_log_probs` returned, so they are exact log-probabilities of the item under the model.
 
     Args:
-        next_log_probs (`Callable`): Called as `next_log_probs(level, codes, parents)`; returns log-probabilities of the codes
-            at `level`, shape `(batch_size, width, codebook_size)`. `codes (batch_size, width)` are the codes chosen at the level
-            before and `parents (batch_size, width)` the previous beam each one extends; both `None` at level 0, whose width is 1.
+        next_log_probs (`Callable`): Called as `next_log_probs(level, codes, parents)`; returns log-probabilities of
+            the codes at `level`, shape `(batch_size, width, codebook_size)`. `codes (batch_size, width)` are the
+            codes chosen at the level before and `parents (batch_size, width)` the previous beam each one extends;
+            both `None` at level 0, whose width is 1.
         trie ([`Trie`]): The catalogue, on the device of the log-probabilities.
         batch_size (`int`): Number of requests.
         num_beams (`int`): Beams kept per request.
-        node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`]: the one place where knowledge of single items
-            enters. Log-weights of items, summed up the trie by log-sum-exp, would enter here too.
+        node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`]: the one place where knowledge of single
+            items enters. Log-weights of items, summed up the trie by log-sum-exp, would enter here too.
 
     Returns:
         [`BeamSearchOutput`]: `min(num_beams, num_items)` results a request; no item twice.

@@ -1,4 +1,4 @@
-"""What every generative retriever here shares: the item table, the T5 decoder over semantic IDs, `generate`, `recommend`.
+"""What every generative retriever here shares: the item table, the T5 decoder, `generate` and `recommend`.
 
 Knows how to turn encoder states into items. Leaves to its subclasses how a request becomes encoder states: they give
 `encode(**inputs)` and `encoder_input_names`, nothing else.
@@ -44,8 +44,8 @@ class RecommendOutput(ModelOutput):
 def build_decoder(config: PreTrainedConfig) -> T5Stack:
     """The T5 decoder of appendix A.2 over the vocabulary of semantic IDs.
 
-    A `T5Stack` as it is, not a subclass: for classes outside transformers, `post_init` passes over modules without parameters
-    of their own, among them T5's attention, which would keep unit variance.
+    A `T5Stack` as it is, not a subclass: for classes outside transformers, `post_init` passes over modules without
+    parameters of their own, among them T5's attention, which would keep unit variance.
 
     Args:
         config (`PreTrainedConfig`): Gives `vocab_size`, `d_model`, `d_ff`, `d_kv`, `num_heads`, `num_decoder_layers`,
@@ -69,7 +69,7 @@ def build_decoder(config: PreTrainedConfig) -> T5Stack:
 
 
 def decoder_logits(decoder: T5Stack, hidden_states: torch.Tensor) -> torch.Tensor:
-    """Scores of the vocabulary: `(..., d_model)` to `(..., vocab_size)`; T5's tied head, scaled by `d_model ** -0.5`."""
+    """T5's tied head, scaled by `d_model ** -0.5`: `(..., d_model)` to `(..., vocab_size)`."""
     return functional.linear(hidden_states * decoder.config.d_model**-0.5, decoder.embed_tokens.weight)
 
 
@@ -77,8 +77,8 @@ class DecodingSteps:
     """The decoder, one level at a time for all beams of a request at once: the network side of [`beam_search`].
 
     The keys and values of the encoder states are projected once per request and shared by its beams, whose queries go
-    through in one product; the cache of the self-attention never holds more than `num_levels` entries and is gathered by
-    parent. The generic loop instead copies, reorders and re-projects the encoder's side for every beam.
+    through in one product; the cache of the self-attention never holds more than `num_levels` entries and is gathered
+    by parent. The generic loop instead copies, reorders and re-projects the encoder's side for every beam.
 
     Args:
         decoder (`T5Stack`): In evaluation mode; dropout is never applied here.
@@ -209,7 +209,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             given, expected = getattr(semantic_ids, name), getattr(self.config, name)
             if given != expected:
                 raise ValueError(
-                    f"{name} of the item table ({given}) must match the model's ({expected}); pass the semantic IDs that "
+                    f"{name} of the item table ({given}) must match the model's ({expected}); pass the semantic "
+                    "IDs that "
                     "this model was configured for."
                 )
         self.item_semantic_ids.copy_(semantic_ids.codes)
@@ -309,24 +310,28 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         """Generates semantic IDs of the catalogue; always constrained, whatever the decoding strategy.
 
         Plain beam search takes the own loop of `num_levels` steps; greedy search, sampling and anything else that the
-        arguments ask for takes the generic loop of `transformers` with a [`TrieLogitsProcessor`]. Both give the same beams.
+        arguments ask for takes the generic loop of `transformers` with a [`TrieLogitsProcessor`]. Both give the same
+        beams.
 
         Args:
             inputs (`torch.Tensor`, *optional*): Not used; give the processor's output by name.
             generation_config, logits_processor, stopping_criteria: As in `transformers`.
-            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; column `i - 1` is item `i`.
+            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; column `i - 1` is item
+                `i`.
             kwargs: The processor's output, and settings of the generation configuration.
 
         Returns:
             `torch.Tensor` of shape `(batch_size * num_return_sequences, 1 + num_levels)`, the start token first; with
-            `return_dict_in_generate` a `GenerateBeamEncoderDecoderOutput` whose `sequences_scores` are log-probabilities.
+            `return_dict_in_generate` a `GenerateBeamEncoderDecoderOutput` whose `sequences_scores` are
+            log-probabilities.
 
         Raises:
             ValueError: If there are more beams or results than items, or the settings ask for another length.
         """
         if inputs is not None:
             raise ValueError(
-                f"pass the processor's output by name ({', '.join(self.encoder_input_names)}, attention_mask), not as inputs."
+                f"pass the processor's output by name ({', '.join(self.encoder_input_names)}, attention_mask), "
+                "not as inputs."
             )
         settings = copy.deepcopy(generation_config if generation_config is not None else self.generation_config)
         model_inputs = settings.update(**kwargs)
@@ -361,13 +366,15 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
 
         Args:
             k (`int`, defaults to 10): Items per request, in `1..num_items`.
-            num_beams (`int`, *optional*): Beams; more find more of the exact top `k`. The generation configuration's where
-                not given, and never fewer than `2 * k` where the catalogue has that many items.
-            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the items that may come back.
+            num_beams (`int`, *optional*): Beams; more find more of the exact top `k`. The generation configuration's
+                where not given, and never fewer than `2 * k` where the catalogue has that many items.
+            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the items that may come
+                back.
             inputs: The processor's output.
 
         Returns:
-            [`RecommendOutput`]: `items (batch_size, k)`, no item twice, and `scores (batch_size, k)`, log-probabilities.
+            [`RecommendOutput`]: `items (batch_size, k)`, no item twice, and `scores (batch_size, k)`,
+                log-probabilities.
 
         Raises:
             ValueError: If `k` or `num_beams` is out of range, or fewer than `k` items are allowed.
@@ -379,7 +386,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             num_beams = min(num_items, max(2 * k, self.generation_config.num_beams or 1))
         if not k <= num_beams <= num_items:
             raise ValueError(
-                f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; leave it "
+                f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; "
+                "leave it "
                 "unset for a sensible default."
             )
         encoder_outputs, attention_mask = self._encode_request(inputs)
@@ -395,7 +403,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         if encoder_outputs is None:
             if not encoder_inputs:
                 raise ValueError(
-                    f"nothing to encode: give the processor's output ({', '.join(self.encoder_input_names)}, attention_mask)."
+                    f"nothing to encode: give the processor's output ({', '.join(self.encoder_input_names)}, "
+                    "attention_mask)."
                 )
             encoder_outputs = self.encode(attention_mask=attention_mask, **encoder_inputs)
         states = encoder_outputs.last_hidden_state
@@ -403,7 +412,9 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
         if not bool(attention_mask.any(-1).all()):
             row = int((~attention_mask.any(-1)).int().argmax())
-            raise ValueError(f"request {row} is empty: attention_mask is all 0; give a history, a preference, or both.")
+            raise ValueError(
+                f"request {row} is empty: attention_mask is all 0; give a history, a preference, or both."
+            )
         return encoder_outputs, attention_mask
 
     def _node_masks(
@@ -421,7 +432,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         fewest = int(allowed_items.sum(1).min())
         if fewest < num_results:
             raise ValueError(
-                f"a request allows {fewest} items and {num_results} results are asked for; allow more or ask for fewer."
+                f"a request allows {fewest} items and {num_results} results are asked for; allow more or ask for "
+                "fewer."
             )
         return self.trie.node_masks(allowed_items.to(self.trie.device))
 
@@ -430,10 +442,13 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         num_levels, num_items = self.config.num_levels, self.config.num_items
         for name in ("num_beams", "num_return_sequences"):
             if (value := getattr(settings, name) or 1) > num_items and not settings.do_sample:
-                raise ValueError(f"{name} ({value}) exceeds the catalogue ({num_items} items); pass at most {num_items}.")
+                raise ValueError(
+                    f"{name} ({value}) exceeds the catalogue ({num_items} items); pass at most {num_items}."
+                )
         if settings.max_new_tokens not in (None, num_levels):
             raise ValueError(
-                f"max_new_tokens ({settings.max_new_tokens}) must be {num_levels}, the length of a semantic ID; leave it unset."
+                f"max_new_tokens ({settings.max_new_tokens}) must be {num_levels}, the length of a semantic ID; "
+                "leave it unset."
             )
 
     @staticmethod

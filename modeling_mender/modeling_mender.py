@@ -1,7 +1,7 @@
-"""Mender (section 3.3): a decoder of semantic IDs conditioned, through cross-attention, on a pretrained language encoder.
+"""Mender (section 3.3): a decoder of semantic IDs that attends to a pretrained language encoder.
 
-Knows the two ways in which a request becomes encoder states. The decoder, the catalogue, `generate` and `recommend` are
-[`GenerativeRetriever`]'s; how text becomes tensors is the processor's.
+Knows the two ways in which a request becomes encoder states. The decoder, the catalogue, `generate` and `recommend`
+are [`GenerativeRetriever`]'s; how text becomes tensors is the processor's.
 """
 
 from typing import Any
@@ -39,11 +39,14 @@ class MenderPreTrainedModel(GenerativeRetriever):
         return self
 
     @classmethod
-    def from_text_encoder(cls, name_or_path: str, semantic_ids: SemanticIds, **config_kwargs: Any) -> "MenderPreTrainedModel":
+    def from_text_encoder(
+        cls, name_or_path: str, semantic_ids: SemanticIds, **config_kwargs: Any
+    ) -> "MenderPreTrainedModel":
         """A new model around a pretrained text encoder, its decoder random, its catalogue set.
 
         Args:
-            name_or_path (`str`): Any checkpoint that `AutoModelForTextEncoding` loads: T5 and BERT families, local or on the Hub.
+            name_or_path (`str`): Any checkpoint that `AutoModelForTextEncoding` loads: T5 and BERT families, local or
+                on the Hub.
             semantic_ids ([`SemanticIds`]): The catalogue.
             config_kwargs: Further fields of the configuration.
 
@@ -112,8 +115,10 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
             input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, the processor's text.
             attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
             encoder_outputs (`BaseModelOutput`, *optional*): Stands for `input_ids`.
-            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels` where not given.
-            labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see `item_labels`.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels`
+                where not given.
+            labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
+                `item_labels`.
             past_key_values, use_cache: Cache of the generic generation loop.
 
         Returns:
@@ -128,7 +133,8 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
 class MenderEmb(MenderPreTrainedModel, GenerationMixin):
     """Mender_Emb: one vector per preference and per item of the history, from the same frozen text encoder.
 
-    Unlike the authors' release, padding is masked, and a vector carries its position: the number of items that came after it.
+    Unlike the authors' release, padding is masked, and a vector carries its position: the number of items that came
+    after it.
 
     Args:
         config ([`MenderEmbConfig`]): Sizes; [`MenderPreTrainedModel.from_text_encoder`] makes one.
@@ -141,7 +147,9 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
     def __init__(self, config: MenderEmbConfig) -> None:
         super().__init__(config)
         # Row 0 is padding; filled by `set_item_embeddings`, travels with the weights.
-        self.register_buffer("item_embeddings", torch.zeros(config.num_items + 1, config.embedding_size), persistent=True)
+        self.register_buffer(
+            "item_embeddings", torch.zeros(config.num_items + 1, config.embedding_size), persistent=True
+        )
         self.projection = nn.Linear(config.embedding_size, config.d_model)
         # index 0: a preference; 1 + n: an item with n later ones
         self.position_embeddings = nn.Embedding(1 + config.max_history_length, config.d_model)
@@ -173,7 +181,8 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
 
         Args:
             input_ids (`torch.Tensor`): Shape `(num_texts, sequence_length)`.
-            attention_mask (`torch.Tensor`): Shape `(num_texts, sequence_length)`; a text whose mask is all 0 becomes 0.
+            attention_mask (`torch.Tensor`): Shape `(num_texts, sequence_length)`; a text whose mask is all 0 becomes
+                0.
 
         Returns:
             `torch.Tensor`: Shape `(num_texts, embedding_size)`.
@@ -194,13 +203,15 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         """Preferences and history to encoder states, preferences first.
 
         Args:
-            history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids, oldest first, padded with 0 on the left.
+            history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids, oldest first, padded with 0 on
+                the left.
             preference_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, sequence_length)`.
-            preference_attention_mask (`torch.Tensor`, *optional*): The same shape; all 0 where a row has fewer preferences.
-            preference_embeddings (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, embedding_size)`, stands for
-                the two above.
-            attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences + history_length)`; unused here, the
-                decoder masks with it.
+            preference_attention_mask (`torch.Tensor`, *optional*): The same shape; all 0 where a row has fewer
+                preferences.
+            preference_embeddings (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, embedding_size)`,
+                stands for the two above.
+            attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences + history_length)`;
+                unused here, the decoder masks with it.
 
         Returns:
             `BaseModelOutput`: `last_hidden_state (batch_size, num_preferences + history_length, d_model)`.
@@ -208,7 +219,8 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         batch_size, history_length = history.shape
         if history_length > self.config.max_history_length:
             raise ValueError(
-                f"history has {history_length} items, the model takes {self.config.max_history_length}; keep the most recent."
+                f"history has {history_length} items, the model takes {self.config.max_history_length}; keep the "
+                "most recent."
             )
         recency = torch.arange(history_length, 0, -1, device=history.device)  # 1 + number of later items
         vectors, positions = [self.item_embeddings[history]], [recency]
@@ -239,10 +251,13 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         """Predicts the semantic ID of the next item.
 
         Args:
-            history, preference_input_ids, preference_attention_mask, preference_embeddings, attention_mask: See [`encode`].
+            history, preference_input_ids, preference_attention_mask, preference_embeddings, attention_mask: See
+                [`encode`].
             encoder_outputs (`BaseModelOutput`, *optional*): Stands for all of them but the mask.
-            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels` where not given.
-            labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see `item_labels`.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels`
+                where not given.
+            labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
+                `item_labels`.
             past_key_values, use_cache: Cache of the generic generation loop.
 
         Returns:

@@ -1,7 +1,7 @@
 """Processors of the two Mender variants: a history of item ids and preferences in words, to tensors.
 
-Knows the catalogue's texts and the tokenizer. Refuses what no model could answer (unknown items, a request with neither
-history nor preference), so that the models need not look again.
+Knows the catalogue's texts and the tokenizer. Refuses what no model could answer (unknown items, a request with
+neither history nor preference), so that the models need not look again.
 """
 
 import json
@@ -24,9 +24,10 @@ class MenderProcessor(ProcessorMixin):
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder.
         max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones.
-        max_length (`int`, defaults to 512): Tokens of a text; of the whole request for Mender_Tok, of one preference for Mender_Emb.
-        items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title` (shown to
-            people) and `text` (read by Mender_Tok). Kept in `items.jsonl` beside the configuration.
+        max_length (`int`, defaults to 512): Tokens of a text; of the whole request for Mender_Tok, of one preference
+            for Mender_Emb.
+        items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
+            (shown to people) and `text` (read by Mender_Tok). Kept in `items.jsonl` beside the configuration.
     """
 
     def __init__(
@@ -91,7 +92,8 @@ class MenderProcessor(ProcessorMixin):
         for item in items:
             if isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= self.num_items:
                 raise ValueError(
-                    f"{name} contains {item!r}, which is no item of this catalogue (ids 1..{self.num_items}); drop it or map "
+                    f"{name} contains {item!r}, which is no item of this catalogue (ids 1..{self.num_items}); "
+                    "drop it or map "
                     "it to the ids of the benchmark's items table."
                 )
 
@@ -111,17 +113,21 @@ class MenderProcessor(ProcessorMixin):
             preference = [preference] if isinstance(preference, str) else preference
         if preference is not None and (isinstance(preference, str) or not isinstance(preference, Sequence)):
             raise ValueError(
-                f"preference must be a list with one entry per history, not {preference!r}; wrap a single one: [preference]."
+                f"preference must be a list with one entry per history, not {preference!r}; wrap a single one: "
+                "[preference]."
             )
         size = len(history if history is not None else preference)
-        history = [[] for _ in range(size)] if not history else history
+        history = history or [[] for _ in range(size)]
         preference = [None] * size if preference is None else preference
         if len(history) != len(preference):
-            raise ValueError(f"{len(history)} histories and {len(preference)} preferences; give one preference per history.")
+            raise ValueError(
+                f"{len(history)} histories and {len(preference)} preferences; give one preference per history."
+            )
         if size == 0:
             raise ValueError("no request given: history and preference are empty lists; give at least one request.")
         return [
-            self._read_request(row, items, texts) for row, (items, texts) in enumerate(zip(history, preference, strict=True))
+            self._read_request(row, items, texts)
+            for row, (items, texts) in enumerate(zip(history, preference, strict=True))
         ]
 
     def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
@@ -131,7 +137,8 @@ class MenderProcessor(ProcessorMixin):
         texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                f"preference {row} is {texts!r}, which is no string (nor a list of strings); write it in words, for example "
+                f"preference {row} is {texts!r}, which is no string (nor a list of strings); write it in words, "
+                "for example "
                 "'Search for lavender soap'."
             )
         texts = [text.strip() for text in texts if text.strip()]
@@ -164,8 +171,8 @@ class MenderTokProcessor(MenderProcessor):
             `BatchFeature`: `input_ids` and `attention_mask`, both `(batch_size, sequence_length)`.
 
         Raises:
-            ValueError: For an unknown item, a preference that is no string, an empty request, or a preference that alone exceeds
-                `max_length`.
+            ValueError: For an unknown item, a preference that is no string, an empty request, or a preference that
+                alone exceeds `max_length`.
         """
         rows = [self.token_ids(*request) for request in self._read_requests(history, preference)]
         return BatchFeature(pad_token_rows(rows, self.tokenizer.pad_token_id))
@@ -182,7 +189,8 @@ class MenderTokProcessor(MenderProcessor):
         room = self.max_length - len(start) - len(end) - len(head_ids)
         if room < 0:
             raise ValueError(
-                f"the preference takes {len(head_ids)} tokens and max_length is {self.max_length}; shorten it or raise max_length."
+                f"the preference takes {len(head_ids)} tokens and max_length is {self.max_length}; shorten it or "
+                "raise max_length."
             )
         kept: list[list[int]] = []
         for item in reversed(items):
@@ -206,7 +214,11 @@ class MenderTokProcessor(MenderProcessor):
     def _special_tokens(self) -> tuple[list[int], list[int]]:
         """What the tokenizer puts before and after a text: [CLS] and [SEP], or only </s>."""
         specials = self.tokenizer("")["input_ids"]
-        start = specials[:1] if specials and specials[0] in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id) else []
+        start = (
+            specials[:1]
+            if specials and specials[0] in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id)
+            else []
+        )
         return start, specials[len(start) :]
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,9 +245,9 @@ class MenderEmbProcessor(MenderProcessor):
             return_tensors (`str`, defaults to `"pt"`): The only form there is.
 
         Returns:
-            `BatchFeature`: `history (batch_size, history_length)`; where there are preferences, `preference_input_ids` and
-            `preference_attention_mask (batch_size, num_preferences, sequence_length)`; `attention_mask (batch_size,
-            num_preferences + history_length)`.
+            `BatchFeature`: `history (batch_size, history_length)`; where there are preferences,
+            `preference_input_ids` and `preference_attention_mask (batch_size, num_preferences, sequence_length)`;
+            `attention_mask (batch_size, num_preferences + history_length)`.
 
         Raises:
             ValueError: For an unknown item, a preference that is no string, or an empty request.

@@ -59,12 +59,13 @@ class SemanticIds:
     """A catalogue's semantic IDs: item `i` (1-based, as in the benchmark) is row `i - 1`.
 
     Args:
-        codes (`torch.Tensor` or nested sequence): Shape `(num_items, num_levels)`, one distinct tuple per item, the last
-            level being the collision level.
+        codes (`torch.Tensor` or nested sequence): Shape `(num_items, num_levels)`, one distinct tuple per item, the
+            last level being the collision level.
         codebook_size (`int`): Codes per level, the same for every level.
 
     Raises:
-        ValueError: If `codes` is not a non-empty table of integers in `0..codebook_size - 1`, or two items share a tuple.
+        ValueError: If `codes` is not a non-empty table of integers in `0..codebook_size - 1`, or two items share a
+            tuple.
 
     >>> ids = SemanticIds([[0, 1, 0], [0, 1, 1], [3, 2, 0]], codebook_size=4)
     >>> ids.num_items, ids.num_levels, ids.vocabulary_size
@@ -79,14 +80,16 @@ class SemanticIds:
         codes = torch.as_tensor(codes)
         if codes.ndim != 2 or codes.numel() == 0 or codes.is_floating_point() or codes.dtype == torch.bool:
             raise ValueError(
-                f"codes must be a non-empty integer table of shape (num_items, num_levels), not {codes.dtype} of shape "
+                f"codes must be a non-empty integer table of shape (num_items, num_levels), not {codes.dtype} of "
+                "shape "
                 f"{tuple(codes.shape)}; pass the table that scripts/learn_semantic_ids.py wrote."
             )
         codes = codes.long()
         low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= codebook_size:
             raise ValueError(
-                f"codes range from {low} to {high}, outside 0..{codebook_size - 1}; pass the codebook_size these codes "
+                f"codes range from {low} to {high}, outside 0..{codebook_size - 1}; pass the codebook_size these "
+                "codes "
                 "were learned with."
             )
         unique, inverse = torch.unique(codes, dim=0, return_inverse=True)
@@ -146,6 +149,8 @@ class SemanticIds:
         table = table.sort_by("item_id")
         item_ids = table["item_id"].to_pylist()
         if item_ids != list(range(1, len(item_ids) + 1)):
-            raise ValueError(f"item_id in {path} must be 1..{len(item_ids)}, each once; it starts with {item_ids[:5]}.")
+            raise ValueError(
+                f"item_id in {path} must be 1..{len(item_ids)}, each once; it starts with {item_ids[:5]}."
+            )
         codes = torch.tensor(table["codes"].to_pylist())
         return cls(codes, codebook_size or int(codes.max()) + 1)

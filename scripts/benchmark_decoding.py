@@ -3,7 +3,8 @@
     python scripts/benchmark_decoding.py [--num_beams 20] [--batch_size 16] [--device cuda]
 
 Both are constrained by the same trie and start from the same encoder states, so the ratio is decoding alone. Runs are
-interleaved and the minimum is taken; the largest difference of scores and the number of differing beams are printed beside.
+interleaved and the minimum is taken; the largest difference of scores and the number of differing beams are printed
+beside.
 """
 
 import argparse
@@ -27,7 +28,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--num_beams", type=int, default=20)
     parser.add_argument("--sequence_length", type=int, default=256, help="length of the encoder states")
-    parser.add_argument("--num_items", type=int, default=12_101, help="items of the random catalogue (Beauty's number)")
+    parser.add_argument(
+        "--num_items", type=int, default=12_101, help="items of the random catalogue (Beauty's number)"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -116,10 +119,13 @@ def main(argv: list[str] | None = None) -> int:
 
     print(
         f"batch {arguments.batch_size}, encoder length {arguments.sequence_length}, {arguments.num_beams} beams, "
-        f"{arguments.num_items} items, {arguments.dtype} on {arguments.device}, {arguments.num_threads} thread(s), torch "
+        f"{arguments.num_items} items, {arguments.dtype} on {arguments.device}, {arguments.num_threads} "
+        "thread(s), torch "
         f"{torch.__version__}"
     )
-    print(f"generic loop + trie processor  {time_generic:8.3f} s   peak memory above the model {memory_generic:7.0f} MB")
+    print(
+        f"generic loop + trie processor  {time_generic:8.3f} s   peak memory above the model {memory_generic:7.0f} MB"
+    )
     print(f"own beam search                {time_own:8.3f} s   peak memory above the model {memory_own:7.0f} MB")
     print(f"ratio                          {time_generic / time_own:8.1f} x")
     print(f"beams that differ {differing} of {len(found.sequences)}; largest score difference {difference:.1e}")

@@ -37,7 +37,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--k", nargs="+", type=int, default=[5, 10], help="cut-offs")
     parser.add_argument("--num_beams", type=int, help="beams; the model's own default where not given")
     parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--max_rows", type=int, default=0, help="rows of each axis, drawn by a fixed seed; 0 means all")
+    parser.add_argument(
+        "--max_rows", type=int, default=0, help="rows of each axis, drawn by a fixed seed; 0 means all"
+    )
     parser.add_argument("--device", help="a GPU if there is one")
     parser.add_argument("--card", action="store_true", help="write the model's card (README.md) into its folder")
     parser.add_argument("--output_dir", type=Path, help="where results.json and axes.png go; nowhere if not given")
@@ -73,7 +75,9 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
                 rows = rows.select(sorted(chosen))
             tables[axis] = rows
     if not tables:
-        raise ValueError(f"{arguments.benchmark} has none of the axes {', '.join(arguments.axes)} for {arguments.domain}.")
+        raise ValueError(
+            f"{arguments.benchmark} has none of the axes {', '.join(arguments.axes)} for {arguments.domain}."
+        )
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = AutoModel.from_pretrained(arguments.model).to(device).eval()
     processor = AutoProcessor.from_pretrained(arguments.model)

@@ -1,7 +1,8 @@
 """Everything once, small, without Hub or GPU: `make quickstart` runs this.
 
-Builds the five-axis benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and without
-the preference, and shows one steering example. Each step is one of the other scripts, with the arguments printed.
+Builds the five-axis benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and
+without the preference, and shows one steering example. Each step is one of the other scripts, with the arguments
+printed.
 """
 
 import argparse
@@ -9,12 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import evaluate_axes
 import torch
+import train
 from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging as transformers_logging
-
-import evaluate_axes
-import train
 
 OUTPUT = Path("outputs/quickstart")
 # One history of the sample shop, three wishes: a taste, another kind of thing, an aversion.

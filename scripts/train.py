@@ -11,23 +11,25 @@ import logging
 import sys
 from pathlib import Path
 
+import build_benchmark
+import learn_semantic_ids
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 
-import build_benchmark
-import learn_semantic_ids
 from dataset_builders.ranking_metrics import ranking_metrics
 from dataset_builders.schema import item_text
 from modeling_mender import SemanticIds
 from modeling_mender.evaluation.ranking import rank
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments
 from modeling_mender.training.benchmark_tables import load_table, requests_of
-from modeling_mender.training.lora import add_lora
 from modeling_mender.training.loop import TrainingRows, TrainingState, train
+from modeling_mender.training.lora import add_lora
 from modeling_mender.training.methods import build, get_method
 
+DECODER_SIZES = ("d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers", "dropout_rate")
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_emb" / "sample.yaml"
 # 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
 SAMPLE_IDS = "--codebook_size 32 --hidden_sizes 128 64 --epochs 200 --batch_size 128".split()
@@ -65,12 +67,15 @@ def read_catalogue(arguments: TrainingArguments) -> tuple[SemanticIds, list[dict
     folder = Path(arguments.semantic_ids)
     if not (folder / "semantic_ids.parquet").is_file():
         raise FileNotFoundError(
-            f"{folder} has no semantic_ids.parquet; run scripts/learn_semantic_ids.py --benchmark {arguments.benchmark} "
+            f"{folder} has no semantic_ids.parquet; run scripts/learn_semantic_ids.py --benchmark "
+            f"{arguments.benchmark} "
             f"--domain {arguments.domain} --output_dir {folder}."
         )
     rows = load_table(arguments.benchmark, arguments.domain, "items")
     if rows is None:
-        raise FileNotFoundError(f"{arguments.benchmark} has no config {arguments.domain}_items; build the benchmark again.")
+        raise FileNotFoundError(
+            f"{arguments.benchmark} has no config {arguments.domain}_items; build the benchmark again."
+        )
     items = []
     for row in rows:
         name = row["title"] or item_text(row) or row["source_id"]
@@ -82,6 +87,13 @@ def read_catalogue(arguments: TrainingArguments) -> tuple[SemanticIds, list[dict
 def run(arguments: TrainingArguments) -> TrainingState:
     """Everything between the arguments and the trained model."""
     method = get_method(arguments.method)
+    trackers = [str(tracker) for tracker in get_available_trackers()]
+    if arguments.report_to not in ("none", *trackers):  # accelerate itself would say nothing, and log nothing
+        raise ValueError(
+            f"report_to ({arguments.report_to}) must be none or an installed tracker "
+            f"({', '.join(trackers) or 'there is none'}); "
+            f"try pip install {arguments.report_to}."
+        )
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     use_bf16 = has_bf16 if arguments.bf16 is None else arguments.bf16
     accelerator = Accelerator(
@@ -99,13 +111,14 @@ def run(arguments: TrainingArguments) -> TrainingState:
     if train_rows is None or validation_rows is None:
         raise ValueError(f"{arguments.benchmark} has no config {arguments.domain}_recommendation; build it anew.")
     if 0 < arguments.max_eval_rows < len(validation_rows):
-        chosen = np.random.default_rng(arguments.seed).choice(len(validation_rows), arguments.max_eval_rows, replace=False)
+        chosen = np.random.default_rng(arguments.seed).choice(
+            len(validation_rows), arguments.max_eval_rows, replace=False
+        )
         validation_rows = validation_rows.select(sorted(chosen))
     semantic_ids, items, embedding_texts = read_catalogue(arguments)
     model, processor = build(
         method, arguments.text_encoder, semantic_ids, items, embedding_texts, arguments.seed, accelerator.device,
-        d_model=arguments.d_model, d_ff=arguments.d_ff, d_kv=arguments.d_kv, num_heads=arguments.num_heads, num_decoder_layers=arguments.num_decoder_layers,
-        dropout_rate=arguments.dropout_rate,
+        **{name: getattr(arguments, name) for name in DECODER_SIZES},
     )  # fmt: skip
     if arguments.lora_rank:
         add_lora(model, arguments.lora_rank, arguments.lora_alpha)

@@ -22,5 +22,7 @@ def shared_data() -> Path:
     """The real research data beside the project; the test skips where it is absent."""
     folder = PROJECT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"real research data not found at {folder.name}/ beside the project; it is never part of the repository")
+        pytest.skip(
+            f"real research data not found at {folder.name}/ beside the project; it is never part of the repository"
+        )
     return folder

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import random_codes
 
 from modeling_mender.constrained_decoding import Trie, TrieLogitsProcessor, beam_search
-from tiny_models import random_codes
 
 catalogues = st.sets(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=50).flatmap(
     lambda codes: st.permutations(sorted(codes))
@@ -68,7 +68,10 @@ class TableOfLogProbs:
             self.prefixes = [[()] for _ in range(self.batch_size)]
         else:
             self.prefixes = [
-                [(*self.prefixes[b][parent], code) for code, parent in zip(codes[b].tolist(), parents[b].tolist(), strict=True)]
+                [
+                    (*self.prefixes[b][parent], code)
+                    for code, parent in zip(codes[b].tolist(), parents[b].tolist(), strict=True)
+                ]
                 for b in range(self.batch_size)
             ]
         return torch.stack([torch.stack([self.log_probs(b, p) for p in row]) for b, row in enumerate(self.prefixes)])

@@ -14,12 +14,12 @@ import pytest
 import quickstart
 import train
 from datasets import load_dataset
+from tiny_models import save_text_encoder
 from transformers import AutoModel, AutoProcessor
 
 from dataset_builders.checks import check_benchmark
 from dataset_builders.interactions import connect
 from dataset_builders.sources.sample import SampleSource
-from tiny_models import save_text_encoder
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     items = SampleSource().load(connect()).items.to_pyarrow().to_pylist()
     words = {word.lower() for item in items for text in (item["title"], *item["categories"]) for word in text.split()}
-    encoder = str(save_text_encoder("bert", folder, sorted(words)))  # knows every word of the shop, and understands none
+    encoder = str(
+        save_text_encoder("bert", folder, sorted(words))
+    )  # knows every word of the shop, and understands none
     benchmark, ids = str(folder / "benchmark"), str(folder / "ids")
     assert build_benchmark.main(
         ["--source", "sample", "--domain", "sample", "--output_dir", benchmark, "--embedding_model", encoder]
@@ -46,7 +48,18 @@ def trained(request, world, project):
     output = folder / request.param
     recipe = project / "scripts/recipes" / request.param / "sample.yaml"
     command = ["--benchmark", benchmark, "--semantic_ids", ids, "--text_encoder", encoder, "--output_dir", str(output)]
-    sizes = ["--max_steps", "6", "--warmup_steps", "1", "--eval_steps", "3", "--max_eval_rows", "20", "--num_beams", "12"]
+    sizes = [
+        "--max_steps",
+        "6",
+        "--warmup_steps",
+        "1",
+        "--eval_steps",
+        "3",
+        "--max_eval_rows",
+        "20",
+        "--num_beams",
+        "12",
+    ]
     assert train.main([str(recipe), *command, *sizes]) == 0
     return output
 
@@ -92,10 +105,27 @@ def test_the_steering_example_answers_each_preference(trained, world, capsys):
 
 
 def test_the_decoding_benchmark_prints_times_ratio_memory_and_difference(capsys):
-    command = ["--batch_size", "2", "--num_beams", "4", "--sequence_length", "8", "--num_items", "300", "--repeats", "1"]
+    command = [
+        "--batch_size",
+        "2",
+        "--num_beams",
+        "4",
+        "--sequence_length",
+        "8",
+        "--num_items",
+        "300",
+        "--repeats",
+        "1",
+    ]
     assert benchmark_decoding.main(command) == 0
     output = capsys.readouterr().out
-    for words in ("generic loop + trie processor", "own beam search", "ratio", "peak memory", "beams that differ 0 of 8"):
+    for words in (
+        "generic loop + trie processor",
+        "own beam search",
+        "ratio",
+        "peak memory",
+        "beams that differ 0 of 8",
+    ):
         assert words in output
 
 
@@ -118,6 +148,11 @@ class TestBadInput:
         command = ["--benchmark", str(tmp_path / "empty"), "--domain", "beauty", "--output_dir", str(tmp_path / "out")]
         assert train.main(command) == 1
         assert "no config of domain 'beauty'" in self.one_line(capsys)
+
+    def test_a_tracker_that_is_not_installed_is_refused_and_not_skipped_in_silence(self, world, capsys, tmp_path):
+        command = ["--benchmark", world[1], "--semantic_ids", world[2], "--report_to", "nosuchtracker"]
+        assert train.main([*command, "--output_dir", str(tmp_path / "out")]) == 1
+        assert "report_to (nosuchtracker)" in self.one_line(capsys)
 
     def test_semantic_ids_of_another_catalogue(self, world, capsys, tmp_path):
         import pyarrow as pa

@@ -4,6 +4,7 @@ import datasets
 import pytest
 import torch
 from matplotlib.image import imread
+from tiny_models import build
 
 from dataset_builders.ranking_metrics import ranking_metrics
 from modeling_mender.evaluation.benchmark import evaluate_axes, format_table, preferences_of
@@ -12,11 +13,11 @@ from modeling_mender.evaluation.ranking import rank
 from modeling_mender.hub.model_card import write_model_card
 from modeling_mender.training.benchmark_tables import load_table, requests_of
 from modeling_mender.training.collators import EmbeddingCollator, Request
-from tiny_models import build
 
 
 class Obedient:
-    """A recommender that reads the first number in the preference and recommends that item; without one, the last item."""
+    """A recommender that reads the first number in the preference and recommends that item; without one, the last
+    item."""
 
     training = False
     device = torch.device("cpu")
@@ -70,7 +71,9 @@ def test_every_axis_is_scored_by_its_own_metric_with_and_without_the_preference(
 
 def test_a_row_without_history_counts_as_a_miss_when_asked_without_preference(results):
     assert results["fine"]["with_preference"]["recall@1"] == 1.0
-    assert results["fine"]["without_preference"]["recall@1"] == 0.5  # item 12 by default, for the row that has a history
+    assert (
+        results["fine"]["without_preference"]["recall@1"] == 0.5
+    )  # item 12 by default, for the row that has a history
 
 
 def test_the_table_says_what_is_not_defined(results):
@@ -109,7 +112,9 @@ def test_rows_become_requests():
 class TestReadingABenchmark:
     def write(self, folder, split="train"):
         (folder / "toy_items").mkdir(exist_ok=True)
-        datasets.Dataset.from_dict({"item_id": [1]}).to_parquet(folder / "toy_items" / f"{split}-00000-of-00001.parquet")
+        datasets.Dataset.from_dict({"item_id": [1]}).to_parquet(
+            folder / "toy_items" / f"{split}-00000-of-00001.parquet"
+        )
 
     def test_a_changed_file_is_read_anew(self, tmp_path):
         self.write(tmp_path)
@@ -140,7 +145,12 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
         num_items=12,
     )  # fmt: skip
     text = card.read_text()
-    for words in ("| fine | 2 | recall@3 | 1.0000 | 0.5000 |", "**coarse** (too few items)", "**metadata**", "seed: 7"):
+    for words in (
+        "| fine | 2 | recall@3 | 1.0000 | 0.5000 |",
+        "**coarse** (too few items)",
+        "**metadata**",
+        "seed: 7",
+    ):
         assert words in text
     assert "{{" not in text
     assert ModelCard.load(card).data.library_name == "transformers"

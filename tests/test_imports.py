@@ -46,7 +46,9 @@ def test_files_that_reach_the_hub_import_only_their_neighbours_by_name(project):
             continue
         for level, module, names in imports(path):
             assert level < 2, path
-            assert not (level == 0 and module.split(".")[0] in {"modeling_mender", "peft", "sentence_transformers"}), path
+            assert not (level == 0 and module.split(".")[0] in {"modeling_mender", "peft", "sentence_transformers"}), (
+                path
+            )
             if level == 1:
                 assert module and "." not in module and names, path  # never `from . import x`
                 assert module not in SUB_PACKAGES, path
@@ -67,7 +69,10 @@ def test_inside_the_root_knowledge_flows_one_way(project):
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
-    [("dataset_builders.builder", ("torch", "transformers")), ("modeling_mender", ("dataset_builders", "peft", "sklearn"))],
+    [
+        ("dataset_builders.builder", ("torch", "transformers")),
+        ("modeling_mender", ("dataset_builders", "peft", "sklearn")),
+    ],
 )
 def test_a_fresh_process_loads_no_more_than_it_should(project, package, forbidden):
     code = f"import sys, {package}; print([name for name in {forbidden!r} if name in sys.modules])"

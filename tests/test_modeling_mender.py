@@ -1,14 +1,15 @@
-"""Both variants, over both families of text encoders: what generate and recommend promise, and what training reaches."""
+"""Both variants, over both families of text encoders: what generate and recommend promise, and what training
+reaches."""
 
 import subprocess
 import sys
 
 import pytest
 import torch
+from tiny_models import build, catalogue, random_codes
 from transformers import AutoConfig, AutoModel, AutoProcessor, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from modeling_mender import MenderEmb, MenderEmbConfig, MenderTok, MenderTokConfig, SemanticIds
-from tiny_models import build, catalogue, random_codes
 
 VARIANTS = [("tok", "bert"), ("tok", "t5"), ("emb", "bert"), ("emb", "t5")]
 HISTORIES = [[1, 5, 9], [2]]
@@ -123,7 +124,9 @@ def test_a_request_is_answered_alike_alone_and_in_a_batch(mender):
     model, processor = mender
     together = model.recommend(**requests(processor), k=5)
     for row in range(2):
-        alone = model.recommend(**processor(history=HISTORIES[row : row + 1], preference=PREFERENCES[row : row + 1]), k=5)
+        alone = model.recommend(
+            **processor(history=HISTORIES[row : row + 1], preference=PREFERENCES[row : row + 1]), k=5
+        )
         assert alone.items[0].tolist() == together.items[row].tolist()
         torch.testing.assert_close(alone.scores[0], together.scores[row], atol=1e-5, rtol=0)
 

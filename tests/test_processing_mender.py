@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tiny_models import ITEMS, TITLES, tokenizer
 
 from modeling_mender import MenderEmbProcessor, MenderTokProcessor
 from modeling_mender.processing_mender import pad_token_rows
-from tiny_models import ITEMS, TITLES, tokenizer
 
 
 def tok(family="bert", **kwargs):

@@ -1,4 +1,5 @@
-"""Arguments, batches and the loop: what a run writes, how it stops, and that a continued run equals an unbroken one."""
+"""Arguments, batches and the loop: what a run writes, how it stops, and that a continued run equals an unbroken
+one."""
 
 import dataclasses
 import json
@@ -11,15 +12,15 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from tiny_models import TITLES, build
 from transformers import AutoModel, AutoProcessor
 
 from modeling_mender.training import loop
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments, read_recipe
 from modeling_mender.training.collators import EmbeddingCollator, Request, TextCollator
-from modeling_mender.training.lora import add_lora, merged_state_dict
 from modeling_mender.training.loop import TrainingRows, checkpoints, train
+from modeling_mender.training.lora import add_lora, merged_state_dict
 from modeling_mender.training.methods import METHODS, get_method
-from tiny_models import TITLES, build
 
 REQUIRED = {"benchmark": "b", "domain": "d", "semantic_ids": "s"}
 # twelve users, each asking for the item that follows their one past item
@@ -40,7 +41,9 @@ def run(tmp_path, variant="emb", validate=None, preference_dropout=0.0, **change
     AcceleratorState._reset_state(reset_partial_state=True)
     options = arguments(tmp_path, method=f"mender_{variant}", preference_dropout=preference_dropout, **changes)
     model, processor = build(variant, "bert", tmp_path, dropout_rate=options.dropout_rate)
-    collator = get_method(options.method).collator_class(processor, model, [t for r in REQUESTS for t in r.preferences])
+    collator = get_method(options.method).collator_class(
+        processor, model, [t for r in REQUESTS for t in r.preferences]
+    )
     rows = TrainingRows(REQUESTS, TARGETS, options.preference_dropout, options.seed)
     scores = iter(range(1000))
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=options.gradient_accumulation_steps)
@@ -176,7 +179,11 @@ def test_no_rows_is_an_error_and_not_an_endless_loop():
 @pytest.mark.parametrize(("variant", "collator_class"), [("emb", EmbeddingCollator), ("tok", TextCollator)])
 def test_a_collator_reads_a_request_exactly_as_the_processor_does(tmp_path, variant, collator_class):
     model, processor = build(variant, "bert", tmp_path)
-    requests = [Request((1, 5), ("search for red tea",)), Request((2,), ()), Request((), ("avoid blue mug", "green lamp"))]
+    requests = [
+        Request((1, 5), ("search for red tea",)),
+        Request((2,), ()),
+        Request((), ("avoid blue mug", "green lamp")),
+    ]
     collator = collator_class(processor, model, [text for request in requests for text in request.preferences])
     theirs = processor(
         history=[list(request.history) for request in requests],
@@ -244,7 +251,9 @@ class TestRecipes:
 
     def test_the_command_line_overrides_a_recipe_and_a_recipe_the_defaults(self, tmp_path):
         recipe = tmp_path / "r.yaml"
-        recipe.write_text("benchmark: b\ndomain: d\nsemantic_ids: s\noutput_dir: o\nlearning_rate: 1e-3\nmax_steps: 20000\n")
+        recipe.write_text(
+            "benchmark: b\ndomain: d\nsemantic_ids: s\noutput_dir: o\nlearning_rate: 1e-3\nmax_steps: 20000\n"
+        )
         options = parse_arguments([str(recipe), "--max_steps", "30000"])
         assert (options.learning_rate, options.max_steps, options.weight_decay) == (1e-3, 30_000, 0.035)
 
@@ -324,8 +333,9 @@ def test_two_processes_share_the_rows_and_rank_alike(tmp_path, project):
 def test_defaults_are_the_papers():
     defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
     expected = {
-        "learning_rate": 3e-4, "weight_decay": 0.035, "max_grad_norm": 1.0, "warmup_steps": 10_000, "max_steps": 200_000,
-        "per_device_train_batch_size": 64, "num_decoder_layers": 6, "d_model": 128, "d_ff": 1024, "dropout_rate": 0.2,
+        "learning_rate": 3e-4, "weight_decay": 0.035, "max_grad_norm": 1.0, "warmup_steps": 10_000,
+        "max_steps": 200_000, "per_device_train_batch_size": 64, "num_decoder_layers": 6,
+        "d_model": 128, "d_ff": 1024, "dropout_rate": 0.2,
         "early_stopping_patience": 15, "preference_dropout": 0.0, "text_encoder": "google/flan-t5-small",
     }  # fmt: skip
     assert {name: defaults[name] for name in expected} == expected

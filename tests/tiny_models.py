@@ -1,4 +1,5 @@
-"""A toy world for model tests: tiny random text encoders, a tokenizer made on the spot, a catalogue the eye can check."""
+"""A toy world for model tests: tiny random text encoders, a tokenizer made on the spot, a catalogue the eye can
+check."""
 
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def save_text_encoder(family: str, folder: Path, words: list[str] = WORDS) -> Pa
     torch.manual_seed(0)
     size = {"vocab_size": 8 + len(words)}
     if family == "bert":
-        model = BertModel(BertConfig(**size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16))
+        model = BertModel(
+            BertConfig(**size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+        )
     else:
         model = T5EncoderModel(T5Config(**size, d_model=16, d_ff=16, d_kv=8, num_layers=1, num_heads=2))
     model.save_pretrained(folder)
@@ -59,7 +62,9 @@ def build(method: str, family: str, folder: Path, semantic_ids: SemanticIds | No
     semantic_ids = semantic_ids if semantic_ids is not None else catalogue()
     checkpoint = save_text_encoder(family, folder)
     torch.manual_seed(seed)
-    model_class, processor_class = {"tok": (MenderTok, MenderTokProcessor), "emb": (MenderEmb, MenderEmbProcessor)}[method]
+    model_class, processor_class = {"tok": (MenderTok, MenderTokProcessor), "emb": (MenderEmb, MenderEmbProcessor)}[
+        method
+    ]
     sizes = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_decoder_layers": 2}
     model = model_class.from_text_encoder(str(checkpoint), semantic_ids, **sizes, **config)
     items = ITEMS

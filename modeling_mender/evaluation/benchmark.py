@@ -43,15 +43,15 @@ def evaluate_axes(
 ) -> dict[str, dict[str, Any]]:
     """Scores a model on every axis given.
 
-    Without a preference, a row of the sentiment axis asks nothing at all and m@k is 0 whatever comes back, so that entry is
-    `None`; a steering row whose history is empty counts as a miss.
+    Without a preference, a row of the sentiment axis asks nothing at all and m@k is 0 whatever comes back, so that
+    entry is `None`; a steering row whose history is empty counts as a miss.
 
     Args:
         model (`GenerativeRetriever`): The recommender.
         collator ([`Collator`]): Made for [`preferences_of`] these tables.
         tables (`Mapping[str, datasets.Dataset]`): Axis name to its rows; see `AXIS_PREFERENCES` for the names.
-        metric (`Callable`): `metric(predictions, references, k=..., predictions_negative=None)` to named values; the benchmark's
-            `ranking_metrics`.
+        metric (`Callable`): `metric(predictions, references, k=..., predictions_negative=None)` to named values; the
+            benchmark's `ranking_metrics`.
         k (`Sequence[int]`, defaults to `(5, 10)`): Cut-offs.
         batch_size, num_beams: See [`rank`].
 
@@ -103,6 +103,8 @@ def format_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
     for axis, entry in results.items():
         main = f"{AXIS_PREFERENCES[axis][1]}@{k}"
         ndcg = "" if main.startswith("m@") else f"ndcg@{k}"
-        cells = [cell(entry[side], name) for name in (main, ndcg) for side in ("with_preference", "without_preference")]
+        cells = [
+            cell(entry[side], name) for name in (main, ndcg) for side in ("with_preference", "without_preference")
+        ]
         lines.append(f"| {axis} | {entry['num_rows']} | {main} | {' | '.join(cells)} |")
     return "\n".join(lines)

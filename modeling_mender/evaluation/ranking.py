@@ -44,7 +44,8 @@ def rank(
         k (`int`, defaults to 10): Items per request, at most the number of items.
         batch_size (`int`, defaults to 64): Requests at a time, on each process.
         num_beams (`int`, *optional*): See `recommend`.
-        accelerator (`Accelerator`, *optional*): Splits the requests over its processes; every process gets the whole run.
+        accelerator (`Accelerator`, *optional*): Splits the requests over its processes; every process gets the whole
+            run.
         description (`str`): What the progress bar says.
 
     Returns:

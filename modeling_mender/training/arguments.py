@@ -37,7 +37,8 @@ class TrainingArguments:
     num_decoder_layers: int = field(default=6, metadata={"help": "decoder layers"})
     dropout_rate: float = field(default=0.2, metadata={"help": "dropout of the decoder and of its input"})
     preference_dropout: float = field(
-        default=0.0, metadata={"help": "share of training rows whose preference is left out (the paper leaves none out)"}
+        default=0.0,
+        metadata={"help": "share of training rows whose preference is left out (the paper leaves none out)"},
     )
     learning_rate: float = field(default=3e-4, metadata={"help": "peak learning rate of AdamW"})
     weight_decay: float = field(default=0.035, metadata={"help": "weight decay of AdamW"})
@@ -50,17 +51,23 @@ class TrainingArguments:
     num_beams: int = field(default=30, metadata={"help": "beams when ranking, at most the number of items"})
     eval_steps: int = field(default=0, metadata={"help": "validate every so many steps; 0 means every 2 epochs"})
     max_eval_rows: int = field(default=0, metadata={"help": "rows of validation used, drawn by seed; 0 means all"})
-    early_stopping_patience: int = field(default=15, metadata={"help": "validations without a better NDCG@10 before stopping"})
-    save_steps: int = field(default=0, metadata={"help": "checkpoint every so many steps; 0 means at every validation"})
+    early_stopping_patience: int = field(
+        default=15, metadata={"help": "validations without a better NDCG@10 before stopping"}
+    )
+    save_steps: int = field(
+        default=0, metadata={"help": "checkpoint every so many steps; 0 means at every validation"}
+    )
     save_total_limit: int = field(default=1, metadata={"help": "checkpoints kept"})
     resume: bool = field(default=True, metadata={"help": "continue from the newest checkpoint in output_dir, if any"})
-    bf16: bool | None = field(default=None, metadata={"help": "bfloat16 autocast; unset means wherever a GPU supports it"})
+    bf16: bool | None = field(
+        default=None, metadata={"help": "bfloat16 autocast; unset means wherever a GPU supports it"}
+    )
     report_to: str = field(default="none", metadata={"help": "tracker: tensorboard, trackio, wandb ..., or none"})
     seed: int = field(default=0, metadata={"help": "of initialisation, order of rows, dropout"})
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size",
-                     "num_beams", "early_stopping_patience", "save_total_limit"):  # fmt: skip
+        for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_beams",
+                     "per_device_eval_batch_size", "early_stopping_patience", "save_total_limit"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")
         for name in ("warmup_steps", "eval_steps", "max_eval_rows", "save_steps", "lora_rank", "weight_decay"):
@@ -74,7 +81,8 @@ class TrainingArguments:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be in [0, 1).")
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
-                f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5 % is usual."
+                f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5 "
+                "% is usual."
             )
 
 
@@ -93,7 +101,9 @@ def read_recipe(path: str | Path) -> dict[str, object]:
     except yaml.YAMLError as error:
         raise ValueError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"recipe {path} must be a mapping from argument names to values, not {type(values).__name__}.")
+        raise ValueError(
+            f"recipe {path} must be a mapping from argument names to values, not {type(values).__name__}."
+        )
     known = {field.name: field for field in dataclasses.fields(TrainingArguments)}
     unknown = sorted(set(values) - set(known))
     if unknown:
@@ -126,8 +136,8 @@ def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | 
     for action in parser._actions:
         action.required &= action.dest not in values
     # numbers through the parser's own types: YAML reads 3e-4 as a string
-    parser.set_defaults(**{name: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-                           for name, value in values.items()})  # fmt: skip
+    numbers = {name: str(value) for name, value in values.items() if type(value) in (int, float)}
+    parser.set_defaults(**(values | numbers))
     return parser.parse_args_into_dataclasses(argv)[0]
 
 

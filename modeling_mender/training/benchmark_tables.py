@@ -33,7 +33,9 @@ def load_table(benchmark: str, domain: str, name: str, split: str = "train") -> 
         return datasets.load_dataset(benchmark, config, split=split)
     if not any(Path(benchmark).glob(f"{domain}_*")):
         found = sorted({path.name for path in Path(benchmark).iterdir() if path.is_dir()})
-        raise FileNotFoundError(f"{benchmark} has no config of domain {domain!r}; it has {found or 'no config at all'}.")
+        raise FileNotFoundError(
+            f"{benchmark} has no config of domain {domain!r}; it has {found or 'no config at all'}."
+        )
     if not (Path(benchmark) / config).is_dir():
         return None
     files = sorted((Path(benchmark) / config).glob(f"{split}-*.parquet"))

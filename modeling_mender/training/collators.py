@@ -58,7 +58,8 @@ class EmbeddingCollator(Collator):
     """For methods that read embeddings: every distinct preference is embedded once, by the model's own text encoder.
 
     Attributes:
-        table (`torch.Tensor`): Shape `(num_texts, embedding_size)`, float32 on the CPU, in the order of first appearance.
+        table (`torch.Tensor`): Shape `(num_texts, embedding_size)`, float32 on the CPU, in the order of first
+            appearance.
     """
 
     def __init__(self, processor: MenderEmbProcessor, model: MenderEmb, texts: Iterable[str]) -> None:

@@ -30,11 +30,18 @@ logger = logging.getLogger(__name__)
 
 ARGUMENTS_FILE = "training_arguments.yaml"
 # Arguments that may differ between a run and its continuation: they change what is written, not what is computed.
-MAY_CHANGE_ON_RESUME = {"output_dir", "resume", "report_to", "save_total_limit", "save_steps", "early_stopping_patience"}
+MAY_CHANGE_ON_RESUME = {
+    "output_dir",
+    "resume",
+    "report_to",
+    "save_total_limit",
+    "save_steps",
+    "early_stopping_patience",
+}
 
 
 class TrainingRows(Dataset):
-    """Training rows; a row's preference is dropped or kept by (seed, epoch, row) alone, so a resumed run repeats itself.
+    """Training rows; whether one loses its preference depends on (seed, epoch, row) alone, so a run can be continued.
 
     Args:
         requests (`Sequence[Request]`): What is asked.
@@ -43,15 +50,19 @@ class TrainingRows(Dataset):
         seed (`int`): Of that choice.
     """
 
-    def __init__(self, requests: Sequence[Request], targets: Sequence[int], preference_dropout: float, seed: int) -> None:
+    def __init__(
+        self, requests: Sequence[Request], targets: Sequence[int], preference_dropout: float, seed: int
+    ) -> None:
         if len(requests) == 0:
-            raise ValueError("there are 0 training rows; lower min_count when building the benchmark, or give more data.")
+            raise ValueError(
+                "there are 0 training rows; lower min_count when building the benchmark, or give more data."
+            )
         self.requests, self.targets = requests, targets
         self.preference_dropout, self.seed = preference_dropout, seed
         self.drop_preferences(0)
 
     def drop_preferences(self, epoch: int) -> None:
-        """Draws which rows lose their preference in this epoch. (Not `set_epoch`: accelerate calls that with its own count.)"""
+        """Draws which rows lose their preference (not named `set_epoch`: accelerate calls that with its own count)."""
         self.dropped = np.random.default_rng((self.seed, epoch)).random(len(self.requests)) < self.preference_dropout
 
     def __len__(self) -> int:
@@ -99,7 +110,8 @@ def train(
         processor (`ProcessorMixin`): Saved beside it.
         collator ([`Collator`]): Makes its batches.
         rows ([`TrainingRows`]): What it learns from.
-        validate (`Callable`): Scores the model, higher is better; the paper's is NDCG@10 of recommendation on validation.
+        validate (`Callable`): Scores the model, higher is better; the paper's is NDCG@10 of recommendation on
+            validation.
         arguments ([`TrainingArguments`]): Everything else.
         accelerator (`Accelerator`): Of the whole process.
 
@@ -160,7 +172,9 @@ class _Run:
         self.save_steps = arguments.save_steps or self.eval_steps
 
     def train(self) -> TrainingState:
-        torch.manual_seed(self.arguments.seed + self.accelerator.process_index)  # dropout; a checkpoint restores its own
+        torch.manual_seed(
+            self.arguments.seed + self.accelerator.process_index
+        )  # dropout; a checkpoint restores its own
         if self.arguments.resume:
             self._resume()
         elif self.accelerator.is_main_process:
@@ -221,7 +235,8 @@ class _Run:
             if not torch.isfinite(loss):
                 raise FloatingPointError(
                     f"the loss is {loss.item()} at step {self.state.step + 1}; the best model so far is kept. Lower "
-                    f"learning_rate ({self.arguments.learning_rate}) or lengthen warmup_steps ({self.arguments.warmup_steps})."
+                    f"learning_rate ({self.arguments.learning_rate}) or lengthen warmup_steps "
+                    f"({self.arguments.warmup_steps})."
                 )
             self.accelerator.backward(loss)
             if self.accelerator.sync_gradients:

@@ -27,14 +27,17 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int) -> int:
 
     Raises:
         ImportError: If peft is not installed.
-        ValueError: If the text encoder has no projection with a known name, or the method embeds texts ahead of training.
+        ValueError: If the text encoder has no projection with a known name, or the method embeds texts ahead of
+            training.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ImportError("LoRA needs peft: pip install 'mender[lora]', or set lora_rank to 0.") from None
     if model.config.model_type == "mender_emb":
-        raise ValueError(f"lora_rank ({rank}) must be 0 for mender_emb: its embeddings are computed ahead (section 3.3).")
+        raise ValueError(
+            f"lora_rank ({rank}) must be 0 for mender_emb: its embeddings are computed ahead (section 3.3)."
+        )
     text_encoder = model.text_encoder
     targets = [
         name

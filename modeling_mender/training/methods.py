@@ -1,6 +1,7 @@
 """The paper's methods as data: how each gives the history and the preference, and which classes do it.
 
-A method is a name of the paper and a row here, not a class. Knows no numbers: those are `arguments.py`'s and the recipes'.
+A method is a name of the paper and a row here, not a class. Knows no numbers: those are `arguments.py`'s and the
+recipes'.
 """
 
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ def build(
     """
     if len(items) != semantic_ids.num_items:
         raise ValueError(
-            f"the benchmark has {len(items)} items and the semantic IDs {semantic_ids.num_items}; learn them on this benchmark."
+            f"the benchmark has {len(items)} items and the semantic IDs {semantic_ids.num_items}; learn them on "
+            "this benchmark."
         )
     name_or_path = resolve_text_encoder(text_encoder)
     with torch.random.fork_rng(devices=[]):
