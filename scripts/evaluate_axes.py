@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import modeling_mender  # noqa: F401  registers the Auto classes
-from dataset_builders.ranking_metrics import ranking_metrics
+from dataset_builders.ranking_metrics import score_run
 from modeling_mender.evaluation.benchmark import evaluate_axes, format_table, preferences_of
 from modeling_mender.evaluation.plots import star_plot
 from modeling_mender.hub.model_card import write_model_card
@@ -83,9 +83,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     processor = AutoProcessor.from_pretrained(arguments.model)
     method = get_method(model.config.model_type)
     collator = method.collator_class(processor, model, preferences_of(tables))
-    axes = evaluate_axes(
-        model, collator, tables, ranking_metrics, arguments.k, arguments.batch_size, arguments.num_beams
-    )
+    axes = evaluate_axes(model, collator, tables, score_run, arguments.k, arguments.batch_size, arguments.num_beams)
     report = read_report(arguments.benchmark)
     left_out = report.get("left_out", {})
     print(format_table(axes, max(arguments.k)))

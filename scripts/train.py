@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 
-from dataset_builders.ranking_metrics import ranking_metrics
+from dataset_builders.ranking_metrics import score_run
 from dataset_builders.schema import item_text
 from modeling_mender import SemanticIds
 from modeling_mender.evaluation.ranking import rank
@@ -134,7 +134,7 @@ def run(arguments: TrainingArguments) -> TrainingState:
             candidate, collator, validation, k, arguments.per_device_eval_batch_size, accelerator=accelerator,
             description="validation",
         )  # fmt: skip
-        return ranking_metrics(found.items, targets, k=[k])[f"ndcg@{k}"]
+        return score_run(found.items, targets, k=[k])[f"ndcg@{k}"]
 
     if arguments.report_to != "none":
         accelerator.init_trackers("mender", config={key: str(value) for key, value in vars(arguments).items()})

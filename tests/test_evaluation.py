@@ -6,7 +6,7 @@ import torch
 from matplotlib.image import imread
 from tiny_models import build
 
-from dataset_builders.ranking_metrics import ranking_metrics
+from dataset_builders.ranking_metrics import score_run
 from modeling_mender.evaluation.benchmark import evaluate_axes, format_table, preferences_of
 from modeling_mender.evaluation.plots import star_plot
 from modeling_mender.evaluation.ranking import rank
@@ -58,7 +58,7 @@ TABLES = {
 
 @pytest.fixture
 def results():
-    return evaluate_axes(Obedient(), WishCollator(), TABLES, ranking_metrics, k=(1, 3), batch_size=1)
+    return evaluate_axes(Obedient(), WishCollator(), TABLES, score_run, k=(1, 3), batch_size=1)
 
 
 def test_every_axis_is_scored_by_its_own_metric_with_and_without_the_preference(results):

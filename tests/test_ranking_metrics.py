@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_builders.ranking_metrics import m_at_k, ndcg_at_k, ranking_metrics, recall_at_k
+from dataset_builders.ranking_metrics import m_at_k, ndcg_at_k, recall_at_k, score_run
 
 
 def slow_ndcg(ranking: list[int], relevant: set[int], k: int) -> float:
@@ -56,12 +56,12 @@ def test_m_needs_a_hit_with_the_positive_and_none_with_the_negative_preference()
 
 def test_means_are_over_rows_not_over_batches():
     predictions, references = [[1]] * 3 + [[2]], [1, 1, 1, 1]
-    assert ranking_metrics(predictions, references, k=1) == {"recall@1": 0.75, "ndcg@1": 0.75}
+    assert score_run(predictions, references, k=1) == {"recall@1": 0.75, "ndcg@1": 0.75}
     # Batches of three and one would average to (1 + 0) / 2.
 
 
 def test_keys_name_every_metric_and_cutoff():
-    results = ranking_metrics([[3, 9]], [9], predictions_negative=[[1]])
+    results = score_run([[3, 9]], [9], predictions_negative=[[1]])
     assert list(results) == ["recall@5", "recall@10", "ndcg@5", "ndcg@10", "m@5", "m@10"]
     assert all(type(value) is float for value in results.values())
 
@@ -106,7 +106,7 @@ def test_equals_ranx_on_random_runs_with_one_and_several_relevant_items():
         run = {f"q{n:02}": {f"d{i}": 99.0 - rank for rank, i in enumerate(row)} for n, row in enumerate(predictions)}
         qrels = {f"q{n:02}": {f"d{i}": 1 for i in items} for n, items in enumerate(references)}
         cases.append({"run": run, "qrels": qrels})
-        ours.append(ranking_metrics(predictions, references))
+        ours.append(score_run(predictions, references))
     # Interpreted: compiling ranx takes a minute, this run a moment.
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     result = subprocess.run(
@@ -142,18 +142,18 @@ def test_equals_ranx_on_random_runs_with_one_and_several_relevant_items():
     ],
 )
 def test_bad_input_is_named(predictions, references, k, message: str):
-    for function in (recall_at_k, ndcg_at_k, ranking_metrics):
+    for function in (recall_at_k, ndcg_at_k, score_run):
         with pytest.raises(ValueError, match=message.replace("(", r"\(")):
             function(predictions, references, k)
 
 
 def test_bad_negative_rankings_are_named():
     with pytest.raises(ValueError, match="predictions_negative has 2 rows, predictions has 1"):
-        ranking_metrics([[1]], [1], predictions_negative=[[1], [2]])
+        score_run([[1]], [1], predictions_negative=[[1], [2]])
     with pytest.raises(ValueError, match="predictions_negative: item 5 occurs more than once in row 0"):
         m_at_k([[1]], [[5, 5]], [1], 5)
     with pytest.raises(ValueError, match="k is empty"):
-        ranking_metrics([[1]], [1], k=[])
+        score_run([[1]], [1], k=[])
 
 
 def test_the_pure_functions_do_not_import_evaluate(project):
@@ -210,3 +210,10 @@ def test_evaluate_loads_the_folder_also_when_copied_elsewhere_in_a_fresh_process
         str({"recall@2": 2 / 3, "ndcg@2": (1 + ndcg) / 3}),
     ]
     assert result.stdout.strip().split("\n") == ["TestResults(failed=0, attempted=6)", *once, *once]
+
+
+def test_importing_the_metric_leaves_the_functions_what_they_are():
+    import dataset_builders.ranking_metrics as package
+    import dataset_builders.ranking_metrics.ranking_metrics  # noqa: F401  evaluate wants a module of the folder's name
+
+    assert all(callable(getattr(package, name)) for name in package.__all__)

@@ -2,7 +2,7 @@
 
 Knows rows: one ranking each, and the items that are relevant for it. Does not know datasets, axes or models, nor the
 `evaluate` library. Every function returns one value per row, so that intervals and tests of significance can be
-made; `ranking_metrics` averages over rows, never over batches.
+made; `score_run` averages over rows, never over batches.
 
 Inputs shared by all functions:
 
@@ -113,7 +113,7 @@ def m_at_k(predictions_positive: Rankings, predictions_negative: Rankings, refer
     return _m(positive, negative, relevant, _check_k(k))
 
 
-def ranking_metrics(
+def score_run(
     predictions: Rankings,
     references: Relevant,
     k: int | Sequence[int] = (5, 10),
@@ -138,7 +138,7 @@ def ranking_metrics(
     Example:
 
     ```python
-    >>> ranking_metrics([[9, 3, 1], [4, 5, 6]], [9, 7], k=[1, 3], predictions_negative=[[3, 9], [4, 5]])
+    >>> score_run([[9, 3, 1], [4, 5, 6]], [9, 7], k=[1, 3], predictions_negative=[[3, 9], [4, 5]])
     {'recall@1': 0.5, 'recall@3': 0.5, 'ndcg@1': 0.5, 'ndcg@3': 0.5, 'm@1': 0.5, 'm@3': 0.0}
 
     ```"""

@@ -7,7 +7,7 @@ imports it finds, so the folder works on its own, as a local directory or as a S
 import datasets
 import evaluate
 
-from .metrics import ranking_metrics
+from .metrics import score_run
 
 _DESCRIPTION = """\
 Recall@k, ndcg@k and, for sentiment following, m@k of ranked item ids. Means over rows.
@@ -60,7 +60,7 @@ class RankingMetrics(evaluate.Metric):
 
     def add_batch(self, *, predictions: list, references: list, **kwargs):
         """Adds rows. Checked here, because the library would cut 3.7 to 3 and stumble over empty input."""
-        ranking_metrics(predictions, references, k=1)
+        score_run(predictions, references, k=1)
         super().add_batch(predictions=predictions, references=references, **kwargs)
 
     def _compute(
@@ -70,4 +70,4 @@ class RankingMetrics(evaluate.Metric):
         k: int | list[int] = (5, 10),
         predictions_negative: list | None = None,
     ) -> dict[str, float]:
-        return ranking_metrics(predictions, references, k=k, predictions_negative=predictions_negative)
+        return score_run(predictions, references, k=k, predictions_negative=predictions_negative)

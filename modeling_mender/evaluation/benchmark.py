@@ -51,7 +51,7 @@ def evaluate_axes(
         collator ([`Collator`]): Made for [`preferences_of`] these tables.
         tables (`Mapping[str, datasets.Dataset]`): Axis name to its rows; see `AXIS_PREFERENCES` for the names.
         metric (`Callable`): `metric(predictions, references, k=..., predictions_negative=None)` to named values; the
-            benchmark's `ranking_metrics`.
+            benchmark's `score_run`.
         k (`Sequence[int]`, defaults to `(5, 10)`): Cut-offs.
         batch_size, num_beams: See [`rank`].
 
