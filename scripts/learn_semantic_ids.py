@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         learn(arguments)
     except (ValueError, OSError, ImportError) as error:
-        print(f"learn_semantic_ids: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

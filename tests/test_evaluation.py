@@ -153,4 +153,4 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
     ):
         assert words in text
     assert "{{" not in text
-    assert ModelCard.load(card).data.library_name == "transformers"
+    assert ModelCard.load(card).data.to_dict()["library_name"] == "transformers"
