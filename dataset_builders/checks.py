@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from .builder import BuildReport, read_report
+from .report import BuildReport, read_report
 from .schema import NUM_PREFERENCES, SPLITS, config_name, features, splits_of
 from .sentiment import invert, is_negative_preference
 

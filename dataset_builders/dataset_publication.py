@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,10 +16,8 @@ from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from .report import BuildReport
 from .schema import AXES, features, splits_of
-
-if TYPE_CHECKING:
-    from .builder import BuildReport
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
 
@@ -84,12 +81,12 @@ def write_config(folder: Path, config: str, splits: Mapping[str, pa.Table]) -> d
     return {split: table.num_rows for split, table in splits.items()}
 
 
-def dataset_card(folder: Path, report: "BuildReport") -> str:
+def dataset_card(folder: Path, report: BuildReport) -> str:
     """The README.md of a dataset directory: YAML that `datasets` loads by, and a card filled from the report.
 
     Args:
         folder (`Path`): The dataset directory, its configs written.
-        report ([`~dataset_builders.builder.BuildReport`]): What the build gave.
+        report ([`~dataset_builders.report.BuildReport`]): What the build gave.
 
     Returns:
         `str`: Text of the card.
@@ -116,7 +113,7 @@ def dataset_card(folder: Path, report: "BuildReport") -> str:
     return str(card)
 
 
-def _describe_config(folder: Path, config: str, report: "BuildReport") -> tuple[DatasetInfo, dict[str, object]]:
+def _describe_config(folder: Path, config: str, report: BuildReport) -> tuple[DatasetInfo, dict[str, object]]:
     name = config.removeprefix(f"{report.domain}_")
     splits = SplitDict()
     data_files, download_size = [], 0
@@ -132,7 +129,7 @@ def _describe_config(folder: Path, config: str, report: "BuildReport") -> tuple[
     return info, {"data_files": data_files}
 
 
-def _steering_notes(report: "BuildReport") -> list[str]:
+def _steering_notes(report: BuildReport) -> list[str]:
     """Sentences on where steering could not go by the book; empty where it could."""
     if report.steering is None:
         return []

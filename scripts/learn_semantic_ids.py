@@ -13,7 +13,6 @@ Writes into the output directory: `semantic_ids.parquet` (item_id, codes with th
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
+from dataset_builders.dataset_publication import new_directory
 from dataset_builders.schema import ITEM_TEXT_FIELDS, features, item_text
 
 METHODS = ("rqvae", "residual_kmeans")
@@ -98,21 +98,16 @@ def learn(arguments: argparse.Namespace):
     report = quantization_report(codes, ids, embeddings, reconstruction, arguments.codebook_size)
     print(report)
 
-    with tempfile.TemporaryDirectory(prefix=".learn_semantic_ids_", dir=_parent(arguments.output_dir)) as folder:
-        unfinished = Path(folder) / "finished"
-        unfinished.mkdir()
-        write_ids(ids, unfinished / "semantic_ids.parquet")
-        save_file({"item_embeddings": embeddings}, unfinished / "item_embeddings.safetensors")
-        save_quantizer(unfinished)
+    with new_directory(arguments.output_dir, arguments.overwrite) as folder:
+        write_ids(ids, folder / "semantic_ids.parquet")
+        save_file({"item_embeddings": embeddings}, folder / "item_embeddings.safetensors")
+        save_quantizer(folder)
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
         seconds = {"embedding": embedded - started, "quantization": quantized - embedded}
-        (unfinished / "report.json").write_text(
+        (folder / "report.json").write_text(
             json.dumps({**report.to_dict(), "seconds": seconds, "settings": settings}, indent=2) + "\n",
             encoding="utf-8",
         )
-        if arguments.output_dir.exists():
-            arguments.output_dir.rename(Path(folder) / "replaced")  # goes with the temporary folder
-        unfinished.rename(arguments.output_dir)
     print(f"semantic IDs written to {arguments.output_dir}")
 
 
@@ -219,11 +214,6 @@ def _read_hub(name: str, domain: str | None) -> pa.Table:
         raise ValueError(
             f"{name} is neither a local directory nor a dataset that can be loaded ({reason})."
         ) from error
-
-
-def _parent(folder: Path) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder.parent
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import pytest
 from benchmark_world import ToySource, hash_embed, item
 from datasets import load_dataset
 
-from dataset_builders.builder import BuildReport, build_benchmark, read_report
+from dataset_builders.builder import build_benchmark
 from dataset_builders.checks import check_benchmark
 from dataset_builders.preferences.approximation import PreferenceApproximator
+from dataset_builders.report import BuildReport, read_report
 from dataset_builders.schema import AXES, SPLITS, TABLES, features, splits_of
 from dataset_builders.sources.sample import SampleSource
 
