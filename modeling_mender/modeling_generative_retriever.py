@@ -391,6 +391,11 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
                 "unset for a sensible default."
             )
         encoder_outputs, attention_mask = self._encode_request(inputs)
+        if inputs:
+            raise ValueError(
+                f"recommend does not take {', '.join(sorted(inputs))}; it takes the processor's output "
+                f"({', '.join(self.encoder_input_names)}, attention_mask), k, num_beams and allowed_items."
+            )
         node_masks = self._node_masks(allowed_items, len(attention_mask), k)
         found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_masks)
         return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])

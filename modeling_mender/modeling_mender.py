@@ -222,6 +222,11 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
                 f"history has {history_length} items, the model takes {self.config.max_history_length}; keep the "
                 "most recent."
             )
+        if not self.training and int(history.max()) > self.config.num_items:
+            raise ValueError(
+                f"history contains item {int(history.max())}, and the catalogue has {self.config.num_items} items; "
+                "let the processor check ids, or map them to the benchmark's items table."
+            )
         recency = torch.arange(history_length, 0, -1, device=history.device)  # 1 + number of later items
         vectors, positions = [self.item_embeddings[history]], [recency]
         if preference_embeddings is None and preference_input_ids is not None:

@@ -257,6 +257,36 @@ def test_bfloat16_keeps_the_catalogue_and_finds_items(mender, tmp_path):
     assert sorted(found.items[0].tolist()) == list(range(1, 13))
 
 
+def test_eager_attention_recommends_the_same(mender, tmp_path):
+    model, processor = mender
+    model.save_pretrained(tmp_path / "saved")
+    eager = AutoModel.from_pretrained(tmp_path / "saved", attn_implementation="eager")
+    assert eager.decoder.config._attn_implementation == "eager"
+    settings = {"num_beams": 6, "num_return_sequences": 6, "return_dict_in_generate": True, "output_scores": True}
+    expected, found = (
+        model.generate(**requests(processor), **settings),
+        eager.generate(**requests(processor), **settings),
+    )
+    assert found.sequences.tolist() == expected.sequences.tolist()
+    torch.testing.assert_close(found.sequences_scores, expected.sequences_scores, atol=1e-4, rtol=0)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(mender):
+    model, processor = mender
+    model.train()
+    gradients = []
+    for checkpointing in (False, True):
+        model.gradient_checkpointing_enable() if checkpointing else None
+        model.zero_grad()
+        torch.manual_seed(0)
+        model(**requests(processor), labels=model.item_labels(torch.tensor([3, 4]))).loss.backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert any(name.startswith("decoder.block.1") for name in gradients[0])
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, atol=1e-6, rtol=1e-4)
+
+
 @pytest.mark.parametrize("config_class", [MenderTokConfig, MenderEmbConfig])
 def test_a_configuration_survives_json_and_refuses_nonsense(config_class, tmp_path):
     config = config_class(num_items=7, text_config={"model_type": "bert", "hidden_size": 24, "num_attention_heads": 2})
@@ -307,6 +337,14 @@ class TestBadInput:
         model, _ = emb
         with pytest.raises(ValueError, match="request 1 is empty"):
             model.recommend(history=torch.tensor([[1], [0]]), attention_mask=torch.tensor([[1], [0]]), k=3)
+
+    def test_an_input_that_recommend_does_not_know_is_not_ignored(self, emb):
+        with pytest.raises(ValueError, match="recommend does not take histroy"):
+            emb[0].recommend(**requests(emb[1]), histroy=torch.zeros(2, 1), k=3)
+
+    def test_an_unknown_item_is_refused_where_no_processor_looked(self, emb):
+        with pytest.raises(ValueError, match="item 13, and the catalogue has 12"):
+            emb[0].recommend(history=torch.tensor([[13]]), attention_mask=torch.tensor([[1]]), k=3)
 
     def test_nothing_at_all_is_refused(self, emb):
         with pytest.raises(ValueError, match="nothing to encode"):
