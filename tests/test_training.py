@@ -271,6 +271,22 @@ class TestRecipes:
         with pytest.raises(ValueError, match=words):
             read_recipe(tmp_path / "r.yaml")
 
+    def test_an_unknown_argument_is_refused_by_name(self):
+        words = [
+            "--benchmark",
+            "b",
+            "--domain",
+            "d",
+            "--semantic_ids",
+            "s",
+            "--output_dir",
+            "o",
+            "--leraning_rate",
+            "1",
+        ]
+        with pytest.raises(ValueError, match="unknown argument.*--leraning_rate 1"):
+            parse_arguments(words)
+
     def test_a_missing_recipe_is_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
             parse_arguments([str(tmp_path / "nowhere.yaml")])

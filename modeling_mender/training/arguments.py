@@ -138,7 +138,10 @@ def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | 
     # numbers through the parser's own types: YAML reads 3e-4 as a string
     numbers = {name: str(value) for name, value in values.items() if type(value) in (int, float)}
     parser.set_defaults(**(values | numbers))
-    return parser.parse_args_into_dataclasses(argv)[0]
+    arguments, *_, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"unknown argument(s) {' '.join(unknown)}; see scripts/train.py --help for those that exist.")
+    return arguments
 
 
 def to_yaml(arguments: TrainingArguments) -> str:

@@ -23,14 +23,19 @@ def load_table(benchmark: str, domain: str, name: str, split: str = "train") -> 
         split (`str`, defaults to `"train"`): `train`, `validation` or `test`.
 
     Raises:
-        FileNotFoundError: If a local directory has no config of that domain.
+        FileNotFoundError: If there is no such benchmark, or a local directory has no config of that domain.
         ValueError: If the config exists without that split.
     """
     config = f"{domain}_{name}"
     if not Path(benchmark).is_dir():
-        if config not in datasets.get_dataset_config_names(benchmark):
-            return None
-        return datasets.load_dataset(benchmark, config, split=split)
+        try:
+            configs = datasets.get_dataset_config_names(benchmark)
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(
+                f"{benchmark} is no local directory, and the Hub gave no such dataset ({str(error).splitlines()[0]}); "
+                "pass the directory that scripts/build_benchmark.py wrote, or check name and connection."
+            ) from None
+        return datasets.load_dataset(benchmark, config, split=split) if config in configs else None
     if not any(Path(benchmark).glob(f"{domain}_*")):
         found = sorted({path.name for path in Path(benchmark).iterdir() if path.is_dir()})
         raise FileNotFoundError(
