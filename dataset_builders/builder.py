@@ -86,6 +86,7 @@ def build_benchmark(
         min_count=min_count,
         window=window,
         seed=seed,
+        notice=getattr(source, "notice", ""),
         steering_pool=steering_pool,
     )
     with new_directory(Path(output_dir), overwrite) as folder:

@@ -23,6 +23,7 @@ class BuildReport:
     """What a build gave and what it could not give; saved as `report.json` and the source of the card.
 
     Attributes:
+        notice: What the source wants said of its data, before any figure.
         num_users, num_items, num_actions, actions_per_user, actions_per_item: The columns of table 3.
         num_preferences: Actions x 5 (table 4); `num_distinct_preferences` of them are different strings.
         negative_share: Share of negative ones among all preferences (not among the distinct ones).
@@ -42,6 +43,7 @@ class BuildReport:
     min_count: int
     window: int
     seed: int
+    notice: str = ""
     steering_pool: str = "all"
     num_users: int = 0
     num_items: int = 0
@@ -73,7 +75,8 @@ class BuildReport:
 
     def summary(self) -> str:
         """A few lines for a terminal."""
-        lines = [
+        lines = [self.notice] if self.notice else []
+        lines += [
             f"{self.domain}: {self.num_users:,} users, {self.num_items:,} items, {self.num_actions:,} actions "
             f"({self.actions_per_user:.4f} per user, {self.actions_per_item:.4f} per item)",
             f"preferences: {self.num_preferences:,}, of which {self.num_distinct_preferences:,} distinct and "

@@ -5,6 +5,7 @@ The encoder is random (its code path is the one of a pretrained one), so the fig
 
 import json
 import re
+from pathlib import Path
 
 import benchmark_decoding
 import build_benchmark
@@ -74,6 +75,11 @@ def test_the_benchmark_loads_as_the_readme_says(world, tmp_path):
     assert rows.column_names == ["preference_positive", "preference_negative", "target"]
 
 
+def test_the_card_of_the_synthetic_shop_says_so_before_any_figure(world):
+    card = (Path(world[1]) / "README.md").read_text()
+    assert 0 < card.index("domain is synthetic") < card.index("## Counts")
+
+
 def test_a_trained_model_is_evaluated_on_all_axes_and_gets_a_card(trained, world):
     _, benchmark, _, _ = world
     command = [str(trained / "model"), "--benchmark", benchmark, "--domain", "sample", "--max_rows", "15"]
@@ -87,6 +93,7 @@ def test_a_trained_model_is_evaluated_on_all_axes_and_gets_a_card(trained, world
     card = (trained / "model/README.md").read_text()
     assert "metadata" in card
     assert "No language model was used" in card
+    assert "domain is synthetic" in card
 
 
 def test_a_trained_folder_recommends_titles_of_the_shop(trained):

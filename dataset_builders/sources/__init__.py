@@ -95,7 +95,10 @@ class RawTables:
 
 @runtime_checkable
 class Source(Protocol):
-    """A reader of one format. What the data hold (ratings, reviews, prices) is seen in the tables, not declared."""
+    """A reader of one format. What the data hold (ratings, reviews, prices) is seen in the tables, not declared.
+
+    A source may have a `notice`: a sentence or two that every card made from it carries first.
+    """
 
     name: str
 

@@ -171,6 +171,7 @@ class SampleSource:
     """
 
     name = "sample"
+    notice = SYNTHETIC_NOTICE
 
     def __init__(self, num_items: int = 360, num_users: int = 600, seed: int = 0) -> None:
         smallest_kind = min(len(_combinations(kind)) for kind in KINDS) * BRANDS_PER_KIND

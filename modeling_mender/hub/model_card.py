@@ -45,6 +45,7 @@ def write_model_card(
         name=str(model_folder),
         results=results,
         table=format_table(results["axes"], results["k"][-1]),
+        notice=benchmark_report.get("notice", ""),
         approximator=benchmark_report.get("approximator"),
         approximator_description=benchmark_report.get("approximator_description", ""),
         num_items=num_items,
