@@ -93,8 +93,7 @@ class MenderProcessor(ProcessorMixin):
             if isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= self.num_items:
                 raise ValueError(
                     f"{name} contains {item!r}, which is no item of this catalogue (ids 1..{self.num_items}); "
-                    "drop it or map "
-                    "it to the ids of the benchmark's items table."
+                    "drop it or map it to the ids of the benchmark's items table."
                 )
 
     def _read_requests(self, history: Any, preference: Any) -> list[tuple[list[int], list[str]]]:
@@ -138,8 +137,7 @@ class MenderProcessor(ProcessorMixin):
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
             raise ValueError(
                 f"preference {row} is {texts!r}, which is no string (nor a list of strings); write it in words, "
-                "for example "
-                "'Search for lavender soap'."
+                "for example 'Search for lavender soap'."
             )
         texts = [text.strip() for text in texts if text.strip()]
         if not items and not texts:

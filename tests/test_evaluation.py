@@ -156,3 +156,22 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
         assert words in text
     assert "{{" not in text
     assert ModelCard.load(card).data.to_dict()["library_name"] == "transformers"
+
+
+def test_two_axes_that_ask_the_same_are_answered_once():
+    class Counting(Obedient):
+        rows = 0
+
+        def recommend(self, wish, k, num_beams):
+            Counting.rows += len(wish)
+            return super().recommend(wish, k, num_beams)
+
+    row = {"history": [[1], [2]], "target": [12, 5]}
+    tables = {
+        "recommendation": datasets.Dataset.from_dict({**row, "preference": ["item 4", "item 9"]}),
+        "history": datasets.Dataset.from_dict({**row, "preferences": [["item 1"] * 5, ["item 2"] * 5]}),
+    }
+    results = evaluate_axes(Counting(), WishCollator(), tables, score_run, k=(1,))
+    assert Counting.rows == 6  # two with each axis's preference, two without any
+    assert results["recommendation"]["without_preference"] == results["history"]["without_preference"]
+    assert results["history"]["without_preference"]["recall@1"] == 0.5

@@ -61,8 +61,15 @@ def evaluate_axes(
     results = {}
     deepest = min(max(k), model.config.num_items)
 
+    # recommendation and history consolidation ask the same without their preferences: answered once
+    answered: dict[tuple[Request, ...], list[list[int]]] = {}
+
     def ranked(requests: list[Request], description: str) -> list[list[int]]:
-        return rank(model, collator, requests, deepest, batch_size, num_beams, description=description).items
+        key = tuple(requests)
+        if key not in answered:
+            run = rank(model, collator, requests, deepest, batch_size, num_beams, description=description)
+            answered[key] = run.items
+        return answered[key]
 
     for axis, rows in tables.items():
         column, _ = AXIS_PREFERENCES[axis]
