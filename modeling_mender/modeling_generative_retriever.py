@@ -210,8 +210,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             if given != expected:
                 raise ValueError(
                     f"{name} of the item table ({given}) must match the model's ({expected}); pass the semantic "
-                    "IDs that "
-                    "this model was configured for."
+                    "IDs that this model was configured for."
                 )
         self.item_semantic_ids.copy_(semantic_ids.codes)
         self._trie = None
@@ -387,8 +386,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         if not k <= num_beams <= num_items:
             raise ValueError(
                 f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; "
-                "leave it "
-                "unset for a sensible default."
+                "leave it unset for a sensible default."
             )
         encoder_outputs, attention_mask = self._encode_request(inputs)
         if inputs:

@@ -81,16 +81,14 @@ class SemanticIds:
         if codes.ndim != 2 or codes.numel() == 0 or codes.is_floating_point() or codes.dtype == torch.bool:
             raise ValueError(
                 f"codes must be a non-empty integer table of shape (num_items, num_levels), not {codes.dtype} of "
-                "shape "
-                f"{tuple(codes.shape)}; pass the table that scripts/learn_semantic_ids.py wrote."
+                f"shape {tuple(codes.shape)}; pass the table that scripts/learn_semantic_ids.py wrote."
             )
         codes = codes.long()
         low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= codebook_size:
             raise ValueError(
                 f"codes range from {low} to {high}, outside 0..{codebook_size - 1}; pass the codebook_size these "
-                "codes "
-                "were learned with."
+                "codes were learned with."
             )
         unique, inverse = torch.unique(codes, dim=0, return_inverse=True)
         if len(unique) != len(codes):

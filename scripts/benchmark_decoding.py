@@ -120,8 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"batch {arguments.batch_size}, encoder length {arguments.sequence_length}, {arguments.num_beams} beams, "
         f"{arguments.num_items} items, {arguments.dtype} on {arguments.device}, {arguments.num_threads} "
-        "thread(s), torch "
-        f"{torch.__version__}"
+        f"thread(s), torch {torch.__version__}"
     )
     print(
         f"generic loop + trie processor  {time_generic:8.3f} s   peak memory above the model {memory_generic:7.0f} MB"

@@ -68,8 +68,7 @@ def read_catalogue(arguments: TrainingArguments) -> tuple[SemanticIds, list[dict
     if not (folder / "semantic_ids.parquet").is_file():
         raise FileNotFoundError(
             f"{folder} has no semantic_ids.parquet; run scripts/learn_semantic_ids.py --benchmark "
-            f"{arguments.benchmark} "
-            f"--domain {arguments.domain} --output_dir {folder}."
+            f"{arguments.benchmark} --domain {arguments.domain} --output_dir {folder}."
         )
     rows = load_table(arguments.benchmark, arguments.domain, "items")
     if rows is None:
