@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import ibis
 import numpy as np
@@ -56,6 +57,10 @@ class ToySource:
 
     def __init__(self, users: Sequence[Sequence[int]], items: Sequence[dict], rating: float | None = None) -> None:
         self.users, self.items, self.rating = users, items, rating
+
+    def inputs(self) -> dict[str, Path | str | int | None]:
+        """The rows as text."""
+        return {"users": repr(self.users), "items": repr(self.items), "rating": repr(self.rating)}
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
         """The rows as tables."""

@@ -15,7 +15,7 @@ from dataset_builders.sources import (
 
 
 def test_unknown_source_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="'goodreads' is not known; choose one of amazon_reviews, sample, tables"):
+    with pytest.raises(ValueError, match="'goodreads' is not known; choose one of amazon_reviews, raw, sample"):
         get_source("goodreads")
 
 
@@ -34,7 +34,13 @@ def test_options_a_source_does_not_take_are_refused_with_its_signature(name, opt
 
 
 def test_every_source_is_a_source_under_its_own_name():
-    options = {"amazon_reviews": {"reviews": "r", "metadata": "m"}, "tables": {"interactions": "a", "items": "b"}}
+    options = {
+        "amazon_reviews": {"reviews": "r", "metadata": "m"},
+        "raw": {"interactions": "a", "items": "b"},
+        "steam": {"reviews": "r", "games": "g"},
+        "tables": {"interactions": "a", "items": "b"},
+        "yelp": {"archive": "y"},
+    }
     for name in available_sources():
         source = get_source(name, **options.get(name, {}))
         assert isinstance(source, Source) and source.name == name

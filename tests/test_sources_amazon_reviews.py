@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dataset_builders.interactions import connect, prepare_interactions, statistics
-from dataset_builders.sources import amazon_reviews
+from dataset_builders.sources import records
 from dataset_builders.sources.amazon_reviews import AmazonReviewsSource
 
 
@@ -206,7 +206,7 @@ def test_mostly_bad_file_is_refused(tmp_path):
 
 
 def test_file_bad_from_the_start_is_refused_before_it_is_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(amazon_reviews, "FIRST_RECORDS", 10)
+    monkeypatch.setattr(records, "FIRST_RECORDS", 10)
     with pytest.raises(ValueError, match="10 of the first 10 records"):
         load(tmp_path, [b"garbage"] * 10 + [review_2014()] * 90)
 
@@ -286,7 +286,7 @@ def test_metadata_of_another_category_is_refused(tmp_path):
 def test_parts_smaller_than_the_file_change_nothing(tmp_path, monkeypatch):
     reviews = [review_2014(f"u{number}") for number in range(25)]
     whole = load(tmp_path, reviews)[1]
-    monkeypatch.setattr(amazon_reviews, "PART_RECORDS", 4)
+    monkeypatch.setattr(records, "PART_RECORDS", 4)
     assert load(tmp_path, reviews)[1] == whole
 
 
@@ -296,7 +296,7 @@ def test_no_temporary_file_is_left(tmp_path, monkeypatch):
     load(tmp_path, [review_2014()])
     with pytest.raises(ValueError):
         load(tmp_path, [b"garbage"])
-    assert not list((tmp_path / "temp").glob("mender-amazon-*"))
+    assert not list((tmp_path / "temp").glob("mender-records-*"))
 
 
 def test_real_files_of_2018(shared_data):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import ibis
@@ -42,8 +43,11 @@ ITEM_SCHEMA = pa.schema(
 # Imported on use, so that one source's parser costs nothing to those who use another.
 _SOURCES: Mapping[str, tuple[str, str]] = {
     "amazon_reviews": ("dataset_builders.sources.amazon_reviews", "AmazonReviewsSource"),
+    "raw": ("dataset_builders.sources.raw", "RawSource"),
     "sample": ("dataset_builders.sources.sample", "SampleSource"),
+    "steam": ("dataset_builders.sources.steam", "SteamSource"),
     "tables": ("dataset_builders.sources.tables", "TablesSource"),
+    "yelp": ("dataset_builders.sources.yelp", "YelpSource"),
 }
 
 
@@ -97,13 +101,18 @@ class RawTables:
 class Source(Protocol):
     """A reader of one format. What the data hold (ratings, reviews, prices) is seen in the tables, not declared.
 
-    A source may have a `notice`: a sentence or two that every card made from it carries first.
+    A source may have a `notice`: a sentence or two that every card made from it carries first. It may say
+    `any_engine = True` if `load` works on Spark as well as on DuckDB.
     """
 
     name: str
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
         """Reads the source into tables of `connection`; see [`RawTables`] for the columns."""
+        ...
+
+    def inputs(self) -> dict[str, Path | str | int | None]:
+        """Everything that `load` depends on, by name: a `Path` stands for its content, all else for itself."""
         ...
 
 

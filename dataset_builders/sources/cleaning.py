@@ -139,6 +139,30 @@ def clean_categories(path: object) -> list[str]:
     return names
 
 
+def clean_names(names: object) -> list[str]:
+    """
+    The names of a flat list (genres, tags), each once; unlike [`clean_categories`], their order means nothing.
+
+    Example:
+
+    >>> clean_names(["Action", "Design &amp; Illustration", "Action", "", None]), clean_names("Action")
+    (['Action', 'Design & Illustration'], [])
+    """
+    return list(dict.fromkeys(filter(None, map(plain_text, names)))) if isinstance(names, list | tuple) else []
+
+
+def labelled(**parts: str) -> str:
+    """
+    Texts joined under their names, the empty ones left out; an underscore in a name stands for a space.
+
+    Example:
+
+    >>> labelled(specs="Single-player", tags="", price_level="2 of 4")
+    'specs: Single-player; price level: 2 of 4'
+    """
+    return "; ".join(f"{name.replace('_', ' ')}: {text}" for name, text in parts.items() if text)
+
+
 def join_texts(texts: object) -> str:
     """
     A text, or the paragraphs of one, as a single line; "" for none.

@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import ibis
 import numpy as np
@@ -181,6 +182,10 @@ class SampleSource:
         if num_users < 1:
             raise ValueError(f"num_users ({num_users}) must be at least 1")
         self.num_items, self.num_users, self.seed = num_items, num_users, seed
+
+    def inputs(self) -> dict[str, Path | str | int | None]:
+        """Returns: `dict`: everything that `load` depends on."""
+        return {"num_items": self.num_items, "num_users": self.num_users, "seed": self.seed}
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
         """

@@ -49,6 +49,10 @@ class TablesSource:
     def __init__(self, interactions: Path, items: Path) -> None:
         self.interactions, self.items = Path(interactions), Path(items)
 
+    def inputs(self) -> dict[str, Path | str | int | None]:
+        """Returns: `dict`: everything that `load` depends on."""
+        return {"interactions": self.interactions, "items": self.items}
+
     def load(self, connection: ibis.BaseBackend) -> RawTables:
         """
         Reads and checks both tables.
