@@ -1,7 +1,8 @@
 """From raw actions to users' sequences: k-core, time order, integer item ids, last-20 window, leave-last-out split.
 
-Everything is an Ibis expression on an embedded DuckDB, which spills to disk, so size is not a matter of memory. This
-file knows nothing of where the actions come from (`dataset_builders.sources`), nor of preferences and axes.
+Everything is an Ibis expression, written once and run by either engine of `dataset_builders.engines`: an embedded
+DuckDB that spills to disk, so size is not a matter of memory, or Spark. Both give the same rows. This file knows
+nothing of where the actions come from (`dataset_builders.sources`), nor of preferences and axes.
 
 The sequences follow appendix B of the paper: users and items with fewer than five actions are dropped until all have
 five, each user is cut to the most recent 20 items, the last is the test target, the second last the validation target.
@@ -9,17 +10,26 @@ five, each user is cut to the most recent 20 items, the last is the test target,
 
 from __future__ import annotations
 
-import os
+import logging
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
 from ibis.util import gen_name
 
-from dataset_builders.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables
+from dataset_builders.engines import close as close
+from dataset_builders.engines import connect as connect
+from dataset_builders.engines import drop, is_duckdb, materialise
+from dataset_builders.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 20
 
@@ -41,6 +51,7 @@ class Interactions:
         num_users (`int`): Number of users.
         num_items (`int`): Number of items.
         num_actions (`int`): Number of actions.
+        num_rounds (`int`): How often the k-core looked at all actions, the last time without finding any to drop.
     """
 
     events: ibis.Table
@@ -48,6 +59,7 @@ class Interactions:
     num_users: int
     num_items: int
     num_actions: int
+    num_rounds: int
 
 
 @dataclass(frozen=True)
@@ -61,33 +73,60 @@ class Statistics:
     actions_per_item: float
 
 
-def connect(memory_limit: str | None = None, temp_directory: Path | None = None) -> ibis.BaseBackend:
+def load_source(source: Source, connection: ibis.BaseBackend, folder: Path | None = None) -> RawTables:
     """
-    Opens an embedded DuckDB that spills what exceeds the memory limit to disk.
+    Reads a source into tables of either engine.
+
+    For Spark, most sources are read by an embedded DuckDB, which knows the formats and streams them, and their tables
+    are handed over as Parquet. What is too large for that is given as raw tables that Spark reads itself:
+    [`~dataset_builders.sources.raw.RawSource`], or [`RawTables`] of `connection.read_parquet("s3a://...")`.
 
     Args:
-        memory_limit (`str`, *optional*): For example "4GB"; DuckDB's default is 80 % of the machine.
-        temp_directory (`Path`, *optional*): Where to spill; the system's temporary folder by default.
+        source (`Source`): The source.
+        connection (`ibis.BaseBackend`): From [`connect`].
+        folder (`Path`, *optional*): Of [`hand_over`].
 
     Returns:
-        `ibis.BaseBackend`: the connection, in UTC; its tables live as long as it does.
+        `RawTables`: tables of `connection`.
 
     Raises:
-        ValueError: a memory limit that DuckDB cannot read.
+        FileNotFoundError, ValueError: as the source's `load`.
     """
-    # DuckDB's own default for the spill is `.tmp` in the working directory, which would litter the user's folder.
-    spill = temp_directory or Path(tempfile.gettempdir()) / f"mender-duckdb-{os.getpid()}"
-    spill.parent.mkdir(parents=True, exist_ok=True)
-    settings = {} if memory_limit is None else {"memory_limit": memory_limit}
+    if is_duckdb(connection) or getattr(source, "any_engine", False):
+        return source.load(connection)
+    reader = connect()
     try:
-        connection = ibis.duckdb.connect(temp_directory=spill, **settings)
-    except duckdb.Error as error:
-        raise ValueError(f"memory_limit ({memory_limit!r}) is not understood by DuckDB; write it as '4GB'") from error
-    connection.raw_sql("SET TimeZone = 'UTC'")  # a timestamp's integer value must not depend on the machine's place
-    return connection
+        return hand_over(source.load(reader), connection, folder)
+    finally:
+        close(reader)
 
 
-def prepare_interactions(raw: RawTables, min_count: int = 5) -> Interactions:
+def hand_over(raw: RawTables, connection: ibis.BaseBackend, folder: Path | None = None) -> RawTables:
+    """
+    Copies the tables of a source to another connection, as Parquet files that live as long as the copying.
+
+    Args:
+        raw (`RawTables`): Tables of any connection.
+        connection (`ibis.BaseBackend`): Where they go.
+        folder (`Path`, *optional*):
+            Where the files lie meanwhile, the system's temporary folder by default; made where it is missing. On a
+            cluster all workers must see it.
+
+    Returns:
+        `RawTables`: the same rows and counts on `connection`.
+    """
+    copies = []
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mender-tables-", dir=folder) as temporary:
+        for name, table in (("interactions", raw.interactions), ("items", raw.items)):
+            path = Path(temporary) / f"{name}.parquet"
+            table.to_parquet(path)
+            copies.append(materialise(connection, connection.read_parquet(path, table_name=gen_name("view")), name))
+    return RawTables(*copies, raw.skipped, raw.noted)
+
+
+def prepare_interactions(raw: RawTables, min_count: int = 5, user_stride: int = 1) -> Interactions:
     """
     Applies the k-core, orders every user's actions in time, and numbers the items (appendix B, table 3).
 
@@ -95,27 +134,56 @@ def prepare_interactions(raw: RawTables, min_count: int = 5) -> Interactions:
     Equal actions (same user, item and time) are separate actions, as in table 3's counts.
 
     Args:
-        raw (`RawTables`): The tables of a source.
+        raw (`RawTables`): The tables of a source, on either engine; they are only read.
         min_count (`int`, *optional*, defaults to 5):
             Users and items with fewer actions are dropped, until all left have as many. 1 keeps everything.
+        user_stride (`int`, *optional*, defaults to 1):
+            After the k-core every `user_stride`-th user is kept, the first included, in the order of `user_id`; 7
+            makes a 1-in-7 subsample, as of Steam in appendix B. Items without an action left go, and the rest are
+            numbered from 1. Users keep their whole sequences; an item may have fewer than `min_count` actions left.
 
     Returns:
         `Interactions`: materialised on the connection of `raw`.
 
     Raises:
-        ValueError: `min_count` below 1, a column missing or of another type, NULL or duplicate keys, an action on an
-            item that `raw.items` does not hold, or nothing left after the k-core.
+        ValueError: `min_count` or `user_stride` below 1, a column missing or of another type, NULL or duplicate keys,
+            an action on an item that `raw.items` does not hold, or nothing left after the k-core.
     """
     if min_count < 1:
         raise ValueError(f"min_count ({min_count}) must be at least 1; 1 keeps every user and item")
+    if user_stride < 1:
+        raise ValueError(f"user_stride ({user_stride}) must be at least 1; 1 keeps every user, 7 every seventh")
     _check_raw(raw)
     connection = raw.interactions.get_backend()
-    kept = _k_core(connection, raw.interactions, min_count)
+    logger.info("checked the tables")
+    kept, num_rounds = _k_core(connection, raw.interactions, min_count)
+    if user_stride > 1:
+        kept = _replace(connection, kept, _every_kth_user(kept, user_stride))
     items = _numbered_items(connection, raw.items, kept)
+    logger.info("numbered the items")
     events = _sequences(connection, raw.interactions, kept, items)
-    _drop(connection, kept)
+    drop(kept)
+    logger.info("ordered the actions")
     counts = events.aggregate(users=events.user_id.nunique(), actions=events.count()).to_pyarrow().to_pylist()[0]
-    return Interactions(events, items, counts["users"], int(items.count().to_pyarrow().as_py()), counts["actions"])
+    return Interactions(events, items, int(counts["users"]), _count(items), int(counts["actions"]), num_rounds)
+
+
+def write_interactions(interactions: Interactions, folder: Path, window: int | None = None) -> None:
+    """
+    Writes `events.parquet`, ordered by user and position, and `items.parquet`, ordered by item id.
+
+    Rows stream from the engine to the files, in bounded memory; each file appears only when it is whole.
+
+    Args:
+        interactions (`Interactions`): The sequences.
+        folder (`Path`): An existing folder; files of these names are replaced.
+        window (`int`, *optional*): Adds the columns of [`with_splits`] to the events.
+    """
+    events = interactions.events if window is None else with_splits(interactions.events, window)
+    with _replacing(folder / "events.parquet") as path:
+        _stream(events.order_by("user_id", "position"), path)
+    with _replacing(folder / "items.parquet") as path:
+        _stream(interactions.items.order_by("item_id"), path)
 
 
 def statistics(interactions: Interactions) -> Statistics:
@@ -192,6 +260,48 @@ def split_column(events: ibis.Table) -> ir.StringValue:
     return ibis.cases((from_end == 0, "test"), (from_end == 1, "validation"), else_="train")
 
 
+def with_splits(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
+    """
+    The window, history and split of every action, as columns; [`~dataset_builders.sequences.Sequences`] has the same
+    as arrays.
+
+    Args:
+        events (`ibis.Table`): Events of [`Interactions`].
+        window (`int`, *optional*, defaults to 20): Length of the window.
+
+    Returns:
+        `ibis.Table`: all rows and columns of `events`, then `split` string, `in_window` bool and `history_length`
+        int32, the number of items of the window before this one.
+
+    Raises:
+        ValueError: a window below 2.
+    """
+    if window < 2:
+        raise ValueError(f"window ({window}) must be at least 2: a target and one item of history")
+    window_start = ibis.greatest(1, events.sequence_length - window + 1)
+    return events.mutate(
+        split=split_column(events),
+        in_window=in_window(events.position, events.sequence_length, window),
+        history_length=ibis.greatest(0, events.position - window_start).cast("int32"),
+    )
+
+
+def target_counts(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
+    """
+    How many targets each split has: actions in the window with at least one item of history.
+
+    Args:
+        events (`ibis.Table`): Events of [`Interactions`].
+        window (`int`, *optional*, defaults to 20): Length of the window.
+
+    Returns:
+        `ibis.Table`: `split` string, `targets` int64, `items` int64, the distinct ones among them.
+    """
+    events = with_splits(events, window)
+    events = events.filter(events.history_length > 0)
+    return events.group_by("split").agg(targets=events.count(), items=events.item_id.nunique())
+
+
 def windowed_events(interactions: Interactions, window: int = WINDOW) -> ibis.Table:
     """
     The events that may be targets or stand in a history: each user's last `window` ones.
@@ -223,11 +333,12 @@ def _check_raw(raw: RawTables) -> None:
             if table[column].type().copy(nullable=True) != column_type.copy(nullable=True):
                 raise ValueError(f"{label} column {column!r} is {table[column].type()}, must be {column_type}")
     keys = raw.interactions
-    nulls = keys.filter(ibis.or_(keys.user_id.isnull(), keys.source_id.isnull(), keys.timestamp.isnull())).count()
-    if count := nulls.to_pyarrow().as_py():
-        raise ValueError(f"{count} interactions have a NULL user_id, source_id or timestamp; drop or fill them first")
-    for label, column in (("interactions column 'row'", raw.interactions.row), ("items key", raw.items.source_id)):
-        total, distinct = (expression.to_pyarrow().as_py() for expression in (column.count(), column.nunique()))
+    nulls = ibis.or_(keys.user_id.isnull(), keys.source_id.isnull(), keys.timestamp.isnull(), keys.row.isnull())
+    if count := _count(keys.filter(nulls)):
+        raise ValueError(f"{count} interactions have a NULL user_id, source_id, timestamp or row; fill or drop them")
+    for label, column in (("interactions column 'row'", keys.row), ("items key", raw.items.source_id)):
+        counts = column.as_table().aggregate(total=column.count(), distinct=column.nunique())
+        total, distinct = counts.to_pyarrow().to_pylist()[0].values()
         if total != distinct:
             raise ValueError(f"{label} must be unique, {total - distinct} of {total} values repeat another")
     known = raw.items.select("source_id")
@@ -236,7 +347,7 @@ def _check_raw(raw: RawTables) -> None:
         raise ValueError(f"interactions name items that the items table lacks, for example {', '.join(examples)}")
 
 
-def _k_core(connection: ibis.BaseBackend, interactions: ibis.Table, min_count: int) -> ibis.Table:
+def _k_core(connection: ibis.BaseBackend, interactions: ibis.Table, min_count: int) -> tuple[ibis.Table, int]:
     """
     The rows of the largest part in which every user and every item has `min_count` actions.
 
@@ -244,48 +355,56 @@ def _k_core(connection: ibis.BaseBackend, interactions: ibis.Table, min_count: i
     carry the keys only; review texts join in at the end.
 
     Returns:
-        `ibis.Table`: `user_id`, `source_id`, `row` of the actions kept.
+        `tuple[ibis.Table, int]`: `user_id`, `source_id`, `timestamp`, `row` of the actions kept; the number of rounds.
     """
-    kept = connection.create_table(gen_name("kept"), interactions.select("user_id", "source_id", "row"), temp=True)
-    before = _sizes(kept)
-    size = before["actions"]
+    kept = materialise(connection, interactions.select("user_id", "source_id", "timestamp", "row"), "kept")
+    before = size = _count(kept)
+    num_rounds = 0
     while size and min_count > 1:
         smaller = kept
         for key in ("user_id", "source_id"):
             frequent = kept.group_by(key).having(kept.count() >= min_count).agg()
             smaller = smaller.semi_join(frequent, key)
-        smaller = connection.create_table(gen_name("kept"), smaller, temp=True)
-        _drop(connection, kept)
-        kept, previous_size = smaller, size
-        size = int(kept.count().to_pyarrow().as_py())
+        kept, previous_size = _replace(connection, kept, smaller), size
+        size, num_rounds = _count(kept), num_rounds + 1
+        logger.info("k-core, round %d: %d of %d actions are left", num_rounds, size, before)
         if size == previous_size:
             break
     if not size:
+        users, items = (int(interactions[key].nunique().to_pyarrow().as_py()) for key in ("user_id", "source_id"))
         raise ValueError(
-            f"no action is left after the k-core with min_count={min_count}; before it: {before['users']} users, "
-            f"{before['items']} items, {before['actions']} actions. Lower min_count or give more interactions"
+            f"no action is left after the k-core with min_count={min_count}; before it: {users} users, {items} items, "
+            f"{before} actions. Lower min_count or give more interactions"
         )
-    return kept
+    return kept, num_rounds
 
 
-def _drop(connection: ibis.BaseBackend, table: ibis.Table) -> None:
-    # Ibis 12's own drop_table fails: newer sqlglot writes its DROP TABLE without the name.
-    connection.raw_sql(f'DROP TABLE "{table.op().name}"')
+def _every_kth_user(kept: ibis.Table, user_stride: int) -> ibis.Table:
+    users = kept.select("user_id").distinct()
+    users = users.mutate(number=ibis.row_number().over(order_by=users.user_id))
+    return kept.semi_join(users.filter(users.number % user_stride == 0), "user_id")
 
 
-def _sizes(actions: ibis.Table) -> dict[str, int]:
-    counts = actions.aggregate(
-        users=actions.user_id.nunique(), items=actions.source_id.nunique(), actions=actions.count()
-    )
-    return counts.to_pyarrow().to_pylist()[0]
+def _replace(connection: ibis.BaseBackend, table: ibis.Table, expression: ibis.Table) -> ibis.Table:
+    """The expression as a table, in place of the table it is made from."""
+    replacement = materialise(connection, expression, "kept")
+    drop(table)
+    return replacement
+
+
+def _count(table: ibis.Table) -> int:
+    return int(table.count().to_pyarrow().as_py())
 
 
 def _numbered_items(connection: ibis.BaseBackend, items: ibis.Table, kept: ibis.Table) -> ibis.Table:
-    """The items of the k-core, numbered from 1 in the order of their keys: 0 stays free for padding."""
-    items = items.semi_join(kept, "source_id")
-    item_id = (ibis.row_number().over(order_by=items.source_id) + 1).cast("int32")
-    numbered = items.select(item_id.name("item_id"), *ITEM_SCHEMA.names).order_by("item_id")
-    return connection.create_table(gen_name("items"), numbered, temp=True)
+    """The items of the k-core, numbered from 1 in the order of their keys: 0 stays free for padding.
+
+    Numbering has to see all rows in one place, so it is done on keys alone, and the descriptions join in.
+    """
+    keys = kept.select("source_id").distinct()
+    keys = keys.mutate(item_id=(ibis.row_number().over(order_by=keys.source_id) + 1).cast("int32"))
+    numbered = items.inner_join(keys, "source_id").select("item_id", *ITEM_SCHEMA.names)
+    return materialise(connection, numbered, "items")
 
 
 def _sequences(
@@ -295,8 +414,7 @@ def _sequences(
 
     Sorting is done on keys alone, and the wide review texts only stream through the last join.
     """
-    keys = interactions.select("user_id", "source_id", "timestamp", "row").semi_join(kept, "row")
-    keys = keys.inner_join(items, "source_id").select("user_id", "timestamp", "row", "item_id")
+    keys = kept.inner_join(items, "source_id").select("user_id", "timestamp", "row", "item_id")
     in_time = ibis.window(group_by=keys.user_id, order_by=[keys.timestamp, keys.row])
     places = keys.select(
         "row",
@@ -304,9 +422,38 @@ def _sequences(
         position=(ibis.row_number().over(in_time) + 1).cast("int32"),
         sequence_length=keys.count().over(group_by=keys.user_id).cast("int32"),
     )
-    places = connection.create_table(gen_name("places"), places, temp=True)
+    places = materialise(connection, places, "places")
     columns = ("user_id", "position", "sequence_length", "item_id", "timestamp", "rating", "review")
-    events = interactions.inner_join(places, "row").select(*columns)
-    events = connection.create_table(gen_name("events"), events, temp=True)
-    _drop(connection, places)
+    events = materialise(connection, interactions.inner_join(places, "row").select(*columns), "events")
+    drop(places)
     return events
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it when the block ends well."""
+    temporary = path.with_name(f".{gen_name(path.stem)}.parquet")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _stream(table: ibis.Table, path: Path) -> None:
+    """An ordered table as one Parquet file; Spark's folder of parts, in order, is joined row group by row group."""
+    if is_duckdb(table.get_backend()):
+        table.to_parquet(path)
+        return
+    parts = path.with_suffix(".parts")
+    try:
+        table.to_parquet(parts)
+        files = sorted(parts.glob("part-*.parquet"))
+        # Not the parts' own schema: Spark marks columns that cannot be NULL, DuckDB does not.
+        schema = pa.schema([field.with_nullable(True) for field in pq.read_schema(files[0]).remove_metadata()])
+        with pq.ParquetWriter(path, schema) as writer:
+            for part in map(pq.ParquetFile, files):
+                for group in range(part.num_row_groups):
+                    writer.write_table(part.read_row_group(group).cast(schema))
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)

@@ -1,11 +1,14 @@
 """From actions to sequences: k-core, time order with ties, numbering, window and split, against slow Python twins."""
 
+import dataclasses
 import random
 from collections import Counter
 
 import duckdb
 import ibis
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +19,13 @@ from dataset_builders.interactions import (
     prepare_interactions,
     split_of,
     statistics,
+    target_counts,
     windowed_events,
+    with_splits,
+    write_interactions,
 )
+from dataset_builders.schema import SPLITS
+from dataset_builders.sequences import Sequences
 from dataset_builders.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
 from dataset_builders.sources.tables import TablesSource
 
@@ -189,6 +197,43 @@ def test_row_must_be_unique_since_it_breaks_ties():
         prepare_interactions(RawTables(raw.interactions.mutate(row=ibis.literal(0, type="int64")), raw.items), 1)
 
 
+def test_every_kth_user_is_kept_and_the_items_left_are_numbered_anew():
+    actions = [("u1", "b", 1), ("u2", "a", 1), ("u3", "d", 2), ("u3", "b", 1), ("u4", "c", 1), ("u5", "d", 1)]
+    interactions = prepare_interactions(raw_tables(actions), 1, user_stride=2)
+    assert sequences(interactions) == {"u1": ["b"], "u3": ["b", "d"], "u5": ["d"]}
+    items = interactions.items.order_by("item_id").to_pyarrow()
+    assert list(zip(*(items[name].to_pylist() for name in ("item_id", "source_id")), strict=True)) == [
+        (1, "b"),
+        (2, "d"),
+    ]
+    assert (interactions.num_users, interactions.num_items, interactions.num_actions) == (3, 2, 4)
+
+
+def test_users_are_thinned_after_the_k_core_not_before():
+    # Thinned before it, each item would have the two actions of u0 and u3, and nothing would be left.
+    actions = [(f"u{number}", item, 1) for number in range(4) for item in "abc"]
+    interactions = prepare_interactions(raw_tables(actions), min_count=3, user_stride=3)
+    assert sequences(interactions) == {"u0": ["a", "b", "c"], "u3": ["a", "b", "c"]}
+
+
+def test_a_stride_beyond_the_users_keeps_the_first():
+    interactions = prepare_interactions(raw_tables([("v", "a", 1), ("u", "a", 1)]), 1, user_stride=100)
+    assert sequences(interactions) == {"u": ["a"]}
+
+
+def test_stride_below_one_is_refused():
+    with pytest.raises(ValueError, match=r"user_stride \(0\) must be at least 1"):
+        prepare_interactions(raw_tables([("u", "a", 1)]), 1, 0)
+
+
+def test_rounds_count_the_last_look_too():
+    assert prepare_interactions(raw_tables([("u", "a", 1)]), 1).num_rounds == 0
+    assert prepare_interactions(raw_tables([("u", "a", 1)] * 2), 2).num_rounds == 1
+    # Round 1 drops the rare c, round 2 u3 who is left with one action, round 3 finds nothing more.
+    actions = [(user, item, 1) for user in ("u1", "u2") for item in "ab"] + [("u3", "c", 1), ("u3", "b", 1)]
+    assert prepare_interactions(raw_tables(actions), 2).num_rounds == 3
+
+
 @pytest.mark.parametrize("column", ["user_id", "timestamp", "review"])
 def test_missing_column_is_named(column):
     raw = raw_tables([("u", "a", 1)])
@@ -204,10 +249,12 @@ def test_column_of_another_type_is_named():
         )
 
 
-def test_null_key_is_refused():
+@pytest.mark.parametrize("column", ["user_id", "source_id", "timestamp", "row"])
+def test_null_key_is_refused(column):
     raw = raw_tables([("u", "a", 1)])
+    nothing = ibis.null(raw.interactions[column].type())
     with pytest.raises(ValueError, match="1 interactions have a NULL"):
-        prepare_interactions(RawTables(raw.interactions.mutate(user_id=ibis.null("string")), raw.items), 1)
+        prepare_interactions(RawTables(raw.interactions.mutate(**{column: nothing}), raw.items), 1)
 
 
 def test_window_keeps_the_last_twenty_and_counts_positions_from_the_start():
@@ -224,6 +271,59 @@ def test_split_expression_equals_split_of():
     assert len(rows) == 1 + 2 + 3 + 4
     for row in rows:
         assert row["split"] == split_of(row["position"], row["sequence_length"])
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=6), window=st.integers(2, 22))
+def test_window_history_and_split_equal_the_arrays(lengths, window):
+    actions = [
+        (f"u{user}", f"i{(user + time) % 7}", time) for user, length in enumerate(lengths) for time in range(length)
+    ]
+    events = prepare_interactions(raw_tables(actions), 1).events
+    twin = Sequences.from_events(events, window)
+    found = with_splits(events, window).order_by("user_id", "position").to_pyarrow()
+    assert found["in_window"].to_pylist() == twin.in_window.tolist()
+    assert found["history_length"].to_pylist() == twin.history_length.tolist()
+    assert found["history_length"].type == pa.int32()
+    assert found["split"].to_pylist() == [SPLITS[split] for split in twin.split]
+    counts = {row["split"]: row for row in target_counts(events, window).to_pyarrow().to_pylist()}
+    for number, split in enumerate(SPLITS):
+        rows = twin.target_rows(number)
+        row = counts.get(split, {"targets": 0, "items": 0})
+        assert (row["targets"], row["items"]) == (len(rows), len(np.unique(twin.item_id[rows])))
+
+
+def test_a_window_without_room_for_a_history_has_no_splits():
+    events = prepare_interactions(raw_tables([("u", "a", 1)]), 1).events
+    with pytest.raises(ValueError, match=r"window \(1\) must be at least 2"):
+        with_splits(events, 1)
+
+
+def test_files_are_ordered_and_replace_older_ones(tmp_path):
+    actions = [(user, item, time) for user in ("v", "u") for time, item in enumerate("cab")]
+    interactions = prepare_interactions(raw_tables(actions), 1)
+    (tmp_path / "events.parquet").write_text("an older build")
+    write_interactions(interactions, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.parquet", "items.parquet"]
+    events, items = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("events", "items"))
+    assert tuple(events.column_names) == interactions.events.columns
+    assert events["user_id"].to_pylist() == ["u"] * 3 + ["v"] * 3
+    assert events["position"].to_pylist() == [1, 2, 3] * 2
+    assert items["item_id"].to_pylist() == [1, 2, 3]
+    write_interactions(interactions, tmp_path, window=2)
+    events = pq.read_table(tmp_path / "events.parquet")
+    assert events["history_length"].to_pylist() == [0, 0, 1] * 2
+
+
+def test_a_failed_write_leaves_the_older_file_and_no_other(tmp_path):
+    interactions = prepare_interactions(raw_tables([("u", "a", 1)]), 1)
+    write_interactions(interactions, tmp_path)
+    before = (tmp_path / "events.parquet").read_bytes()
+    broken = interactions.events.mutate(rating=ibis.literal("x").cast("float64"))
+    with pytest.raises(duckdb.Error):
+        write_interactions(dataclasses.replace(interactions, events=broken), tmp_path)
+    assert (tmp_path / "events.parquet").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.parquet", "items.parquet"]
 
 
 @pytest.mark.parametrize("position", [0, 4])
@@ -263,10 +363,10 @@ def wide_actions(connection, count):
 
 def test_input_beyond_the_memory_limit_spills_to_disk(tmp_path):
     count, limit = 300_000, "100MB"  # 150 MB of text
-    connection = connect(limit, tmp_path / "spill")
+    connection = connect(memory_limit=limit, temp_directory=tmp_path / "spill")
     assert prepare_interactions(wide_actions(connection, count)).num_actions == count
     # The limit is real: without room to spill the same input does not fit.
-    connection = connect(limit, tmp_path / "no_spill")
+    connection = connect(memory_limit=limit, temp_directory=tmp_path / "no_spill")
     connection.raw_sql("SET max_temp_directory_size = '0KB'")
     with pytest.raises(duckdb.OutOfMemoryException):
         prepare_interactions(wide_actions(connection, count))
@@ -274,7 +374,7 @@ def test_input_beyond_the_memory_limit_spills_to_disk(tmp_path):
 
 def test_unreadable_memory_limit_is_named():
     with pytest.raises(ValueError, match="memory_limit \\('lots'\\)"):
-        connect("lots")
+        connect(memory_limit="lots")
 
 
 @pytest.mark.parametrize(
