@@ -5,7 +5,7 @@ to `interactions.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,9 @@ import ibis
 import numpy as np
 import pyarrow as pa
 
+from .polarity import RatingVader
 from .preferences.approximation import PastItem
 from .schema import SPLITS, WINDOW
-from .sentiment import NEUTRAL, review_polarity
 
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
@@ -32,6 +32,7 @@ class Sequences:
         item_id (`np.ndarray`): int32 `(num_actions,)`, 1..num_items.
         ratings, reviews (`list`): Of length `num_actions`, `None` where missing.
         window (`int`): How many of the most recent items count.
+        given_polarity (`np.ndarray`, *optional*): See [`with_polarity`].
     """
 
     user_ids: list[str]
@@ -42,6 +43,7 @@ class Sequences:
     ratings: list[float | None]
     reviews: list[str | None]
     window: int = WINDOW
+    given_polarity: np.ndarray | None = None
 
     @classmethod
     def from_events(cls, events: ibis.Table, window: int = WINDOW) -> "Sequences":
@@ -98,9 +100,29 @@ class Sequences:
 
     @cached_property
     def polarity(self) -> np.ndarray:
-        """int8 `(num_actions,)`: 1 liked, -1 disliked, 0 unknown, of each action's review."""
-        pairs = zip(self.ratings, self.reviews, strict=True)
-        return np.fromiter((review_polarity(*pair) or NEUTRAL for pair in pairs), np.int8, len(self))
+        """int8 `(num_actions,)`: 1 liked, -1 disliked, 0 unknown; by [`RatingVader`] where no classifier was asked."""
+        if self.given_polarity is not None:
+            return self.given_polarity
+        return RatingVader().classify(self.ratings, self.reviews)
+
+    def with_polarity(self, polarity: np.ndarray) -> "Sequences":
+        """The same actions with a polarity that was found before.
+
+        Args:
+            polarity (`np.ndarray`): int `(num_actions,)` of -1, 0 and 1.
+
+        Returns:
+            [`Sequences`]: A copy that shares the other arrays.
+
+        Raises:
+            ValueError: If the shape or a value is another one.
+        """
+        if polarity.shape != self.position.shape or not np.isin(polarity, (-1, 0, 1)).all():
+            raise ValueError(
+                f"polarity has shape {polarity.shape} and values {np.unique(polarity)[:5].tolist()}; it must be -1, 0 "
+                f"or 1 for each of {len(self)} actions. Classify these sequences again."
+            )
+        return replace(self, given_polarity=polarity.astype(np.int8))
 
     @property
     def has_opinions(self) -> bool:

@@ -1,30 +1,10 @@
-"""Polarity of reviews and preferences, and inversion by the leading word only."""
+"""Polarity of preferences, and inversion by the leading word only."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_builders.sentiment import invert, is_negative_preference, review_polarity
-
-
-@pytest.mark.parametrize(
-    ("rating", "review", "polarity"),
-    [
-        (1.0, None, -1),
-        (2.0, "I love it", -1),
-        (4.0, "terrible", 1),
-        (5.0, "", 1),
-        (3.0, "I love this, wonderful and great.", 1),
-        (3.0, "Terrible, awful, I hate the smell.", -1),
-        (3.0, "It is a soap.", None),
-        (3.0, None, None),
-        (None, "Horrible. The worst.", -1),
-        (float("nan"), "Excellent!", 1),
-        (None, None, None),
-    ],
-)
-def test_the_rating_decides_and_the_text_only_where_it_does_not(rating, review, polarity):
-    assert review_polarity(rating, review) == polarity
+from dataset_builders.sentiment import invert, is_negative_preference
 
 
 @pytest.mark.parametrize("preference", ["Avoid soap", "no soap", "EXCLUDE soap", "  Avoid soap", "Avoid: soap", "No"])

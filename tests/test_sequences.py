@@ -36,3 +36,18 @@ def test_a_history_has_at_most_nineteen_items():
 def test_a_window_without_room_for_a_history_is_refused():
     with pytest.raises(ValueError, match=r"window \(1\)"):
         sequences([[1, 2]], window=1)
+
+
+def test_a_polarity_found_before_is_taken_as_it_is_and_others_are_shared():
+    table = sequences([[1, 2], [3]], [[1.0, 5.0], [1.0]])
+    assert table.polarity.tolist() == [-1, 1, -1]
+    other = table.with_polarity(np.array([0, -1, 1]))
+    assert other.polarity.tolist() == [0, -1, 1] and other.polarity.dtype == np.int8
+    assert table.polarity.tolist() == [-1, 1, -1] and other.ratings is table.ratings
+    assert [event.polarity for event in other.past_items([{}, {}, {}])[0]] == [None, -1]
+
+
+@pytest.mark.parametrize("polarity", [np.array([1, 1]), np.array([1, 2, 1]), np.ones((3, 1))])
+def test_a_polarity_of_other_sequences_is_refused(polarity):
+    with pytest.raises(ValueError, match="for each of 3 actions"):
+        sequences([[1, 2], [3]]).with_polarity(polarity)

@@ -1,9 +1,11 @@
 """Sentiment following: negative preferences paired with the item that elicited them, and their inversion (D.1).
 
-Knows which of a user's past items were reviewed negatively. Leaves the polarity itself to `sentiment.py`.
+Knows which of a user's past items were reviewed negatively. Leaves the polarity of reviews to `polarity.py`, and that
+of preferences to `sentiment.py`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +23,6 @@ A user's aversion usually lasts from the train positions to the last one. Given 
 would leave nothing to train on, or nothing to evaluate on.
 """
 
-Pair = tuple[int, int]
-"""(index of a negative preference, row of the negatively reviewed action)."""
-
 
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     """Unique (preference, item) tuples; no negative preference occurs in two splits.
@@ -39,11 +38,12 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     """
     if not tables.sequences.has_opinions:
         raise UnsupportedAxis(NAME, "the interactions carry neither ratings nor review texts")
-    items_of: dict[int, dict[int, dict[int, None]]] = {}  # preference -> split -> items, in order of occurrence
-    for split in SHARES:
-        for preference, row in _pairs(tables, split):
-            item = int(tables.sequences.item_id[row])
-            items_of.setdefault(preference, {}).setdefault(split, {}).setdefault(item)
+    items_of: dict[int, dict[int, set[int]]] = {}  # preference -> split -> items
+    aversions = _aversions(tables)
+    for aversion, row in zip(aversions, _triggers(tables, aversions), strict=True):
+        for split in aversion.splits:
+            items = items_of.setdefault(aversion.preference, {}).setdefault(split, set())
+            items.add(int(tables.sequences.item_id[row]))
     if not items_of:
         raise UnsupportedAxis(NAME, "no negative preference meets a negatively reviewed item")
     owner = divide({preference: {s: len(i) for s, i in splits.items()} for preference, splits in items_of.items()})
@@ -88,44 +88,65 @@ def _rows(tables: BenchmarkTables, pairs: Sequence[tuple[int, int]]) -> pa.Table
     )
 
 
-def _pairs(tables: BenchmarkTables, split: int) -> list[Pair]:
-    """Each negative preference of the positions of a split, with the action whose review fits it best."""
+@dataclass
+class _Aversion:
+    """A negative preference of one user.
+
+    Attributes:
+        preference: Its index.
+        disliked: Rows of the negatively reviewed actions known when the two first met, newest first.
+        splits: Of the positions that have the preference, from then on.
+    """
+
+    preference: int
+    disliked: list[int]
+    splits: set[int] = field(default_factory=set)
+
+
+def _aversions(tables: BenchmarkTables) -> list[_Aversion]:
+    """Each user's negative preferences that meet a negative review.
+
+    A later dislike cannot have elicited what the user was known to avoid before: the same sentence at a later position
+    stays with the items of its first one.
+    """
     sequences, preferences = tables.sequences, tables.preferences
-    has_negative = preferences.negative[preferences.ids].any(axis=1)
-    decided: list[Pair] = []
-    undecided: list[tuple[int, list[int]]] = []
-    for row in np.flatnonzero(sequences.in_window & (sequences.split == split) & has_negative).tolist():
+    # -1 stands for a missing preference and must not be read as the last one.
+    is_negative = np.r_[preferences.negative, False][preferences.ids]
+    polarity, user, split = sequences.polarity.tolist(), sequences.user.tolist(), sequences.split.tolist()
+    known: dict[tuple[int, int], _Aversion] = {}
+    for row in np.flatnonzero(sequences.in_window & is_negative.any(axis=1)).tolist():
         first = row - int(sequences.history_length[row])
-        disliked = [past for past in range(first, row + 1) if sequences.polarity[past] == NEGATIVE]
-        for preference in preferences.ids[row].tolist():
-            if preferences.negative[preference] and disliked:
-                if len(disliked) == 1:
-                    decided.append((preference, disliked[0]))
-                else:
-                    undecided.append((preference, disliked))
-    return sorted(decided + _closest_reviews(tables, undecided), key=lambda pair: (pair[1], pair[0]))
+        disliked = [past for past in range(row, first - 1, -1) if polarity[past] == NEGATIVE]
+        if not disliked:
+            continue
+        for preference in preferences.ids[row][is_negative[row]].tolist():
+            aversion = known.setdefault((user[row], preference), _Aversion(preference, disliked))
+            aversion.splits.add(split[row])
+    return list(known.values())
 
 
-def _closest_reviews(tables: BenchmarkTables, undecided: list[tuple[int, list[int]]]) -> list[Pair]:
-    """Decides by the cosine of preference and review; where no review has a text, the newest action is taken.
+def _triggers(tables: BenchmarkTables, aversions: Sequence[_Aversion]) -> list[int]:
+    """For each aversion the action whose review elicited it: the only one, else the closest by cosine (D.1).
+
+    A review is read under its item's title. On its own it seldom names what it is about, and the preference does.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.
-        undecided (`list`): (preference, rows of negatively reviewed actions) with at least two rows each.
+        aversions (`Sequence`): With at least one disliked row each.
 
     Returns:
-        `list[Pair]`: One pair per entry.
+        `list[int]`: One row per aversion; the newest where several are equally close.
     """
-    reviews = tables.sequences.reviews
-    rows = sorted({row for _, disliked in undecided for row in disliked if (reviews[row] or "").strip()})
-    vectors = tables.embed([reviews[row] for row in rows], "reviews") if rows else None
+    sequences, titles = tables.sequences, tables.items["title"].to_pylist()
+    rows = sorted({row for aversion in aversions if len(aversion.disliked) > 1 for row in aversion.disliked})
+    texts = [f"{titles[sequences.item_id[row] - 1] or ''}. {sequences.reviews[row] or ''}" for row in rows]
+    vectors = tables.embed(texts, "reviews") if rows else np.zeros((0, 0), np.float32)
     place = {row: index for index, row in enumerate(rows)}
-    pairs = []
-    for preference, disliked in undecided:
-        written = [row for row in disliked if row in place]
-        if vectors is None or not written:
-            pairs.append((preference, disliked[-1]))
-            continue
-        cosines = vectors[[place[row] for row in written]] @ tables.preference_embeddings[preference]
-        pairs.append((preference, written[int(cosines.argmax())]))
-    return pairs
+    triggers = []
+    for aversion in aversions:
+        best = 0
+        if len(aversion.disliked) > 1:
+            candidates = vectors[[place[row] for row in aversion.disliked]]  # (num_disliked, hidden_size)
+            best = int((candidates @ tables.preference_embeddings[aversion.preference]).argmax())
+        triggers.append(aversion.disliked[best])
+    return triggers
