@@ -1,14 +1,19 @@
-"""Steering: neighbours over the catalogue, unique preferences, other users with the same ground truth."""
+"""Steering: neighbours over the catalogue, unique preferences, other users with the same ground truth; as released."""
 
 from collections import Counter
 
+import benchmark_steering
 import numpy as np
 import pytest
 from benchmark_world import hash_embed, sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataset_builders.interactions import connect, prepare_interactions
+from dataset_builders.nearest import ENGINES
 from dataset_builders.schema import SPLITS
+from dataset_builders.sequences import TRAIN, Sequences
+from dataset_builders.sources.tables import TablesSource
 from dataset_builders.steering import (
     NO_PREFERENCE,
     PreferenceClaims,
@@ -76,6 +81,46 @@ def slow_claims(requests, items, preferences, forbidden, pool):
         used.add((choice, item))
         chosen.append(choice)
     return chosen
+
+
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 60), st.booleans(), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_lists_made_anew_between_requests_change_no_answer(seed, num_requests, num_preferences, hubs, slack):
+    generator = np.random.default_rng(seed)
+    items = generator.integers(-2, 3, (6, 4)).astype(np.float32)
+    preferences = generator.integers(-2, 3, (num_preferences, 4)).astype(np.float32)
+    targets = generator.integers(0, 1 if hubs else 6, num_requests)
+    splits = generator.integers(0, 3, num_requests)
+    forbidden = {item: generator.integers(0, num_preferences, 3) for item in range(3)}
+    pool = generator.random(num_preferences) < 0.8
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "dataset_builders.steering._SLACK", 32 if slack else -3
+        )  # lists of one rank for an item of one request
+        claims = PreferenceClaims(targets, splits, items, preferences, forbidden, pool)
+        claims.rank_all()
+        got = []
+        for number, (item, split) in enumerate(zip(targets.tolist(), splits.tolist(), strict=True)):
+            if number % 3 == 2:
+                claims.replenish()
+            got.append(claims.claim(item, split)[0])
+    requests = list(zip(targets.tolist(), splits.tolist(), strict=True))
+    assert got == slow_claims(requests, items, preferences, forbidden, pool)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 60))
+@settings(max_examples=25, deadline=None)
+def test_every_engine_makes_the_same_claims(engine, seed, num_requests, num_preferences):
+    generator = np.random.default_rng(seed)
+    items = generator.integers(-2, 3, (6, 4)).astype(np.float32)
+    preferences = generator.integers(-2, 3, (num_preferences, 4)).astype(np.float32)
+    targets, splits = generator.integers(0, 6, num_requests), generator.integers(0, 3, num_requests)
+    claims = PreferenceClaims(targets, splits, items, preferences, {}, engine=engine)
+    claims.rank_all()
+    requests = list(zip(targets.tolist(), splits.tolist(), strict=True))
+    expected = slow_claims(requests, items, preferences, {}, np.ones(num_preferences, bool))
+    assert [claims.claim(*request)[0] for request in requests] == expected
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 60), st.booleans())
@@ -206,3 +251,161 @@ def test_preferences_outside_the_pool_are_never_matched():
     pool = np.arange(500) % 2 == 0
     rows, _ = plan_steering(table, items, texts, unit(generator, 500, 16), {}, pool)
     assert all(np.all(steered.preference % 2 == 0) for steered in rows.values())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_plans_the_same_rows(engine):
+    table, items, texts, generator = world()
+    preferences = unit(generator, 500, 16)
+    pool = np.arange(500) % 3 > 0
+    expected, _ = plan_steering(table, items, texts, preferences, {}, pool, engine="numpy")
+    rows, _ = plan_steering(table, items, texts, preferences, {}, pool, engine=engine)
+    for key, steered in rows.items():
+        np.testing.assert_array_equal(steered.target, expected[key].target)
+        np.testing.assert_array_equal(steered.preference, expected[key].preference)
+
+
+def as_released(table, items, texts, matched, seed=0):
+    nothing = np.zeros((1, items.shape[1]), np.float32)
+    return plan_steering(
+        table, items, texts, nothing, {}, np.ones(1, bool), seed, variant="as_released", matched=matched
+    )
+
+
+def numbered(table):
+    """A preference of its own for every row that has a history: its number is that of the row."""
+    return np.where(table.history_length > 0, np.arange(len(table)), NO_PREFERENCE)
+
+
+def test_as_released_changes_preference_and_history_between_an_item_and_its_neighbour():
+    # Three users; test targets 3 (u0), 4 (u1), 5 (u2). In one dimension 3 and 4 lie together and 5 apart.
+    table = sequences([[1, 2, 3], [1, 2, 4], [2, 1, 5]])
+    angle = np.array([0.0, 0.3, 1.0, 1.1, 2.0])
+    items = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    rows, report = as_released(table, items, [f"t{n}" for n in range(5)], numbered(table))
+    fine, coarse = rows["fine", "test"], rows["coarse", "test"]
+    # Row 2 is u0's ground truth 3, row 5 u1's 4, row 8 u2's 5; the preference of a row is its number.
+    assert list(zip(fine.occurrence, fine.source_item, fine.preference, fine.target, strict=True)) == [
+        (5, 4, 2, 3),  # source 3, similar 4: 3's preference, the history before 4, asks for 3
+        (2, 3, 5, 4),  # and the other way round
+        (2, 3, 5, 4),  # source 4, similar 3
+        (5, 4, 2, 3),
+        (5, 4, 8, 5),  # source 5, similar 4
+        (8, 5, 5, 4),
+    ]
+    assert coarse.target.tolist() == [3, 5, 4, 5, 5, 3]
+    assert coarse.source_item.tolist() == [5, 3, 5, 4, 3, 5]
+    assert report.dropped["fine_test"] == report.dropped["coarse_test"] == 0
+
+
+def test_as_released_stays_in_its_split_and_cuts_each_history_at_its_own_position():
+    table, items, texts, generator = world(num_users=200)
+    matched = numbered(table)
+    rows, report = as_released(table, items, texts, matched)
+    item_of = table.item_id
+    for number, split in enumerate(SPLITS):
+        targets = sorted(set(item_of[table.in_window & (table.split == number)].tolist()))
+        places = np.array(targets) - 1
+        similar, distinct = similar_and_distinct(items[places], [texts[place] for place in places])
+        for kind, neighbour in (("fine", similar), ("coarse", distinct)):
+            steered = rows[kind, split]
+            assert len(steered.target) == 2 * len(targets) - report.dropped[f"{kind}_{split}"]
+            # The published invariant: the source item is the user's item at the position where the history is cut.
+            np.testing.assert_array_equal(steered.source_item, item_of[steered.occurrence])
+            np.testing.assert_array_equal(table.split[steered.occurrence], number)
+            # The preference is one that eq. (1) matched to the target, in the same split.
+            np.testing.assert_array_equal(item_of[steered.preference], steered.target)
+            np.testing.assert_array_equal(table.split[steered.preference], number)
+            pairs = Counter(zip(steered.source_item.tolist(), steered.target.tolist(), strict=True))
+            expected = Counter()
+            for place, other in enumerate(neighbour.tolist()):
+                expected[targets[other], targets[place]] += 1
+                expected[targets[place], targets[other]] += 1
+            assert pairs == expected and report.dropped[f"{kind}_{split}"] == 0
+
+
+def test_as_released_never_pairs_items_of_the_same_text():
+    table, items, _, generator = world(num_users=200)
+    texts = [f"item {n // 2}" for n in range(25)]
+    items[1::2] = items[:24:2]
+    rows, _ = as_released(table, items, texts, numbered(table))
+    for steered in rows.values():
+        assert not any(texts[a - 1] == texts[b - 1] for a, b in zip(steered.source_item, steered.target, strict=True))
+
+
+def test_as_released_prefers_an_occurrence_with_a_preference_and_drops_and_counts_rows_without():
+    table = sequences([[9, 1, 2, 3], [9, 1, 2, 3], [9, 1, 2, 4], [9, 1, 6, 5]])
+    items, texts = unit(np.random.default_rng(0), 9, 8), [f"t{n}" for n in range(9)]
+    matched = numbered(table)
+    matched[3] = NO_PREFERENCE  # of u0's ground truth 3 there is none, but u1's has one
+    matched[15] = NO_PREFERENCE  # of 5 there is none at all
+    for seed in range(8):
+        rows, report = as_released(table, items, texts, matched, seed)
+        for kind in ("fine", "coarse"):
+            steered = rows[kind, "test"]
+            assert np.all(steered.preference[steered.target == 3] == 7)
+            assert 5 not in steered.target and 5 in steered.source_item
+            assert len(steered.target) == 2 * 3 - report.dropped[f"{kind}_test"] and report.dropped[f"{kind}_test"] > 0
+    # 9 only ever comes first: no preference is matched to it, and the rows with its history are counted.
+    assert report.dropped["fine_train"] == 2 and report.empty_history["fine_train"] == 2
+    assert rows["fine", "train"].target.tolist() == [1, 1] and rows["fine", "train"].source_item.tolist() == [9, 9]
+
+
+def test_as_released_chooses_by_the_seed():
+    table, items, texts, _ = world()
+    first, again, other = (as_released(table, items, texts, numbered(table), seed)[0] for seed in (1, 1, 2))
+    assert all(np.array_equal(first[key].occurrence, again[key].occurrence) for key in first)
+    assert any(not np.array_equal(first[key].occurrence, other[key].occurrence) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "as_relased"}, r"variant \('as_relased'\) must be one of paper, as_released"),
+        ({"variant": "as_released"}, "needs matched, one preference .* got none"),
+        ({"variant": "as_released", "matched": np.zeros(3, np.int64)}, "for each of the 6 actions; got 3"),
+        (
+            {"variant": "as_released", "matched": np.zeros(6, np.int64)},
+            "two items in the split test: .*1 distinct text",
+        ),
+        ({"engine": "annoy"}, "must be one of faiss, torch, numpy"),
+        ({"device": "cuda"}, "give engine='torch' for a GPU"),
+    ],
+)
+def test_bad_arguments_of_steering_are_named(arguments, message):
+    table = sequences([[1, 2, 3], [2, 1, 3]])
+    texts = ["a", "b", "c"]
+    with pytest.raises(ValueError, match=message):
+        plan_steering(table, hash_embed(texts), texts, hash_embed(texts), {}, np.ones(3, bool), **arguments)
+
+
+def test_rows_of_beauty_are_those_of_table_four(shared_data):
+    folder = shared_data / "beauty"
+    raw = TablesSource(folder / "interactions.parquet", folder / "items.parquet").load(connect())
+    table = Sequences.from_events(prepare_interactions(raw, min_count=5).events)
+    items = unit(np.random.default_rng(0), int(table.item_id.max()), 16)
+    texts = [f"t{n}" for n in range(len(items))]
+    rows, report = as_released(table, items, texts, numbered(table))
+    for split, published in zip(SPLITS, (24_114, 16_702, 15_956), strict=True):
+        for kind in ("fine", "coarse"):
+            assert len(rows[kind, split].target) + report.dropped[f"{kind}_{split}"] == published
+    # Only items that nobody has but as the first of a window miss a preference.
+    train = table.in_window & (table.split == TRAIN)
+    never = set(table.item_id[train].tolist()) - set(table.item_id[train & (table.history_length > 0)].tolist())
+    for kind in ("fine", "coarse"):
+        steered = rows[kind, "train"]
+        assert not never & set(steered.target.tolist())
+        assert report.dropped[f"{kind}_train"] >= len(never) > 0
+        assert report.dropped[f"{kind}_validation"] == report.dropped[f"{kind}_test"] == 0
+
+
+def test_the_benchmark_of_steering_runs_and_names_bad_input(capsys):
+    tiny = "--num_items 40 --num_preferences 400 --hidden_size 16 --num_centres 8 --k 5 --num_lists 4".split()
+    assert benchmark_steering.main([*tiny, "--engine", "faiss", "numpy", "--approximate", "--num_probes", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("240 rows, 0 preferences reused, 0 rows dropped") == 2
+    assert printed.splitlines()[-1].split()[-2:] == ["100.0%", "100.0%"]  # all four lists read
+    assert benchmark_steering.main([*tiny, "--engine", "annoy"]) == 1
+    assert capsys.readouterr().err.startswith("error: engine ('annoy')")
+    assert benchmark_steering.main([*tiny, "--num_users", "5"]) == 1
+    assert capsys.readouterr().err == "error: --num_users (5) must be at least --num_items (40)\n"
