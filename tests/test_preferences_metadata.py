@@ -31,7 +31,8 @@ def approximate(events, shop=SHOP, **options):
     approximator = MetadataApproximator(**options)
     approximator.prepare(shop)
     by_id = {row["item_id"]: row for row in shop}
-    return approximator.approximate_user([PastItem(by_id[item_id], polarity=polarity) for item_id, polarity in events])
+    past = [PastItem(by_id[item_id], polarity=polarity) for item_id, polarity in events]
+    return approximator.approximate_user("u0", past)
 
 
 histories = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([None, 1, -1])), min_size=1, max_size=25)
@@ -124,7 +125,7 @@ def test_an_unknown_item_is_named():
     approximator = MetadataApproximator()
     approximator.prepare(SHOP)
     with pytest.raises(ValueError, match="Item 99"):
-        approximator.approximate_user([PastItem(item(99, "x"))])
+        approximator.approximate_user("u0", [PastItem(item(99, "x"))])
 
 
 @pytest.mark.parametrize("five", [("a", "b", "c", "d"), ("a", "A", "b", "c", "d"), ("a", " ", "b", "c", "d")])
@@ -147,7 +148,7 @@ def test_aversions_on_the_sample_name_what_disliked_items_have(sample):
     approximator.prepare(items)
     num_aversions = averted = wished = liked = 0
     for user_id, events in zip(sequences.user_ids, sequences.past_items(items), strict=True):
-        five = approximator.approximate_user(events)[-1]
+        five = approximator.approximate_user("u0", events)[-1]
         user = truth.users[user_id]
         disliked = [truth.items[event.item["source_id"]] for event in events if event.polarity == -1]
         for preference in five:

@@ -5,7 +5,7 @@ Leaves the writing to its implementations: `metadata.py` without an LLM, others 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class PastItem:
         item (`Mapping`): The item's row of the config `items` (`item_id`, `title`, `brand`, `categories`, ...).
         rating (`float`, *optional*): Stars, 1 to 5.
         review (`str`, *optional*): Text of the review.
-        polarity (`int`, *optional*): 1, -1 or `None`, see [`~dataset_builders.sentiment.review_polarity`].
+        polarity (`int`, *optional*): 1, -1 or `None`, see [`~dataset_builders.polarity.PolarityClassifier`].
     """
 
     item: Mapping[str, Any]
@@ -37,6 +37,7 @@ class PreferenceApproximator(ABC):
     Attributes:
         name (`str`): Short name, for cards and reports.
         description (`str`): A sentence or two for the card: what it is, and what it is not.
+        window (`int`): How many of the past items are looked at.
     """
 
     name: str
@@ -51,28 +52,25 @@ class PreferenceApproximator(ABC):
         """
 
     @abstractmethod
-    def approximate_user(self, events: Sequence[PastItem]) -> list[FivePreferences]:
+    def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
         """Preferences of one user after each action.
 
         Args:
+            user_id (`str`): The user's name in the data.
             events (`Sequence[PastItem]`): The user's whole sequence, oldest first.
 
         Returns:
-            `list[tuple[str, ...]]`: One five-tuple per position. Entry `t - 1` is P^(t): it may depend on the items at
-            positions `max(1, t - window + 1) .. t` only, never on a later one.
+            `list[tuple[str, ...] | None]`: One five-tuple per position. Entry `t - 1` is P^(t): it may depend on the
+            items at positions `max(1, t - window + 1) .. t` only, never on a later one. `None` where there are none.
         """
 
-    def approximate(self, users: Iterable[Sequence[PastItem]]) -> Iterator[list[FivePreferences]]:
-        """Preferences of many users, in order; an implementation that waits for a server overlaps them here.
+    def fingerprint(self) -> str:
+        """Everything the answers depend on but the data and the code: two writers of one fingerprint agree."""
+        return f"{self.name}/{self.window}"
 
-        Args:
-            users (`Iterable[Sequence[PastItem]]`): One sequence per user, oldest action first.
-
-        Yields:
-            `list[tuple[str, ...]]`: What [`approximate_user`] returns, for each user in turn.
-        """
-        for events in users:
-            yield self.approximate_user(events)
+    def details(self) -> dict[str, Any]:
+        """What the card states beside the description, as JSON values: versions, models, failures. Nothing here."""
+        return {}
 
 
 def check_five(preferences: Sequence[str]) -> None:

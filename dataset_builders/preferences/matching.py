@@ -21,6 +21,7 @@ CHUNK_SIZE = 2048
 """Strings per call of the model: long enough for it to batch, short enough for a bar that moves."""
 SHARD_SIZE = 32768
 """Strings per file of the cache: what an interruption can cost."""
+_PROBE = "A sentence by which text encoders can be told apart"
 
 
 class EmbeddingTable:
@@ -30,7 +31,8 @@ class EmbeddingTable:
         embed (`Callable`): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalised.
         cache_dir (`Path`, *optional*): Folder for Parquet shards of (hash of the text, vector); a later build with the
             same `model_name` reads them. Interrupted work resumes at the last shard.
-        model_name (`str`): Names the model in the cache; needed with `cache_dir`.
+        model_name (`str`): Names the model in the cache; needed with `cache_dir`. Two models of one name (folders,
+            say) are told apart by the vector they give to a fixed sentence.
         progress (`bool`): Whether to show a bar.
 
     Raises:
@@ -49,7 +51,9 @@ class EmbeddingTable:
         self._count = 0
         self._folder = None
         if cache_dir is not None:
-            self._folder = Path(cache_dir) / hashlib.blake2b(model_name.encode(), digest_size=8).hexdigest()
+            probe = np.round(_checked(embed([_PROBE]), 1), 2) + 0.0  # coarse: the last digits depend on the machine
+            identity = model_name.encode() + probe.tobytes()
+            self._folder = Path(cache_dir) / hashlib.blake2b(identity, digest_size=8).hexdigest()
             self._read_cache()
 
     def __len__(self) -> int:

@@ -42,7 +42,7 @@ _STOP_WORD_TEXT = """
     version edition model style color colour colors colours shade type brand item product products original genuine
     authentic official best great good quality free sale ship shipping usa us uk amazon com www inc ltd llc co
     january february march april may june july august september october november december vol volume part series no
-    it's that's let's don't misc level even highest normal various name default only
+    it's that's let's don't asin configuration misc level even highest normal various name default only
     hour hours minute minutes day days week weeks year years month months up ups
 """
 _STOP_WORDS = frozenset(_STOP_WORD_TEXT.split())
@@ -127,7 +127,7 @@ class MetadataApproximator(PreferenceApproximator):
             for item, title in zip(items, tokens, strict=True)
         }
 
-    def approximate_user(self, events: Sequence[PastItem]) -> list[FivePreferences]:
+    def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
         """See [`PreferenceApproximator.approximate_user`]; an item without a polarity was bought: it is liked."""
         attributes = []
         for event in events:
@@ -136,7 +136,7 @@ class MetadataApproximator(PreferenceApproximator):
                 raise ValueError(f"Item {item_id} is not in the catalogue; call prepare() with all items first.")
             attributes.append(self._attributes[item_id])
         liked = [event.polarity is None or event.polarity >= 0 for event in events]
-        result = []
+        result: list[FivePreferences | None] = []
         for end in range(1, len(events) + 1):
             start = max(0, end - self.window)
             result.append(_five(attributes[start:end], liked[start:end]))
