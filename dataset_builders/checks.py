@@ -1,6 +1,7 @@
 """Leak tests of a benchmark directory, for whoever built or downloaded one.
 
-Knows only the published files and their promises; shares no code with what made the rows, and so can find mistakes.
+Knows only the published files and their promises; shares no code with what made the rows, only with what stored them,
+and so can find mistakes.
 """
 
 from collections.abc import Iterator
@@ -8,17 +9,24 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from .dataset_publication import content_fingerprint, split_file
 from .report import BuildReport, read_report
 from .schema import NUM_PREFERENCES, SPLITS, config_name, features, splits_of
 from .sentiment import invert, is_negative_preference
 
 MAX_EXAMPLES = 3
-_Actions = dict[str, list[tuple[int, list[str]]]]
-"""User -> (item, five preferences) by position."""
+_Actions = dict[str, list[tuple[int, list[str] | None]]]
+"""User -> (item, five preferences or None) by position."""
 
 
 def check_benchmark(folder: Path | str) -> list[str]:
     """Looks for broken promises: leaks of the target, unknown ids, overlapping splits, wrong counts.
+
+    What is looked for: every preference of a row was known before its target; a history is exactly the user's window
+    before the target, so that the target is in it only where the user bought it before; positions belong to their
+    split; no steering or sentiment preference serves two splits, no pair stands twice; ids are in the catalogue; every
+    set has five; counts and fingerprints are the report's. Of steering `as_released`, which promises neither unique
+    pairs nor disjoint splits, only the rest is looked for.
 
     Args:
         folder (`Path`): A directory that `build_benchmark` wrote.
@@ -44,26 +52,44 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
     rows = {}
     for config, counts in report.rows.items():
         name = config.removeprefix(f"{report.domain}_")
+        tables = {}
         for split in splits_of(name):
-            path = folder / config_name(report.domain, name) / f"{split}-00000-of-00001.parquet"
+            path = folder / config_name(report.domain, name) / split_file(split)
             if not path.is_file():
                 yield "a split is missing", str(path)
                 return
-            table = pq.read_table(path)
+            table = tables[split] = pq.read_table(path)
             if not table.schema.equals(features(name).arrow_schema):
                 yield "columns are not the published ones", f"{config}/{split}: {table.schema.names}"
                 return
             if table.num_rows != counts[split]:
                 yield "counts differ from the report", f"{config}/{split}: {table.num_rows}, not {counts[split]}"
             rows[name, split] = table.to_pylist()
+        if content_fingerprint(tables) != report.fingerprints[config]:
+            yield "the rows are not those of the fingerprint", config
     actions: _Actions = {}
     yield from _read_actions(rows["preferences", "train"], actions)
+    yield from _check_counts(actions, report)
     yield from _check_ids(rows, report)
     for (name, split), split_rows in rows.items():
         if name in ("recommendation", "history", "fine", "coarse"):
-            yield from _check_sequences(name, split, split_rows, actions, report.window)
-    yield from _check_steering(rows)
+            yield from _check_sequences(name, split, split_rows, actions, report)
+    if report.options["steering"] == "paper":
+        yield from _check_steering(rows)
     yield from _check_sentiment(rows)
+
+
+def _check_counts(actions: _Actions, report: BuildReport) -> Iterator[tuple[str, str]]:
+    sets = [preferences for sequence in actions.values() for _, preferences in sequence]
+    found = {
+        "num_users": len(actions),
+        "num_actions": len(sets),
+        "num_missing": sum(preferences is None for preferences in sets),
+        "num_preferences": sum(len(preferences) for preferences in sets if preferences is not None),
+    }
+    for name, count in found.items():
+        if count != getattr(report, name):
+            yield "counts differ from the report", f"{name}: {count}, not {getattr(report, name)}"
 
 
 def _read_actions(preferences: list[dict], actions: _Actions) -> Iterator[tuple[str, str]]:
@@ -73,6 +99,8 @@ def _read_actions(preferences: list[dict], actions: _Actions) -> Iterator[tuple[
         sequence.append((row["item_id"], row["preferences"]))
         if row["position"] != len(sequence):
             yield "positions are not 1, 2, 3, ...", where
+        if row["preferences"] is None:
+            continue
         if len({preference.casefold() for preference in row["preferences"]}) != NUM_PREFERENCES:
             yield "preferences are not five distinct ones", where
         if not all(preference.strip() for preference in row["preferences"]):
@@ -92,9 +120,11 @@ def _check_ids(rows: dict[tuple[str, str], list[dict]], report: BuildReport) -> 
 
 
 def _check_sequences(
-    name: str, split: str, split_rows: list[dict], actions: _Actions, window: int
+    name: str, split: str, split_rows: list[dict], actions: _Actions, report: BuildReport
 ) -> Iterator[tuple[str, str]]:
     """The history is exactly the user's window before the position, the preference one of the position before it."""
+    window = report.options["window"]
+    lent = name == "fine" and report.options["steering"] == "paper"  # its history may be of an earlier split
     for row in split_rows:
         sequence, position = actions.get(row["user_id"], []), row["position"]
         where = f"{name}/{split}: user {row['user_id']}, position {position}"
@@ -107,14 +137,14 @@ def _check_sequences(
         if row.get("source_item", row["target"]) != sequence[position - 1][0]:
             yield "the ground truth is not the user's item at that position", where
         own_split = SPLITS[max(0, 2 - (len(sequence) - position))]
-        allowed = SPLITS[: SPLITS.index(split) + 1] if name == "fine" else (split,)
+        allowed = SPLITS[: SPLITS.index(split) + 1] if lent else (split,)
         if own_split not in allowed:
             yield "a row uses a position of another split", f"{where} is {own_split}"
         if name in ("fine", "coarse"):
             if row["target"] == row["source_item"]:
                 yield "steering leads back to the ground truth", where
             continue
-        past = sequence[position - 2][1] if position > 1 else []
+        past = (sequence[position - 2][1] if position > 1 else None) or []
         if row.get("preferences", past) != past or row.get("preference", past[0] if past else None) not in past:
             yield "the preference is not one of the position before the target", where
 

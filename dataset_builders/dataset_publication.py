@@ -1,8 +1,10 @@
-"""Files of a published benchmark: Parquet per config and split, and a card by which `load_dataset` finds them.
+"""Files of a published benchmark: Parquet per config and split, `eval.yaml`, a card by which `load_dataset` finds all.
 
 Knows layout, YAML and card. Leaves what the rows mean to `axes/`, and what happened in a build to its report.
 """
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,13 +13,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from datasets.info import DatasetInfo, DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from .report import BuildReport
-from .schema import AXES, features, splits_of
+from .polarity import measured_text
+from .report import REPORT_FILE, BuildReport
+from .schema import AXES, config_name, features, splits_of
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
 
@@ -64,21 +68,102 @@ def new_directory(path: Path, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
-def write_config(folder: Path, config: str, splits: Mapping[str, pa.Table]) -> dict[str, int]:
-    """Writes the splits of a config as `<config>/<split>-00000-of-00001.parquet`.
+def split_file(split: str) -> str:
+    """Name of a split's file.
+
+    >>> split_file("test")
+    'test-00000-of-00001.parquet'
+    """
+    return f"{split}-00000-of-00001.parquet"
+
+
+def write_splits(folder: Path, splits: Mapping[str, pa.Table]) -> dict[str, int]:
+    """Writes the splits of a config, one Parquet file each.
 
     Args:
-        folder (`Path`): The dataset directory.
-        config (`str`): Name of the config.
+        folder (`Path`): The config's folder.
         splits (`Mapping[str, pa.Table]`): Rows of the published schema.
 
     Returns:
         `dict[str, int]`: Number of rows per split.
     """
-    (folder / config).mkdir(parents=True, exist_ok=True)
     for split, table in splits.items():
-        pq.write_table(table, folder / config / f"{split}-00000-of-00001.parquet", compression="zstd")
+        pq.write_table(table, folder / split_file(split), compression="zstd")
     return {split: table.num_rows for split, table in splits.items()}
+
+
+def content_fingerprint(splits: Mapping[str, pa.Table]) -> str:
+    """A digest of a config's rows that anyone can compute again, in whatever format they are stored.
+
+    It is the BLAKE2b digest (16 bytes) of one line of JSON per split, its name, followed by one line per row: an
+    object without spaces, columns in the published order, text as it is.
+
+    Args:
+        splits (`Mapping[str, pa.Table]`): Rows of the published schema, in the published order of splits.
+
+    Returns:
+        `str`: 32 hexadecimal digits.
+
+    >>> content_fingerprint({"train": pa.table({"target": [1, 2]})})
+    '8e23dc2f8012675d91136b932aeeb866'
+    """
+    state = hashlib.blake2b(digest_size=16)
+    for split, table in splits.items():
+        state.update(json.dumps(split).encode() + b"\n")
+        for batch in table.to_batches(max_chunksize=8192):
+            for row in batch.to_pylist():
+                state.update(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+    return state.hexdigest()
+
+
+def publish(folder: Path, configs: Mapping[str, Path], report: BuildReport) -> None:
+    """Fills a dataset directory: the configs' files, the report, the card and the tasks of a leaderboard.
+
+    Args:
+        folder (`Path`): The dataset directory, empty.
+        configs (`Mapping[str, Path]`): Config -> folder that holds a file per split.
+        report ([`~dataset_builders.report.BuildReport`]): What the build gave.
+    """
+    for config, made in configs.items():
+        (folder / config).mkdir(parents=True)
+        for split in report.rows[config]:
+            shutil.copyfile(made / split_file(split), folder / config / split_file(split))
+    (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+    (folder / "README.md").write_text(dataset_card(folder, report), encoding="utf-8")
+    (folder / "eval.yaml").write_text(evaluation_tasks(report), encoding="utf-8")
+
+
+MAIN_METRICS = {axis: "m_at_10" if axis == "sentiment" else "recall_at_10" for axis in AXES}
+"""Axis -> the figure that its leaderboard ranks by; a task has one value, and higher is better."""
+EVALUATION_FRAMEWORK = "preference-discerning"
+"""The Hub takes ids from a fixed list, which has none for recommendation yet: this one has to be requested there."""
+
+
+def evaluation_tasks(report: BuildReport) -> str:
+    """`eval.yaml`, by which the Hub knows the dataset's leaderboards: one task per axis that was built.
+
+    Args:
+        report ([`~dataset_builders.report.BuildReport`]): What the build gave.
+
+    Returns:
+        `str`: YAML text.
+    """
+    axes = [axis for axis in AXES if config_name(report.domain, axis) in report.rows]
+    tasks = [
+        {
+            "id": f"{config_name(report.domain, axis)}_{MAIN_METRICS[axis]}",
+            "config": config_name(report.domain, axis),
+            "split": "test",
+        }
+        for axis in axes
+    ]
+    content = {
+        "name": f"Preference discerning: {report.about.get('title', report.domain)}",
+        "description": "Does a recommender follow what its user says? Five axes; each ranks by the metric in its id.",
+        "evaluation_framework": EVALUATION_FRAMEWORK,
+        "tasks": tasks,
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
 def dataset_card(folder: Path, report: BuildReport) -> str:
@@ -91,9 +176,13 @@ def dataset_card(folder: Path, report: BuildReport) -> str:
     Returns:
         `str`: Text of the card.
     """
+    title = report.about.get("title", report.domain)
     card_data = DatasetCardData(
-        pretty_name=f"Preference discerning: {report.domain}",
+        pretty_name=f"Preference discerning: {title}",
+        **_licence(report),
+        language="en",
         task_categories=["text-retrieval"],
+        size_categories=_size_category(report.num_actions),
         tags=["recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval"],
     )
     infos, configs = DatasetInfosDict(), MetadataConfigs()
@@ -101,16 +190,37 @@ def dataset_card(folder: Path, report: BuildReport) -> str:
         infos[config], configs[config] = _describe_config(folder, config, report)
     infos.to_dataset_card_data(card_data)
     configs.to_dataset_card_data(card_data)
-    axes = [axis for axis in AXES if f"{report.domain}_{axis}" in report.rows]
+    axes = [axis for axis in AXES if config_name(report.domain, axis) in report.rows]
     card = DatasetCard.from_template(
         card_data,
         template_path=str(CARD_TEMPLATE),
         report=report,
+        title=title,
         axes={axis: AXIS_DESCRIPTIONS[axis] for axis in axes},
         columns={config: list(infos[config].features) for config in report.rows},
+        polarity_measured=measured_text(report.polarity_measured),
         steering_notes=_steering_notes(report),
     )
     return str(card)
+
+
+def _licence(report: BuildReport) -> dict[str, str]:
+    """The Hub's licence fields; review data have terms rather than a licence, and the card states them."""
+    known = report.about.get("license")
+    return {"license": known} if known else {"license": "other", "license_name": "terms-of-the-source"}
+
+
+def _size_category(count: int) -> str:
+    """The Hub's word for a number of rows.
+
+    >>> _size_category(999), _size_category(198_502)
+    ('n<1K', '100K<n<1M')
+    """
+    names = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+    above = [index for index in range(len(names)) if count >= 10 ** (index + 3)]
+    if not above:
+        return f"n<{names[0]}"
+    return f"{names[above[-1]]}<n<{names[above[-1] + 1]}" if above[-1] + 1 < len(names) else f"n>{names[-1]}"
 
 
 def _describe_config(folder: Path, config: str, report: BuildReport) -> tuple[DatasetInfo, dict[str, object]]:
@@ -118,7 +228,7 @@ def _describe_config(folder: Path, config: str, report: BuildReport) -> tuple[Da
     splits = SplitDict()
     data_files, download_size = [], 0
     for split in splits_of(name):
-        path = folder / config / f"{split}-00000-of-00001.parquet"
+        path = folder / config / split_file(split)
         table_size = pq.ParquetFile(path).metadata
         num_bytes = sum(table_size.row_group(index).total_byte_size for index in range(table_size.num_row_groups))
         splits[split] = SplitInfo(name=split, num_bytes=num_bytes, num_examples=report.rows[config][split])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .steering import SteeringReport
 
@@ -23,47 +24,77 @@ class BuildReport:
     """What a build gave and what it could not give; saved as `report.json` and the source of the card.
 
     Attributes:
+        domain, source, approximator, approximator_description, polarity, polarity_description, embedding_model:
+            What was built, from what, and with which writers and models.
+        options: What the build was asked for, see [`~dataset_builders.stages.BuildOptions`].
         notice: What the source wants said of its data, before any figure.
-        num_users, num_items, num_actions, actions_per_user, actions_per_item: The columns of table 3.
-        num_preferences: Actions x 5 (table 4); `num_distinct_preferences` of them are different strings.
-        negative_share: Share of negative ones among all preferences (not among the distinct ones).
+        about: `title`, `terms` and `citation` of the data, where known.
+        num_users, num_items, num_actions: Of table 3.
+        num_preferences: Five for every action whose preferences are known (table 4); `num_distinct_preferences` of
+            them are different strings, `num_negative` begin with Avoid, Exclude or No.
+        num_missing: Actions without preferences; the rows that would need them are left out.
+        approximator_details: What the approximator says of itself: prompt version, model, failures.
+        polarity_measured: What the polarity classifier measured on these reviews.
         rows: Config -> split -> number of rows.
+        fingerprints: Config -> digest of its rows, see [`~dataset_builders.dataset_publication.content_fingerprint`].
         negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
         left_out: Axis -> reason.
         skipped, noted: Raw records dropped, or kept though incomplete: reason -> count.
         steering: What did not go by the book, see [`~dataset_builders.steering.SteeringReport`].
-        seconds: Stage -> wall-clock time.
+        seconds: Stage -> wall-clock time of this build; not saved, for the files must be the same in the next one.
     """
 
     domain: str
     source: str
     approximator: str
     approximator_description: str
+    polarity: str
+    polarity_description: str
     embedding_model: str
-    min_count: int
-    window: int
-    seed: int
+    options: dict[str, Any]
     notice: str = ""
-    steering_pool: str = "all"
+    about: dict[str, str] = field(default_factory=dict)
     num_users: int = 0
     num_items: int = 0
     num_actions: int = 0
-    actions_per_user: float = 0.0
-    actions_per_item: float = 0.0
     num_preferences: int = 0
+    num_missing: int = 0
     num_distinct_preferences: int = 0
-    negative_share: float = 0.0
+    num_negative: int = 0
+    approximator_details: dict[str, Any] = field(default_factory=dict)
+    polarity_measured: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
     negative_rows: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
     steering: SteeringReport | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        self._nested = 0.0
+
+    @property
+    def actions_per_user(self) -> float:
+        """Average, a column of table 3."""
+        return self.num_actions / self.num_users if self.num_users else 0.0
+
+    @property
+    def actions_per_item(self) -> float:
+        """Average, a column of table 3."""
+        return self.num_actions / self.num_items if self.num_items else 0.0
+
+    @property
+    def negative_share(self) -> float:
+        """Share of negative ones among all preferences, not among the distinct ones."""
+        return self.num_negative / self.num_preferences if self.num_preferences else 0.0
 
     def to_json(self) -> str:
-        """The report as JSON text."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """The report as JSON text, without the times."""
+        values = asdict(self)
+        del values["seconds"]
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "BuildReport":
@@ -82,6 +113,8 @@ class BuildReport:
             f"preferences: {self.num_preferences:,}, of which {self.num_distinct_preferences:,} distinct and "
             f"{self.negative_share:.1%} negative, by {self.approximator}",
         ]
+        if self.num_missing:
+            lines.append(f"missing: the preferences of {self.num_missing:,} of {self.num_actions:,} actions")
         lines += [
             f"{config}: " + " / ".join(f"{count:,} {split}" for split, count in splits.items())
             for config, splits in self.rows.items()
@@ -97,11 +130,15 @@ class BuildReport:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times a stage."""
+        """Times a stage; what other stages take inside it counts as theirs."""
         logger.info("stage %s", name)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 2)
+        start, outer, self._nested = time.perf_counter(), self._nested, 0.0
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent - self._nested, 2)
+            self._nested = outer + spent
 
 
 def read_report(folder: Path | str) -> BuildReport:

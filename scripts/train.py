@@ -53,6 +53,7 @@ def prepare_sample(benchmark: str, semantic_ids: str, overwrite: bool = False) -
     """Builds the sample benchmark and its semantic IDs where they are missing (or all anew)."""
     if overwrite or not Path(benchmark).is_dir():
         command = ["--source", "sample", "--domain", "sample", "--output_dir", benchmark, "--overwrite"]
+        command += ["--polarity", "rating_vader"]  # the sample needs no Hub
         if build_benchmark.main(command):
             raise ValueError("the sample benchmark could not be built; see the line above.")
         overwrite = True

@@ -1,5 +1,7 @@
 """Rows of the axes on toy users: what is paired with what, and which axis is left out for which reason."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,12 +9,11 @@ from benchmark_world import hash_embed, sequences
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_builders.axes import BenchmarkTables, Preferences, UnsupportedAxis, history, recommendation, sentiment
+from dataset_builders.axes import UnsupportedAxis, history, recommendation, sentiment
 from dataset_builders.axes.base import as_table
 from dataset_builders.axes.steered import steered_rows
-from dataset_builders.builder import match_targets
 from dataset_builders.preferences.matching import EmbeddingTable
-from dataset_builders.sentiment import is_negative_preference
+from dataset_builders.preferences.table import Preferences, match_targets
 
 TITLES = ["rose soap", "red polish", "wool cap", "oat tea", "green mug"]
 
@@ -25,12 +26,19 @@ def tables(users, fives, ratings=None, reviews=None, window=20):
     flat = [preference for user in fives for five in user for preference in five]
     strings = list(dict.fromkeys(flat))
     ids = np.array([strings.index(preference) for preference in flat], np.int32).reshape(-1, 5)
-    negative = np.array([is_negative_preference(preference) for preference in strings])
-    preferences = Preferences(strings, ids, negative)
+    preferences = Preferences(strings, ids)
     embeddings = hash_embed(strings)
     matched = match_targets(table, preferences, hash_embed(TITLES), embeddings)
     embed = EmbeddingTable(hash_embed, progress=False)
-    return BenchmarkTables(table, preferences, matched, embeddings, embed, "the reason")
+    return SimpleNamespace(
+        items=pa.table({"title": TITLES}),
+        sequences=table,
+        preferences=preferences,
+        matched=matched,
+        preference_embeddings=embeddings,
+        embed=embed,
+        steering="the reason",
+    )
 
 
 def five(*first):

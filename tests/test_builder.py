@@ -9,21 +9,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from benchmark_world import ToySource, hash_embed, item
 from datasets import load_dataset
 
 from dataset_builders.builder import build_benchmark
 from dataset_builders.checks import check_benchmark
 from dataset_builders.preferences.approximation import PreferenceApproximator
+from dataset_builders.preferences.metadata import MetadataApproximator
 from dataset_builders.report import BuildReport, read_report
 from dataset_builders.schema import AXES, SPLITS, TABLES, features, splits_of
 from dataset_builders.sources.sample import SampleSource
+from dataset_builders.stage_cache import StageCache
+from dataset_builders.stages import BenchmarkBuild, BuildOptions
 
 SOURCE = SampleSource(num_users=150)
 
 
-def build(folder, source=SOURCE, embed=hash_embed, **options):
-    return build_benchmark(source, "sample", folder, embed, progress=False, **options)
+OPTIONS = set(BuildOptions.__dataclass_fields__)
+
+
+def build(folder, source=SOURCE, embed=hash_embed, **arguments):
+    options = BuildOptions(**{name: arguments.pop(name) for name in OPTIONS & set(arguments)})
+    return build_benchmark(source, "sample", folder, embed, options=options, progress=False, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -105,20 +113,33 @@ def test_the_report_is_saved_and_says_what_the_card_says(benchmark):
     assert "hashed words" in card and "**metadata**" in card and f"{report.num_actions:,}" in card
     assert "knows the target" in card and "Left out" not in card
     assert "{{" not in card and "{%" not in card
-    assert set(report.seconds) >= {"load", "preferences", "embed", "match", "steering", "write"}
+    assert all(fingerprint in card for fingerprint in report.fingerprints.values())
+    assert set(report.seconds) >= {
+        "interactions",
+        "polarity",
+        "preferences",
+        "embeddings",
+        "steering",
+        "fine",
+        "write",
+    }
+    assert "seconds" not in json.loads((folder / "report.json").read_text())
     assert "sample_sentiment" in report.summary()
 
 
 def test_nothing_but_parquet_and_text_is_written(benchmark):
     suffixes = {path.suffix for path in benchmark[0].rglob("*") if path.is_file()}
-    assert suffixes == {".parquet", ".md", ".json"}
+    assert suffixes == {".parquet", ".md", ".json", ".yaml"}
 
 
-def test_the_same_seed_gives_the_same_files(benchmark, tmp_path):
+def test_the_same_input_and_seed_give_the_same_bytes(benchmark, tmp_path):
     build(tmp_path / "again", embedding_model="hashed words")
-    for path in benchmark[0].rglob("*.parquet"):
-        again = tmp_path / "again" / path.relative_to(benchmark[0])
-        assert pq.read_table(again).equals(pq.read_table(path)), path.name
+    first, again = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (benchmark[0], tmp_path / "again")
+    )
+    assert first.keys() == again.keys()
+    assert [path for path in first if first[path] != again[path]] == []
 
 
 def test_without_ratings_sentiment_is_left_out_with_its_reason_and_the_rest_is_whole(tmp_path):
@@ -161,10 +182,139 @@ def test_an_existing_directory_is_refused_or_replaced_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
+@pytest.mark.parametrize("name", ["sentiment", "preferences"])
+def test_a_config_streams_like_it_loads(benchmark, name):
+    folder, _ = benchmark
+    streamed = load_dataset(str(folder), f"sample_{name}", split="train", streaming=True)
+    assert list(streamed) == rows_of(folder, name)
+
+
+def test_the_leaderboard_has_one_task_per_axis_that_was_built(benchmark):
+    folder, report = benchmark
+    tasks = yaml.safe_load((folder / "eval.yaml").read_text())["tasks"]
+    assert [task["id"] for task in tasks] == [
+        f"sample_{axis}_{'m' if axis == 'sentiment' else 'recall'}_at_10" for axis in AXES
+    ]
+    assert all(task["config"] in report.rows and task["split"] == "test" for task in tasks)
+
+
+class CountingSource(SampleSource):
+    loads = 0
+
+    def load(self, connection):
+        self.loads += 1
+        return super().load(connection)
+
+
+class Shy(MetadataApproximator):
+    """Says nothing of a tenth of the positions, as a language model that fails."""
+
+    name = "shy"
+
+    def approximate_user(self, user_id, events):
+        sets = super().approximate_user(user_id, events)
+        silent = np.random.default_rng(len(user_id) + len(events)).random(len(sets)) < 0.1
+        return [None if quiet else five for quiet, five in zip(silent, sets, strict=True)]
+
+    def details(self):
+        return {"failures": {"empty": 3}}
+
+
+def test_every_stage_is_read_from_the_cache_in_the_next_build(tmp_path):
+    source, calls = CountingSource(num_items=120, num_users=90), []
+
+    def embed(texts):
+        calls.append(len(texts))
+        return hash_embed(texts)
+
+    arguments = {"source": source, "embed": embed, "embedding_model": "m", "cache_dir": tmp_path / "cache"}
+    first = build(tmp_path / "first", **arguments)
+    embedded = len(calls)
+    second = build(tmp_path / "second", approximator=MetadataApproximator(), **arguments)
+    assert source.loads == 1 and len(calls) == embedded + 1  # the sentence that tells models apart
+    assert second == first
+    third = build(tmp_path / "third", seed=1, **arguments)
+    assert third.fingerprints["sample_history"] == first.fingerprints["sample_history"]
+    assert third.fingerprints["sample_fine"] != first.fingerprints["sample_fine"]
+    assert source.loads == 1
+
+
+def test_an_interrupted_build_goes_on_at_the_stage_it_was_in(tmp_path):
+    source = CountingSource(num_items=120, num_users=90)
+
+    def dies(texts):
+        if len(texts) > 1:
+            raise KeyboardInterrupt
+        return hash_embed(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "toy", source, dies, cache_dir=tmp_path / "cache", embedding_model="m")
+    assert not (tmp_path / "toy").exists()
+    report = build(tmp_path / "toy", source, cache_dir=tmp_path / "cache", embedding_model="m")
+    assert source.loads == 1 and report == build(tmp_path / "again", source, embedding_model="m")
+
+
+def test_a_stage_runs_alone_and_computes_nothing_after_it(tmp_path):
+    source = CountingSource(num_items=120, num_users=90)
+
+    def never(texts):
+        raise AssertionError("preferences need no embeddings")
+
+    cache = StageCache(tmp_path)
+    report = BenchmarkBuild(source, "sample", never, cache, progress=False).run("preferences")
+    assert report.num_preferences == 5 * report.num_actions and report.rows == {}
+    assert {path.name for path in tmp_path.iterdir()} == {"interactions", "polarity", "preferences"}
+    alone = BenchmarkBuild(source, "sample", never, cache, progress=False)
+    assert alone.config("history") is not None and source.loads == 1
+    with pytest.raises(ValueError, match="stage 'soup' is not known"):
+        alone.run("soup")
+
+
+def test_only_every_third_user_is_kept_where_asked_for(benchmark, tmp_path):
+    _, whole = benchmark
+    report = build(tmp_path / "toy", user_stride=3)
+    assert report.num_users == -(-whole.num_users // 3)
+    assert check_benchmark(tmp_path / "toy") == []
+    assert "one user in 3" in (tmp_path / "toy" / "README.md").read_text()
+
+
+def test_missing_preferences_are_null_and_their_rows_left_out(tmp_path):
+    report = build(tmp_path / "toy", approximator=Shy())
+    rows = rows_of(tmp_path / "toy", "preferences")
+    missing = {(row["user_id"], row["position"]) for row in rows if row["preferences"] is None}
+    assert 0 < len(missing) == report.num_missing < report.num_actions
+    assert report.num_preferences == 5 * (report.num_actions - len(missing))
+    users = {row["user_id"]: row["position"] for row in rows}
+    for axis in ("recommendation", "history"):
+        kept = {row["user_id"] for row in rows_of(tmp_path / "toy", axis, "test")}
+        assert kept == {user for user, length in users.items() if (user, length - 1) not in missing}
+    assert check_benchmark(tmp_path / "toy") == []
+    card = (tmp_path / "toy" / "README.md").read_text()
+    assert f"**Missing**: {len(missing):,} of {report.num_actions:,} actions" in card and "empty 3" in card
+
+
+class Silent(MetadataApproximator):
+    def approximate_user(self, user_id, events):
+        return [None] * len(events)
+
+
+def test_an_approximator_that_knows_nobody_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no preferences for any of the"):
+        build(tmp_path / "toy", approximator=Silent())
+
+
+def test_steering_as_released_keeps_what_it_promises(tmp_path):
+    report = build(tmp_path / "toy", steering="as_released", cache_dir=tmp_path / "cache")
+    assert check_benchmark(tmp_path / "toy") == []
+    paper = build(tmp_path / "paper", cache_dir=tmp_path / "cache")
+    assert report.rows["sample_fine"]["train"] > 1.5 * paper.rows["sample_fine"]["train"]
+    assert "**as released**" in (tmp_path / "toy" / "README.md").read_text()
+
+
 class FourPreferences(PreferenceApproximator):
     name, description = "four", "Too few."
 
-    def approximate_user(self, events):
+    def approximate_user(self, user_id, events):
         return [("a", "b", "c", "d")] * len(events)
 
 
@@ -221,6 +371,9 @@ BREAKS = {
     ),
     "a steering preference is in two splits": steal_preference,
     "in recommendation/train": train_on_steering,
+    "the rows are not those of the fingerprint": lambda f: change(
+        f, "fine", "train", lambda rows: rows[0].update(preference="Find something that nobody asked for")
+    ),
     "counts differ from the report": lambda f: change(f, "fine", "test", lambda rows: rows.pop()),
     "a sentiment pair repeats": lambda f: change(f, "sentiment", "test", lambda rows: rows.append(rows[0])),
     "not the inversion": lambda f: change(
@@ -260,12 +413,13 @@ def script(project, monkeypatch):
 
     import modeling_mender.quantization.embed_items as embed_items
 
-    monkeypatch.setattr(embed_items, "load_embedder", lambda name, **options: hash_embed)
+    monkeypatch.setattr(embed_items, "load_embedder", lambda name, *_, **options: hash_embed)
     return module
 
 
 def test_the_command_builds_the_sample_and_prints_the_report(script, tmp_path, capsys):
     arguments = ["--source", "sample", "--domain", "shop", "--output_dir", str(tmp_path / "shop")]
+    arguments += ["--polarity", "rating_vader"]
     assert script.main(arguments) == 0
     assert "shop_sentiment" in capsys.readouterr().out
     assert check_benchmark(tmp_path / "shop") == []
@@ -281,10 +435,17 @@ def test_the_command_builds_the_sample_and_prints_the_report(script, tmp_path, c
         (["--source", "amazon_reviews", "--reviews", "no.json.gz", "--metadata", "no.json.gz"], "no.json.gz"),
         (["--source", "sample", "--min_count", "100000"], "min_count"),
         (["--source", "sample", "--window", "1"], "window"),
+        ([], "'shop' is none of the paper's"),
+        (["--source", "sample", "--raw_dir", "."], "--source does not go with --raw_dir"),
+        (["--source", "sample", "--first_day", "2019-01-01"], "does not take --first_day"),
+        (["--source", "sample", "--journal", "none.jsonl"], "none.jsonl does not exist"),
+        (["--source", "sample", "--until", "preferences"], "needs --cache_dir"),
+        (["--amazon_category", "Toys & Games"], "Toys_and_Games"),
     ],
 )
 def test_bad_input_gives_one_line_and_exit_code_1(script, tmp_path, capsys, arguments, message):
-    assert script.main([*arguments, "--domain", "shop", "--output_dir", str(tmp_path / "shop")]) == 1
+    command = [*arguments, "--domain", "shop", "--output_dir", str(tmp_path / "shop")]
+    assert script.main([*command, "--polarity", "rating_vader"]) == 1
     error = capsys.readouterr().err
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and message in lines[0]

@@ -34,7 +34,8 @@ def world(tmp_path_factory):
     )  # knows every word of the shop, and understands none
     benchmark, ids = str(folder / "benchmark"), str(folder / "ids")
     assert build_benchmark.main(
-        ["--source", "sample", "--domain", "sample", "--output_dir", benchmark, "--embedding_model", encoder]
+        ["--source", "sample", "--domain", "sample", "--output_dir", benchmark, "--embedding_model", encoder,
+         "--polarity", "rating_vader"]
     ) == 0  # fmt: skip
     assert learn_semantic_ids.main(
         ["--benchmark", benchmark, "--output_dir", ids, "--embedding_model", encoder, "--codebook_size", "32",

@@ -4,13 +4,14 @@ Knows the intermediate tables. Leaves to `builder.py` how they are computed, and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from ..preferences.matching import EmbeddingTable
-from ..schema import NUM_PREFERENCES, features
+from ..preferences.table import Preferences
+from ..schema import features
 from ..sequences import Sequences
 from ..steering import SteeringRows
 
@@ -29,50 +30,40 @@ class UnsupportedAxis(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, eq=False)
-class Preferences:
-    """The preferences of all users and positions.
+class BenchmarkTables(Protocol):
+    """Everything an axis may use; the builder computes each the first time that an axis asks for it.
 
     Attributes:
-        strings (`list[str]`): The distinct ones, the set P of eq. (3).
-        ids (`np.ndarray`): int32 `(num_actions, 5)`, indices into `strings`; the row of an action at position t holds
-            P^(t).
-        negative (`np.ndarray`): bool `(len(strings),)`.
-    """
-
-    strings: list[str]
-    ids: np.ndarray
-    negative: np.ndarray
-
-    def column(self, ids: np.ndarray) -> pa.Array:
-        """Strings of preferences `(num_rows,)`."""
-        return pa.array(self.strings, pa.string()).take(pa.array(ids))
-
-    def five(self, rows: np.ndarray) -> pa.Array:
-        """The sets of five of some actions, as lists of a fixed size."""
-        return pa.FixedSizeListArray.from_arrays(self.column(self.ids[rows].ravel()), NUM_PREFERENCES)
-
-
-@dataclass(frozen=True, eq=False)
-class BenchmarkTables:
-    """Everything an axis may use.
-
-    Attributes:
+        items (`pa.Table`): The catalogue; row `item_id - 1` is the item `item_id`.
         sequences (`Sequences`): All actions.
         preferences (`Preferences`): Of all actions.
         matched (`np.ndarray`): int64 `(num_actions,)`: for every target the index of the preference of eq. (1), -1 for
-            actions that are no targets.
+            actions that are no targets, and for targets whose preferences are missing.
         preference_embeddings (`np.ndarray`): float32 `(num_preferences, hidden_size)`.
         embed (`EmbeddingTable`): For other texts (reviews).
         steering (`Mapping` or `str`): `(axis, split) -> SteeringRows`, or the reason why there are none.
     """
 
-    sequences: Sequences
-    preferences: Preferences
-    matched: np.ndarray
-    preference_embeddings: np.ndarray
-    embed: EmbeddingTable
-    steering: Mapping[tuple[str, str], SteeringRows] | str
+    @property
+    def items(self) -> pa.Table: ...
+    @property
+    def sequences(self) -> Sequences: ...
+    @property
+    def preferences(self) -> Preferences: ...
+    @property
+    def matched(self) -> np.ndarray: ...
+    @property
+    def preference_embeddings(self) -> np.ndarray: ...
+    @property
+    def embed(self) -> EmbeddingTable: ...
+    @property
+    def steering(self) -> Mapping[tuple[str, str], SteeringRows] | str: ...
+
+
+def known_targets(tables: BenchmarkTables, split: int) -> np.ndarray:
+    """Rows that are targets of a split and have preferences at the position before, P^(t-1)."""
+    rows = tables.sequences.target_rows(split)
+    return rows[~tables.preferences.missing[rows - 1]]
 
 
 def as_table(name: str, columns: Mapping[str, pa.Array | np.ndarray]) -> pa.Table:

@@ -3,13 +3,13 @@
 import pyarrow as pa
 
 from ..schema import SPLITS
-from .base import BenchmarkTables, as_table, require_rows
+from .base import BenchmarkTables, as_table, known_targets, require_rows
 
 NAME = "recommendation"
 
 
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """One row per target of each split.
+    """One row per target of each split whose preferences are known.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.
@@ -22,7 +22,7 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
 
 def _rows(tables: BenchmarkTables, split: int) -> pa.Table:
     sequences = tables.sequences
-    rows = sequences.target_rows(split)
+    rows = known_targets(tables, split)
     return as_table(
         NAME,
         {

@@ -1,0 +1,69 @@
+"""What built benchmarks hold, beside the paper's counts, and whether they keep their promises.
+
+    python scripts/describe_benchmark.py benchmarks/beauty benchmarks/toys --output_dir outputs/statistics
+
+Prints tables 3 and 4 and the result of the leak tests; with --output_dir also writes statistics.md and
+distribution.png (figure 8).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("benchmarks", type=Path, nargs="+", help="directories that scripts/build_benchmark.py wrote")
+    parser.add_argument("--output_dir", type=Path, help="where statistics.md and distribution.png go")
+    parser.add_argument("--no_checks", action="store_true", help="leave the leak tests out")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Describes benchmarks.
+
+    Args:
+        argv (`list[str]`, *optional*): Arguments; those of the process by default.
+
+    Returns:
+        `int`: 0; 1 on bad input, after one line on stderr; 2 if a benchmark breaks a promise.
+    """
+    arguments = parse_arguments(argv)
+    try:
+        return run(arguments)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Everything between the arguments and the exit code."""
+    from dataset_builders.checks import check_benchmark
+    from dataset_builders.domains import DOMAINS
+    from dataset_builders.statistics import plot_distributions, statistics_tables
+
+    paper = {name: (domain.table_3_row(), domain.table_4_row()) for name, domain in DOMAINS.items()}
+    remarks = {name: domain.remark for name, domain in DOMAINS.items()}
+    tables = statistics_tables(arguments.benchmarks, paper, remarks)
+    print(tables)
+    if arguments.output_dir is not None:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+        temporary = arguments.output_dir / "statistics.md.tmp"
+        temporary.write_text(tables, encoding="utf-8")
+        temporary.replace(arguments.output_dir / "statistics.md")
+        plot_distributions(arguments.benchmarks, arguments.output_dir / "distribution.png")
+    broken = 0
+    for folder in [] if arguments.no_checks else arguments.benchmarks:
+        found = check_benchmark(folder)
+        broken += len(found)
+        print(f"{folder}: " + ("no leak, no broken promise" if not found else f"{len(found)} broken promises"))
+        for line in found:
+            print(f"  - {line}")
+    return 2 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

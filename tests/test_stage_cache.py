@@ -1,0 +1,107 @@
+"""Results kept by content: found again, never half-written, and made anew when anything they depend on has changed."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_builders import stage_cache
+from dataset_builders.stage_cache import StageCache, digest_of
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def maker(text="result"):
+    calls = []
+
+    def make(folder):
+        calls.append(folder)
+        (folder / "file.txt").write_text(text)
+        return {"count": len(text)}
+
+    return make, calls
+
+
+def test_a_result_is_made_once_and_then_found(tmp_path):
+    make, calls = maker()
+    first = StageCache(tmp_path).get("stage", {"a": 1}, make)
+    again = StageCache(tmp_path).get("stage", {"a": 1}, make)
+    assert first == again and len(calls) == 1
+    assert (again.folder / "file.txt").read_text() == "result" and again.info == {"count": 6}
+
+
+def test_other_parameters_another_stage_or_other_code_make_another_result(tmp_path, monkeypatch):
+    make, calls = maker()
+    cache = StageCache(tmp_path)
+    cache.get("stage", {"a": 1}, make)
+    cache.get("stage", {"a": 2}, make)
+    cache.get("other", {"a": 1}, make)
+    monkeypatch.setattr(stage_cache, "code_digest", lambda: "changed")
+    cache.get("stage", {"a": 1}, make)
+    assert len(calls) == 4
+
+
+def test_a_file_counts_by_its_content_and_not_by_its_name_or_time(tmp_path):
+    make, calls = maker()
+    cache = StageCache(tmp_path / "cache")
+    for name, text in (("a", "same"), ("b", "same"), ("c", "other")):
+        (tmp_path / name).write_text(text)
+        cache.get("stage", {"input": tmp_path / name}, make)
+    assert len(calls) == 2
+
+
+def test_the_digest_is_that_of_the_files_so_that_equal_results_lead_on_alike(tmp_path):
+    cache = StageCache(tmp_path)
+    one, two = (cache.get("stage", {"a": number}, maker()[0]) for number in (1, 2))
+    other = cache.get("stage", {"a": 3}, maker("else")[0])
+    assert one.digest == two.digest != other.digest
+
+
+def test_an_interrupted_stage_leaves_nothing_and_is_made_again(tmp_path):
+    def dies(folder):
+        (folder / "half.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        StageCache(tmp_path).get("stage", {}, dies)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    make, calls = maker()
+    assert StageCache(tmp_path).get("stage", {}, make).info == {"count": 6} and len(calls) == 1
+
+
+def test_of_two_builds_at_once_the_second_takes_what_the_first_has_made(tmp_path):
+    make, _ = maker()
+
+    def slower(folder):
+        StageCache(tmp_path).get("stage", {}, make)
+        return maker()[0](folder)
+
+    result = StageCache(tmp_path).get("stage", {}, slower)
+    assert json.loads((result.folder / "stage.json").read_text())["info"] == {"count": 6}
+    assert [path.name for path in (tmp_path / "stage").iterdir()] == [result.folder.name]
+
+
+@given(values, values)
+def test_different_values_have_different_digests(one, other):
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (digest_of(one) == digest_of(other)) == same
+
+
+def test_arrays_count_by_values_shape_and_type():
+    array = np.arange(6, dtype=np.float32)
+    assert digest_of(array) == digest_of(array.copy())
+    assert len({digest_of(a) for a in (array, array.reshape(2, 3), array.astype(np.float64), array + 1)}) == 4
+    assert digest_of(array.reshape(2, 3).T) == digest_of(np.ascontiguousarray(array.reshape(2, 3).T))
+
+
+def test_what_cannot_be_part_of_a_key_is_named(tmp_path):
+    with pytest.raises(TypeError, match="set"):
+        digest_of({"a": {1, 2}})
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        digest_of(tmp_path / "nowhere")
