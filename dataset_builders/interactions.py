@@ -51,7 +51,7 @@ class Interactions:
         num_users (`int`): Number of users.
         num_items (`int`): Number of items.
         num_actions (`int`): Number of actions.
-        num_rounds (`int`): How often the k-core looked at all actions, the last time without finding any to drop.
+        num_rounds (`int`): Rounds of the k-core; each looks at all users or at all items.
     """
 
     events: ibis.Table
@@ -351,7 +351,8 @@ def _k_core(connection: ibis.BaseBackend, interactions: ibis.Table, min_count: i
     """
     The rows of the largest part in which every user and every item has `min_count` actions.
 
-    Each round is materialised: an expression nested round over round would recompute all earlier ones. The rounds
+    Rounds look at users and items in turn, since the one decides on the other, and end with a round that finds nothing
+    to drop. Each is materialised: an expression nested round over round would recompute all earlier ones. The rounds
     carry the keys only; review texts join in at the end.
 
     Returns:
@@ -361,14 +362,12 @@ def _k_core(connection: ibis.BaseBackend, interactions: ibis.Table, min_count: i
     before = size = _count(kept)
     num_rounds = 0
     while size and min_count > 1:
-        smaller = kept
-        for key in ("user_id", "source_id"):
-            frequent = kept.group_by(key).having(kept.count() >= min_count).agg()
-            smaller = smaller.semi_join(frequent, key)
-        kept, previous_size = _replace(connection, kept, smaller), size
+        key = ("user_id", "source_id")[num_rounds % 2]
+        frequent = kept.group_by(key).having(kept.count() >= min_count).agg()
+        kept, previous_size = _replace(connection, kept, kept.semi_join(frequent, key)), size
         size, num_rounds = _count(kept), num_rounds + 1
-        logger.info("k-core, round %d: %d of %d actions are left", num_rounds, size, before)
-        if size == previous_size:
+        logger.info("k-core, round %d (%s): %d of %d actions are left", num_rounds, key, size, before)
+        if size == previous_size and num_rounds > 1:  # the first round says nothing of the items
             break
     if not size:
         users, items = (int(interactions[key].nunique().to_pyarrow().as_py()) for key in ("user_id", "source_id"))

@@ -3,8 +3,9 @@
 Knows vectors and blocks of matrix products: on a CPU through FAISS or PyTorch, on a GPU through PyTorch, or through
 NumPy alone. Leaves to its callers what the vectors stand for. faiss and torch are imported where they are asked for.
 
-*Exact* means: the order is that of the float32 products, and of the index where products are equal. Engines may round
-a product differently in its last digit, so two neighbours that close may change places between engines.
+Exact means the same answer from every engine, whatever its threads, device and blocks. These round a float32 product
+differently in its last digits. So products that lie that close are computed again in float64, and their order decides,
+and the index where they are equal.
 """
 
 from types import ModuleType
@@ -18,6 +19,10 @@ KEY_BLOCK_SIZE = 8192
 """Keys at a time: with `BLOCK_SIZE`, 128 MB of float32 products."""
 _SPARE = 8
 """Asked for beyond `k`, so that equal products at the end of a list are seen whole."""
+_CLOSE = 4e-6
+"""Some ten times what a float32 product of unit vectors is off by."""
+_DECIMALS = 12
+"""Of a float64 product; what lies behind is rounding."""
 
 
 def top_k(
@@ -35,8 +40,8 @@ def top_k(
     the numbers of queries and keys; `numpy` holds at least one row of `num_keys`.
 
     Args:
-        queries (`np.ndarray`): float32 `(num_queries, hidden_size)`.
-        keys (`np.ndarray`): float32 `(num_keys, hidden_size)`.
+        queries (`np.ndarray`): float32 `(num_queries, hidden_size)`, rows of about unit length.
+        keys (`np.ndarray`): float32 `(num_keys, hidden_size)`, likewise.
         k (`int`): At least 1; more than there are keys means all of them.
         engine (`str`): `"faiss"` (CPU, all threads), `"torch"` (CPU or GPU), `"numpy"` (needs nothing else, slow).
         device (`str`, *optional*): Device of `"torch"`, such as `"cuda"`; CPU by default.
@@ -62,8 +67,8 @@ def top_k(
     scores, indices = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     asked = min(k + _SPARE, len(keys))
     budget = block_size * key_block_size
-    # What is kept per query while its keys pass by is a few times what is asked for.
-    step = min(block_size, max(1, budget // (len(keys) if engine == "numpy" else 4 * asked)))
+    # While keys pass by, and for the order at the end, several numbers are held for each one that is asked for.
+    step = min(block_size, max(1, budget // (len(keys) if engine == "numpy" else 16 * asked)))
     for start in range(0, len(queries), step):
         block = slice(start, start + step)
         if engine == "numpy":
@@ -73,7 +78,7 @@ def top_k(
             found = _top_k_faiss(queries[block], keys, asked)
         else:
             found = _top_k_torch(queries[block], keys, asked, device or "cpu", key_block_size)
-        scores[block], indices[block], whole = _in_order(*found, k, len(keys))
+        scores[block], indices[block], whole = _in_order(*found, k, queries[block], keys)
         torn = start + np.flatnonzero(~whole)
         rows_at_a_time = max(1, budget // len(keys))
         for first in range(0, len(torn), rows_at_a_time):
@@ -113,43 +118,51 @@ def nearest_and_farthest(
     if len(np.unique(groups)) < 2:
         raise ValueError(f"the {len(vectors)} vectors are of one group; at least 2 groups are needed.")
     vectors = np.ascontiguousarray(vectors, np.float32)
-    nearest, farthest = np.empty(len(vectors), np.int64), np.empty(len(vectors), np.int64)
+    answers = np.zeros((2, len(vectors)), np.int64)
     for start in range(0, len(vectors), block_size):
         block = slice(start, start + block_size)
-        size = len(vectors[block])
-        largest, smallest = np.full(size, -np.inf, np.float32), np.full(size, np.inf, np.float32)
+        queries, best = vectors[block], np.full((2, len(vectors[block])), -np.inf, np.float32)
         for key_start in range(0, len(vectors), key_block_size):
             keys = slice(key_start, key_start + key_block_size)
             same = np.flatnonzero(groups[block, None] == groups[None, keys])
-            first, high, last, low = _extremes(vectors[block], vectors[keys], same, engine, device or "cpu")
-            # Strictly better only: of equal products the one with the smaller index came first.
-            better = high > largest
-            nearest[block][better], largest[better] = key_start + first[better], high[better]
-            better = low < smallest
-            farthest[block][better], smallest[better] = key_start + last[better], low[better]
-    return nearest, farthest
+            winners = (_winners_torch if engine == "torch" else _winners_numpy)(queries, vectors[keys], same, device)
+            for side, (place, high) in enumerate(winners):
+                better = high > best[side] + _CLOSE
+                close = np.flatnonzero(np.isfinite(high) & np.isfinite(best[side]))
+                close = close[np.abs(high[close] - best[side, close]) <= _CLOSE]
+                old, new = (vectors[rows[close]] for rows in (answers[side, block], key_start + place))
+                sign = -1 if side else 1
+                # Of equal products the one with the smaller index came first.
+                better[close] = sign * _precise(queries[close], new) > sign * _precise(queries[close], old)
+                answers[side, block][better] = key_start + place[better]
+                best[side] = np.maximum(best[side], high)
+    return answers[0], answers[1]
 
 
-def top(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the `count` largest scores, largest first, the smaller index first where scores tie.
+def best_of(candidates: np.ndarray, scores: np.ndarray, count: int, query: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """The best candidates for one query, best first, the smaller index first where they tie.
 
     Args:
-        scores (`np.ndarray`): float32 `(num_scores,)`.
+        candidates (`np.ndarray`): int `(num_candidates,)`, ascending indices into `keys`.
+        scores (`np.ndarray`): float32 `(num_candidates,)`, their inner products with the query.
         count (`int`): How many; all if there are fewer.
+        query (`np.ndarray`): float32 `(hidden_size,)`.
+        keys (`np.ndarray`): float32 `(num_keys, hidden_size)`.
 
     Returns:
-        `np.ndarray`: int64 `(min(count, num_scores),)`.
+        `np.ndarray`: int64 `(min(count, num_candidates),)`, indices into `keys`.
 
     Example:
-        >>> top(np.array([0.5, 0.9, 0.5, 0.1]), 2).tolist()
+        >>> keys = np.array([[0.5], [0.9], [0.5], [0.1]], np.float32)
+        >>> best_of(np.array([0, 1, 2]), keys[:3, 0], 2, np.ones(1, np.float32), keys).tolist()
         [1, 0]
     """
     if count < len(scores):
         threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
-        chosen = np.flatnonzero(scores >= threshold)
-    else:
-        chosen = np.arange(len(scores))
-    return chosen[np.argsort(-scores[chosen], kind="stable")][:count]
+        kept = scores >= threshold - _CLOSE
+        candidates, scores = candidates[kept], scores[kept]
+    _, indices = _settled(scores[None], candidates[None], query[None], keys)
+    return indices[0, :count]
 
 
 def check_engine(engine: str, device: str | None = None) -> None:
@@ -218,8 +231,9 @@ class ApproximateIndex:
 
 def _top_k_numpy(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The plain way: whole rows of products."""
-    products = queries @ keys.T
-    indices = np.stack([top(row, k) for row in products])
+    products, everything = queries @ keys.T, np.arange(len(keys))
+    pairs = zip(queries, products, strict=True)
+    indices = np.stack([best_of(everything, scores, k, query, keys) for query, scores in pairs])
     return np.take_along_axis(products, indices, axis=1), indices
 
 
@@ -248,42 +262,102 @@ def _top_k_torch(
 
 
 def _in_order(
-    scores: np.ndarray, indices: np.ndarray, k: int, num_keys: int
+    scores: np.ndarray, indices: np.ndarray, k: int, queries: np.ndarray, keys: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sorts by score, then index, cuts at `k`, and says which rows are sure to hold the right ones of equal products.
+    """Sorts what was found, cuts it at `k`, and says which rows are sure to hold the right ones.
 
-    There may be keys as good as the last one found that were not found and have a smaller index. So the first `k` are
-    sure where the last one found is worse than the `k`-th, or where nothing was left to find.
+    A key as good as the last one found may not have been found. So the first `k` are sure where the last one is
+    clearly worse than the `k`-th, or where nothing was left to find.
     """
-    order = np.lexsort((indices, -scores))
+    scores, indices = _settled(scores, indices, queries, keys)
+    if scores.shape[1] == len(keys):
+        sure = np.ones(len(scores), bool)
+    else:
+        sure = scores[:, k:].min(axis=1) < scores[:, :k].min(axis=1) - _CLOSE
+    return scores[:, :k], indices[:, :k], sure
+
+
+def _settled(
+    scores: np.ndarray, indices: np.ndarray, queries: np.ndarray, keys: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both in the order of the products, those that lie close being computed anew; then of the index.
+
+    Args:
+        scores (`np.ndarray`): float32 `(num_queries, num_found)`, in any order.
+        indices (`np.ndarray`): int64 `(num_queries, num_found)`.
+        queries (`np.ndarray`): float32 `(num_queries, hidden_size)`.
+        keys (`np.ndarray`): float32 `(num_keys, hidden_size)`.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
     scores, indices = np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
-    whole = scores[:, -1] < scores[:, k - 1] if scores.shape[1] < num_keys else np.ones(len(scores), bool)
-    return scores[:, :k], indices[:, :k], whole
+    close = np.zeros(scores.shape, bool)
+    close[:, 1:] = scores[:, :-1] - scores[:, 1:] <= _CLOSE
+    close[:, :-1] |= close[:, 1:]
+    products = scores.astype(np.float64)
+    rows, columns = np.nonzero(close)
+    for start in range(0, len(rows), KEY_BLOCK_SIZE):
+        row, column = rows[start : start + KEY_BLOCK_SIZE], columns[start : start + KEY_BLOCK_SIZE]
+        products[row, column] = _precise(queries[row], keys[indices[row, column]])
+    order = np.lexsort((indices, -products))
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
 
-def _extremes(
-    queries: np.ndarray, keys: np.ndarray, same: np.ndarray, engine: str, device: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Place and value of the largest, then of the smallest product of each row, the flat indices `same` left out."""
-    if engine == "torch":
-        torch = _torch()
-        with torch.inference_mode():
-            products = torch.from_numpy(queries).to(device) @ torch.from_numpy(keys).to(device).T
-            flat, left_out = products.view(-1), torch.from_numpy(same).to(device)
-            flat[left_out] = -torch.inf
-            high = products.max(dim=1)
-            flat[left_out] = torch.inf
-            low = products.min(dim=1)
-            found = (high.indices, high.values, low.indices, low.values)
-            return tuple(each.cpu().numpy() for each in found)
-    products = queries @ keys.T
-    rows = np.arange(len(products))
-    products.ravel()[same] = -np.inf
-    first = products.argmax(axis=1)
-    high = products[rows, first]
-    products.ravel()[same] = np.inf
-    last = products.argmin(axis=1)
-    return first, high, last, products[rows, last]
+def _precise(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Products of rows, in float64, without what their rounding leaves in the last digits."""
+    return np.round(np.einsum("nd,nd->n", left.astype(np.float64), right.astype(np.float64)), _DECIMALS)
+
+
+_Winners = list[tuple[np.ndarray, np.ndarray]]
+"""Largest products, then smallest: place `(num_queries,)` and size, that of the smallest negated."""
+
+
+def _winners_numpy(queries: np.ndarray, keys: np.ndarray, same: np.ndarray, device: str | None) -> _Winners:
+    """The largest and smallest product of each row, the flat indices `same` left out."""
+    products, rows = queries @ keys.T, np.arange(len(queries))
+    winners = []
+    for sign in (1, -1):
+        if sign < 0:
+            np.negative(products, out=products)
+        products.ravel()[same] = -np.inf
+        first = products.argmax(axis=1)
+        high = products[rows, first]
+        products[rows, first] = -np.inf
+        second = products[rows, products.argmax(axis=1)]
+        products[rows, first] = high
+        close = np.flatnonzero(np.isfinite(second) & (second >= high - _CLOSE))
+        _settle_winners(first, close, products[close], queries, keys, sign)
+        winners.append((first, high))
+    return winners
+
+
+def _winners_torch(queries: np.ndarray, keys: np.ndarray, same: np.ndarray, device: str | None) -> _Winners:
+    """The same on any device."""
+    torch = _torch()
+    winners = []
+    with torch.inference_mode():
+        products = torch.from_numpy(queries).to(device or "cpu") @ torch.from_numpy(keys).to(device or "cpu").T
+        left_out = torch.from_numpy(same).to(products.device)
+        for sign in (1, -1):
+            if sign < 0:
+                products.neg_()
+            products.view(-1)[left_out] = -torch.inf
+            high, first = products.max(dim=1, keepdim=True)
+            second = products.scatter_(1, first, -torch.inf).amax(dim=1, keepdim=True)
+            products.scatter_(1, first, high)
+            close = (second.isfinite() & (second >= high - _CLOSE))[:, 0].nonzero()[:, 0]
+            place = first[:, 0].cpu().numpy()
+            _settle_winners(place, close.cpu().numpy(), products[close].cpu().numpy(), queries, keys, sign)
+            winners.append((place, high[:, 0].cpu().numpy()))
+    return winners
+
+
+def _settle_winners(
+    place: np.ndarray, close: np.ndarray, products: np.ndarray, queries: np.ndarray, keys: np.ndarray, sign: int
+) -> None:
+    """Decides in `place`, for the rows `close`, between products that lie close."""
+    for row, scores in zip(close.tolist(), products, strict=True):
+        candidates = np.flatnonzero(scores >= scores.max() - _CLOSE)
+        place[row] = best_of(candidates, scores[candidates], 1, sign * queries[row], keys)[0]
 
 
 def _faiss() -> ModuleType:

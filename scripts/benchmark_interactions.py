@@ -10,13 +10,14 @@ into Parquet. Each size runs in a fresh process, whose peak memory is all of it:
 import argparse
 import json
 import logging
-import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+from process_memory import peak_memory
 
 ROWS_PER_USER, ROWS_PER_ITEM = 4, 10  # on average, before the k-core
 USER_EXPONENT, ITEM_EXPONENT = 1.5, 2.5  # the frequency of rank r falls as r ** (1 / exponent - 1)
@@ -154,7 +155,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         "actions": prepared.num_actions,
         "rounds": prepared.num_rounds,
         "seconds": seconds,
-        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory": peak_memory(),
         "peak_spill": spill.peak,
         "bytes": written,
         "targets": {row["split"]: row["targets"] for row in targets},

@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
     # After parsing: --help must not wait for torch.
     from dataset_builders.builder import build_benchmark, stage_cache
     from dataset_builders.polarity import get_polarity_classifier
-    from dataset_builders.preferences.llm import JournalApproximator
+    from dataset_builders.preferences.journal_approximator import JournalApproximator
     from dataset_builders.schema import ITEM_TEXT_FIELDS
     from dataset_builders.stages import BenchmarkBuild, BuildOptions
     from modeling_mender.quantization.embed_items import load_embedder

@@ -16,7 +16,7 @@ from approximate_preferences import main
 from fake_endpoint import Answer, FakeEndpoint
 
 from dataset_builders.preferences.journal import Journal, read_journal
-from dataset_builders.preferences.llm import JournalApproximator
+from dataset_builders.preferences.journal_approximator import JournalApproximator
 from dataset_builders.preferences.prompts import PROMPTS
 
 NUM_USERS, NUM_ACTIONS = 6, 4
@@ -105,6 +105,7 @@ def test_ctrl_c_ends_cleanly_and_says_that_all_is_kept(tmp_path, project):
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
         )
         while len(server.requests) < 4 and process.poll() is None:
             time.sleep(0.01)

@@ -188,7 +188,7 @@ def test_the_python_of_the_readme_runs_as_it_is_printed(trained, world, project,
     (tmp_path / "outputs/quickstart/benchmark").symlink_to(world[1])
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", (project / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert "by " in capsys.readouterr().out

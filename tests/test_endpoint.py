@@ -129,24 +129,23 @@ def test_a_lasting_trouble_is_named_after_a_bounded_number_of_attempts(answer, w
 
 
 def test_a_server_that_sends_a_byte_now_and_then_is_slow_too():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(40):
+            writer.write(b" ")
+            await asyncio.sleep(0.05)
+        writer.close()
 
-        async def drip():
-            async def serve(reader, writer):
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-                for _ in range(100):
-                    writer.write(b" ")
-                    await writer.drain()
-                    await asyncio.sleep(0.05)
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with Endpoint(EndpointSettings(url, "toy", timeout=0.5, max_retries=0), SCHEMA) as endpoint:
+            with pytest.raises(RequestError, match=r"no reply within 0\.5 s"):
+                await endpoint.complete(MESSAGES, 0)
+        server.close()
 
-            server = await asyncio.start_server(serve, sock=listener)
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-            settings = EndpointSettings(url, "toy", timeout=0.3, max_retries=0)
-            async with server, Endpoint(settings, SCHEMA) as endpoint:
-                with pytest.raises(RequestError, match=r"no reply within 0\.3 s"):
-                    await endpoint.complete(MESSAGES, 0)
-
-        asyncio.run(drip())
+    asyncio.run(work())
 
 
 def test_an_endpoint_that_is_down_is_named_without_its_password():
@@ -193,33 +192,38 @@ def test_a_reply_in_between_starts_the_count_of_failures_anew():
         assert asyncio.run(work()) == 8
 
 
-def formats(server):
-    return [request.get("response_format", {}).get("type", "none") for request in server.requests]
+def kind_of(request):
+    response_format = request.get("response_format", {"type": "none"})
+    return "json_value" if response_format.get("value") == SCHEMA else response_format["type"]
+
+
+def kinds(server):
+    return [kind_of(request) for request in server.requests]
 
 
 def refuses(*kinds, status=400):
     def behave(number, request):
-        kind = request.get("response_format", {}).get("type", "none")
+        kind = kind_of(request)
         return Answer(status=status, body=f"response_format {kind} is unknown") if kind in kinds else Answer()
 
     return FakeEndpoint(behave)
 
 
 @pytest.mark.parametrize("status", [400, 422, 501])
-def test_a_server_without_schemas_is_asked_for_any_object_then_for_nothing_once_per_run(status, caplog):
-    with refuses("json_schema", "json_object", status=status) as server:
+def test_a_server_without_schemas_is_asked_for_less_and_less_once_per_run(status, caplog):
+    with refuses("json_schema", "json_value", "json_object", status=status) as server:
         replies, endpoint = ask(server, times=3)
-    assert formats(server) == ["json_schema", "json_object", "none", "none", "none"]
+    assert kinds(server) == ["json_schema", "json_value", "json_object", "none", "none", "none"]
     assert endpoint.schema_mode == "none" and {reply.schema_mode for reply in replies} == {"none"}
-    assert len(caplog.records) == 2
+    assert len(caplog.records) == 3
 
     with refuses("json_schema", status=status) as server:
         replies, endpoint = ask(server, times=2)
-    assert formats(server) == ["json_schema", "json_object", "json_object"]
-    assert {reply.schema_mode for reply in replies} == {"json_object"}
+    assert kinds(server) == ["json_schema", "json_value", "json_value"]
+    assert {reply.schema_mode for reply in replies} == {"json_value"}
 
 
-def test_requests_in_flight_together_loosen_the_schema_once():
+def test_requests_in_flight_together_loosen_the_schema_once(caplog):
     with refuses("json_schema") as server:
 
         async def work():
@@ -227,14 +231,15 @@ def test_requests_in_flight_together_loosen_the_schema_once():
                 await asyncio.gather(*(endpoint.complete(MESSAGES, seed) for seed in range(8)))
                 return endpoint.schema_mode
 
-        assert asyncio.run(work()) == "json_object"
+        assert asyncio.run(work()) == "json_value"
+    assert len(caplog.records) == 1
 
 
 def test_a_refusal_that_is_not_about_the_schema_fails_this_request_alone():
     body = "maximum context length exceeded"
     with always(status=400, body=body) as server, pytest.raises(RequestError, match="context length"):
         ask(server)
-    assert formats(server) == ["json_schema"]
+    assert kinds(server) == ["json_schema"]
 
 
 def test_a_message_without_content_is_an_empty_reply():

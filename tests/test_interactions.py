@@ -226,12 +226,14 @@ def test_stride_below_one_is_refused():
         prepare_interactions(raw_tables([("u", "a", 1)]), 1, 0)
 
 
-def test_rounds_count_the_last_look_too():
+def test_rounds_end_with_one_that_drops_nothing_once_users_and_items_were_both_seen():
     assert prepare_interactions(raw_tables([("u", "a", 1)]), 1).num_rounds == 0
-    assert prepare_interactions(raw_tables([("u", "a", 1)] * 2), 2).num_rounds == 1
-    # Round 1 drops the rare c, round 2 u3 who is left with one action, round 3 finds nothing more.
+    assert prepare_interactions(raw_tables([("u", "a", 1)] * 2), 2).num_rounds == 2
+    # Users: none to drop. Items: the rare c. Users: u3, who is left with one action. Items: none.
     actions = [(user, item, 1) for user in ("u1", "u2") for item in "ab"] + [("u3", "c", 1), ("u3", "b", 1)]
-    assert prepare_interactions(raw_tables(actions), 2).num_rounds == 3
+    interactions = prepare_interactions(raw_tables(actions), 2)
+    assert interactions.num_rounds == 4
+    assert set(sequences(interactions)) == {"u1", "u2"}
 
 
 @pytest.mark.parametrize("column", ["user_id", "timestamp", "review"])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from dataset_builders.preferences.approximation import PastItem
 from dataset_builders.preferences.endpoint import EndpointError, EndpointSettings
 from dataset_builders.preferences.journal import Entry, Journal, read_journal
+from dataset_builders.preferences.journal_approximator import JournalApproximator
 from dataset_builders.preferences.llm import (
-    JournalApproximator,
     RunCounts,
     check_shard,
     journal_header,

@@ -43,6 +43,31 @@ def test_the_best_of_real_vectors_are_those_of_the_plain_way(engine):
     np.testing.assert_array_equal(indices, np.argsort(-(queries @ keys.T), axis=1, kind="stable")[:, :200])
 
 
+def nearly_equal(generator):
+    """900 unit vectors in threes and thirties that differ in the last digits, which engines round differently."""
+    sizes = [3] * 100 + [30] * 20
+    vectors = np.repeat(generator.normal(size=(len(sizes), 48)), sizes, axis=0)
+    vectors += generator.normal(size=vectors.shape) * 1e-7
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("blocks", [(7, 50), (64, 1000)])
+def test_products_that_differ_in_the_last_digits_are_ordered_alike_by_all_engines_and_blocks(engine, blocks):
+    vectors = nearly_equal(np.random.default_rng(0))
+    products = np.round(vectors.astype(np.float64) @ vectors.astype(np.float64).T, 12)
+    order = np.argsort(-products, axis=1, kind="stable")
+    assert np.any(order[:, :10] != np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")[:, :10])
+    _, indices = top_k(vectors, vectors, 10, engine, None, *blocks)
+    np.testing.assert_array_equal(indices, order[:, :10])
+    # Each vector is a group of its own, so that its near twins are its neighbours.
+    nearest, farthest = nearest_and_farthest(vectors, np.arange(900), engine, None, *blocks)
+    np.fill_diagonal(products, -np.inf)
+    np.testing.assert_array_equal(nearest, products.argmax(axis=1))
+    np.fill_diagonal(products, np.inf)
+    np.testing.assert_array_equal(farthest, products.argmin(axis=1))
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_more_equal_keys_than_were_asked_for_come_in_the_order_of_their_index(engine):
     keys = np.ones((500, 4), np.float32)

@@ -23,7 +23,8 @@ def reply(*entries, key="instructions"):
     return json.dumps({key: list(entries)}, ensure_ascii=False)
 
 
-# SmolLM2-135M-Instruct, asked about invented products; cut where that changes nothing.
+# By SmolLM2-135M-Instruct about invented products, shortened; each fails for the reason for which the whole reply did.
+# Only the words of the first are ours: the model did this with a real review.
 REAL = [
     ("duplicate_key", '{"products": [{"title": "Coral Lacquer", "rating": 5, "price": "$6.50", "rating": 3}]}'),
     ("missing_key", '{"products": [{"title": "Glimmerleaf Nail Lacquer, Coral", "brand": "Oakmoth", "rating": 5}]}'),

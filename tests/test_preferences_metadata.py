@@ -35,6 +35,18 @@ def approximate(events, shop=SHOP, **options):
     return approximator.approximate_user("u0", past)
 
 
+def test_the_same_words_in_another_order_are_not_a_second_wish():
+    shop = [item(1, "Holiday Snow Tin Card", "", ["Cards"]), item(2, "Snow Holiday Box Card", "", ["Cards"])]
+    five = approximate([(1, 1), (2, 1)], shop)[-1]
+    words = [frozenset(word for word in each.lower().split()[1:] if word not in ("for", "and")) for each in five]
+    assert len(set(words)) == 5, five
+
+
+def test_a_word_of_most_titles_tells_nothing_apart():
+    shop = [item(n, f"Voucher {word}", "", []) for n, word in enumerate("alder birch cedar elm fir hazel".split(), 1)]
+    assert not any("voucher" in each.lower() for each in approximate([(1, 1), (2, 1)], shop)[-1])
+
+
 histories = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([None, 1, -1])), min_size=1, max_size=25)
 
 

@@ -4,9 +4,9 @@ Knows `huggingface_hub`'s asynchronous client, time-outs, retries, waiting, and 
 of replies to `parsing.py`, and the order of requests to `llm.py`.
 
 Four things that the client does for the Hub are not wanted of an endpoint of one's own, and are set right here: it
-sends the user's Hub token to whatever URL it is given when there is no other key; it rewrites a JSON schema into a
-form that only older servers of one kind read; it refuses every request, to this machine too, when `HF_HUB_OFFLINE` is
-set; and it keeps at most a hundred connections open.
+sends the user's Hub token to whatever URL it is given when there is no other key; it rewrites a JSON schema into the
+form of text-generation-inference, which others take for "any JSON object"; it refuses every request, to this machine
+too, when `HF_HUB_OFFLINE` is set; and it keeps at most a hundred connections open.
 """
 
 import asyncio
@@ -28,8 +28,10 @@ from .prompts import Messages
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_MODES = ("json_schema", "json_object", "none")
-"""How the reply is constrained, from the strictest; a server that refuses one is asked for the next."""
+SCHEMA_MODES = ("json_schema", "json_value", "json_object", "none")
+"""How replies are constrained, from the strictest: by the schema in OpenAI's form (vLLM, llama.cpp, providers), by the
+schema in the form of text-generation-inference, to any JSON object, not at all. A server that refuses one is asked for
+the next."""
 NO_KEY = "none"
 """Sent as the key where the user gave none."""
 MAX_WAIT = 60.0
@@ -120,9 +122,9 @@ class _Client(AsyncInferenceClient):
     """The client without the Hub's switch for offline work, its limit of connections, and its form of schemas."""
 
     async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
-        response_format = request_parameters.json.get("response_format", {})
-        if "value" in response_format:  # what it made of json_schema; vLLM and llama.cpp take that for any JSON object
-            request_parameters.json["response_format"] = _schema_format(response_format["value"])
+        if "response_format" in request_parameters.json:
+            # Wrapped by _response_format in what the client takes for a schema and moves to `value`.
+            request_parameters.json["response_format"] = request_parameters.json["response_format"]["value"]
         return await super()._inner_post(request_parameters, stream=stream)
 
     async def _get_async_client(self) -> httpx2.AsyncClient:
@@ -210,7 +212,6 @@ class Endpoint:
 
     async def _ask(self, messages: Messages, seed: int, mode: str) -> str:
         assert self._client is not None, "used outside async with"
-        formats = {"json_schema": _schema_format(self._schema), "json_object": {"type": "json_object"}, "none": None}
         try:
             # The client's own time-out starts anew with every byte; this one does not.
             async with asyncio.timeout(self.settings.timeout):
@@ -221,7 +222,7 @@ class Endpoint:
                     top_p=self.settings.top_p,
                     max_tokens=self.settings.max_tokens,
                     seed=seed,
-                    response_format=formats[mode],
+                    response_format=_response_format(mode, self._schema),
                 )
                 return _text(output)
         except (TimeoutError, InferenceTimeoutError) as error:
@@ -302,8 +303,19 @@ class _Refused(Exception):
         self.about_schema = about_schema
 
 
-def _schema_format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": dict(schema)}}
+def _response_format(mode: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The response_format of a mode, wrapped so that the client's rewriting keeps it whole, see [`_Client`]."""
+    if mode == "none":
+        return None
+    formats: dict[str, dict[str, Any]] = {
+        "json_schema": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "strict": True, "schema": dict(schema)},
+        },
+        "json_value": {"type": "json_object", "value": dict(schema)},
+        "json_object": {"type": "json_object"},
+    }
+    return {"type": "json_schema", "json_schema": {"schema": formats[mode]}}
 
 
 def _text(output: Any) -> str:

@@ -103,8 +103,8 @@ class Entry:
         reply (`str`): Start of the last broken reply, or `""`.
         attempts (`int`): Replies asked for, the last one included.
         seed (`int`): Of the last attempt.
-        schema (`str`): `"json_schema"`, `"json_object"` or `"none"`: what the server was asked to hold the last reply
-            to. Some servers ignore it without a word.
+        schema (`str`): What the server was asked to hold the last reply to, one of
+            [`~dataset_builders.preferences.endpoint.SCHEMA_MODES`]. Some servers ignore it without a word.
     """
 
     key: Key

@@ -1,8 +1,7 @@
-"""Preferences written by a language model: what is asked, in which order, and how a benchmark reads the answers.
+"""Preferences written by a language model (algorithm 1): what is asked, in which order, and what becomes of replies.
 
-Knows the two halves of the work. [`run`] asks an endpoint for everything that a journal lacks (algorithm 1), and
-[`JournalApproximator`] gives a benchmark what journals hold. Leaves the words to `prompts.py`, the wire to
-`endpoint.py`, the reading of replies to `parsing.py` and the file to `journal.py`.
+Asks an endpoint for everything that a journal lacks. Leaves the words to `prompts.py`, the wire to `endpoint.py`, the
+reading of replies to `parsing.py`, the file to `journal.py`, and its use in a benchmark to `journal_approximator.py`.
 """
 
 import asyncio
@@ -12,7 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from .approximation import FivePreferences, PastItem, PreferenceApproximator, check_five
+from .approximation import PastItem
 from .endpoint import Endpoint, EndpointError, EndpointSettings, RequestError
-from .journal import Entry, Header, Journal, JournalContent, Key, failures_by_reason, merge_contents
+from .journal import Entry, Header, Journal, JournalContent, Key
 from .parsing import ParseFailure, parse_preferences, parse_properties
 from .prompts import (
     PREFERENCES,
@@ -274,7 +273,7 @@ class _Runner:
                 self.endpoint.stop()
 
     def _warn_if_ignored(self, mode: str, reason: str) -> None:
-        if mode == "json_schema" and reason in _AGAINST_THE_SCHEMA and not self.warned:
+        if mode in ("json_schema", "json_value") and reason in _AGAINST_THE_SCHEMA and not self.warned:
             self.warned = True
             logger.warning(
                 "The server was asked to hold replies to a JSON schema and gave one that breaks it (%s): it seems to "
@@ -292,7 +291,7 @@ class _Runner:
             if known is None:
                 return work, digest, 0
             if known.request != digest:
-                raise _other_data(self.journal.path, work.key)
+                raise other_data(self.journal.path, work.key)
             if known.answer is None and self.retry_failures:
                 return work, digest, known.attempts
             self.counts.known += 1
@@ -333,114 +332,6 @@ class _Runner:
         )
         self.counts.failed[failure.reason] += 1
         self.bar.update()
-
-
-class JournalApproximator(PreferenceApproximator):
-    """The preferences that a language model wrote into journals, checked against the data at hand.
-
-    Args:
-        paths (`Sequence[Path]`): One or more journals, of shards for example; they are merged in memory.
-
-    Attributes:
-        model, prompt_version, prompt_digest, domain (`str`): From the journals' header.
-        num_requests (`int`): Positions for which a reply came.
-        num_failed (`int`): Of these, without five preferences.
-        failed (`dict[str, int]`): The same by reason.
-        attempts (`dict[int, int]`): Number of attempts -> positions.
-        schema_modes (`dict[str, int]`): What the server was asked to hold the last reply to -> positions.
-
-    Raises:
-        FileNotFoundError: If a journal does not exist.
-        ValueError: If they do not belong together, or hold item properties.
-    """
-
-    name = "llm"
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        content = merge_contents(paths)
-        if content.header.task != PREFERENCES:
-            raise ValueError(f"{paths[0]} holds item {content.header.task}; give a journal of preferences.")
-        self._paths = [Path(path) for path in paths]
-        self._header, self._entries = content.header, content.entries
-        entries = content.entries.values()
-        self.model, self.domain = self._header.model, self._header.domain
-        self.prompt_version, self.prompt_digest = self._header.prompt_version, self._header.prompt_digest
-        self.window = self._header.max_items
-        self.num_requests = len(content.entries)
-        self.failed = failures_by_reason(entries)
-        self.num_failed = sum(self.failed.values())
-        self.attempts = dict(sorted(Counter(entry.attempts for entry in entries).items()))
-        self.schema_modes = dict(sorted(Counter(entry.schema for entry in entries).items()))
-
-    @property
-    def description(self) -> str:
-        """For the card: who wrote the preferences, how, and how often that failed."""
-        header = self._header
-        share = self.num_failed / self.num_requests if self.num_requests else 0.0
-        details = self.details()
-        return (
-            f"Written by the language model {self.model} from the reviews of each user's last {self.window} items, "
-            f"with the prompt {self.prompt_version} (digest {self.prompt_digest}), temperature "
-            f"{header.temperature:g}, top_p {header.top_p:g}, at most {header.max_tokens} new tokens, replies "
-            f"asked for as {', '.join(self.schema_modes) or 'nothing'}. {details['num_broken_replies']:,} of "
-            f"{details['num_replies']:,} replies could not be read as five preferences; after further attempts "
-            f"{self.num_failed:,} of {self.num_requests:,} positions ({share:.1%}) stayed without any."
-        )
-
-    def fingerprint(self) -> str:
-        """Digest of the header and all answers, in the order of keys."""
-        state = hashlib.blake2b(repr(sorted(asdict(self._header).items())).encode(), digest_size=16)
-        for key in sorted(self._entries):
-            entry = self._entries[key]
-            state.update(repr((key, entry.request, entry.answer)).encode())
-        return state.hexdigest()
-
-    def details(self) -> dict[str, Any]:
-        """What the card states as figures."""
-        header = self._header
-        broken = sum(entry.attempts - (entry.answer is not None) for entry in self._entries.values())
-        return {
-            "model": header.model,
-            "prompt_version": header.prompt_version,
-            "prompt_digest": header.prompt_digest,
-            "temperature": header.temperature,
-            "top_p": header.top_p,
-            "max_tokens": header.max_tokens,
-            "max_items": header.max_items,
-            "max_review_characters": header.max_review_characters,
-            "seed": header.seed,
-            "schema_modes": self.schema_modes,
-            "num_requests": self.num_requests,
-            "num_replies": sum(entry.attempts for entry in self._entries.values()),
-            "num_broken_replies": broken,
-            "num_failed": self.num_failed,
-            "failed": self.failed,
-            "attempts": {str(attempts): count for attempts, count in self.attempts.items()},
-        }
-
-    def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
-        """What the journals hold for a user, position by position.
-
-        Args:
-            user_id (`str`): The user's name in the data.
-            events (`Sequence[PastItem]`): The user's whole sequence, oldest first.
-
-        Returns:
-            `list[tuple or None]`: Entry `t - 1` is P^(t), `None` where a reply is missing or stayed broken.
-
-        Raises:
-            ValueError: If a position was asked with other items or reviews than `events[:t]` holds: the journal is of
-                other data, or something later leaked into it.
-        """
-        header, prompt = self._header, self._header.prompt
-        sets: list[FivePreferences | None] = []
-        works = preference_work([(user_id, events)], prompt, header.max_items, header.max_review_characters)
-        for work in works:
-            entry = self._entries.get(work.key)
-            if entry is not None and entry.request != request_digest(work.messages):
-                raise _other_data(self._paths[0], work.key)
-            sets.append(None if entry is None else _five(entry))
-        return sets
 
 
 def write_properties(content: Journal | JournalContent, items: Iterable[Mapping[str, Any]], path: Path) -> int:
@@ -510,15 +401,8 @@ def journal_header(
     )
 
 
-def _five(entry: Entry) -> FivePreferences | None:
-    if entry.answer is None:
-        return None
-    check_five(entry.answer)
-    first, second, third, fourth, fifth = entry.answer
-    return first, second, third, fourth, fifth
-
-
-def _other_data(path: Path, key: Key) -> ValueError:
+def other_data(path: Path, key: Key) -> ValueError:
+    """The error of a journal that was asked about other data than those at hand."""
     name, position = key
     place = f"user {name}, position {position}" if position else f"item {name}"
     return ValueError(

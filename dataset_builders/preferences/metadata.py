@@ -26,6 +26,9 @@ WORDS_PER_ITEM = 6
 RARE_TITLES, RARE_SHARE = 5, 1 / 400
 """Words in fewer titles than this, or than this share of the catalogue, count as equally rare: rarer is not better."""
 
+COMMON_SHARE = 1 / 2
+"""Words in more titles than this share of the catalogue tell nothing apart ("card" among gift cards)."""
+
 _FREE_OF = re.compile(r"\b([^\W\d_]{3,})[\s-]+free\b", re.IGNORECASE)
 _WITHOUT = re.compile(r"\b(?:no|non|without)[\s-]+[^\W\d_]+(?:[\s-]+(?:and|or|&)[\s-]+[^\W\d_]+)?", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -179,7 +182,7 @@ def item_attributes(
     ranked = sorted(
         (-_distinctiveness(frequency[word], num_items), place, word)
         for place, word in enumerate(words)
-        if said.isdisjoint(_stems(word))
+        if said.isdisjoint(_stems(word)) and frequency[word] <= max(COMMON_SHARE * num_items, RARE_TITLES)
     )[:WORDS_PER_ITEM]
     kept = sorted((place, word, -score) for score, place, word in ranked)
     # A word of a single title is nobody's common taste.
@@ -216,19 +219,29 @@ def _stems(word: str) -> set[str]:
 def _five(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> FivePreferences:
     """The five preferences that a window of past items (oldest first) gives."""
     tastes = _read_tastes(window, liked)
-    chosen: dict[str, str] = {}
+    chosen: dict[frozenset[str], str] = {}
     negative: dict[str, str] = {}
     for preference in _negative(tastes):
         negative.setdefault(preference.casefold(), preference)
         if len(negative) == MAX_NEGATIVE:
             break
     for preference in _positive(tastes):
-        chosen.setdefault(preference.casefold(), preference)
+        # "Search for holiday tin cards" and "Prefer tin and holiday cards" are one wish.
+        chosen.setdefault(frozenset(_content_words(preference)), preference)
         if len(chosen) + len(negative) == NUM_PREFERENCES:
             break
     five = (*chosen.values(), *negative.values())
     assert len(five) == NUM_PREFERENCES, "the ladder of positive candidates ends in generic ones"
     return five
+
+
+def _content_words(preference: str) -> list[str]:
+    """The words of a preference but its verb, "for" and "and", case-folded.
+
+    >>> _content_words("Search for Holiday tin cards"), _content_words("Prefer tin and holiday cards")
+    (['holiday', 'tin', 'cards'], ['tin', 'holiday', 'cards'])
+    """
+    return [word for word in preference.casefold().split()[1:] if word not in ("for", "and")]
 
 
 def _read_tastes(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> _Tastes:
