@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm.auto import tqdm
 
-from .nearest import BLOCK_SIZE, KEY_BLOCK_SIZE, check_engine, nearest_and_farthest, top, top_k
+from .nearest import BLOCK_SIZE, KEY_BLOCK_SIZE, best_of, check_engine, nearest_and_farthest, top_k
 from .schema import SPLITS
 from .sequences import TEST, TRAIN, VALIDATION, Sequences
 
@@ -142,7 +142,7 @@ class PreferenceClaims:
         self._place: dict[int, int] = {}
         self._used: dict[int, set[int]] = {}
         self._owned: dict[int, tuple[int, np.ndarray, np.ndarray]] = {}
-        self._reusable: dict[tuple[int, int], tuple[int, list[int]]] = {}
+        self._reusable: dict[tuple[int, int], list[int]] = {}
 
     def rank_all(self, progress: bool = False) -> None:
         """Ranks the pool for every requested item in blocks of matrix products, as deep as its requests need."""
@@ -156,7 +156,7 @@ class PreferenceClaims:
             for magnitude in np.unique(magnitudes).tolist():
                 members = np.flatnonzero(magnitudes == magnitude)
                 depth = int(depths[members].max())
-                step = max(1, min(self._block_size, BLOCK_SIZE * KEY_BLOCK_SIZE // (4 * depth)))
+                step = max(1, min(self._block_size, BLOCK_SIZE * KEY_BLOCK_SIZE // (16 * depth)))
                 for start in range(0, len(members), step):
                     block = members[start : start + step]
                     self._rank(waiting[block], depths[block], depth)
@@ -228,23 +228,19 @@ class PreferenceClaims:
         allowed = self._owner == _FREE
         allowed[self._forbidden.get(item, [])] = False
         candidates = np.flatnonzero(allowed)
-        return candidates[top(cosines[candidates], self._depth(item))].astype(np.int32)
+        ranked = best_of(candidates, cosines[candidates], self._depth(item), self._items[item], self._preferences)
+        return ranked.astype(np.int32)
 
     def _reuse(self, item: int, split: int) -> int:
-        used = self._used.setdefault(item, set())
-        made_at, waiting = self._reusable.get((item, split), (-1, []))
-        while True:
-            if made_at != self._claimed[split]:
-                made_at, waiting = int(self._claimed[split]), self._best_owned(item, split)
-                self._reusable[item, split] = made_at, waiting
-                if not waiting:
-                    return NO_PREFERENCE
-            while waiting:
-                preference = waiting.pop()
-                if preference not in used:
-                    used.add(preference)
-                    return preference
-            made_at = -1  # used up, but it held the best ones only
+        # A list stays right: its split either claims nothing more, or only what is forbidden for this item.
+        waiting = self._reusable.get((item, split))
+        if not waiting:
+            waiting = self._reusable[item, split] = self._best_owned(item, split)
+        if not waiting:
+            return NO_PREFERENCE
+        preference = waiting.pop()
+        self._used.setdefault(item, set()).add(preference)
+        return preference
 
     def _best_owned(self, item: int, split: int) -> list[int]:
         """The best preferences of a split that the item has not had, the best one last."""
@@ -253,11 +249,13 @@ class PreferenceClaims:
             places = np.flatnonzero(self._owner == split)
             self._owned[split] = claimed, places, self._preferences[places]
         _, places, vectors = self._owned[split]
-        allowed = ~np.isin(places, list(self._used[item]))
+        allowed = ~np.isin(places, list(self._used.get(item, ())))
         allowed &= ~np.isin(places, self._forbidden.get(item, []))
+        candidates = np.flatnonzero(allowed)
         cosines = vectors @ self._items[item]
         # Nobody else takes from this list: the request at hand and those to come are all it must serve.
-        return places[allowed][top(cosines[allowed], 1 + self._left[item])][::-1].tolist()
+        best = best_of(candidates, cosines[candidates], 1 + self._left[item], self._items[item], vectors)
+        return places[best][::-1].tolist()
 
 
 def _places(forbidden: Mapping[int, np.ndarray], ids: np.ndarray, num_preferences: int) -> dict[int, np.ndarray]:
