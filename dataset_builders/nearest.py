@@ -183,7 +183,12 @@ def check_engine(engine: str, device: str | None = None) -> None:
     if engine == "faiss":
         _faiss()
     elif engine == "torch":
-        _torch()
+        try:
+            _torch().empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without CUDA
+            raise ValueError(
+                f"device ({device!r}) is none that PyTorch can use here ({str(error).splitlines()[0]}); the CPU needs none."
+            ) from error
 
 
 class ApproximateIndex:

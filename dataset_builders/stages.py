@@ -33,7 +33,7 @@ from .sentiment import is_negative_preference
 from .sequences import TRAIN, Sequences
 from .sources import Source
 from .stage_cache import StageCache, StageResult, digest_of
-from .steering import STEERING_VARIANTS, SteeringReport, SteeringRows, plan_steering
+from .steering import STEERING_VARIANTS, SteeringReport, SteeringRows, TooAlike, plan_steering
 
 logger = logging.getLogger(__name__)
 
@@ -336,7 +336,7 @@ class BenchmarkBuild:
                     variant=options.steering,
                     matched=self.matched,
                 )
-            except ValueError as error:
+            except TooAlike as error:
                 return {"unsupported": str(error)}
             for (axis, split), plan in rows.items():
                 pq.write_table(pa.table(plan.__dict__), folder / f"{axis}-{split}.parquet")

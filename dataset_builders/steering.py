@@ -32,6 +32,10 @@ _PARTS = 8
 _FREE = -1  # an owner that is no split
 
 
+class TooAlike(ValueError):
+    """A catalogue (or a split of it) that holds no two items with different texts, so that nothing can be steered."""
+
+
 @dataclass(frozen=True)
 class SteeringRows:
     """Rows of one axis and split.
@@ -92,7 +96,7 @@ def similar_and_distinct(
     groups: dict[str, int] = {}
     group = np.array([groups.setdefault(" ".join(text.casefold().split()), len(groups)) for text in texts])
     if len(groups) < 2:
-        raise ValueError(f"the {len(texts)} items have {len(groups)} distinct texts; at least 2 are needed")
+        raise TooAlike(f"the {len(texts)} items have {len(groups)} distinct texts; at least 2 are needed")
     return nearest_and_farthest(embeddings, group, engine, device, block_size)
 
 
@@ -405,8 +409,8 @@ def _plan_as_released(
                 engine=engine,
                 device=device,
             )
-        except ValueError as error:
-            raise ValueError(f"steering as released needs two items in the split {SPLITS[split]}: {error}") from error
+        except TooAlike as error:
+            raise TooAlike(f"steering as released needs two items in the split {SPLITS[split]}: {error}") from error
         for kind, neighbour in zip(KINDS, neighbours, strict=True):
             name = f"{kind}_{SPLITS[split]}"
             report.reused[name] = 0

@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
         steering=arguments.steering,
         steering_pool=arguments.steering_pool,
         steering_engine=arguments.steering_engine,
-        device=arguments.device,
+        device=arguments.device if arguments.steering_engine == "torch" else None,
         seed=arguments.seed,
         engine=arguments.engine,
         memory_limit=arguments.memory_limit,

@@ -143,7 +143,9 @@ def test_the_same_input_and_seed_give_the_same_bytes(benchmark, tmp_path):
 
 
 def test_without_ratings_sentiment_is_left_out_with_its_reason_and_the_rest_is_whole(tmp_path):
-    shop = [item(n, f"{w} thing number{n}", "", ["Shop", w]) for n, w in enumerate(["red", "green", "blue"] * 3, 1)]
+    nouns = "lamp mug vase tray cushion candle soap blanket notebook".split()
+    words = zip(["red", "green", "blue"] * 3, nouns, strict=True)
+    shop = [item(n, f"{colour} {noun}", "", ["Shop", colour]) for n, (colour, noun) in enumerate(words, 1)]
     generator = np.random.default_rng(0)
     users = [generator.permutation(9)[:7] + 1 for _ in range(12)]
     report = build(tmp_path / "toy", ToySource([user.tolist() for user in users], shop), min_count=1)
@@ -161,6 +163,11 @@ def test_items_of_one_text_leave_the_steering_axes_out(tmp_path):
     assert set(report.left_out) == {"sentiment", "fine", "coarse"}
     assert "distinct texts" in report.left_out["fine"]
     assert check_benchmark(tmp_path / "toy") == []
+
+
+def test_a_device_that_is_not_there_is_an_error_and_no_missing_axis(tmp_path):
+    with pytest.raises(ValueError, match="device"):
+        build(tmp_path / "toy", steering_engine="torch", device="cuda:9")
 
 
 def test_only_positive_preferences_steer_where_asked_for(tmp_path):
