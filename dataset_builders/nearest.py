@@ -186,9 +186,8 @@ def check_engine(engine: str, device: str | None = None) -> None:
         try:
             _torch().empty(0, device=device)
         except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without CUDA
-            raise ValueError(
-                f"device ({device!r}) is none that PyTorch can use here ({str(error).splitlines()[0]}); the CPU needs none."
-            ) from error
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"PyTorch cannot use device {device!r} here ({reason}); the CPU needs none.") from error
 
 
 class ApproximateIndex:
