@@ -8,13 +8,12 @@ beside.
 """
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from process_memory import PeakMemory
 from transformers import T5Config
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -68,17 +67,9 @@ def peak_memory_mb(run: Callable[[], object], device: str) -> float:
         before = torch.cuda.memory_allocated()
         run()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    clear_refs, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    if not clear_refs.exists():  # not Linux: the high-water mark cannot be reset, so the figure is a lower bound
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        run()
-        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-    clear_refs.write_text("5")
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    before = int(fields["VmRSS"].split()[0])
+    memory = PeakMemory()
     run()
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return (int(fields["VmHWM"].split()[0]) - before) / 2**10
+    return memory.above_start_mb()
 
 
 def seconds(run: Callable[[], object], device: str) -> float:

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from process_memory import peak_memory
+from process_memory import peak_memory_mb
 
 ROWS_PER_USER, ROWS_PER_ITEM = 4, 10  # on average, before the k-core
 USER_EXPONENT, ITEM_EXPONENT = 1.5, 2.5  # the frequency of rank r falls as r ** (1 / exponent - 1)
@@ -155,7 +155,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         "actions": prepared.num_actions,
         "rounds": prepared.num_rounds,
         "seconds": seconds,
-        "peak_memory": peak_memory(),
+        "peak_memory": int(peak_memory_mb() * 2**20),
         "peak_spill": spill.peak,
         "bytes": written,
         "targets": {row["split"]: row["targets"] for row in targets},

@@ -8,13 +8,12 @@ of the process above what it held once the inputs were made.
 """
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from process_memory import PeakMemory, peak_memory_mb
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -84,32 +83,6 @@ def synthetic_sequences(num_users: int, num_items: int, generator: np.random.Gen
     return Sequences.from_arrow(table.append_column("rating", nothing).append_column("review", nothing))
 
 
-def memory_mb() -> float:
-    """The most that the process has held so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-class Memory:
-    """Peak memory above what was held at the start."""
-
-    def __init__(self) -> None:
-        clear_refs = Path("/proc/self/clear_refs")
-        self._resets = clear_refs.exists()
-        if self._resets:  # Linux; elsewhere the peak of the inputs stays in, so the figure is a lower bound
-            clear_refs.write_text("5")
-        self._start = self._read()
-
-    def _read(self) -> float:
-        if not self._resets:
-            return memory_mb()
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return int(dict(line.split(":", 1) for line in lines)["VmHWM"].split()[0]) / 2**10
-
-    def above_start(self) -> float:
-        """In MB."""
-        return self._read() - self._start
-
-
 def benchmark_exact(
     engine: str,
     device: str | None,
@@ -121,11 +94,11 @@ def benchmark_exact(
     """Eq. (2) and the whole of steering, timed."""
     from dataset_builders.steering import plan_steering, similar_and_distinct
 
-    memory, start = Memory(), time.perf_counter()
+    memory, start = PeakMemory(), time.perf_counter()
     similar, distinct = similar_and_distinct(items, texts, engine=engine, device=device)
     neighbours = time.perf_counter() - start
     most = [int(np.bincount(found).max()) for found in (similar, distinct)]
-    print(f"{engine}: eq. (2) {neighbours:.1f} s, peak memory above the inputs {memory.above_start():.0f} MB")
+    print(f"{engine}: eq. (2) {neighbours:.1f} s, peak memory above the inputs {memory.above_start_mb():.0f} MB")
     print(f"  one item is the similar one of at most {most[0]}, the distinct one of at most {most[1]} items")
     start = time.perf_counter()
     pool = np.ones(len(preferences), bool)
@@ -135,7 +108,7 @@ def benchmark_exact(
     print(
         f"  steering, eq. (2) and (3) with claims {seconds:.1f} s, {count:,} rows, {sum(report.reused.values()):,} "
         f"preferences reused, {sum(report.dropped.values()):,} rows dropped, peak memory above the inputs "
-        f"{memory.above_start():.0f} MB",
+        f"{memory.above_start_mb():.0f} MB",
         flush=True,
     )
 
@@ -190,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"{arguments.num_items:,} items, {arguments.num_preferences:,} preferences, {arguments.hidden_size} numbers "
         f"each, {len(sequences):,} actions, seed {arguments.seed}; made in {time.perf_counter() - start:.1f} s, "
-        f"{memory_mb():.0f} MB",
+        f"{peak_memory_mb():.0f} MB",
         flush=True,
     )
     for engine in arguments.engine:
