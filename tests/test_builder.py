@@ -1,7 +1,9 @@
 """The whole benchmark: built from the sample, loaded by `datasets`, checked for leaks, never half-written."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 
@@ -187,6 +189,24 @@ def test_an_existing_directory_is_refused_or_replaced_whole(tmp_path):
     build(target, overwrite=True)
     assert not (target / "mine.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+def test_no_order_of_a_process_shows_in_the_files(project, tmp_path):
+    code = (
+        "import sys; sys.path[:0] = ['.', 'tests']\n"
+        "from benchmark_world import hash_embed\n"
+        "from dataset_builders.builder import build_benchmark\n"
+        "from dataset_builders.sources.sample import SampleSource\n"
+        "source = SampleSource(num_items=120, num_users=90)\n"
+        "build_benchmark(source, 'sample', sys.argv[1], hash_embed, progress=False)\n"
+    )
+    written = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": seed}
+        subprocess.run([sys.executable, "-c", code, str(folder)], cwd=project, env=environment, check=True)
+        written.append({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert written[0] == written[1] and len(written[0]) > 15
 
 
 @pytest.mark.parametrize("name", ["sentiment", "preferences"])
