@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ibis
-import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.util import gen_name
@@ -60,17 +59,6 @@ class Interactions:
     num_items: int
     num_actions: int
     num_rounds: int
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """A row of table 3: the counts after the k-core, and the averages that follow from them."""
-
-    num_users: int
-    num_items: int
-    num_actions: int
-    actions_per_user: float
-    actions_per_item: float
 
 
 def load_source(source: Source, connection: ibis.BaseBackend, folder: Path | None = None) -> RawTables:
@@ -186,80 +174,6 @@ def write_interactions(interactions: Interactions, folder: Path, window: int | N
         _stream(interactions.items.order_by("item_id"), path)
 
 
-def statistics(interactions: Interactions) -> Statistics:
-    """
-    Args:
-        interactions (`Interactions`): The sequences.
-
-    Returns:
-        `Statistics`: users, items, actions and actions per user and per item, the columns of table 3.
-    """
-    users, items, actions = interactions.num_users, interactions.num_items, interactions.num_actions
-    return Statistics(users, items, actions, actions / users, actions / items)
-
-
-def in_window(
-    position: int | ir.IntegerValue, sequence_length: int | ir.IntegerValue, window: int = WINDOW
-) -> bool | ir.BooleanValue:
-    """
-    Whether a position is among the user's last `window` ones; those before are neither targets nor in a history.
-
-    Args:
-        position (`int` or `ibis` integer): 1-based.
-        sequence_length (`int` or `ibis` integer): The user's number of actions.
-        window (`int`, *optional*, defaults to 20): Length of the window.
-
-    Returns:
-        `bool`, or an `ibis` boolean for `ibis` arguments.
-
-    Example:
-
-    >>> [position for position in range(1, 24) if in_window(position, 23)][0]
-    4
-    >>> in_window(1, 7)
-    True
-    """
-    return position > sequence_length - window
-
-
-def split_of(position: int, sequence_length: int) -> str:
-    """
-    The split whose target is at this position, by leave-last-out (appendix B).
-
-    Args:
-        position (`int`): 1-based.
-        sequence_length (`int`): The user's number of actions.
-
-    Returns:
-        `str`: "test" for the last position, "validation" for the one before, "train" for all others.
-
-    Raises:
-        ValueError: a position outside 1..sequence_length.
-
-    Example:
-
-    >>> [split_of(position, 4) for position in (1, 2, 3, 4)]
-    ['train', 'train', 'validation', 'test']
-    """
-    if not 1 <= position <= sequence_length:
-        raise ValueError(f"position ({position}) must lie in 1..{sequence_length}, the user's sequence")
-    return {0: "test", 1: "validation"}.get(sequence_length - position, "train")
-
-
-def split_column(events: ibis.Table) -> ir.StringValue:
-    """
-    [`split_of`] as an expression.
-
-    Args:
-        events (`ibis.Table`): A table with `position` and `sequence_length`.
-
-    Returns:
-        `ibis` string column: "train", "validation" or "test".
-    """
-    from_end = events.sequence_length - events.position
-    return ibis.cases((from_end == 0, "test"), (from_end == 1, "validation"), else_="train")
-
-
 def with_splits(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
     """
     The window, history and split of every action, as columns; [`~dataset_builders.sequences.Sequences`] has the same
@@ -270,8 +184,10 @@ def with_splits(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
         window (`int`, *optional*, defaults to 20): Length of the window.
 
     Returns:
-        `ibis.Table`: all rows and columns of `events`, then `split` string, `in_window` bool and `history_length`
-        int32, the number of items of the window before this one.
+        `ibis.Table`: all rows and columns of `events`, then `split` string (leave-last-out: the last position is
+        "test", the one before "validation", all others "train"), `in_window` bool (among the user's last `window`
+        ones; the others are neither targets nor in a history) and `history_length` int32, the number of items of the
+        window before this one.
 
     Raises:
         ValueError: a window below 2.
@@ -279,9 +195,10 @@ def with_splits(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
     if window < 2:
         raise ValueError(f"window ({window}) must be at least 2: a target and one item of history")
     window_start = ibis.greatest(1, events.sequence_length - window + 1)
+    from_end = events.sequence_length - events.position
     return events.mutate(
-        split=split_column(events),
-        in_window=in_window(events.position, events.sequence_length, window),
+        split=ibis.cases((from_end == 0, "test"), (from_end == 1, "validation"), else_="train"),
+        in_window=events.position >= window_start,
         history_length=ibis.greatest(0, events.position - window_start).cast("int32"),
     )
 
@@ -300,24 +217,6 @@ def target_counts(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
     events = with_splits(events, window)
     events = events.filter(events.history_length > 0)
     return events.group_by("split").agg(targets=events.count(), items=events.item_id.nunique())
-
-
-def windowed_events(interactions: Interactions, window: int = WINDOW) -> ibis.Table:
-    """
-    The events that may be targets or stand in a history: each user's last `window` ones.
-
-    Args:
-        interactions (`Interactions`): The sequences.
-        window (`int`, *optional*, defaults to 20): Length of the window.
-
-    Returns:
-        `ibis.Table`: the columns of `events` and `split`; `position` still counts the whole sequence.
-    """
-    if window < 1:
-        raise ValueError(f"window ({window}) must be at least 1; the paper keeps the last {WINDOW} items")
-    events = interactions.events
-    events = events.filter(in_window(events.position, events.sequence_length, window))
-    return events.mutate(split=split_column(events))
 
 
 def _check_raw(raw: RawTables) -> None:

@@ -15,12 +15,8 @@ from hypothesis import strategies as st
 
 from dataset_builders.interactions import (
     connect,
-    in_window,
     prepare_interactions,
-    split_of,
-    statistics,
     target_counts,
-    windowed_events,
     with_splits,
     write_interactions,
 )
@@ -261,18 +257,17 @@ def test_null_key_is_refused(column):
 
 def test_window_keeps_the_last_twenty_and_counts_positions_from_the_start():
     interactions = prepare_interactions(raw_tables([("u", f"i{time:02d}", time) for time in range(23)]), 1)
-    rows = windowed_events(interactions).order_by("position").to_pyarrow().to_pylist()
-    assert [row["position"] for row in rows] == list(range(4, 24))
-    assert [row["split"] for row in rows] == ["train"] * 18 + ["validation", "test"]
-    assert [row["position"] for row in rows] == [p for p in range(1, 24) if in_window(p, 23)]
+    rows = with_splits(interactions.events).order_by("position").to_pyarrow().to_pylist()
+    assert [row["position"] for row in rows if row["in_window"]] == list(range(4, 24))
+    assert [row["split"] for row in rows] == ["train"] * 21 + ["validation", "test"]
+    assert [row["history_length"] for row in rows] == [0, 0, 0, *range(20)]
 
 
-def test_split_expression_equals_split_of():
-    actions = [(f"u{length}", f"i{time}", time) for length in (1, 2, 3, 6) for time in range(length)]
-    rows = windowed_events(prepare_interactions(raw_tables(actions), 1), window=4).to_pyarrow().to_pylist()
-    assert len(rows) == 1 + 2 + 3 + 4
-    for row in rows:
-        assert row["split"] == split_of(row["position"], row["sequence_length"])
+def test_short_sequences_have_a_test_target_before_any_other():
+    actions = [(f"u{length}", f"i{time}", time) for length in (1, 2, 3) for time in range(length)]
+    events = with_splits(prepare_interactions(raw_tables(actions), 1).events)
+    splits = events.order_by("user_id", "position").to_pyarrow()["split"].to_pylist()
+    assert splits == ["test", "validation", "test", "train", "validation", "test"]
 
 
 @settings(max_examples=20, deadline=None)
@@ -328,17 +323,6 @@ def test_a_failed_write_leaves_the_older_file_and_no_other(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.parquet", "items.parquet"]
 
 
-@pytest.mark.parametrize("position", [0, 4])
-def test_position_outside_the_sequence_has_no_split(position):
-    with pytest.raises(ValueError, match=rf"position \({position}\) must lie in 1\.\.3"):
-        split_of(position, 3)
-
-
-def test_window_below_one_is_refused():
-    with pytest.raises(ValueError, match=r"window \(0\)"):
-        windowed_events(prepare_interactions(raw_tables([("u", "a", 1)]), 1), 0)
-
-
 def wide_actions(connection, count):
     """Actions whose review texts alone take about 0.5 kB each, as an expression that is never held whole."""
     connection.raw_sql("SET threads = 2")  # each thread needs room of its own
@@ -390,10 +374,9 @@ def test_counts_are_those_of_the_papers_tables_three_and_four(shared_data, domai
     folder = shared_data / domain
     raw = TablesSource(folder / "interactions.parquet", folder / "items.parquet").load(connect())
     interactions = prepare_interactions(raw, min_count=5)
-    table = statistics(interactions)
-    assert (table.num_users, table.num_items, table.num_actions) == counts
-    assert table.actions_per_user == pytest.approx(counts[2] / counts[0])
-    events = windowed_events(interactions)
+    assert (interactions.num_users, interactions.num_items, interactions.num_actions) == counts
+    events = with_splits(interactions.events)
+    events = events.filter(events.in_window)
     targets = events.group_by("split").agg(rows=2 * events.item_id.nunique()).to_pyarrow().to_pylist()
     found = {row["split"]: row["rows"] for row in targets}
     assert (found["train"], found["validation"], found["test"]) == steering_rows
