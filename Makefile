@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 METHOD ?= mender_emb
+# spark as well: make test EXTRAS=all,test,spark
+EXTRAS ?= all,test
 # Without a GPU, a smaller torch: make quickstart TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 TORCH_INDEX_URL ?=
 PIP_INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -23,7 +25,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(f"Mender needs Python 3.11 or newer, this is {sys.version.split()[0]}; set PYTHON=") if sys.version_info < (3, 11) else None'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
-	$(PIP_INSTALL) --editable '.[all,test]'
+	$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	touch $@
 
 clean:

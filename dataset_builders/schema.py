@@ -60,7 +60,7 @@ _FEATURES: dict[str, dict[str, Any]] = {
         "user_id": Value("string"),
         "position": Value("int32"),
         "item_id": Value("int32"),
-        "preferences": _FIVE,
+        "preferences": _FIVE,  # null where the approximator gave none
     },
 }
 
