@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dataset_builders.interactions import connect, prepare_interactions, statistics
+from dataset_builders.interactions import connect, prepare_interactions
 from dataset_builders.sources import records
 from dataset_builders.sources.amazon_reviews import AmazonReviewsSource
 
@@ -302,7 +302,7 @@ def test_no_temporary_file_is_left(tmp_path, monkeypatch):
 def test_real_files_of_2018(shared_data):
     folder = shared_data / "raw" / "amazon_2018"
     raw = AmazonReviewsSource(folder / "Gift_Cards_5.json.gz", folder / "meta_Gift_Cards.json.gz").load(connect())
-    table = statistics(prepare_interactions(raw, min_count=1))
+    table = prepare_interactions(raw, min_count=1)
     assert (table.num_users, table.num_items, table.num_actions) == (458, 148, 2_972)
     assert raw.skipped.total() == raw.noted.total() == 0
 
@@ -311,7 +311,7 @@ def test_real_files_of_2014(shared_data):
     folder = shared_data / "raw" / "amazon_2014"
     source = AmazonReviewsSource(folder / "reviews_Digital_Music_5.json.gz", folder / "meta_Digital_Music.json.gz")
     raw = source.load(connect())
-    everything = statistics(prepare_interactions(raw, min_count=1))
+    everything = prepare_interactions(raw, min_count=1)
     assert (everything.num_items, everything.num_actions) == (382, 6_908)
-    core = statistics(prepare_interactions(raw, min_count=5))
+    core = prepare_interactions(raw, min_count=5)
     assert (core.num_users, core.num_items, core.num_actions) == (268, 206, 2_480)
