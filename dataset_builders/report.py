@@ -98,11 +98,18 @@ class BuildReport:
 
     @classmethod
     def from_json(cls, text: str) -> "BuildReport":
-        """Reads what [`to_json`] wrote."""
-        values = json.loads(text)
-        if values.get("steering") is not None:
-            values["steering"] = SteeringReport(**values["steering"])
-        return cls(**values)
+        """Reads what [`to_json`] wrote.
+
+        Raises:
+            ValueError: If another version wrote it, or it is no report at all.
+        """
+        try:
+            values = json.loads(text)
+            if values.get("steering") is not None:
+                values["steering"] = SteeringReport(**values["steering"])
+            return cls(**values)
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"The report is not one that this version writes ({error}); build again.") from error
 
     def summary(self) -> str:
         """A few lines for a terminal."""
@@ -146,6 +153,7 @@ def read_report(folder: Path | str) -> BuildReport:
 
     Raises:
         FileNotFoundError: If the directory holds none.
+        ValueError: If another version wrote it.
     """
     path = Path(folder) / REPORT_FILE
     if not path.is_file():

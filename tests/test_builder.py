@@ -432,6 +432,12 @@ def test_a_report_survives_its_json(benchmark):
     assert json.loads(report.to_json())["domain"] == "sample"
 
 
+@pytest.mark.parametrize("text", ['{"domain": "sample", "seconds_of_old": 1}', "[]", "{"])
+def test_a_report_of_another_version_is_an_error_with_a_way_out(text):
+    with pytest.raises(ValueError, match="build again"):
+        BuildReport.from_json(text)
+
+
 @pytest.fixture
 def script(project, monkeypatch):
     monkeypatch.syspath_prepend(str(project / "scripts"))
