@@ -1,5 +1,7 @@
 """The benchmark as a `datasets` builder: every config is there, and gives the rows of the published files."""
 
+import json
+
 import datasets
 import pytest
 from benchmark_world import hash_embed
@@ -66,3 +68,31 @@ def test_an_axis_that_the_data_cannot_give_says_why(cache, monkeypatch):
     made = builder("sample_sentiment", cache, seed=9, min_count=4)
     with pytest.raises(UnsupportedAxis, match="neither ratings nor review texts"):
         made.download_and_prepare()
+
+
+def raw_beauty(folder):
+    """Twelve reviewers who all bought the same eight things, in the layout of 2014."""
+    nouns = "soap polish mask cream oil brush comb scrub".split()
+    reviews = [
+        {"reviewerID": f"R{user}", "asin": f"B{n}", "overall": 1 + (user + n) % 5, "unixReviewTime": 10 * user + n,
+         "summary": "So it goes", "reviewText": f"The {noun} is what it is."}
+        for user in range(12)
+        for n, noun in enumerate(nouns)
+    ]  # fmt: skip
+    items = [{"asin": f"B{n}", "title": f"Rose {noun}", "categories": [["Beauty"]]} for n, noun in enumerate(nouns)]
+    for name, records in (("reviews_Beauty_5.json", reviews), ("meta_Beauty.json", items)):
+        (folder / name).write_text("\n".join(json.dumps(record) for record in records))
+
+
+def test_a_domain_is_built_from_raw_files_in_a_folder(tmp_path):
+    raw_beauty(tmp_path)
+    made = builder("beauty_recommendation", tmp_path / "cache", data_dir=str(tmp_path))
+    made.download_and_prepare()
+    dataset = made.as_dataset("test")
+    assert dataset.num_rows == 12 and "McAuley" in dataset.info.license
+    assert all(len(row["history"]) == 7 and row["target"] == 8 for row in dataset)
+
+
+def test_a_folder_without_the_files_says_which_are_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"reviews_Beauty_5\.json\.gz"):
+        builder("beauty_items", tmp_path / "cache", data_dir=str(tmp_path)).download_and_prepare()
