@@ -316,6 +316,32 @@ def get_domain(name: str) -> Domain:
     return DOMAINS[name]
 
 
+def source_terms(source: str) -> str:
+    """
+    What can be said of the terms of data whose format alone is known.
+
+    Args:
+        source (`str`): See [`~dataset_builders.sources.get_source`].
+
+    Returns:
+        `str`: Origin, licence and terms of use; "" for data that may be anybody's.
+
+    Example:
+
+    >>> source_terms("yelp") == DOMAINS["yelp"].terms, source_terms("tables")
+    (True, '')
+    """
+    if source == "amazon_reviews":
+        pages = ", ".join(f"{year} {page}" for year, page in _AMAZON_PAGES.items())
+        return (
+            "Amazon reviews and product data, collected and published for research by the McAuley lab (UC San Diego), "
+            "which asks to be cited and states no open licence; the rights in reviews and product texts stay with "
+            f"their owners. Read the page of your edition ({pages}) before you use or pass on what is made from them. "
+            + _WHAT_IS_IN_THE_ROWS.format(items="products")
+        )
+    return next((domain.terms for domain in DOMAINS.values() if domain.source == source), "")
+
+
 def default_download_dir() -> Path:
     """Returns: `Path`: where downloads are kept unless told otherwise, in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mender" / "downloads"

@@ -458,6 +458,12 @@ def test_the_command_builds_the_sample_and_prints_the_report(script, tmp_path, c
     assert check_benchmark(tmp_path / "shop") == []
     assert script.main(arguments) == 1
     assert "--overwrite" in capsys.readouterr().err
+    assert "Apache-2.0" in (tmp_path / "shop" / "README.md").read_text().split("## Source, licence and terms")[1]
+
+
+def test_the_card_of_an_amazon_file_names_the_terms_of_its_source(script):
+    assert "McAuley lab" in script.about(None, "amazon_reviews")["terms"]
+    assert script.about(None, "tables") == {}
 
 
 @pytest.mark.parametrize(
