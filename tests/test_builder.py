@@ -17,13 +17,15 @@ from datasets import load_dataset
 
 from dataset_builders.builder import build_benchmark
 from dataset_builders.checks import check_benchmark
+from dataset_builders.datasets_builder import PreferenceDiscerningConfig
 from dataset_builders.preferences.approximation import PreferenceApproximator
 from dataset_builders.preferences.metadata import MetadataApproximator
 from dataset_builders.report import BuildReport, read_report
 from dataset_builders.schema import AXES, SPLITS, TABLES, features, splits_of
+from dataset_builders.sources import available_sources
 from dataset_builders.sources.sample import SampleSource
 from dataset_builders.stage_cache import StageCache
-from dataset_builders.stages import BenchmarkBuild, BuildOptions
+from dataset_builders.stages import STAGES, BenchmarkBuild, BuildOptions
 
 SOURCE = SampleSource(num_users=150)
 
@@ -459,6 +461,19 @@ def test_the_command_builds_the_sample_and_prints_the_report(script, tmp_path, c
     assert script.main(arguments) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert "Apache-2.0" in (tmp_path / "shop" / "README.md").read_text().split("## Source, licence and terms")[1]
+
+
+def test_what_the_command_says_before_anything_is_loaded_is_what_the_package_knows(script):
+    import source_arguments
+
+    assert script.STAGES == STAGES
+    assert sorted(source_arguments.SOURCE_PATHS) == available_sources()
+    defaults = script.parse_arguments(["--domain", "toy"])
+    assert defaults.polarity == PreferenceDiscerningConfig().polarity
+    assert PreferenceDiscerningConfig().embedding_model == script.PAPER_EMBEDDING_MODEL
+    built = BuildOptions()
+    for name in ("min_count", "window", "seed", "steering", "steering_pool", "steering_engine", "engine"):
+        assert getattr(defaults, name) == getattr(built, name), name
 
 
 def test_the_card_of_an_amazon_file_names_the_terms_of_its_source(script):
