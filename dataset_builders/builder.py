@@ -96,13 +96,16 @@ def load_sequences(
         cache_dir (`Path`, *optional*): As in [`build_benchmark`].
 
     Returns:
-        `tuple`: The [`Sequences`], and the items (`pa.Table`, row `item_id - 1` is the item `item_id`).
+        `tuple`: The [`Sequences`], whose polarity is unknown (it is a later stage), and the items (`pa.Table`, row
+        `item_id - 1` is the item `item_id`).
     """
     options = BuildOptions(min_count=min_count, window=window, user_stride=user_stride)
     with stage_cache(cache_dir) as cache:
-        build = BenchmarkBuild(source, "any", _no_embedding, cache, options=options, progress=False)
-        return build._sequences, build.items
+        build = BenchmarkBuild(source, "any", no_embedding, cache, options=options, progress=False)
+        sequences = build.unclassified_sequences
+        return sequences.with_polarity(np.zeros(len(sequences), np.int8)), build.items
 
 
-def _no_embedding(texts: Sequence[str]) -> np.ndarray:
-    raise AssertionError("the first stage embeds nothing")
+def no_embedding(texts: Sequence[str]) -> np.ndarray:
+    """Stands for the embedding model where only stages run that need none."""
+    raise AssertionError(f"no stage before the embeddings embeds anything, but {len(texts)} texts came")

@@ -7,7 +7,7 @@ this: `load_dataset(<folder or name on the Hub>, "beauty_sentiment")` reads the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
         return BenchmarkBuild(
             source,
             config.domain,
-            self._embed or partial(_sentence_embeddings, {}, config.embedding_model),
+            self._embed or partial(_sentence_embeddings, config.embedding_model),
             StageCache(Path(self._cache_dir_root) / "mender_stages"),
             approximator=JournalApproximator([Path(path) for path in config.journals]) if config.journals else None,
             polarity=get_polarity_classifier(config.polarity),
@@ -153,10 +153,13 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
                 number += 1
 
 
-def _sentence_embeddings(loaded: dict[str, Any], model: str, texts: list[str]) -> np.ndarray:
+def _sentence_embeddings(model: str, texts: list[str]) -> np.ndarray:
     """Unit rows of a sentence-transformers model, which is loaded at the first call."""
-    if model not in loaded:
-        from sentence_transformers import SentenceTransformer
+    return _sentence_transformer(model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
 
-        loaded[model] = SentenceTransformer(model)
-    return loaded[model].encode(texts, normalize_embeddings=True, show_progress_bar=False)
+
+@cache
+def _sentence_transformer(model: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(model)

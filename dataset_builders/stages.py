@@ -210,14 +210,15 @@ class BenchmarkBuild:
         return items
 
     @cached_property
-    def _sequences(self) -> Sequences:
+    def unclassified_sequences(self) -> Sequences:
+        """All actions, of whose reviews nothing was asked yet."""
         events = pq.read_table(self.interactions.folder / "events.parquet")
         return Sequences.from_arrow(events, self.options.window)
 
     @cached_property
     def _polarity(self) -> StageResult:
         depends_on = {"interactions": self.interactions.digest, "classifier": self.classifier.fingerprint()}
-        sequences = self._sequences
+        sequences = self.unclassified_sequences
 
         def make(folder: Path) -> dict[str, Any]:
             polarity = self.classifier.classify(sequences.ratings, sequences.reviews)
@@ -233,7 +234,7 @@ class BenchmarkBuild:
     def sequences(self) -> Sequences:
         """All actions, with the polarity of their reviews."""
         polarity = pq.read_table(self._polarity.folder / "polarity.parquet")["polarity"].to_numpy()
-        return self._sequences.with_polarity(polarity)
+        return self.unclassified_sequences.with_polarity(polarity)
 
     @cached_property
     def _preferences(self) -> StageResult:
@@ -316,25 +317,26 @@ class BenchmarkBuild:
             ],
             "texts": self.item_texts,
         }
-        arguments = self.sequences, self.item_embeddings, self.item_texts, self.preference_embeddings
-        train = arguments[0].target_rows(TRAIN)
-        train = train[self.matched[train] >= 0]
-        forbidden = _grouped(arguments[0].item_id[train] - 1, self.matched[train])
-        negative = self.preferences.negative
-        pool = np.ones_like(negative) if options.steering_pool == "all" else ~negative
 
         def make(folder: Path) -> dict[str, Any]:
+            sequences, matched, negative = self.sequences, self.matched, self.preferences.negative
+            train = sequences.target_rows(TRAIN)
+            train = train[matched[train] >= 0]
+            pool = np.ones_like(negative) if options.steering_pool == "all" else ~negative
             try:
                 rows, report = plan_steering(
-                    *arguments,
-                    forbidden,
+                    sequences,
+                    self.item_embeddings,
+                    self.item_texts,
+                    self.preference_embeddings,
+                    _grouped(sequences.item_id[train] - 1, matched[train]),
                     pool,
                     options.seed,
                     self._progress,
                     engine=options.steering_engine,
                     device=options.device,
                     variant=options.steering,
-                    matched=self.matched,
+                    matched=matched,
                 )
             except TooAlike as error:
                 return {"unsupported": str(error)}

@@ -104,10 +104,11 @@ def main(argv: list[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> None:
     """Everything between the arguments and the report."""
     # After parsing: --help must not wait for torch.
-    from dataset_builders.builder import build_benchmark, stage_cache
+    from dataset_builders.builder import build_benchmark, no_embedding
     from dataset_builders.polarity import get_polarity_classifier
     from dataset_builders.preferences.journal_approximator import JournalApproximator
     from dataset_builders.schema import ITEM_TEXT_FIELDS
+    from dataset_builders.stage_cache import StageCache
     from dataset_builders.stages import BenchmarkBuild, BuildOptions
     from modeling_mender.quantization.embed_items import load_embedder
 
@@ -139,16 +140,18 @@ def run(arguments: argparse.Namespace) -> None:
         "options": options,
         "embedding_model": embedding_model_name(arguments.embedding_model),
     }
-    if not whole:
+    embed = no_embedding
+    if STAGES.index(arguments.until) >= STAGES.index("embeddings"):
         embed = load_embedder(arguments.embedding_model, arguments.device, progress=False)
-        with stage_cache(arguments.cache_dir) as cache:
-            print(BenchmarkBuild(source, arguments.domain, embed, cache, **inputs).run(arguments.until).summary())
+    if not whole:
+        build = BenchmarkBuild(source, arguments.domain, embed, StageCache(arguments.cache_dir), **inputs)
+        print(build.run(arguments.until).summary())
         return
     report = build_benchmark(
         source,
         arguments.domain,
         arguments.output_dir,
-        load_embedder(arguments.embedding_model, arguments.device, progress=False),
+        embed,
         cache_dir=arguments.cache_dir,
         overwrite=arguments.overwrite,
         about=about(domain, arguments.source),

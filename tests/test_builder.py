@@ -15,7 +15,7 @@ import yaml
 from benchmark_world import ToySource, hash_embed, item
 from datasets import load_dataset
 
-from dataset_builders.builder import build_benchmark
+from dataset_builders.builder import build_benchmark, load_sequences
 from dataset_builders.checks import check_benchmark
 from dataset_builders.datasets_builder import PreferenceDiscerningConfig
 from dataset_builders.preferences.approximation import PreferenceApproximator
@@ -297,6 +297,25 @@ def test_a_stage_runs_alone_and_computes_nothing_after_it(tmp_path):
     assert alone.config("history") is not None and source.loads == 1
     with pytest.raises(ValueError, match="stage 'soup' is not known"):
         alone.run("soup")
+
+
+def test_the_first_stage_asks_nothing_of_the_reviews(monkeypatch):
+    def never(*_):
+        raise AssertionError("polarity is a later stage")
+
+    monkeypatch.setattr("dataset_builders.polarity.RatingVader.classify", never)
+    sequences, items = load_sequences(SOURCE)
+    assert {event.polarity for events in sequences.past_items(items.to_pylist()) for event in events} == {None}
+
+
+def test_the_command_loads_no_encoder_for_stages_that_embed_nothing(script, tmp_path, monkeypatch, capsys):
+    def never(*_, **__):
+        raise AssertionError("nothing is embedded")
+
+    monkeypatch.setattr("modeling_mender.quantization.embed_items.load_embedder", never)
+    command = ["--source", "sample", "--domain", "shop", "--cache_dir", str(tmp_path), "--until", "preferences"]
+    assert script.main([*command, "--polarity", "rating_vader"]) == 0
+    assert "preferences: " in capsys.readouterr().out
 
 
 def test_only_every_third_user_is_kept_where_asked_for(benchmark, tmp_path):

@@ -106,9 +106,6 @@ class AmazonReviewsSource:
             ValueError: a file is cut off, is mostly unreadable, or is not of the kind it was given as; or no reviewed
                 item has metadata.
         """
-        for label, path in (("reviews", self.reviews), ("metadata", self.metadata)):
-            if not path.is_file():
-                raise FileNotFoundError(f"{label} file {path} does not exist; download it, or correct the path")
         skipped, noted = RecordCounts(), RecordCounts()
         tables = load_records(
             connection,

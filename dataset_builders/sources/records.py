@@ -96,6 +96,8 @@ class RecordFile:
         opened: Callable[[Path], AbstractContextManager[IO[bytes]]] = open_lines,
         advice: str = "download it again",
     ) -> None:
+        if not path.is_file():
+            raise FileNotFoundError(f"{label} file {path} does not exist; download it, or correct the path")
         self.path, self.label, self.layouts, self.skipped = path, label, layouts, skipped
         self.opened, self.advice = opened, advice
         self.read = self.bad = 0

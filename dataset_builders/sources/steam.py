@@ -90,9 +90,6 @@ class SteamSource:
             ValueError: a file is cut off, is mostly unreadable, or is not of the kind it was given as; or no reviewed
                 game has a record.
         """
-        for label, path in (("reviews", self.reviews), ("games", self.games)):
-            if not path.is_file():
-                raise FileNotFoundError(f"{label} file {path} does not exist; download it, or correct the path")
         skipped, noted = RecordCounts(), RecordCounts()
         tables = load_records(
             connection,
