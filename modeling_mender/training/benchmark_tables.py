@@ -57,10 +57,9 @@ def requests_of(rows: datasets.Dataset, preference: str | None = "preference") -
         preference (`str`, *optional*): The column to take preferences from; `None` asks without any.
     """
     histories = rows["history"][:] if "history" in rows.column_names else [()] * len(rows)
-    if preference is None:
-        return [Request(tuple(history), ()) for history in histories]
-    texts = rows[preference][:]
+    users = rows["user_id"][:] if "user_id" in rows.column_names else [""] * len(rows)
+    texts = [()] * len(rows) if preference is None else rows[preference][:]
     return [
-        Request(tuple(history), (text,) if isinstance(text, str) else tuple(text))
-        for history, text in zip(histories, texts, strict=True)
+        Request(tuple(history), (text,) if isinstance(text, str) else tuple(text), user or "")
+        for history, text, user in zip(histories, texts, users, strict=True)
     ]

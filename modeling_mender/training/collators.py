@@ -1,6 +1,8 @@
-"""Requests to batches: padded to their own length, with whatever can be computed once computed once.
+"""Requests and training examples to batches: padded to their own length, what can be computed once computed once.
 
-A collator is made for the texts it will see and is shared by training and evaluation, so both read a request alike.
+A collator is made for the texts it will see and is shared by training and evaluation, so both read a request alike. It
+also decides what one training row is: one example, or, where the method can learn every position of a sequence in one
+pass, all examples of a user.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,10 +16,22 @@ from ..processing_mender import MenderEmbProcessor, MenderProcessor, MenderTokPr
 
 
 class Request(NamedTuple):
-    """What a recommender is asked: items oldest first, and preferences in words; one of the two may be empty."""
+    """What a recommender is asked: items oldest first, and preferences in words; one of the two may be empty.
+
+    `user` is the user's id where there is one; only TIGER with a user embedding looks at it.
+    """
 
     history: tuple[int, ...]
     preferences: tuple[str, ...]
+    user: str = ""
+
+
+class Example(NamedTuple):
+    """One thing to learn: the item that followed, or, where `is_negative`, the item that must not come back."""
+
+    request: Request
+    target: int
+    is_negative: bool = False
 
 
 class Collator:
@@ -31,6 +45,9 @@ class Collator:
 
     def __init__(self, processor: MenderProcessor, model: Any, texts: Iterable[str]) -> None:
         self.processor = processor
+        if hasattr(model, "item_labels"):  # shape (num_items, num_levels): token ids of every target
+            items = torch.arange(1, model.config.num_items + 1, device=model.item_semantic_ids.device)
+            self.labels = model.item_labels(items).cpu()
 
     def length(self, request: Request) -> int:
         """Length of a request's encoder states, for batches of like lengths."""
@@ -40,17 +57,30 @@ class Collator:
         """The encoder's inputs and `attention_mask`, padded to the longest request."""
         raise NotImplementedError
 
+    def group(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Which examples make one training row: each its own, unless a method can do better."""
+        return [[number] for number in range(len(examples))]
+
+    def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
+        """What the model's `forward` takes, `labels` included, and `negatives (num_examples,)` where there are any."""
+        examples = [example for row in rows for example in row]
+        batch = self([example.request for example in examples])
+        batch["labels"] = self.labels[torch.tensor([example.target for example in examples]) - 1]
+        if any(example.is_negative for example in examples):
+            batch["negatives"] = torch.tensor([example.is_negative for example in examples])
+        return batch
+
 
 class TextCollator(Collator):
-    """For methods that read one text: tokens are made when a batch is, items' tokens once."""
+    """For methods that read one sequence of tokens: tokens are made when a batch is, items' tokens once."""
 
     processor: MenderTokProcessor
 
     def length(self, request: Request) -> int:
-        return len(self.processor.token_ids(*request))
+        return len(self.processor.token_ids(*request[:2]))
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
-        rows = [self.processor.token_ids(*request) for request in requests]
+        rows = [self.processor.token_ids(*request[:2]) for request in requests]
         return pad_token_rows(rows, self.processor.tokenizer.pad_token_id)
 
 
@@ -72,7 +102,7 @@ class EmbeddingCollator(Collator):
         return len(request.history) + len(request.preferences)
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
-        features = MenderEmbProcessor.pad_requests(requests)
+        features = MenderEmbProcessor.pad_requests([request[:2] for request in requests])
         num_preferences = max(len(request.preferences) for request in requests)
         if num_preferences:
             embeddings = torch.zeros(len(requests), num_preferences, self.table.shape[1])
@@ -82,6 +112,36 @@ class EmbeddingCollator(Collator):
                     embeddings[number, : len(rows)] = self.table[rows]
             features["preference_embeddings"] = embeddings
         return features
+
+
+def group_prefixes(examples: Sequence[Example]) -> list[list[int]]:
+    """Groups examples whose histories are prefixes of one another, so that one pass over the longest serves them all.
+
+    Every example keeps its own history and target; nothing is added or lost.
+
+    Returns:
+        `list[list[int]]`: Numbers of examples, the one with the longest history last in each group; groups in the
+        order of their first example.
+
+    >>> histories = [(1,), (1, 2), (3,), (1, 2, 4), (1, 5)]
+    >>> group_prefixes([Example(Request(history, ()), 9) for history in histories])
+    [[0, 1, 3], [2], [4]]
+    """
+    longest_first = sorted(range(len(examples)), key=lambda number: -len(examples[number].request.history))
+    group_of_prefix: dict[tuple[int, ...], list[int]] = {}
+    groups: list[list[int]] = []
+    for number in longest_first:
+        history = examples[number].request.history
+        group = group_of_prefix.get(history) if history else None
+        if group is None:
+            group = []
+            groups.append(group)
+            for length in range(1, len(history) + 1):
+                group_of_prefix.setdefault(history[:length], group)
+        group.append(number)
+    for group in groups:
+        group.sort(key=lambda number: (len(examples[number].request.history), number))
+    return sorted(groups, key=min)
 
 
 def embed_texts(

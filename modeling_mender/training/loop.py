@@ -19,16 +19,17 @@ import yaml
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
-from transformers import PreTrainedModel, ProcessorMixin, get_cosine_schedule_with_warmup
+from transformers import PreTrainedModel, ProcessorMixin, get_scheduler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .arguments import TrainingArguments, to_yaml
-from .collators import Collator, Request
+from .collators import Collator, Example
 from .lora import merged_state_dict
+from .methods import ARGUMENTS_FILE
+from .objectives import Objective
 
 logger = logging.getLogger(__name__)
 
-ARGUMENTS_FILE = "training_arguments.yaml"
 # Arguments that may differ between a run and its continuation: they change what is written, not what is computed.
 MAY_CHANGE_ON_RESUME = {
     "output_dir",
@@ -41,38 +42,43 @@ MAY_CHANGE_ON_RESUME = {
 
 
 class TrainingRows(Dataset):
-    """Training rows; whether one loses its preference depends on (seed, epoch, row) alone, so a run can be continued.
+    """Training rows, each of one or more examples; whether an example loses its preference depends on (seed, epoch,
+    example) alone, so a run can be continued.
 
     Args:
-        requests (`Sequence[Request]`): What is asked.
-        targets (`Sequence[int]`): The item that followed, one per request.
-        preference_dropout (`float`): Share of rows with a history that lose their preference, each epoch anew.
+        examples (`Sequence[Example]`): What is to be learned.
+        groups (`Sequence[Sequence[int]]`): Numbers of the examples of each row, the longest history last; what
+            `Collator.group` gave.
+        preference_dropout (`float`): Share of examples with a history that lose their preference, each epoch anew.
         seed (`int`): Of that choice.
     """
 
     def __init__(
-        self, requests: Sequence[Request], targets: Sequence[int], preference_dropout: float, seed: int
+        self, examples: Sequence[Example], groups: Sequence[Sequence[int]], preference_dropout: float, seed: int
     ) -> None:
-        if len(requests) == 0:
+        if len(examples) == 0:
             raise ValueError(
                 "there are 0 training rows; lower min_count when building the benchmark, or give more data."
             )
-        self.requests, self.targets = requests, targets
+        self.examples, self.groups = examples, groups
         self.preference_dropout, self.seed = preference_dropout, seed
         self.drop_preferences(0)
 
     def drop_preferences(self, epoch: int) -> None:
-        """Draws which rows lose their preference (not named `set_epoch`: accelerate calls that with its own count)."""
-        self.dropped = np.random.default_rng((self.seed, epoch)).random(len(self.requests)) < self.preference_dropout
+        """Draws which examples lose their preference (not `set_epoch`: accelerate calls that with its own count)."""
+        self.dropped = np.random.default_rng((self.seed, epoch)).random(len(self.examples)) < self.preference_dropout
 
     def __len__(self) -> int:
-        return len(self.requests)
+        return len(self.groups)
 
-    def __getitem__(self, row: int) -> tuple[Request, int]:
-        request = self.requests[row]
-        if self.dropped[row] and request.history:
-            request = Request(request.history, ())
-        return request, self.targets[row]
+    def __getitem__(self, row: int) -> list[Example]:
+        return [self._example(number) for number in self.groups[row]]
+
+    def _example(self, number: int) -> Example:
+        example = self.examples[number]
+        if self.dropped[number] and example.request.history:
+            example = example._replace(request=example.request._replace(preferences=()))
+        return example
 
 
 @dataclass
@@ -106,7 +112,7 @@ def train(
     """Trains until `max_steps` or until validation stops improving; `output_dir/model` holds the best model so far.
 
     Args:
-        model (`PreTrainedModel`): A generative retriever.
+        model (`PreTrainedModel`): Of any method that is trained.
         processor (`ProcessorMixin`): Saved beside it.
         collator ([`Collator`]): Makes its batches.
         rows ([`TrainingRows`]): What it learns from.
@@ -143,18 +149,14 @@ class _Run:
         self.generator = torch.Generator()
         sampler = LengthGroupedSampler(
             arguments.per_device_train_batch_size * accelerator.num_processes,
-            lengths=[collator.length(request) for request in rows.requests],
+            lengths=[collator.length(rows.examples[group[-1]].request) for group in rows.groups],
             generator=self.generator,
         )
-
-        def collate(batch: list[tuple[Request, int]]) -> dict[str, torch.Tensor]:
-            return {**collator([request for request, _ in batch]), "target": torch.tensor([item for _, item in batch])}
-
         loader = DataLoader(
             rows,
             batch_size=arguments.per_device_train_batch_size,
             sampler=sampler,
-            collate_fn=collate,
+            collate_fn=collator.training_batch,
             generator=torch.Generator(),  # or every new pass would draw from the random state that dropout uses
         )
         optimizer = torch.optim.AdamW(
@@ -162,7 +164,10 @@ class _Run:
             lr=arguments.learning_rate,
             weight_decay=arguments.weight_decay,
         )
-        self.schedule = get_cosine_schedule_with_warmup(optimizer, arguments.warmup_steps, arguments.max_steps)
+        self.schedule = get_scheduler(
+            arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, arguments.max_steps
+        )
+        self.objective = Objective(arguments.label_smoothing, arguments.negative_weight, arguments.negative_loss)
         self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         self.state = TrainingState()
         # the schedule counts optimizer steps of the whole run: stepped here, once, not once per process
@@ -229,9 +234,9 @@ class _Run:
     def _forward_backward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """One forward and backward pass, and an optimizer step where gradients are complete."""
         with self.accelerator.accumulate(self.model):
-            labels = self.accelerator.unwrap_model(self.model).item_labels(batch.pop("target"))
+            negatives = batch.pop("negatives", None)
             with self.accelerator.autocast():
-                loss = self.model(**batch, labels=labels).loss
+                loss = self.objective(self.model(**batch), batch["labels"], negatives)
             if not torch.isfinite(loss):
                 raise FloatingPointError(
                     f"the loss is {loss.item()} at step {self.state.step + 1}; the best model so far is kept. Lower "

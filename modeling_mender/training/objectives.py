@@ -1,0 +1,74 @@
+"""What is minimised: cross-entropy of the semantic ID that followed, and the likelihood of one that must not.
+
+Knows logits, labels and which examples are negative. Does not know how they came about.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+from transformers.utils import ModelOutput
+
+IGNORED = -100  # a label that is no example: padding of a batch of sequences
+
+NEGATIVE_LOSSES = ("unlikelihood", "level_unlikelihood", "plain")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a batch; see section 4.3 for the negatives.
+
+    A negative example (a preference to avoid something, and the item that it avoids) lowers the likelihood of its
+    item. The paper weighs and subtracts the cross-entropy (`plain`), which has no bound: a few examples can outgrow
+    all others. The default is bounded below by 0 and has a vanishing gradient once the item is improbable.
+
+    Attributes:
+        label_smoothing (`float`): Share of the probability spread over the vocabulary, positive examples only.
+        negative_weight (`float`): Weight of a negative example beside a positive one.
+        negative_loss (`str`): `unlikelihood`, `-log(1 - p)` of the whole semantic ID; `level_unlikelihood`, the mean
+            of `-log(1 - p)` over its codes; `plain`, the log-probability itself.
+    """
+
+    label_smoothing: float = 0.0
+    negative_weight: float = 1.0
+    negative_loss: str = "unlikelihood"
+
+    def __call__(
+        self, outputs: ModelOutput, labels: torch.Tensor, negatives: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The mean over the examples of a batch.
+
+        Args:
+            outputs (`ModelOutput`): With `logits (..., num_levels, vocab_size)`, or with a `loss` of its own and no
+                logits (SASRec).
+            labels (`torch.Tensor`): Shape `(..., num_levels)`; `IGNORED` where there is no example.
+            negatives (`torch.Tensor`, *optional*): Shape `(...)`, bool.
+
+        Returns:
+            `torch.Tensor`: A scalar.
+        """
+        if outputs.logits is None or (negatives is None and self.label_smoothing == 0):
+            return outputs.loss
+        logits = outputs.logits.float().view(*labels.shape, -1)
+        losses = functional.cross_entropy(
+            logits.flatten(0, -2), labels.flatten(), label_smoothing=self.label_smoothing, reduction="none"
+        ).view(labels.shape)
+        is_example = labels[..., 0] != IGNORED
+        losses = losses.mean(-1)
+        if negatives is not None:
+            log_probs = logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            losses = torch.where(negatives, self.negative_weight * self._negative(log_probs), losses)
+        return (losses * is_example).sum() / is_example.sum().clamp(min=1)
+
+    def _negative(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Loss of negative examples from the log-probabilities of their codes, `(..., num_levels)` to `(...)`."""
+        if self.negative_loss == "plain":
+            return log_probs.mean(-1)
+        if self.negative_loss == "unlikelihood":
+            return _log1mexp(log_probs.sum(-1)).neg()
+        return _log1mexp(log_probs).neg().mean(-1)
+
+
+def _log1mexp(log_probs: torch.Tensor) -> torch.Tensor:
+    """`log(1 - exp(x))` for `x <= 0`, finite at 0 and with a gradient that does not explode."""
+    return torch.log1p(-log_probs.clamp(max=-1e-6).exp())
