@@ -1,4 +1,6 @@
-"""From a model to the table of axes: rankings in order, the two ways of asking, the plot, the card."""
+"""From a model to its answers on the axes: rankings in order, the ways of asking, the plot, the card."""
+
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -6,12 +8,15 @@ import torch
 from matplotlib.image import imread
 from tiny_models import build
 
-from dataset_builders.ranking_metrics import score_run
-from modeling_mender.evaluation.benchmark import evaluate_axes, format_table, preferences_of
-from modeling_mender.evaluation.plots import star_plot
-from modeling_mender.evaluation.ranking import rank
+from dataset_builders.benchmark_tables import count_items, load_axes, load_table
+from dataset_builders.scoring.figures import format_table, score_axes
+from dataset_builders.scoring.ranks import rank_rows
+from dataset_builders.scoring.runs import Run
+from modeling_mender.evaluation.benchmark import answer_axes, ask_axes, texts_of
+from dataset_builders.paper_tables.figures import star_plot
+from modeling_mender.evaluation.ranking import rank, resolve_num_beams
 from modeling_mender.hub.model_card import write_model_card
-from modeling_mender.training.benchmark_tables import load_table, requests_of
+from modeling_mender.training.benchmark_tables import requests_of
 from modeling_mender.training.collators import EmbeddingCollator, Request
 
 
@@ -22,8 +27,9 @@ class Obedient:
     training = False
     device = torch.device("cpu")
 
-    class config:  # noqa: N801
-        num_items = 12
+    def __init__(self, **config):
+        self.config = SimpleNamespace(num_items=12, **config)
+        self.rows = 0
 
     def eval(self):
         return self
@@ -32,6 +38,7 @@ class Obedient:
         return self
 
     def recommend(self, wish, k, num_beams):
+        self.rows += len(wish)
         items = torch.tensor([[1 + (w - 1 + step) % 12 for step in range(k)] for w in wish.tolist()])
         return type("Output", (), {"items": items, "scores": -torch.arange(float(k)).expand(items.shape)})
 
@@ -56,9 +63,27 @@ TABLES = {
 }
 
 
+def sees_all(request):
+    return request
+
+
+def sees_history(request):
+    return Request(request.history, ())
+
+
+def sees_preference(request):
+    return Request((), request.preferences)
+
+
+def score(model, tables, k, restrict=sees_all):
+    queries = ask_axes(tables, restrict)
+    answers = answer_axes(model, WishCollator(), queries, max(k), batch_size=1)
+    return score_axes(rank_rows(Run.from_answers(answers), tables), k, resamples=10)
+
+
 @pytest.fixture
 def results():
-    return evaluate_axes(Obedient(), WishCollator(), TABLES, score_run, k=(1, 3), batch_size=1)
+    return score(Obedient(), TABLES, k=(1, 3))
 
 
 def test_every_axis_is_scored_by_its_own_metric_with_and_without_the_preference(results):
@@ -100,7 +125,62 @@ def test_a_run_is_in_the_order_of_its_requests_whatever_their_lengths(tmp_path):
 
 
 def test_preferences_are_collected_from_every_axis_once():
-    assert preferences_of(TABLES) == ["item 4", "item 9", "find 3", "avoid 9", "avoid 3", "item 5", "item 12"]
+    texts = texts_of(ask_axes(TABLES, sees_all).values())
+    assert texts == ["item 4", "item 9", "find 3", "avoid 9", "avoid 3", "item 5", "item 12"]
+    assert texts_of(ask_axes(TABLES, sees_history).values()) == []
+
+
+def test_every_row_is_asked_in_two_ways_under_the_names_of_the_benchmark():
+    queries = ask_axes(TABLES, sees_all)
+    assert list(queries)[:4] == [
+        "recommendation/0", "recommendation/1", "recommendation/0/no_preference", "recommendation/1/no_preference",
+    ]  # fmt: skip
+    assert queries["recommendation/1"] == Request((2, 3), ("item 9",))
+    assert queries["recommendation/1/no_preference"] == Request((2, 3), ())
+    assert queries["sentiment/0/negative"] == Request((), ("avoid 9",))
+    assert queries["history/0"].preferences == ("item 4",) * 5
+    assert "sentiment/0/no_preference" not in queries
+
+
+def test_chosen_rows_are_asked_under_their_own_numbers():
+    queries = ask_axes({"recommendation": TABLES["recommendation"]}, sees_all, {"recommendation": [1]})
+    assert queries == {
+        "recommendation/1": Request((2, 3), ("item 9",)),
+        "recommendation/1/no_preference": Request((2, 3), ()),
+    }
+
+
+def test_a_method_that_sees_no_preference_answers_the_history_alone_and_no_sentiment():
+    results = score(Obedient(), TABLES, k=(1,), restrict=sees_history)
+    assert list(results) == list(TABLES)
+    assert results["sentiment"]["with_preference"] is None
+    for axis in ("recommendation", "fine", "history"):
+        assert results[axis]["with_preference"] == results[axis]["without_preference"] is not None
+
+
+def test_a_method_that_sees_no_history_has_nothing_to_ask_without_the_preference():
+    results = score(Obedient(), TABLES, k=(1,), restrict=sees_preference)
+    assert results["fine"]["with_preference"]["recall@1"] == 1.0
+    assert results["fine"]["without_preference"]["recall@1"] == 0.0
+
+
+def test_a_model_that_answers_empty_requests_is_asked_them():
+    popular = Obedient(answers_empty_requests=True)
+    results = score(popular, TABLES, k=(1,), restrict=sees_history)
+    assert results["fine"]["without_preference"]["recall@1"] == 0.5  # item 12, for the row without a history too
+    tables = {"fine": TABLES["fine"].select([1, 1]).map(lambda row: {"history": []})}
+    assert score(popular, tables, k=(1,), restrict=sees_history)["fine"]["without_preference"]["recall@1"] == 1.0
+    assert score(Obedient(), tables, k=(1,), restrict=sees_history)["fine"]["without_preference"]["recall@1"] == 0.0
+
+
+def test_beams_are_the_model_s_own_but_enough_for_what_is_asked_and_no_more_than_the_items():
+    model = SimpleNamespace(config=SimpleNamespace(num_items=50), generation_config=SimpleNamespace(num_beams=30))
+    assert resolve_num_beams(model, k=10) == 30
+    assert resolve_num_beams(model, k=39) == 39
+    assert resolve_num_beams(model, k=10, num_beams=12) == 12
+    model.config.num_items = 20
+    assert resolve_num_beams(model, k=20) == 20
+    assert resolve_num_beams(Obedient(), k=20) is None
 
 
 def test_rows_become_requests():
@@ -132,6 +212,15 @@ class TestReadingABenchmark:
             load_table(str(tmp_path), "boats", "items")
         with pytest.raises(ValueError, match="no split 'test'"):
             load_table(str(tmp_path), "toy", "items", "test")
+        with pytest.raises(ValueError, match="none of the axes fine, coarse for toy"):
+            load_axes(str(tmp_path), "toy", "test", ["fine", "coarse"])
+
+    def test_items_are_counted(self, tmp_path):
+        self.write(tmp_path)
+        assert count_items(str(tmp_path), "toy") == 1
+        (tmp_path / "boats_fine").mkdir()
+        with pytest.raises(ValueError, match="no config boats_items"):
+            count_items(str(tmp_path), "boats")
 
 
 def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
@@ -145,6 +234,7 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
          "left_out": {"coarse": "too few items"}},
         {"approximator": "metadata", "approximator_description": "No language model was used."},
         num_items=12,
+        table=format_table(results, 3),
     )  # fmt: skip
     text = card.read_text()
     for words in (
@@ -159,19 +249,17 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
 
 
 def test_two_axes_that_ask_the_same_are_answered_once():
-    class Counting(Obedient):
-        rows = 0
-
-        def recommend(self, wish, k, num_beams):
-            Counting.rows += len(wish)
-            return super().recommend(wish, k, num_beams)
-
+    model = Obedient()
     row = {"history": [[1], [2]], "target": [12, 5]}
     tables = {
         "recommendation": datasets.Dataset.from_dict({**row, "preference": ["item 4", "item 9"]}),
         "history": datasets.Dataset.from_dict({**row, "preferences": [["item 1"] * 5, ["item 2"] * 5]}),
     }
-    results = evaluate_axes(Counting(), WishCollator(), tables, score_run, k=(1,))
-    assert Counting.rows == 6  # two with each axis's preference, two without any
+    results = score(model, tables, k=(1,))
+    assert model.rows == 6  # two with each axis's preference, two without any
     assert results["recommendation"]["without_preference"] == results["history"]["without_preference"]
     assert results["history"]["without_preference"]["recall@1"] == 0.5
+
+    model = Obedient()
+    score(model, tables, k=(1,), restrict=sees_history)
+    assert model.rows == 2

@@ -1,15 +1,19 @@
-"""Five axes to one table: every axis that the benchmark has, with the preference and without it."""
+"""Five axes to the answers of a model: what is asked of each row, with its preference and without it, asked once.
 
-from collections.abc import Callable, Mapping, Sequence
+Makes answers and leaves scoring to the benchmark, which does it alike for everybody: `query -> (items, scores)` in the
+names of its run files.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import datasets
+import numpy as np
+from accelerate import Accelerator
 
 from ..training.benchmark_tables import requests_of
 from ..training.collators import Collator, Request
 from .ranking import rank
-
-Metric = Callable[..., dict[str, float]]
 
 # axis -> (column of the preference, main metric); section 3.2
 AXIS_PREFERENCES = {
@@ -21,97 +25,68 @@ AXIS_PREFERENCES = {
 }
 
 
-def preferences_of(tables: Mapping[str, datasets.Dataset]) -> list[str]:
-    """Every distinct preference that an evaluation of these axes will ask with, in order of appearance."""
-    texts: dict[str, None] = {}
-    for rows in tables.values():
-        for column in ("preference", "preference_positive", "preference_negative", "preferences"):
-            if column in rows.column_names:
-                for value in rows[column][:]:
-                    texts.update(dict.fromkeys([value] if isinstance(value, str) else value))
-    return list(texts)
-
-
-def evaluate_axes(
-    model: Any,
-    collator: Collator,
+def ask_axes(
     tables: Mapping[str, datasets.Dataset],
-    metric: Metric,
-    k: Sequence[int] = (5, 10),
-    batch_size: int = 64,
-    num_beams: int | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Scores a model on every axis given.
-
-    Without a preference, a row of the sentiment axis asks nothing at all and m@k is 0 whatever comes back, so that
-    entry is `None`; a steering row whose history is empty counts as a miss.
+    restrict: Callable[[Request], Request],
+    rows: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Request]:
+    """What a method is asked on the axes.
 
     Args:
-        model (`GenerativeRetriever`): The recommender.
-        collator ([`Collator`]): Made for [`preferences_of`] these tables.
-        tables (`Mapping[str, datasets.Dataset]`): Axis name to its rows; see `AXIS_PREFERENCES` for the names.
-        metric (`Callable`): `metric(predictions, references, k=..., predictions_negative=None)` to named values; the
-            benchmark's `score_run`.
-        k (`Sequence[int]`, defaults to `(5, 10)`): Cut-offs.
-        batch_size, num_beams: See [`rank`].
+        tables (`Mapping[str, datasets.Dataset]`): Axis to its rows; see `AXIS_PREFERENCES` for the names.
+        restrict (`Callable`): Drops what the method may not see, see [`~modeling_mender.training.methods.Method`].
+        rows (`Mapping[str, Sequence[int]]`, *optional*): Axis to the numbers of the rows to ask; all where not given.
 
     Returns:
-        `dict`: Per axis `num_rows`, `with_preference` and `without_preference`, each a dict of metrics or `None`.
+        `dict[str, Request]`: By query: `axis/row` is the row with its preference, `axis/row/no_preference` its history
+        alone, and on sentiment `sentiment/row` and `sentiment/row/negative` are its two preferences. Sentiment is not
+        asked of a method that sees no preference.
     """
-    results = {}
-    deepest = min(max(k), model.config.num_items)
-
-    # recommendation and history consolidation ask the same without their preferences: answered once
-    answered: dict[tuple[Request, ...], list[list[int]]] = {}
-
-    def ranked(requests: list[Request], description: str) -> list[list[int]]:
-        key = tuple(requests)
-        if key not in answered:
-            run = rank(model, collator, requests, deepest, batch_size, num_beams, description=description)
-            answered[key] = run.items
-        return answered[key]
-
-    for axis, rows in tables.items():
+    queries = {}
+    for axis, table in tables.items():
+        numbers = range(len(table)) if rows is None else rows[axis]
+        chosen = table if len(numbers) == len(table) else table.select(numbers)
         column, _ = AXIS_PREFERENCES[axis]
-        targets = list(rows["target"][:])
-        found = ranked(requests_of(rows, column), axis)
-        if axis == "sentiment":
-            negative = ranked(requests_of(rows, "preference_negative"), f"{axis}, negative")
-            with_preference = metric(found, targets, k=k, predictions_negative=negative)
-            without_preference = None
-        else:
-            with_preference = metric(found, targets, k=k)
-            without_preference = metric(ranked(requests_of(rows, None), f"{axis}, no preference"), targets, k=k)
-        results[axis] = {
-            "num_rows": len(rows),
-            "with_preference": with_preference,
-            "without_preference": without_preference,
-        }
-    return results
+        other = ("/negative", "preference_negative") if axis == "sentiment" else ("/no_preference", None)
+        for ending, preference in (("", column), other):
+            asked = [restrict(request) for request in requests_of(chosen, preference)]
+            if axis == "sentiment" and not any(request.preferences for request in asked):
+                continue
+            queries |= {f"{axis}/{number}{ending}": request for number, request in zip(numbers, asked, strict=True)}
+    return queries
 
 
-def format_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
-    """The results as a Markdown table at one cut-off.
+def texts_of(requests: Iterable[Request]) -> list[str]:
+    """Every distinct preference of the requests, in order of appearance: what a collator must be made for."""
+    return list(dict.fromkeys(text for request in requests for text in request.preferences))
 
-    >>> print(format_table({"fine": {"num_rows": 2, "with_preference": {"recall@10": 0.5, "ndcg@10": 0.3},
-    ...                              "without_preference": {"recall@10": 0.0, "ndcg@10": 0.0}}}))
-    | axis | rows | metric | with preference | without | NDCG@10 with | without |
-    |---|---:|---|---:|---:|---:|---:|
-    | fine | 2 | recall@10 | 0.5000 | 0.0000 | 0.3000 | 0.0000 |
+
+def answer_axes(
+    model: Any,
+    collator: Collator,
+    queries: Mapping[str, Request],
+    depth: int = 39,
+    batch_size: int = 64,
+    num_beams: int | None = None,
+    accelerator: Accelerator | None = None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Ranks the catalogue for every query; queries that ask the same are answered once.
+
+    Args:
+        model, collator: See [`rank`]; the collator made for [`texts_of`] the requests.
+        queries (`Mapping[str, Request]`): Of [`ask_axes`].
+        depth (`int`, defaults to 39): Items per answer: the deepest cut-off, 20, and 19 more, so that a row's own
+            history can be taken out.
+        batch_size, num_beams, accelerator: See [`rank`].
+
+    Returns:
+        `dict`: By query, item ids int32 `(depth,)`, best first, and their scores float32 `(depth,)`; both empty where
+        there was nothing to ask.
     """
-    lines = [
-        f"| axis | rows | metric | with preference | without | NDCG@{k} with | without |",
-        "|---|---:|---|---:|---:|---:|---:|",
-    ]
-
-    def cell(values: Mapping[str, float] | None, name: str) -> str:
-        return f"{values[name]:.4f}" if values is not None and name in values else "-"
-
-    for axis, entry in results.items():
-        main = f"{AXIS_PREFERENCES[axis][1]}@{k}"
-        ndcg = "" if main.startswith("m@") else f"ndcg@{k}"
-        cells = [
-            cell(entry[side], name) for name in (main, ndcg) for side in ("with_preference", "without_preference")
-        ]
-        lines.append(f"| {axis} | {entry['num_rows']} | {main} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    distinct = list(dict.fromkeys(queries.values()))
+    run = rank(model, collator, distinct, depth, batch_size, num_beams, accelerator)
+    answers = {
+        request: (np.array(items, np.int32), np.array(scores, np.float32))
+        for request, items, scores in zip(distinct, run.items, run.scores, strict=True)
+    }
+    return {query: answers[request] for query, request in queries.items()}

@@ -13,15 +13,24 @@ from ..training.collators import Collator, Request
 
 @dataclass(frozen=True)
 class Run:
-    """Rankings, one per request, best first; empty where a request had neither history nor preference.
+    """Rankings, one per request, best first; empty where there was nothing to ask.
 
     Attributes:
         items (`list[list[int]]`): Item ids, at most `k` each.
-        scores (`list[list[float]]`): Their log-probabilities.
+        scores (`list[list[float]]`): Their scores; log-probabilities, of a model that generates.
     """
 
     items: list[list[int]]
     scores: list[list[float]]
+
+
+def resolve_num_beams(model: Any, k: int, num_beams: int | None = None) -> int | None:
+    """Beams of a search for `k` items: those given, else the model's own number, but at least `k`; `None` for a model
+    that scores items without a search."""
+    generation_config = getattr(model, "generation_config", None)
+    if generation_config is None:
+        return None
+    return num_beams or min(model.config.num_items, max(k, generation_config.num_beams or 1))
 
 
 @torch.no_grad()
@@ -37,13 +46,16 @@ def rank(
 ) -> Run:
     """Ranks the catalogue for every request.
 
+    A request with neither history nor preference asks nothing and gets nothing, except of a model whose configuration
+    says `answers_empty_requests`, such as popularity.
+
     Args:
-        model (`GenerativeRetriever`): Left in the mode it was in.
+        model (`PreTrainedModel`): Has `recommend`; left in the mode it was in.
         collator ([`Collator`]): Of the same method.
         requests (`Sequence[Request]`): In any order; batches are of like lengths.
         k (`int`, defaults to 10): Items per request, at most the number of items.
         batch_size (`int`, defaults to 64): Requests at a time, on each process.
-        num_beams (`int`, *optional*): See `recommend`.
+        num_beams (`int`, *optional*): At least `k` and at most the number of items; see [`resolve_num_beams`].
         accelerator (`Accelerator`, *optional*): Splits the requests over its processes; every process gets the whole
             run.
         description (`str`): What the progress bar says.
@@ -53,7 +65,9 @@ def rank(
     """
     items: list[list[int]] = [[] for _ in requests]
     scores: list[list[float]] = [[] for _ in requests]
-    asked = [row for row, request in enumerate(requests) if request.history or request.preferences]
+    num_beams = resolve_num_beams(model, k, num_beams)
+    asks_all = getattr(model.config, "answers_empty_requests", False)
+    asked = [row for row, request in enumerate(requests) if asks_all or request.history or request.preferences]
     asked.sort(key=lambda row: (collator.length(requests[row]), row))
     batches = [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
     processes, process = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)

@@ -6,7 +6,6 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..evaluation.benchmark import format_table
 from ..training.methods import ARGUMENTS_FILE
 
 
@@ -16,6 +15,7 @@ def write_model_card(
     results: Mapping[str, Any],
     benchmark_report: Mapping[str, Any],
     num_items: int,
+    table: str,
     example: str = "Search for lavender soap",
 ) -> Path:
     """Writes `README.md` into a folder that training saved.
@@ -26,6 +26,7 @@ def write_model_card(
         results (`Mapping`): What `scripts/evaluate_axes.py` saved.
         benchmark_report (`Mapping`): `report.json` of the benchmark; empty where there is none.
         num_items (`int`): Items of the catalogue.
+        table (`str`): The results as a Markdown table.
         example (`str`): A preference for the code block.
 
     Returns:
@@ -44,7 +45,7 @@ def write_model_card(
         method=results["method"],
         name=str(model_folder),
         results=results,
-        table=format_table(results["axes"], results["k"][-1]),
+        table=table,
         notice=benchmark_report.get("notice", ""),
         approximator=benchmark_report.get("approximator"),
         approximator_description=benchmark_report.get("approximator_description", ""),

@@ -1,0 +1,219 @@
+"""Ranks: where the target of every row of the benchmark stands in a run, under two protocols.
+
+One relevant item per row, so that every figure follows from these ranks. `all` ranks every item; `unseen` takes the
+items of the row's own history out of the same ranking, so that what stands below them moves up. Knows rows and
+rankings; leaves means and intervals to `figures.py`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .runs import METADATA_KEY, Run
+
+NOT_FOUND = 0
+"""The rank of a target that the ranking does not hold; a rank that is null was not asked for."""
+
+RANKS_SCHEMA = pa.schema(
+    {
+        "axis": pa.string(),
+        "row": pa.int32(),
+        "user_id": pa.string(),
+        "history_length": pa.int32(),
+        "target": pa.int32(),
+        "rank": pa.int32(),
+        "rank_no_preference": pa.int32(),
+        "rank_negative": pa.int32(),
+        "rank_unseen": pa.int32(),
+        "rank_no_preference_unseen": pa.int32(),
+    }
+)
+
+
+def variants_of(axis: str) -> tuple[str, ...]:
+    """The ways in which a row of an axis is asked: `""` is with its preference, the positive one for sentiment."""
+    return ("", "negative") if axis == "sentiment" else ("", "no_preference")
+
+
+def query_ids(axis: str, rows: Iterable[int], variant: str = "") -> list[str]:
+    """Names of queries in a run.
+
+    >>> query_ids("fine", [0, 7], "no_preference")
+    ['fine/0/no_preference', 'fine/7/no_preference']
+    """
+    ending = f"/{variant}" if variant else ""
+    return [f"{axis}/{row}{ending}" for row in rows]
+
+
+def choose_rows(num_rows: int, max_rows: int = 0) -> np.ndarray:
+    """Row numbers to score, in order: all, or `max_rows` of them, the same ones for every method.
+
+    Args:
+        num_rows (`int`): Rows of the axis.
+        max_rows (`int`, defaults to 0): At most so many, drawn by a fixed seed; 0 means all.
+    """
+    if not 0 < max_rows < num_rows:
+        return np.arange(num_rows)
+    return np.sort(np.random.default_rng(0).choice(num_rows, max_rows, replace=False))
+
+
+def check_queries(run: Run, num_rows: Mapping[str, int]) -> None:
+    """Refuses a run that answers what the benchmark does not ask, and so belongs to another one.
+
+    Args:
+        run ([`Run`]): Rankings.
+        num_rows (`Mapping[str, int]`): Rows of every axis that the benchmark has, whether scored or not.
+
+    Raises:
+        ValueError: Names the first unknown query.
+    """
+    known = [
+        query for axis in num_rows for variant in variants_of(axis)
+        for query in query_ids(axis, range(num_rows[axis]), variant)
+    ]  # fmt: skip
+    unknown = run.queries.filter(pc.invert(pc.is_in(run.queries, value_set=pa.array(known, pa.string()))))
+    if len(unknown):
+        rows = ", ".join(f"{axis} 0..{count - 1}" for axis, count in num_rows.items())
+        raise ValueError(
+            f"{len(unknown)} queries are not of this benchmark, the first is {unknown[0]}; a query is axis/row, "
+            f"axis/row/no_preference or sentiment/row/negative, with the rows {rows}."
+        )
+
+
+def rank_rows(run: Run, tables: Mapping[str, datasets.Dataset], max_rows: int = 0) -> pa.Table:
+    """Finds the target of every row in the run.
+
+    Args:
+        run ([`Run`]): Checked by [`check_queries`].
+        tables (`Mapping[str, datasets.Dataset]`): Axis to its rows, all of them.
+        max_rows (`int`, defaults to 0): Rows of each axis, see [`choose_rows`].
+
+    Returns:
+        `pa.Table`: `RANKS_SCHEMA`; one row per row of the axes, with its number in the benchmark. Ranks count from 1,
+        0 is not found. A way of asking that the run leaves out on an axis is null on all its rows.
+
+    Raises:
+        ValueError: If the run answers a part of an axis; names the first query that is missing.
+    """
+    return pa.concat_tables(
+        [_rank_axis(run, axis, rows, choose_rows(len(rows), max_rows)) for axis, rows in tables.items()]
+    )
+
+
+def write_ranks(ranks: pa.Table, path: str | Path, about: Mapping[str, Any]) -> None:
+    """Writes rows.parquet, under a temporary name first; `about` says what made it, as in a run file."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(ranks.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))}), temporary)
+    temporary.replace(path)
+
+
+def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Reads what [`write_ranks`] wrote: the ranks, and what made them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a table of ranks.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is no file; pass a rows.parquet that scripts/evaluate_axes.py wrote.")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}).") from None
+    if not table.schema.equals(RANKS_SCHEMA):
+        raise ValueError(
+            f"{path} is no table of ranks: it has the columns {', '.join(table.schema.names)}; pass a rows.parquet "
+            "that scripts/evaluate_axes.py wrote."
+        )
+    return table, json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+
+
+def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray) -> pa.Table:
+    names = [name for name in ("user_id", "history", "target") if name in rows.column_names]
+    table = rows.select_columns(names).with_format("arrow")[:].take(pa.array(numbers))
+    targets = table.column("target").to_numpy()
+    if "history" in names:
+        history = table.column("history").combine_chunks()
+        lengths, seen = pc.list_value_length(history).to_numpy(), history.flatten().to_numpy()
+    else:
+        lengths, seen = np.zeros(len(numbers), np.int64), np.empty(0, np.int64)
+    columns: dict[str, Any] = {
+        "axis": [axis] * len(numbers),
+        "row": numbers,
+        "user_id": table.column("user_id").combine_chunks() if "user_id" in names else None,
+        "history_length": lengths,
+        "target": targets,
+    }
+    answered = {variant: _places(run, axis, numbers, variant) for variant in variants_of(axis)}
+    if axis == "sentiment" and (answered[""] is None) != (answered["negative"] is None):
+        missing = query_ids(axis, numbers[:1], "" if answered[""] is None else "negative")[0]
+        raise ValueError(f"query {missing} is missing: sentiment needs the answers to both preferences, or neither.")
+    for variant, places in answered.items():
+        if places is not None:
+            name = f"rank_{variant}" if variant else "rank"
+            columns[name], columns[f"{name}_unseen"] = _find(run, places, targets, lengths, seen)
+    nothing = pa.nulls(len(numbers))
+    arrays = [columns.get(field.name) for field in RANKS_SCHEMA]
+    return pa.table(
+        [
+            (nothing if array is None else pa.array(array)).cast(field.type)
+            for field, array in zip(RANKS_SCHEMA, arrays, strict=True)
+        ],
+        schema=RANKS_SCHEMA,
+    )
+
+
+def _places(run: Run, axis: str, numbers: np.ndarray, variant: str) -> np.ndarray | None:
+    """Which ranking of the run answers each row; `None` where it answers none of them."""
+    queries = query_ids(axis, numbers, variant)
+    places = pc.index_in(pa.array(queries, pa.string()), value_set=run.queries).fill_null(-1).to_numpy()
+    missing = places < 0
+    if missing.all():
+        return None
+    if missing.any():
+        raise ValueError(
+            f"query {queries[int(np.argmax(missing))]} is missing, and {missing.sum() - 1} more of {len(queries)}; "
+            "answer all rows of an axis or none; an empty ranking is a miss."
+        )
+    return places
+
+
+def _find(
+    run: Run, places: np.ndarray, targets: np.ndarray, lengths: np.ndarray, seen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of the targets under both protocols.
+
+    Args:
+        places: Ranking of each row, `(num_rows,)`.
+        targets: Item ids, `(num_rows,)`.
+        lengths, seen: Histories laid end to end: `(num_rows,)` lengths and all their items.
+
+    Returns:
+        int32 `(num_rows,)` for `all` and for `unseen`.
+    """
+    num_rows = len(places)
+    starts = run.offsets[places]
+    depths = run.offsets[places + 1] - starts
+    row = np.repeat(np.arange(num_rows), depths)
+    rank_of_entry = np.arange(1, len(row) + 1) - np.repeat(np.cumsum(depths) - depths, depths)
+    items = run.items[np.repeat(starts, depths) + rank_of_entry - 1]
+    ranks = np.zeros(num_rows, np.int32)
+    hit = items == targets[row]
+    ranks[row[hit]] = rank_of_entry[hit]
+
+    # only the items above a target can move it up: few, so that the search below is cheap
+    above = rank_of_entry < ranks[row]
+    size = int(max(run.items.max(initial=0), seen.max(initial=0), targets.max(initial=0))) + 1
+    seen_keys = np.repeat(np.arange(num_rows), lengths) * size + seen
+    is_seen = np.isin(row[above] * size + items[above], seen_keys)
+    moved = np.bincount(row[above][is_seen], minlength=num_rows).astype(np.int32)
+    unseen = np.where(np.isin(np.arange(num_rows) * size + targets, seen_keys), NOT_FOUND, ranks - moved)
+    return ranks, unseen.astype(np.int32)

@@ -1,0 +1,189 @@
+"""Run files: the rankings that a recommender gave, one per query, in Parquet.
+
+A file has the columns `query` (string), `items` (list of integers, best first) and `scores` (list of floats, one per
+item), and may say what made it: JSON under the key `mender` of the schema's metadata. An empty ranking is a miss.
+Knows one file at a time; leaves to `ranks.py` which queries a benchmark asks.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+METADATA_KEY = b"mender"
+COLUMNS = {"query": "string", "items": "list of integers", "scores": "list of floats"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rankings of any lengths, laid end to end.
+
+    Attributes:
+        queries (`pa.Array`): Strings, shape `(num_queries,)`.
+        offsets (`np.ndarray`): int64 `(num_queries + 1,)`; ranking `i` is the entries `offsets[i]:offsets[i + 1]`.
+        items (`np.ndarray`): int32 `(num_entries,)`, the best of each ranking first.
+        scores (`np.ndarray`): float32 `(num_entries,)`.
+        about (`dict`): What made it: `method`, `domain`, `split`, `num_beams`, ..., as far as it is known.
+    """
+
+    queries: pa.Array
+    offsets: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_answers(
+        cls, answers: Mapping[str, tuple[Sequence[int], Sequence[float]]], about: Mapping[str, Any] | None = None
+    ) -> "Run":
+        """Makes a run of `query -> (items, scores)`.
+
+        >>> run = Run.from_answers({"fine/0": ([3, 9], [-0.1, -0.5]), "fine/1": ([], [])})
+        >>> run.offsets.tolist(), run.items.tolist()
+        ([0, 2, 2], [3, 9])
+        """
+        for query, (items, scores) in answers.items():
+            if len(items) != len(scores):
+                raise ValueError(f"query {query} has {len(items)} items and {len(scores)} scores; give one per item.")
+        lengths = [len(items) for items, _ in answers.values()]
+        nothing = [np.empty(0)]
+        return cls(
+            queries=pa.array(answers, pa.string()),
+            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+            items=np.concatenate([*(items for items, _ in answers.values()), *nothing]).astype(np.int32),
+            scores=np.concatenate([*(scores for _, scores in answers.values()), *nothing]).astype(np.float32),
+            about=dict(about or {}),
+        )
+
+    @property
+    def depth(self) -> int:
+        """Items of the shortest ranking that holds any; 0 where none does."""
+        lengths = np.diff(self.offsets)
+        return int(lengths[lengths > 0].min(initial=np.iinfo(np.int64).max)) if lengths.any() else 0
+
+
+def write_run(run: Run, path: str | Path, num_items: int) -> None:
+    """Writes a run file, under a temporary name first.
+
+    Raises:
+        ValueError: If [`read_run`] would not take it.
+    """
+    path = Path(path)
+    _check(run, str(path), num_items)
+    offsets = pa.array(run.offsets, pa.int32())
+    table = pa.table(
+        {
+            "query": run.queries,
+            "items": pa.ListArray.from_arrays(offsets, pa.array(run.items)),
+            "scores": pa.ListArray.from_arrays(offsets, pa.array(run.scores)),
+        }
+    )
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(run.about)}), temporary)
+    temporary.replace(path)
+
+
+def read_run(path: str | Path, num_items: int) -> Run:
+    """Reads a run file, and refuses what cannot be scored.
+
+    Args:
+        path (`str` or `Path`): A Parquet file with the columns of this module's first lines.
+        num_items (`int`): Items of the benchmark; ids are 1 to this number.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no Parquet file, a column is missing or of another type, a value is missing, a query
+            occurs twice, a ranking names an item twice or one that the benchmark does not have, `items` and `scores`
+            differ in length, or a score is NaN. The message names the file, the query and the value.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path} is no file; pass the run file, Parquet with the columns {', '.join(COLUMNS)}."
+        )
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}); write it again.") from None
+    _check_types(table.schema, path)
+    columns = {name: table.column(name).combine_chunks() for name in COLUMNS}
+    for name, column in columns.items():
+        if column.null_count or (name != "query" and column.flatten().null_count):
+            raise ValueError(f"{path}: column {name} has missing values; an empty ranking is an empty list.")
+    lengths, num_scores = (pc.list_value_length(columns[name]).to_numpy() for name in ("items", "scores"))
+    if (lengths != num_scores).any():
+        first = int(np.argmax(lengths != num_scores))
+        raise ValueError(
+            f"{path}: query {columns['query'][first]} has {lengths[first]} items and {num_scores[first]} scores; "
+            "give one score per item."
+        )
+    run = Run(
+        queries=columns["query"].cast(pa.string()),
+        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        items=columns["items"].flatten().cast(pa.int64(), safe=False).to_numpy(),
+        scores=columns["scores"].flatten().cast(pa.float32()).to_numpy(),
+        about=_read_about(table.schema, path),
+    )
+    _check(run, str(path), num_items)
+    return Run(run.queries, run.offsets, run.items.astype(np.int32), run.scores, run.about)
+
+
+def _check_types(schema: pa.Schema, path: str | Path) -> None:
+    missing = [name for name in COLUMNS if name not in schema.names]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; it has {', '.join(schema.names) or 'none'}, a run file has "
+            f"{', '.join(COLUMNS)}."
+        )
+    is_list = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    for name, expected in COLUMNS.items():
+        found = schema.field(name).type
+        if name == "query":
+            fits = pa.types.is_string(found) or pa.types.is_large_string(found)
+        else:
+            is_value = pa.types.is_integer if name == "items" else pa.types.is_floating
+            # an Arrow list of nothing but empty lists has no type of its own
+            fits = any(is_kind(found) for is_kind in is_list) and (
+                is_value(found.value_type) or pa.types.is_null(found.value_type)
+            )
+        if not fits:
+            raise ValueError(f"{path}: column {name} is {found}; make it {expected}.")
+
+
+def _read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
+    text = (schema.metadata or {}).get(METADATA_KEY, b"{}")
+    try:
+        about = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: the metadata under {METADATA_KEY.decode()!r} are no JSON ({error}).") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{path}: the metadata under {METADATA_KEY.decode()!r} must be a JSON object, got {about!r}.")
+    return about
+
+
+def _check(run: Run, name: str, num_items: int) -> None:
+    """What must hold whoever made the run."""
+    counts = pc.value_counts(run.queries)
+    if len(counts) < len(run.queries):
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"]
+        raise ValueError(f"{name}: query {twice} occurs more than once; give one ranking per query.")
+    query_of = np.repeat(np.arange(len(run.queries)), np.diff(run.offsets))
+    for wrong, values, reason in (
+        ((run.items < 1) | (run.items > num_items), run.items, f"item ids of this benchmark are 1 to {num_items}"),
+        (np.isnan(run.scores), run.scores, "a score is a number"),
+    ):
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise ValueError(f"{name}: query {run.queries[query_of[first]]} holds {values[first]}; {reason}.")
+    keys = np.sort(query_of * (num_items + 1) + run.items)
+    repeated = keys[1:] == keys[:-1]
+    if repeated.any():
+        query, item = divmod(int(keys[np.argmax(repeated)]), num_items + 1)
+        raise ValueError(
+            f"{name}: item {item} occurs more than once in query {run.queries[query]}; name an item once."
+        )
