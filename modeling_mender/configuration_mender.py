@@ -96,13 +96,28 @@ class MenderEmbConfig(MenderConfig):
     Args:
         embedding_size (`int`, *optional*): Width of the text embeddings; the text encoder's hidden size where not
             given.
+        num_encoder_layers (`int`, defaults to 0): Layers over the history before the decoder, in which an item sees
+            only earlier ones, so that all prefixes of a sequence are learned in one pass; the paper has none.
+        code_embeddings (`bool`, defaults to `False`): Whether an item is also the sum of its codes' embeddings.
+
+    Raises:
+        ValueError: As [`MenderConfig`], or if there are fewer than 0 layers.
     """
 
     model_type = "mender_emb"
 
     embedding_size: int | None = None
+    num_encoder_layers: int = 0
+    code_embeddings: bool = False
 
     def __post_init__(self, **kwargs) -> None:
         super().__post_init__(**kwargs)
+        if self.num_encoder_layers < 0:
+            raise ValueError(f"num_encoder_layers ({self.num_encoder_layers}) must not be negative.")
         if self.embedding_size is None:
             self.embedding_size = self.text_config.hidden_size
+
+    @property
+    def causal_history(self) -> bool:
+        """Whether the last state of a history has seen all of it, and no state a later item."""
+        return self.num_encoder_layers > 0

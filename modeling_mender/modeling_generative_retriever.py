@@ -59,6 +59,7 @@ def build_decoder(config: PreTrainedConfig) -> T5Stack:
         num_heads=config.num_heads,
         num_layers=config.num_decoder_layers,
         dropout_rate=config.dropout_rate,
+        feed_forward_proj=getattr(config, "feed_forward_proj", "relu"),  # FLAN-T5's is gated
         is_decoder=True,
         is_encoder_decoder=True,
         pad_token_id=PAD_TOKEN_ID,
@@ -66,6 +67,54 @@ def build_decoder(config: PreTrainedConfig) -> T5Stack:
     )
     t5_config._attn_implementation = config._attn_implementation
     return T5Stack(t5_config)
+
+
+def build_history_encoder(config: PreTrainedConfig, num_layers: int) -> T5Stack:
+    """A T5 encoder over vectors, of the decoder's width; whoever calls it gives the mask, causal or not.
+
+    Args:
+        config (`PreTrainedConfig`): Gives `d_model`, `d_ff`, `d_kv`, `num_heads`, `dropout_rate`.
+        num_layers (`int`): Layers.
+    """
+    t5_config = T5Config(
+        vocab_size=1,
+        d_model=config.d_model,
+        d_ff=config.d_ff,
+        d_kv=config.d_kv,
+        num_heads=config.num_heads,
+        num_layers=num_layers,
+        dropout_rate=config.dropout_rate,
+        use_cache=False,
+        pad_token_id=PAD_TOKEN_ID,
+        eos_token_id=None,
+    )
+    t5_config._attn_implementation = config._attn_implementation
+    encoder = T5Stack(t5_config)
+    del encoder.embed_tokens  # it reads vectors; a weight without a gradient would stop distributed training
+    return encoder
+
+
+def causal_mask(attention_mask: torch.Tensor) -> torch.Tensor:
+    """Who sees whom where nothing sees what comes later: `(batch_size, length)` to `(batch_size, 1, length, length)`.
+
+    Padding sees itself, so that no row of the softmax is empty.
+
+    >>> causal_mask(torch.tensor([[0, 1, 1]]))[0, 0].int().tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+    """
+    length = attention_mask.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=attention_mask.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=attention_mask.device)
+    return ((attention_mask[:, None, :].bool() & earlier) | itself).unsqueeze(1)
+
+
+def last_visible(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The last state that a request sees: `(batch_size, length, d_model)` and `(batch_size, ..., length)` to
+    `(batch_size, ..., d_model)`; the first state where it sees none."""
+    positions = torch.arange(states.shape[1], device=states.device)
+    last = (positions * mask.bool()).argmax(-1)  # (batch_size, ...)
+    flat = last.reshape(len(states), -1, 1).expand(-1, -1, states.shape[-1])
+    return states.gather(1, flat).view(*last.shape, states.shape[-1])
 
 
 def decoder_logits(decoder: T5Stack, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -86,6 +135,7 @@ class DecodingSteps:
         attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`; 0 where padded.
         num_levels (`int`): Length of a semantic ID.
         codebook_size (`int`): Codes per level.
+        start_states (`torch.Tensor`, *optional*): Shape `(batch_size, d_model)`, added to the start token.
     """
 
     def __init__(
@@ -95,8 +145,10 @@ class DecodingSteps:
         attention_mask: torch.Tensor,
         num_levels: int,
         codebook_size: int,
+        start_states: torch.Tensor | None = None,
     ) -> None:
         self.decoder = decoder
+        self.start_states = start_states
         self.codebook_size = codebook_size
         self.num_heads, self.d_kv = decoder.config.num_heads, decoder.config.d_kv
         self.mask = attention_mask[:, None, None, :].bool()  # (batch_size, 1, 1, sequence_length)
@@ -119,6 +171,8 @@ class DecodingSteps:
         else:
             tokens = codes + (1 + (level - 1) * self.codebook_size)
         states = self.decoder.embed_tokens(tokens)  # (batch_size, width, d_model)
+        if codes is None and self.start_states is not None:
+            states = states + self.start_states.unsqueeze(1)
         for index, block in enumerate(self.decoder.block):
             self_layer, cross_layer, feed_forward = block.layer
             states = states + self._self_attention(index, level, self_layer, self_layer.layer_norm(states), parents)
@@ -236,6 +290,50 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         """The model itself: `generate` hands over encoder states that `encode` made."""
         return self
 
+    @property
+    def starts_from_last_state(self) -> bool:
+        """Whether the decoder's start token carries the last state of the request: with a causal history that state
+        has seen everything, and cross-attention alone, which knows no positions, could not tell it apart."""
+        return getattr(self.config, "causal_history", False)
+
+    def decode_prefixes(
+        self, encoder_hidden_states: torch.Tensor, example_mask: torch.Tensor, labels: torch.Tensor
+    ) -> Seq2SeqLMOutput:
+        """Decoder pass over many examples of one sequence, each of which sees a part of the same encoder states.
+
+        Args:
+            encoder_hidden_states (`torch.Tensor`): Shape `(batch_size, sequence_length, d_model)`.
+            example_mask (`torch.Tensor`): Shape `(batch_size, num_examples, sequence_length)`; what each example sees.
+            labels (`torch.Tensor`): Shape `(batch_size, num_examples, num_levels)`; -100 where there is no example.
+
+        Returns:
+            `Seq2SeqLMOutput`: `loss`, the mean over the examples, and `logits (batch_size, num_examples * num_levels,
+            vocab_size)`.
+        """
+        batch_size, num_examples, num_levels = labels.shape
+        tokens = functional.pad(labels[..., :-1].clamp(min=PAD_TOKEN_ID), (1, 0), value=PAD_TOKEN_ID)
+        embeds = self.decoder.embed_tokens(tokens)  # (batch_size, num_examples, num_levels, d_model)
+        if self.starts_from_last_state:
+            start = functional.one_hot(torch.zeros_like(labels[..., 0]), num_levels).unsqueeze(-1).to(embeds.dtype)
+            embeds = embeds + start * last_visible(encoder_hidden_states, example_mask).unsqueeze(2)
+        # within an example causal, across examples nothing
+        step = torch.arange(num_examples * num_levels, device=labels.device)
+        own = step.unsqueeze(1) // num_levels == step // num_levels
+        self_mask = (own & (step <= step.unsqueeze(1))).expand(batch_size, 1, -1, -1)
+        # padding sees the first state, so that no row of the softmax is empty; its loss is ignored
+        visible = example_mask.bool().clone()
+        visible[..., 0] |= ~visible.any(-1)
+        output = self.decoder(
+            inputs_embeds=embeds.flatten(1, 2),
+            attention_mask=self_mask,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=visible.repeat_interleave(num_levels, dim=1).unsqueeze(1),
+            use_cache=False,
+        )
+        logits = decoder_logits(self.decoder, output.last_hidden_state)
+        loss = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+        return Seq2SeqLMOutput(loss=loss, logits=logits)
+
     def decode(
         self,
         encoder_hidden_states: torch.Tensor,
@@ -258,8 +356,14 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         Returns:
             `Seq2SeqLMOutput`: `loss` (with `labels`) and `logits (batch_size, target_length, vocab_size)`.
         """
+        embeds = self.decoder.embed_tokens(decoder_input_ids)
+        if self.starts_from_last_state:
+            if attention_mask is None:
+                attention_mask = torch.ones(encoder_hidden_states.shape[:2], device=embeds.device)
+            is_start = (decoder_input_ids == PAD_TOKEN_ID).unsqueeze(-1).to(embeds.dtype)
+            embeds = embeds + is_start * last_visible(encoder_hidden_states, attention_mask).unsqueeze(1)
         output = self.decoder(
-            input_ids=decoder_input_ids,
+            inputs_embeds=embeds,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
@@ -278,10 +382,13 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None,
         past_key_values: Any,
         use_cache: bool | None,
+        example_mask: torch.Tensor | None = None,
     ) -> Seq2SeqLMOutput:
         """The part of `forward` that no subclass changes."""
         if encoder_outputs is None:
             encoder_outputs = self.encode(attention_mask=attention_mask, **encoder_inputs)
+        if example_mask is not None:
+            return self.decode_prefixes(encoder_outputs.last_hidden_state, example_mask, labels)
         if decoder_input_ids is None:
             if labels is None:
                 raise ValueError("forward needs labels or decoder_input_ids; to get items call generate or recommend.")
@@ -483,6 +590,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             attention_mask,
             self.config.num_levels,
             self.config.codebook_size,
+            last_visible(encoder_outputs.last_hidden_state, attention_mask) if self.starts_from_last_state else None,
         )
         was_training = self.decoder.training
         self.decoder.eval()

@@ -13,8 +13,8 @@ from transformers import AutoModelForTextEncoding, GenerationMixin, PreTrainedCo
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
-from .modeling_generative_retriever import GenerativeRetriever
-from .semantic_ids import SemanticIds
+from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask
+from .semantic_ids import SemanticIds, codes_to_tokens
 
 
 class MenderPreTrainedModel(GenerativeRetriever):
@@ -30,6 +30,14 @@ class MenderPreTrainedModel(GenerativeRetriever):
         self.text_encoder.requires_grad_(False)
         self.text_encoder_is_frozen = True
         self.text_encoder.eval()
+
+    def unfreeze_text_encoder(self) -> None:
+        """Trains the text encoder with the rest."""
+        self.text_encoder.requires_grad_(True)
+        if getattr(self.text_encoder, "pooler", None) is not None:  # BERT's, over a state that nothing here reads
+            self.text_encoder.pooler.requires_grad_(False)
+        self.text_encoder_is_frozen = False
+        self.text_encoder.train(self.training)
 
     def train(self, mode: bool = True) -> "MenderPreTrainedModel":
         """Like `nn.Module.train`, but a frozen text encoder stays in evaluation mode."""
@@ -77,26 +85,35 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
 
     config_class = MenderTokConfig
     main_input_name = "input_ids"
-    encoder_input_names = ("input_ids",)
+    encoder_input_names = ("input_ids", "text_hidden_states")
 
     def __init__(self, config: MenderTokConfig) -> None:
         super().__init__(config)
         self.projection = nn.Linear(config.text_config.hidden_size, config.d_model)
         self.post_init()
 
-    def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:
+    def encode(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        text_hidden_states: torch.Tensor | None = None,
+    ) -> BaseModelOutput:
         """Tokens to encoder states.
 
         Args:
             input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
             attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length)`; 0 where padded.
+            text_hidden_states (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length, hidden_size)`, what
+                the text encoder made of the tokens earlier, in any precision; stands for `input_ids`.
 
         Returns:
             `BaseModelOutput`: `last_hidden_state (batch_size, sequence_length, d_model)`.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.text_encoder_is_frozen):
-            states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return BaseModelOutput(last_hidden_state=self.projection(states))
+        if text_hidden_states is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.text_encoder_is_frozen):
+                output = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask)
+            text_hidden_states = output.last_hidden_state
+        return BaseModelOutput(last_hidden_state=self.projection(text_hidden_states.to(self.projection.weight.dtype)))
 
     def forward(
         self,
@@ -107,6 +124,7 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         past_key_values: Any = None,
         use_cache: bool | None = None,
+        text_hidden_states: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """Predicts the semantic ID of the next item.
@@ -120,11 +138,12 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
             past_key_values, use_cache: Cache of the generic generation loop.
+            text_hidden_states (`torch.Tensor`, *optional*): See [`encode`].
 
         Returns:
             `Seq2SeqLMOutput`: `loss`, the mean cross-entropy, and `logits (batch_size, target_length, vocab_size)`.
         """
-        inputs = {"input_ids": input_ids}
+        inputs = {"input_ids": input_ids, "text_hidden_states": text_hidden_states}
         return self._forward(
             inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache
         )
@@ -155,6 +174,8 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         self.position_embeddings = nn.Embedding(1 + config.max_history_length, config.d_model)
         self.layer_norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout_rate)
+        if config.causal_history:
+            self.history_encoder = build_history_encoder(config, config.num_encoder_layers)
         self.post_init()
         self.freeze_text_encoder()  # its embeddings are precomputed; there is nothing to propagate into (section 3.3)
 
@@ -227,17 +248,36 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
                 f"history contains item {int(history.max())}, and the catalogue has {self.config.num_items} items; "
                 "let the processor check ids, or map them to the benchmark's items table."
             )
-        recency = torch.arange(history_length, 0, -1, device=history.device)  # 1 + number of later items
-        vectors, positions = [self.item_embeddings[history]], [recency]
         if preference_embeddings is None and preference_input_ids is not None:
             num_preferences = preference_input_ids.shape[1]
             embeddings = self.embed_text(preference_input_ids.flatten(0, 1), preference_attention_mask.flatten(0, 1))
             preference_embeddings = embeddings.view(batch_size, num_preferences, -1)
-        if preference_embeddings is not None:
-            vectors.insert(0, preference_embeddings.to(self.item_embeddings.dtype))
-            positions.insert(0, recency.new_zeros(preference_embeddings.shape[1]))
-        states = self.projection(torch.cat(vectors, dim=1)) + self.position_embeddings(torch.cat(positions))
-        return BaseModelOutput(last_hidden_state=self.dropout(self.layer_norm(states)))
+        if preference_embeddings is None:
+            preference_embeddings = self.item_embeddings.new_zeros(batch_size, 0, self.config.embedding_size)
+        num_preferences = preference_embeddings.shape[1]
+        vectors = torch.cat([preference_embeddings.to(self.item_embeddings.dtype), self.item_embeddings[history]], 1)
+        states = self.projection(vectors) + self._positions(num_preferences, history_length)
+        if self.config.code_embeddings:
+            states = states + functional.pad(self._code_embeddings(history), (0, 0, num_preferences, 0))
+        states = self.dropout(self.layer_norm(states))
+        if self.config.causal_history:
+            preferences, items = states[:, :num_preferences], states[:, num_preferences:]
+            items = self.history_encoder(inputs_embeds=items, attention_mask=causal_mask(history != 0))
+            states = torch.cat([preferences, items.last_hidden_state], dim=1)
+        return BaseModelOutput(last_hidden_state=states)
+
+    def _positions(self, num_preferences: int, history_length: int) -> torch.Tensor:
+        """Embeddings of what a vector is: `(num_preferences + history_length, d_model)`."""
+        if self.config.causal_history:  # a state serves many prefixes, so it cannot know how many items come later
+            recency = torch.ones(history_length, dtype=torch.long, device=self.device)
+        else:
+            recency = torch.arange(history_length, 0, -1, device=self.device)  # 1 + number of later items
+        return self.position_embeddings(torch.cat([recency.new_zeros(num_preferences), recency]))
+
+    def _code_embeddings(self, history: torch.Tensor) -> torch.Tensor:
+        """Sums of the codes' embeddings, `(batch_size, history_length, d_model)`; padding is whatever item 1 is."""
+        tokens = codes_to_tokens(self.item_semantic_ids[(history - 1).clamp(min=0)], self.config.codebook_size)
+        return self.decoder.embed_tokens(tokens).sum(-2)
 
     def forward(
         self,
@@ -251,6 +291,7 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         past_key_values: Any = None,
         use_cache: bool | None = None,
+        example_mask: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """Predicts the semantic ID of the next item.
@@ -264,6 +305,9 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
             past_key_values, use_cache: Cache of the generic generation loop.
+            example_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_examples, num_preferences +
+                history_length)`; many examples of one sequence, see `decode_prefixes`. `labels` then have the shape
+                `(batch_size, num_examples, num_levels)`, and the history must be causal.
 
         Returns:
             `Seq2SeqLMOutput`: `loss`, the mean cross-entropy, and `logits (batch_size, target_length, vocab_size)`.
@@ -275,5 +319,12 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
             "preference_embeddings": preference_embeddings,
         }
         return self._forward(
-            inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache
+            inputs,
+            attention_mask,
+            encoder_outputs,
+            decoder_input_ids,
+            labels,
+            past_key_values,
+            use_cache,
+            example_mask,
         )

@@ -1,0 +1,219 @@
+"""How a table is written: Markdown for a reader, CSV for a program; both from the same entries.
+
+Knows words, digits and notes. Leaves to `tables` which figure belongs where.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from .results import Group
+from .tables import (
+    AXIS_TITLES,
+    DOMAIN_TITLES,
+    IMPROVEMENT,
+    TABLES,
+    Block,
+    Entry,
+    TableSpec,
+    domain_order,
+    mixture_title,
+    title_of,
+)
+
+METRIC_TITLES = {"train_minutes": "Train time (min)", "inference_ms": "Inference (ms per query)"}
+
+# (axis, label, method, variant) -> (domain, metric) -> what the cell says
+Cells = dict[tuple[str, str, str, str], dict[tuple[str, str], str]]
+
+
+def format_value(value: float, metric: str, method: str = "") -> str:
+    """
+    >>> format_value(0.09366, "recall@10"), format_value(33.24, "recall@10", "relative_improvement")
+    ('0.0937', '+33.2%')
+    >>> format_value(1.234, "inference_ms"), format_value(293.0, "train_minutes")
+    ('1.23', '293')
+    """
+    if method == IMPROVEMENT:
+        return f"{value:+.1f}%"
+    if metric in METRIC_TITLES:
+        return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return f"{value:.4f}"
+
+
+def format_entry(entry: Entry, best: bool = False) -> str:
+    """Ours, its deviation in parentheses, the published figure in italics: `**0.0937** (0.0012) *0.0937*`."""
+    if not entry.shows:
+        return "-"
+    words = "-"
+    if entry.ours is not None:
+        words = format_value(entry.ours.mean, entry.metric, entry.method)
+        words = f"**{words}**" if best else words
+        if entry.ours.std is not None:
+            words += f" ({format_value(entry.ours.std, entry.metric)})"
+    if entry.published is not None and entry.published.was_run:
+        shown = format_value(entry.published.value, entry.metric, entry.method)
+        if entry.published.std is not None:
+            shown += f" ± {format_value(entry.published.std, entry.metric)}"
+        words += f" *{shown}*"
+    return words
+
+
+def best_entries(block: Block) -> set[int]:
+    """Places of the best of ours in each column of an axis, by the digits shown; nothing where one is alone."""
+    columns: dict[tuple[str, str, str], list[tuple[float, int]]] = {}
+    for i, entry in enumerate(block.entries):
+        if entry.ours is not None and entry.method != IMPROVEMENT:
+            sign = -1 if entry.metric in METRIC_TITLES else 1
+            shown = sign * float(format_value(entry.ours.mean, entry.metric))
+            columns.setdefault((entry.domain, entry.axis, entry.metric), []).append((shown, i))
+    best = set()
+    for figures in columns.values():
+        top = max(value for value, _ in figures)
+        if len(figures) > 1 and top != 0 and block.table != 6:  # a deviation has no best
+            best |= {i for value, i in figures if value == top}
+    return best
+
+
+def escape(text: str) -> str:
+    """A name as it is, whatever Markdown would make of it.
+
+    >>> escape("a|b*")
+    'a\\\\|b\\\\*'
+    """
+    return "".join(f"\\{letter}" if letter in "\\|*`<[" else letter for letter in " ".join(text.split()))
+
+
+def domain_title(domain: str) -> str:
+    """What a table calls a domain."""
+    return DOMAIN_TITLES.get(domain, escape(domain))
+
+
+def block_markdown(block: Block) -> str:
+    """One block: a heading, the table, and what must be said of it."""
+    spec = TABLES[block.table]
+    heading = ", ".join(
+        filter(
+            None,
+            (
+                block.heading,
+                f"{'p' if block.heading else 'P'}references by {block.preferences}",
+                "items of the row's own history taken out" if block.protocol == "unseen" else "every item ranked",
+            ),
+        )
+    )
+    best = best_entries(block)
+    cells: Cells = {}
+    for i, entry in enumerate(block.entries):
+        column = entry.domain, entry.metric.replace("m@", "recall@") if entry.axis == "sentiment" else entry.metric
+        cells.setdefault((entry.axis, entry.label, entry.method, entry.variant), {})[column] = format_entry(
+            entry, i in best
+        )
+    domains = list(dict.fromkeys(entry.domain for entry in block.entries))
+    lines = _by_dataset(spec, domains, cells) if block.table == 7 else _by_axis(spec, domains, cells)
+    return "\n".join([f"### {escape(heading)}", "", *lines, "", *notes(block)]) + "\n"
+
+
+def _by_axis(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[str]:
+    """Methods as rows, a domain's metrics side by side, one group of rows per axis."""
+    columns = [(domain, metric) for domain in domains for metric in spec.metrics]
+    titles = [
+        f"{domain_title(domain)} {metric.replace('recall', 'Recall').replace('ndcg', 'NDCG')}"
+        for domain, metric in columns
+    ]
+    lines = [f"| Method | {' | '.join(titles)} |", "|---|" + "---:|" * len(columns)]
+    for axis in dict.fromkeys(axis for axis, *_ in cells):
+        words = AXIS_TITLES[axis] + (" (m@k in place of Recall@k)" if axis == "sentiment" else "")
+        lines.append(f"| **{words}** |" + " |" * len(columns))
+        for (of_axis, label, *_), row in cells.items():
+            if of_axis == axis:
+                lines.append(f"| {escape(label)} | {' | '.join(row.get(column, '-') for column in columns)} |")
+    return lines
+
+
+def _by_dataset(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[str]:
+    """Table 7: one row per method and domain."""
+    titles = [METRIC_TITLES.get(m, m.replace("recall", "Recall").replace("ndcg", "NDCG")) for m in spec.metrics]
+    lines = [f"| Method | Dataset | {' | '.join(titles)} |", "|---|---|" + "---:|" * len(titles)]
+    for (_, label, *_), row in cells.items():
+        for domain in domains:
+            figures = [row.get((domain, metric), "-") for metric in spec.metrics]
+            if set(figures) != {"-"}:
+                lines.append(f"| {escape(label)} | {domain_title(domain)} | {' | '.join(figures)} |")
+    return lines
+
+
+def notes(block: Block) -> list[str]:
+    """What stands under a table: the benchmarks and their rows, the seeds, and what the figures do not say."""
+    lines = []
+    by_name: dict[str, list[Group]] = {}
+    for group in block.groups:
+        by_name.setdefault(group.first.domain, []).append(group)
+    for domain in sorted(by_name, key=domain_order):
+        rows: dict[str, int] = {}
+        for group in by_name[domain]:
+            for result in group.results:
+                rows |= result.num_rows()
+        counted = ", ".join(
+            f"{AXIS_TITLES[axis].lower()} {rows[axis]:,}" for axis in TABLES[block.table].axes if axis in rows
+        )
+        lines.append(f"- {domain_title(domain)}: {block.groups[0].first.split} rows: {counted}.")
+    seeds: dict[str, list[str]] = {}
+    for group in block.groups:
+        first = group.first
+        name = title_of(first.method) + ("" if first.mixture == "none" else f"-{mixture_title(first.mixture)}")
+        name += f" ({first.text_encoder})" if first.text_encoder else ""
+        seeds.setdefault(name, []).append(f"{len(group.results)} on {domain_title(first.domain)}")
+    lines.append(
+        "- Seeds: " + "; ".join(f"{escape(name)} {', '.join(counts)}" for name, counts in seeds.items()) + "."
+    )
+    for group in block.groups:
+        for name, values in group.differences().items():
+            lines.append(
+                f"- The seeds of {escape(title_of(group.first.method))} on {domain_title(group.first.domain)} differ "
+                f"in {name} too: {escape(', '.join(values))}."
+            )
+    ours = "ours, the sample standard deviation over seeds in parentheses"
+    lines.append(
+        f"- A cell holds {ours}, and *the published figure*; the best of ours is in bold; `-` is a figure that there "
+        "is not."
+        if block.protocol == "all"
+        else f"- A cell holds {ours}. A target that is in the history counts as a miss; nothing is published for this."
+    )
+    lines.append(
+        "- Recommendation chooses its preference with the target in view (eq. 1), which favours methods that read "
+        "preferences; history consolidation is the axis without that help."
+    )
+    lines.append(
+        "- Published figures rest on preferences that an LLM (LLaMA-3-70B-Instruct) wrote; ours on those of "
+        f"`{block.preferences}`."
+    )
+    note = TABLES[block.table].note
+    return [*lines, f"- {note}"] if note else lines
+
+
+def table_markdown(table: int, blocks: Sequence[Block]) -> str:
+    """A whole table."""
+    return f"## Table {table}: {TABLES[table].title}\n\n" + "\n".join(block_markdown(block) for block in blocks)
+
+
+# -- CSV ------------------------------------------------------------------------------------------------------------
+
+COLUMNS = ("table", "preferences", "protocol", "method", "variant", "domain", "axis", "metric", "ours", "ours_std",
+           "seeds", "published", "published_std", "published_note")  # fmt: skip
+
+
+def tables_csv(blocks: Iterable[Block]) -> str:
+    """Every entry as a line; figures that there are not are empty. In table 6 `ours` is the deviation."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for block in blocks:
+        for entry in block.entries:
+            ours, published = entry.ours, entry.published
+            writer.writerow(
+                [block.table, block.preferences, block.protocol, entry.method, entry.variant, entry.domain, entry.axis,
+                 entry.metric, *((ours.mean, ours.std, ours.seeds) if ours else ("", "", 0)),
+                 *((published.value, published.std, published.note) if published else ("", "", ""))]
+            )  # fmt: skip
+    return text.getvalue()
