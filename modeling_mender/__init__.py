@@ -1,37 +1,60 @@
-"""Mender's models; importing this package registers them with the Auto classes of transformers."""
+"""Mender's models and its baselines; importing this package registers them with the Auto classes of transformers."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoProcessor
 
+from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
 from .configuration_rqvae import RQVAEConfig
+from .configuration_sasrec import SASRecConfig
+from .configuration_tiger import TigerConfig
+from .modeling_baselines import MostPopular, TransitionGraph
 from .modeling_mender import MenderEmb, MenderTok
 from .modeling_rqvae import RQVAEModel
+from .modeling_sasrec import SASRec
+from .modeling_tiger import Tiger
+from .processing_item_ids import ItemIdProcessor
 from .processing_mender import MenderEmbProcessor, MenderTokProcessor
+from .processing_tiger import TigerProcessor
 from .semantic_ids import SemanticIds
 
 __all__ = [
+    "ItemIdProcessor",
     "MenderEmb",
     "MenderEmbConfig",
     "MenderEmbProcessor",
     "MenderTok",
     "MenderTokConfig",
     "MenderTokProcessor",
+    "MostPopular",
+    "MostPopularConfig",
     "RQVAEConfig",
     "RQVAEModel",
+    "SASRec",
+    "SASRecConfig",
     "SemanticIds",
+    "Tiger",
+    "TigerConfig",
+    "TigerProcessor",
+    "TransitionGraph",
+    "TransitionGraphConfig",
 ]
 
 for _config, _model, _processor in (
     (MenderTokConfig, MenderTok, MenderTokProcessor),
     (MenderEmbConfig, MenderEmb, MenderEmbProcessor),
+    (TigerConfig, Tiger, TigerProcessor),
+    (SASRecConfig, SASRec, ItemIdProcessor),
+    (MostPopularConfig, MostPopular, ItemIdProcessor),
+    (TransitionGraphConfig, TransitionGraph, ItemIdProcessor),
 ):
     AutoConfig.register(_config.model_type, _config)
     AutoModel.register(_config, _model)
-    AutoModelForSeq2SeqLM.register(_config, _model)
     AutoProcessor.register(_config, _processor)
     _model.register_for_auto_class("AutoModel")
     _config.register_for_auto_class()
     _processor.register_for_auto_class()
+    if _model.can_generate():
+        AutoModelForSeq2SeqLM.register(_config, _model)
 
 AutoConfig.register(RQVAEConfig.model_type, RQVAEConfig)
 AutoModel.register(RQVAEConfig, RQVAEModel)

@@ -19,6 +19,8 @@ class MenderConfig(PreTrainedConfig):
         num_heads (`int`, defaults to 6): Attention heads.
         num_decoder_layers (`int`, defaults to 6): Decoder layers.
         dropout_rate (`float`, defaults to 0.2): Dropout of the decoder and of its input.
+        constrained_softmax (`bool`, defaults to `False`): Whether the codes that the catalogue allows after a prefix
+            share the whole probability, in training and search alike; the paper constrains neither.
         text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder; any architecture
             that `AutoModelForTextEncoding` knows. T5 where not given.
         max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones (section 4).
@@ -44,6 +46,7 @@ class MenderConfig(PreTrainedConfig):
     num_heads: int = 6
     num_decoder_layers: int = 6
     dropout_rate: float = 0.2
+    constrained_softmax: bool = False
     text_config: dict | PreTrainedConfig | None = None
     max_history_length: int = 20
     pad_token_id: int | None = 0

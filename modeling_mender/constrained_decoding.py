@@ -116,6 +116,31 @@ class Trie:
             nodes = children.gather(-1, matches.int().argmax(-1, keepdim=True)).squeeze(-1)
         return nodes, exists
 
+    def allowed_codes(self, codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
+        """Which codes may stand at each level of a semantic ID, given the codes before it.
+
+        Args:
+            codes (`torch.Tensor`): Shape `(batch_size, num_levels)`, IDs of the catalogue.
+            codebook_size (`int`): Codes per level.
+
+        Returns:
+            `torch.Tensor`: Shape `(batch_size, num_levels, codebook_size)`, bool; nothing where a prefix is none of
+            the catalogue's.
+        """
+        allowed = torch.zeros(*codes.shape, codebook_size, dtype=torch.bool, device=codes.device)
+        nodes = torch.zeros(codes.shape[0], dtype=torch.long, device=codes.device)
+        exists = torch.ones_like(nodes, dtype=torch.bool)
+        for level in range(self.num_levels):
+            children, valid = self.children(level, nodes)
+            valid = valid & exists.unsqueeze(-1)
+            child_codes = self.levels[level].codes[children].long()
+            row, column = valid.nonzero(as_tuple=True)
+            allowed[row, level, child_codes[row, column]] = True
+            matches = valid & (child_codes == codes[:, level, None])
+            exists = matches.any(-1)
+            nodes = children.gather(-1, matches.int().argmax(-1, keepdim=True)).squeeze(-1)
+        return allowed
+
     def node_masks(self, allowed_items: torch.Tensor) -> list[torch.Tensor]:
         """Which nodes still lead to an allowed item: a bit per edge, for every request of the batch.
 
@@ -152,9 +177,18 @@ class TrieLogitsProcessor(LogitsProcessor):
         codebook_size (`int`): Codes per level.
         node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`] of the requests; rows of one request follow
             each other, as `generate` expands them.
+        renormalize (`bool`, defaults to `False`): Whether the codes that the catalogue allows share the whole
+            probability; see [`beam_search`].
     """
 
-    def __init__(self, trie: Trie, codebook_size: int, node_masks: list[torch.Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        trie: Trie,
+        codebook_size: int,
+        node_masks: list[torch.Tensor] | None = None,
+        renormalize: bool = False,
+    ) -> None:
+        self.renormalize = renormalize
         self.trie = trie
         self.codebook_size = codebook_size
         self.node_masks = node_masks
@@ -171,11 +205,18 @@ class TrieLogitsProcessor(LogitsProcessor):
         nodes, exists = self.trie.walk(input_ids[:, 1:] - offsets)
         children, valid = self.trie.children(level, nodes)
         valid = valid & exists.unsqueeze(-1)
+        tokens = 1 + self.codebook_size * level + self.trie.levels[level].codes[children].long()
+        if self.renormalize:
+            scores = self._only(scores, tokens, valid).log_softmax(-1)
         if self.node_masks is not None:
             mask = self.node_masks[level]
             request = torch.arange(len(nodes), device=nodes.device) // (len(nodes) // len(mask))
             valid = valid & mask[request.unsqueeze(-1), children]
-        tokens = 1 + self.codebook_size * level + self.trie.levels[level].codes[children].long()
+        return self._only(scores, tokens, valid)
+
+    @staticmethod
+    def _only(scores: torch.Tensor, tokens: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """`scores (rows, vocabulary)` of the valid ones of `tokens (rows, max_children)`; all others `-inf`."""
         allowed = torch.zeros_like(scores, dtype=torch.int8).scatter_add_(1, tokens, valid.to(torch.int8)) > 0
         return scores.masked_fill(~allowed, -torch.inf)
 
@@ -204,6 +245,7 @@ def beam_search(
     batch_size: int,
     num_beams: int,
     node_masks: list[torch.Tensor] | None = None,
+    renormalize: bool = False,
 ) -> BeamSearchOutput:
     """Beam search over a trie of fixed depth: `num_levels` steps, the first one beam wide.
 
@@ -220,6 +262,9 @@ def beam_search(
         num_beams (`int`): Beams kept per request.
         node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`]: the one place where knowledge of single
             items enters. Log-weights of items, summed up the trie by log-sum-exp, would enter here too.
+        renormalize (`bool`, defaults to `False`): Whether the codes that the catalogue allows after a prefix share the
+            whole probability, for a model that was trained so; the probabilities of all items then sum to 1, whichever
+            of them `node_masks` allow.
 
     Returns:
         [`BeamSearchOutput`]: `min(num_beams, num_items)` results a request; no item twice.
@@ -232,10 +277,14 @@ def beam_search(
     for level, trie_level in enumerate(trie.levels):
         log_probs = next_log_probs(level, codes, parents)
         children, valid = trie.children(level, nodes)  # both (batch_size, width, max_children)
+        child_codes = trie_level.codes[children].long()
+        log_probs = log_probs.float().gather(-1, child_codes)
+        if renormalize:
+            # a beam without a prefix of its own has no child: its row would be NaN
+            log_probs = log_probs.masked_fill(~valid, torch.finfo(log_probs.dtype).min).log_softmax(-1)
         if node_masks is not None:
             valid = valid & node_masks[level].gather(1, children.flatten(1)).view_as(children)
-        child_codes = trie_level.codes[children].long()
-        candidates = scores.unsqueeze(-1) + log_probs.float().gather(-1, child_codes)
+        candidates = scores.unsqueeze(-1) + log_probs
         candidates = candidates.masked_fill(~valid, -torch.inf).flatten(1)
         width = min(num_beams, candidates.shape[1], len(trie_level.codes))
         scores, chosen = candidates.topk(width, dim=1)

@@ -18,7 +18,7 @@ from transformers.models.t5.modeling_t5 import T5Stack
 from transformers.utils import ModelOutput
 
 from .constrained_decoding import BeamSearchOutput, Trie, TrieLogitsProcessor, beam_search
-from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens
+from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens, tokens_to_codes
 
 # What a generation configuration may set and still be plain beam search; anything else takes the generic loop.
 PLAIN_BEAM_SEARCH_SETTINGS = {
@@ -26,6 +26,10 @@ PLAIN_BEAM_SEARCH_SETTINGS = {
     "max_length", "max_new_tokens", "min_length", "min_new_tokens", "length_penalty", "do_sample", "pad_token_id",
     "bos_token_id", "eos_token_id", "decoder_start_token_id", "transformers_version", "_from_model_config",
 }  # fmt: skip
+
+
+# The logit of a code that no item has there. Finite: a row of padding would be NaN otherwise.
+NOT_ALLOWED = -1e9
 
 
 @dataclass
@@ -331,8 +335,30 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             use_cache=False,
         )
         logits = decoder_logits(self.decoder, output.last_hidden_state)
+        if self.config.constrained_softmax:
+            logits = self.constrain(logits.view(*labels.shape, -1), labels).flatten(1, 2)
         loss = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
         return Seq2SeqLMOutput(loss=loss, logits=logits)
+
+    def constrain(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Takes out what the catalogue does not allow after each prefix of the labels.
+
+        Args:
+            logits (`torch.Tensor`): Shape `(..., num_levels, vocab_size)`.
+            labels (`torch.Tensor`): Shape `(..., num_levels)`, token ids; negative where there is no example.
+
+        Returns:
+            `torch.Tensor`: float32 of the shape of `logits`; `NOT_ALLOWED` where no item continues so.
+        """
+        num_levels, codebook_size = self.config.num_levels, self.config.codebook_size
+        codes = tokens_to_codes(labels, codebook_size).view(-1, num_levels)
+        codes = torch.where(labels.view(-1, num_levels) < 0, self.item_semantic_ids[0], codes)
+        allowed = self.trie.allowed_codes(codes, codebook_size)
+        mask = torch.zeros(len(codes), num_levels, self.config.vocab_size, dtype=torch.bool, device=logits.device)
+        for level in range(num_levels):
+            start = 1 + level * codebook_size
+            mask[:, level, start : start + codebook_size] = allowed[:, level]
+        return logits.float().masked_fill(~mask.view(logits.shape), NOT_ALLOWED)
 
     def decode(
         self,
@@ -370,6 +396,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
         )
         logits = decoder_logits(self.decoder, output.last_hidden_state)
+        if labels is not None and self.config.constrained_softmax:
+            logits = self.constrain(logits, labels)
         loss = None if labels is None else functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
         return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=output.past_key_values)
 
@@ -448,7 +476,9 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         if self._is_plain_beam_search(settings, logits_processor, stopping_criteria, model_inputs):
             found = self._search_beams(encoder_outputs, attention_mask, settings.num_beams, node_masks)
             return self._as_generate_output(found, settings)
-        processor = TrieLogitsProcessor(self.trie, self.config.codebook_size, node_masks)
+        processor = TrieLogitsProcessor(
+            self.trie, self.config.codebook_size, node_masks, renormalize=self.config.constrained_softmax
+        )
         settings.max_new_tokens, settings.max_length = self.config.num_levels, None
         return super().generate(
             generation_config=settings,
@@ -595,7 +625,9 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         was_training = self.decoder.training
         self.decoder.eval()
         try:
-            return beam_search(steps, self.trie, len(attention_mask), num_beams, node_masks)
+            return beam_search(
+                steps, self.trie, len(attention_mask), num_beams, node_masks, self.config.constrained_softmax
+            )
         finally:
             self.decoder.train(was_training)
 

@@ -15,36 +15,15 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
 from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask
 from .semantic_ids import SemanticIds, codes_to_tokens
+from .text_encoder_mixin import TextEncoderMixin
 
 
-class MenderPreTrainedModel(GenerativeRetriever):
+class MenderPreTrainedModel(TextEncoderMixin, GenerativeRetriever):
     """What both variants share: a text encoder, frozen unless asked otherwise."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
         self.text_encoder: PreTrainedModel = AutoModelForTextEncoding.from_config(config.text_config)
-        self.text_encoder_is_frozen = False
-
-    def freeze_text_encoder(self) -> None:
-        """Takes the text encoder out of training: no gradients, and no dropout either."""
-        self.text_encoder.requires_grad_(False)
-        self.text_encoder_is_frozen = True
-        self.text_encoder.eval()
-
-    def unfreeze_text_encoder(self) -> None:
-        """Trains the text encoder with the rest."""
-        self.text_encoder.requires_grad_(True)
-        if getattr(self.text_encoder, "pooler", None) is not None:  # BERT's, over a state that nothing here reads
-            self.text_encoder.pooler.requires_grad_(False)
-        self.text_encoder_is_frozen = False
-        self.text_encoder.train(self.training)
-
-    def train(self, mode: bool = True) -> "MenderPreTrainedModel":
-        """Like `nn.Module.train`, but a frozen text encoder stays in evaluation mode."""
-        super().train(mode)
-        if self.text_encoder_is_frozen:
-            self.text_encoder.eval()
-        return self
 
     @classmethod
     def from_text_encoder(

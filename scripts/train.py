@@ -19,16 +19,18 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 
+from dataset_builders.benchmark_tables import load_table
 from dataset_builders.ranking_metrics import score_run
 from dataset_builders.schema import item_text
 from modeling_mender import SemanticIds
 from modeling_mender.evaluation.ranking import rank
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments
-from modeling_mender.training.benchmark_tables import load_table, requests_of
+from modeling_mender.training.benchmark_tables import requests_of
 from modeling_mender.training.building import Catalogue
+from modeling_mender.training.checkpoints import TrainingState, save_model
 from modeling_mender.training.collators import Request
-from modeling_mender.training.loop import TrainingRows, TrainingState, train
-from modeling_mender.training.lora import add_lora
+from modeling_mender.training.loop import TrainingRows, train
+from modeling_mender.training.lora import apply_finetuning
 from modeling_mender.training.methods import Method, get_method
 from modeling_mender.training.mixtures import mixture_examples
 
@@ -136,21 +138,33 @@ def run(arguments: TrainingArguments) -> TrainingState:
     validation, targets = read_validation(arguments, method)
     catalogue = read_catalogue(arguments, method.needs_semantic_ids)
     model, processor = method.build(method, arguments, catalogue, examples, accelerator.device)
-    if arguments.lora_rank:
-        add_lora(model, arguments.lora_rank, arguments.lora_alpha)
+    apply_finetuning(model, arguments)
+    model.to(accelerator.device)
     num_items = len(catalogue.items)
-    model.generation_config.num_beams = min(arguments.num_beams, num_items)
-    texts = [text for request in [*(example.request for example in examples), *validation] for text in request[1]]
-    collator = method.collator_class(processor, model, texts)
+    if model.can_generate():
+        model.generation_config.num_beams = min(arguments.num_beams, num_items)
+    requests = [*(example.request for example in examples), *validation]
+    texts = [text for request in requests for text in request.preferences]
+    collator = method.collator_class(
+        processor, model, texts, cache_dir=arguments.cache_dir, cache_limit_gb=arguments.cache_limit_gb
+    )
+    if arguments.preference_dropout:
+        requests += [example.request._replace(preferences=()) for example in examples if example.request.history]
+    collator.prepare(requests)
     k = min(10, num_items)
 
     def validate(candidate: torch.nn.Module) -> float:
         found = rank(
-            candidate, collator, validation, k, arguments.per_device_eval_batch_size,
-            num_beams=candidate.generation_config.num_beams, accelerator=accelerator, description="validation",
+            candidate, collator, validation, k, arguments.per_device_eval_batch_size, accelerator=accelerator,
+            description="validation",
         )  # fmt: skip
         return score_run(found.items, targets, k=[k])[f"ndcg@{k}"]
 
+    if not method.is_trained:
+        state = TrainingState(best_score=validate(model))
+        if accelerator.is_main_process:
+            save_model(model, processor, state, arguments)
+        return state
     if arguments.report_to != "none":
         accelerator.init_trackers("mender", config={key: str(value) for key, value in vars(arguments).items()})
     rows = TrainingRows(examples, collator.group(examples), arguments.preference_dropout, arguments.seed)

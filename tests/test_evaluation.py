@@ -9,11 +9,11 @@ from matplotlib.image import imread
 from tiny_models import build
 
 from dataset_builders.benchmark_tables import count_items, load_axes, load_table
+from dataset_builders.paper_tables.figures import star_plot
 from dataset_builders.scoring.figures import format_table, score_axes
 from dataset_builders.scoring.ranks import rank_rows
 from dataset_builders.scoring.runs import Run
 from modeling_mender.evaluation.benchmark import answer_axes, ask_axes, texts_of
-from dataset_builders.paper_tables.figures import star_plot
 from modeling_mender.evaluation.ranking import rank, resolve_num_beams
 from modeling_mender.hub.model_card import write_model_card
 from modeling_mender.training.benchmark_tables import requests_of

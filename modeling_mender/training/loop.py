@@ -1,44 +1,33 @@
-"""One explicit Accelerate loop for every method: steps, validation, the best model, checkpoints, resume.
+"""One explicit Accelerate loop for every method: steps, validation, and when to stop.
 
-Knows batches, gradients and files. Does not know methods (a collator hides them), nor metrics (a callable that scores
-the model hides those).
+Knows batches and gradients. Does not know methods (a collator hides them), nor metrics (a callable that scores the
+model hides those), nor what a checkpoint is made of (`checkpoints.py`).
 """
 
-import json
 import logging
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 from transformers import PreTrainedModel, ProcessorMixin, get_scheduler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from .arguments import TrainingArguments, to_yaml
+from .arguments import TrainingArguments
+from .checkpoints import TrainingState, resume, save_checkpoint, save_model
 from .collators import Collator, Example
-from .lora import merged_state_dict
-from .methods import ARGUMENTS_FILE
 from .objectives import Objective
+from .progress import Progress, Step, StepCounter, count_tokens
+from .sharding import embeddings_in_the_root, gather, is_sharded, without_weights
+from .stopping import Interrupted, StopSignals, compilation, training_memory, validation_memory
 
 logger = logging.getLogger(__name__)
-
-# Arguments that may differ between a run and its continuation: they change what is written, not what is computed.
-MAY_CHANGE_ON_RESUME = {
-    "output_dir",
-    "resume",
-    "report_to",
-    "save_total_limit",
-    "save_steps",
-    "early_stopping_patience",
-}
 
 
 class TrainingRows(Dataset):
@@ -81,25 +70,6 @@ class TrainingRows(Dataset):
         return example
 
 
-@dataclass
-class TrainingState:
-    """Where a run is; saved with every checkpoint and, at the end, with the model."""
-
-    step: int = 0
-    epoch: int = 0
-    steps_in_epoch: int = 0
-    best_score: float = -1.0
-    best_step: int = 0
-    validations_without_gain: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
 def train(
     model: PreTrainedModel,
     processor: ProcessorMixin,
@@ -110,6 +80,8 @@ def train(
     accelerator: Accelerator,
 ) -> TrainingState:
     """Trains until `max_steps` or until validation stops improving; `output_dir/model` holds the best model so far.
+
+    Under FSDP2 (see `sharding.py`) `validate` and `output_dir/model` get an unsharded copy.
 
     Args:
         model (`PreTrainedModel`): Of any method that is trained.
@@ -125,9 +97,27 @@ def train(
         [`TrainingState`]: The last one, with every validation in `history`.
 
     Raises:
-        FloatingPointError: If the loss is not finite; names the step, and the last good model stays.
+        FloatingPointError: If the loss or the norm of the gradients is not finite, on any process; names the step.
+            The weights are those of the step before, and the last good model and checkpoint stay.
+        Interrupted: If SIGINT or SIGTERM came, to any process; a checkpoint of the last step is written.
+        TooLittleMemory: If an allocation failed; names the batch size to try.
+        ValueError: If a checkpoint does not fit the arguments, or the model cannot do what they ask.
     """
     return _Run(model, processor, collator, rows, validate, arguments, accelerator).train()
+
+
+def check_launch(accelerator: Accelerator) -> None:
+    """Refuses processes that were started together and do not know of each other: each would train the same model.
+
+    Raises:
+        ValueError: If accelerate sees fewer processes than the launcher started.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > accelerator.num_processes:
+        raise ValueError(
+            f"the launcher started {started} processes, and accelerate sees {accelerator.num_processes}; on the CPU, "
+            "set ACCELERATE_USE_CPU=true in the environment."
+        )
 
 
 class _Run:
@@ -143,12 +133,13 @@ class _Run:
         arguments: TrainingArguments,
         accelerator: Accelerator,
     ) -> None:
-        self.processor, self.rows, self.validate = processor, rows, validate
+        check_launch(accelerator)
+        self.processor, self.collator, self.rows, self.validate = processor, collator, rows, validate
         self.arguments, self.accelerator = arguments, accelerator
-        self.output_dir = Path(arguments.output_dir)
         self.generator = torch.Generator()
         sampler = LengthGroupedSampler(
-            arguments.per_device_train_batch_size * accelerator.num_processes,
+            # of all rows of an optimizer step: the order is then the same however they are divided
+            arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * accelerator.num_processes,
             lengths=[collator.length(rows.examples[group[-1]].request) for group in rows.groups],
             generator=self.generator,
         )
@@ -156,9 +147,10 @@ class _Run:
             rows,
             batch_size=arguments.per_device_train_batch_size,
             sampler=sampler,
-            collate_fn=collator.training_batch,
+            collate_fn=self._collate,
             generator=torch.Generator(),  # or every new pass would draw from the random state that dropout uses
         )
+        self._prepare_forward(model)
         optimizer = torch.optim.AdamW(
             [weight for weight in model.parameters() if weight.requires_grad],
             lr=arguments.learning_rate,
@@ -168,165 +160,144 @@ class _Run:
             arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, arguments.max_steps
         )
         self.objective = Objective(arguments.label_smoothing, arguments.negative_weight, arguments.negative_loss)
-        self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
-        self.state = TrainingState()
+        self.blueprint = without_weights(model) if is_sharded(accelerator) else None
+        with embeddings_in_the_root(model):
+            self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
+        self.state = TrainingState(num_processes=accelerator.num_processes)
         # the schedule counts optimizer steps of the whole run: stepped here, once, not once per process
         accelerator.register_for_checkpointing(self.schedule, self.state)
+        self.counter, self.signals = StepCounter(accelerator), StopSignals()
         self.steps_per_epoch = math.ceil(len(self.loader) / arguments.gradient_accumulation_steps)
         self.eval_steps = arguments.eval_steps or 2 * self.steps_per_epoch
         self.save_steps = arguments.save_steps or self.eval_steps
 
+    def _collate(self, rows: Sequence[Sequence[Example]]) -> dict[str, Any]:
+        """The collator's batch, and what is counted of it while it is on the CPU."""
+        batch = self.collator.training_batch(rows)
+        return batch | {"num_examples": sum(map(len, rows)), "num_tokens": count_tokens(batch)}
+
+    def _prepare_forward(self, model: PreTrainedModel) -> None:
+        """Memory and speed of the forward pass, as the arguments want them."""
+        if self.arguments.gradient_checkpointing:
+            # transformers renamed it; the old name warns
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
+        if self.arguments.torch_compile:
+            if is_sharded(self.accelerator):
+                raise ValueError("torch_compile cannot be combined with FSDP2 here; leave one of them out.")
+            model.compile(dynamic=True)  # in place: names stay; lengths differ from batch to batch
+
     def train(self) -> TrainingState:
-        torch.manual_seed(
-            self.arguments.seed + self.accelerator.process_index
-        )  # dropout; a checkpoint restores its own
+        # dropout; a checkpoint restores its own
+        torch.manual_seed(self.arguments.seed + self.accelerator.process_index)
         if self.arguments.resume:
-            self._resume()
+            resume(self.accelerator, self.arguments)
         elif self.accelerator.is_main_process:
-            shutil.rmtree(self.output_dir / "checkpoints", ignore_errors=True)  # or a later resume would find them
-        progress = tqdm(
-            total=self.arguments.max_steps,
-            initial=self.state.step,
-            desc="training",
-            unit="step",
-            disable=not self.accelerator.is_local_main_process,
+            # or a later resume would find them
+            shutil.rmtree(Path(self.arguments.output_dir) / "checkpoints", ignore_errors=True)
+        self.progress = Progress(
+            self.accelerator, self.state, self.arguments.max_steps, self.steps_per_epoch, self.arguments.logging_steps
         )
         self.model.train()
-        while not self._is_done():
-            self._train_epoch(progress)
-        progress.close()
-        if self.state.step > (self.state.history[-1]["step"] if self.state.history else -1):
-            self._validate()
+        try:
+            with self.signals:
+                while not self._is_done():
+                    self._train_epoch()
+                if self.state.step > (self.state.history[-1]["step"] if self.state.history else -1):
+                    self._validate()
+        finally:
+            self.progress.close()
         return self.state
 
     def _is_done(self) -> bool:
         enough = self.state.validations_without_gain >= self.arguments.early_stopping_patience
         return enough or self.state.step >= self.arguments.max_steps
 
-    def _train_epoch(self, progress: tqdm) -> None:
+    def _train_epoch(self) -> None:
         """From `state.steps_in_epoch` to the end of the epoch, or to the end of training."""
         self.generator.manual_seed(1_000_003 * self.arguments.seed + self.state.epoch)
         self.rows.drop_preferences(self.state.epoch)
         skipped = self.state.steps_in_epoch * self.arguments.gradient_accumulation_steps
         loader = self.accelerator.skip_first_batches(self.loader, skipped) if skipped else self.loader
         for batch in loader:
-            loss = self._forward_backward(batch)
-            if not self.accelerator.sync_gradients:
+            step = self._forward_backward(batch)
+            if step is None:
                 continue
             self.state.step += 1
             self.state.steps_in_epoch += 1
-            progress.update()
-            if self.state.step % 10 == 0:
-                value = self._mean_loss(loss)
-                progress.set_postfix(loss=f"{value:.3f}", best_ndcg=f"{max(self.state.best_score, 0):.4f}")
-                self.accelerator.log(
-                    {"loss": value, "learning_rate": self.schedule.get_last_lr()[0]}, step=self.state.step
-                )
+            self.progress.add(step, self.schedule.get_last_lr()[0])
             if self.state.step % self.eval_steps == 0:
                 self._validate()
             if self.state.step % self.save_steps == 0:
-                self._save_checkpoint()
+                save_checkpoint(self.accelerator, self.state, self.arguments)
             if self._is_done():
                 return
+            if step.signal_number:
+                self._interrupt(step.signal_number)
         self.state.epoch += 1
         self.state.steps_in_epoch = 0
 
-    def _forward_backward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """One forward and backward pass, and an optimizer step where gradients are complete."""
-        with self.accelerator.accumulate(self.model):
-            negatives = batch.pop("negatives", None)
+    def _forward_backward(self, batch: dict[str, Any]) -> Step | None:
+        """One forward and backward pass; where gradients are complete, an optimizer step too."""
+        negatives = batch.pop("negatives", None)
+        examples, tokens = batch.pop("num_examples"), batch.pop("num_tokens")
+        step = None
+        with (
+            compilation(),
+            training_memory(self.arguments, self.state.step + 1, batch),
+            self.accelerator.accumulate(self.model),
+        ):
             with self.accelerator.autocast():
                 loss = self.objective(self.model(**batch), batch["labels"], negatives)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {self.state.step + 1}; the best model so far is kept. Lower "
-                    f"learning_rate ({self.arguments.learning_rate}) or lengthen warmup_steps "
-                    f"({self.arguments.warmup_steps})."
-                )
             self.accelerator.backward(loss)
+            self.counter.add(loss, examples, tokens)
             if self.accelerator.sync_gradients:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm)
+                grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm)
+                step = self.counter.finish(grad_norm, self.signals.received)
+                self._check_finite(step)
             self.optimizer.step()
             if self.accelerator.sync_gradients:
                 self.schedule.step()
             self.optimizer.zero_grad()
-        return loss.detach()
+        return step
 
-    def _mean_loss(self, loss: torch.Tensor) -> float:
-        return self.accelerator.gather(loss.unsqueeze(0)).mean().item()
+    def _check_finite(self, step: Step) -> None:
+        """Before the optimizer's step, so that the weights stay good; alike on all processes, so that none waits."""
+        for name, value in (("loss", step.loss), ("norm of the gradients", step.grad_norm)):
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the {name} is {value} at step {self.state.step + 1}; the best model so far is kept. Lower "
+                    f"learning_rate ({self.arguments.learning_rate}) or lengthen warmup_steps "
+                    f"({self.arguments.warmup_steps})."
+                )
+
+    def _interrupt(self, signal_number: int) -> None:
+        """Writes a checkpoint, and stops."""
+        folder = save_checkpoint(self.accelerator, self.state, self.arguments)
+        again = "the same command continues" + ("" if self.arguments.resume else ", without --resume false")
+        raise Interrupted(f"interrupted after step {self.state.step}; {folder} is written, {again}.", signal_number)
+
+    def _whole_model(self) -> PreTrainedModel:
+        """The model as one piece; a copy where it is sharded. All processes must call this."""
+        if self.blueprint is None:
+            return self.accelerator.unwrap_model(self.model)
+        return gather(self.model, self.blueprint, self.accelerator.device)
 
     def _validate(self) -> None:
         """Scores the model and keeps it if it is the best so far."""
-        score = self.validate(self.accelerator.unwrap_model(self.model))
+        state = self.state
+        with validation_memory(self.arguments, state.step):
+            whole = self._whole_model()
+            score = self.validate(whole)
         self.model.train()
-        self.state.history.append({"step": self.state.step, "epoch": self.state.epoch, "ndcg@10": score})
-        self.accelerator.log({"validation_ndcg@10": score}, step=self.state.step)
-        logger.info("step %d: validation NDCG@10 %.4f", self.state.step, score)
-        if score > self.state.best_score:
-            self.state.best_score, self.state.best_step = score, self.state.step
-            self.state.validations_without_gain = 0
-            self._save_model()
+        self.progress.add_validation()
+        state.history.append({"step": state.step, "epoch": state.epoch, "ndcg@10": score})
+        self.accelerator.log({"validation_ndcg@10": score}, step=state.step)
+        logger.info("step %d: validation NDCG@10 %.4f", state.step, score)
+        if score > state.best_score:
+            state.best_score, state.best_step = score, state.step
+            state.validations_without_gain = 0
+            if self.accelerator.is_main_process:
+                save_model(whole, self.processor, state, self.arguments)
         else:
-            self.state.validations_without_gain += 1
-
-    def _save_model(self) -> None:
-        """Writes `output_dir/model` beside its final name, then renames."""
-        if not self.accelerator.is_main_process:
-            return
-        model = self.accelerator.unwrap_model(self.model)
-        final, temporary = self.output_dir / "model", self.output_dir / "model.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        with merged_state_dict(model) as state_dict:
-            model.save_pretrained(temporary, state_dict=state_dict)
-        self.processor.save_pretrained(temporary)
-        (temporary / ARGUMENTS_FILE).write_text(to_yaml(self.arguments), encoding="utf-8")
-        (temporary / "training_state.json").write_text(json.dumps(asdict(self.state), indent=2), encoding="utf-8")
-        replace_folder(temporary, final)
-
-    def _save_checkpoint(self) -> None:
-        """Writes everything that resuming needs to `output_dir/checkpoints/step_N`, and drops the oldest."""
-        folder = self.output_dir / "checkpoints"
-        temporary = folder / "unfinished"
-        if self.accelerator.is_main_process:
-            shutil.rmtree(temporary, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(temporary))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            (temporary / ARGUMENTS_FILE).write_text(to_yaml(self.arguments), encoding="utf-8")
-            replace_folder(temporary, folder / f"step_{self.state.step}")
-            for old in checkpoints(self.output_dir)[: -self.arguments.save_total_limit]:
-                shutil.rmtree(old)
-
-    def _resume(self) -> None:
-        """Continues from the newest complete checkpoint, if there is one."""
-        found = checkpoints(self.output_dir)
-        if not found:
-            return
-        before = yaml.safe_load((found[-1] / ARGUMENTS_FILE).read_text(encoding="utf-8"))
-        now = asdict(self.arguments)
-        changed = sorted(name for name in now.keys() - MAY_CHANGE_ON_RESUME if now[name] != before.get(name))
-        if changed:
-            differences = ", ".join(f"{name} {before.get(name)!r} -> {now[name]!r}" for name in changed)
-            raise ValueError(
-                f"{found[-1]} was made with other arguments ({differences}); use the same ones to continue, another "
-                "output_dir to start anew, or --resume false to train over it."
-            )
-        self.accelerator.load_state(str(found[-1]))
-        logger.info("resuming from %s", found[-1])
-
-
-def checkpoints(output_dir: str | Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    folder = Path(output_dir) / "checkpoints"
-    return sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
-
-
-def replace_folder(temporary: Path, final: Path) -> None:
-    """Puts `temporary` in the place of `final`; at no moment does a half-written folder bear the final name."""
-    old = final.with_name(final.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    temporary.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
+            state.validations_without_gain += 1

@@ -1,34 +1,110 @@
-"""LoRA on the text encoder through peft (an extra): injected for training, merged into plain weights when saved.
+"""What of a pretrained model is trained: nothing, LoRA (through peft, an extra), or all of it.
 
-A saved model therefore needs no peft to load, and the root files, which reach the Hub, never mention it.
+LoRA is injected for training and merged into plain weights when a model is saved, so a saved model needs no peft to
+load, and the root files, which reach the Hub, never mention it. The adapter can be kept beside, in peft's own format.
 """
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 # The attention projections, by the names that text encoder families give them (the paper: q, k, v and o of T5).
-ATTENTION_PROJECTIONS = {"q", "k", "v", "o", "query", "key", "value", "attention.output.dense", "q_proj", "k_proj",
-                         "v_proj", "o_proj", "out_proj"}  # fmt: skip
+ATTENTION_PROJECTIONS = ("q", "k", "v", "o", "query", "key", "value", "attention.output.dense", "q_proj", "k_proj",
+                         "v_proj", "o_proj", "out_proj")  # fmt: skip
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # peft's names
 
 
-def add_lora(model: PreTrainedModel, rank: int, alpha: int) -> int:
-    """Makes the attention projections of `model.text_encoder` trainable through LoRA.
+def check_finetuning(arguments: Any) -> None:
+    """Refuses arguments that contradict each other about what of the text encoder is trained.
 
     Args:
-        model: With a `text_encoder`.
+        arguments ([`TrainingArguments`]): Not changed.
+
+    Raises:
+        ValueError: Names both arguments and the way out.
+    """
+    rank, whole = arguments.lora_rank, arguments.finetune_text_encoder
+    if whole and rank:
+        raise ValueError(f"finetune_text_encoder trains every weight, and lora_rank ({rank}) few; choose one.")
+    if whole and arguments.method == "mender_emb":
+        raise ValueError(
+            "finetune_text_encoder must be false for mender_emb: its embeddings are computed ahead (section 3.3)."
+        )
+    if arguments.cache_dir is not None and (whole or rank):
+        name = "finetune_text_encoder" if whole else f"lora_rank ({rank})"
+        raise ValueError(
+            f"cache_dir ({arguments.cache_dir}) keeps what a frozen text encoder computes, and {name} trains it; "
+            "leave cache_dir out."
+        )
+    for name in ("lora_dropout", "lora_target_modules", "save_adapter"):
+        if getattr(arguments, name) and not rank:
+            raise ValueError(f"{name} ({getattr(arguments, name)}) needs LoRA; set lora_rank to at least 1.")
+
+
+def apply_finetuning(model: PreTrainedModel, arguments: Any) -> None:
+    """Makes trainable what the arguments say: LoRA, the pretrained parts whole, or nothing beyond what already is.
+
+    Args:
+        model ([`PreTrainedModel`]): New. Its `lora_parts` name its pretrained parts; the text encoder where it has no
+            such attribute.
+        arguments ([`TrainingArguments`]): See [`check_finetuning`].
+
+    Raises:
+        ImportError, ValueError: As [`add_lora`]; or if there is no text encoder to train.
+    """
+    if not arguments.lora_rank and not arguments.finetune_text_encoder:
+        return
+    parts = getattr(model, "lora_parts", ("text_encoder",))
+    if not parts or not hasattr(model, "text_encoder"):
+        raise ValueError(
+            f"{arguments.method} has no pretrained part; set lora_rank to 0 and finetune_text_encoder to false."
+        )
+    if arguments.finetune_text_encoder:
+        model.unfreeze_text_encoder()
+        for part in set(parts) - {"text_encoder"}:
+            model.get_submodule(part).requires_grad_(True)
+    else:
+        add_lora(
+            model, arguments.lora_rank, arguments.lora_alpha, parts, arguments.lora_dropout,
+            arguments.lora_target_modules,
+        )  # fmt: skip
+
+
+def add_lora(
+    model: PreTrainedModel,
+    rank: int,
+    alpha: int,
+    parts: Sequence[str] = ("text_encoder",),
+    dropout: float = 0.0,
+    target_modules: Sequence[str] | None = None,
+) -> int:
+    """Makes linear layers of pretrained parts trainable through LoRA.
+
+    The other weights of those parts are frozen, except their token embeddings, which stay as trainable as they were
+    (those of codes are new); weights outside them stay as they were.
+
+    Args:
+        model (`PreTrainedModel`): Changed in place.
         rank (`int`): Rank of the update.
         alpha (`int`): Scale; the update is multiplied by `alpha / rank`.
+        parts (`Sequence[str]`, defaults to `("text_encoder",)`): Attributes of the model, such as `decoder`.
+        dropout (`float`, defaults to 0): Dropout of the update's input.
+        target_modules (`Sequence[str]`, *optional*): Names of linear layers, or ends of them; the attention
+            projections where not given.
 
     Returns:
         `int`: Number of trainable weights added.
 
     Raises:
         ImportError: If peft is not installed.
-        ValueError: If the text encoder has no projection with a known name, or the method embeds texts ahead of
-            training.
+        ValueError: If a part or a target does not exist, or the method embeds texts ahead of training.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -38,21 +114,52 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int) -> int:
         raise ValueError(
             f"lora_rank ({rank}) must be 0 for mender_emb: its embeddings are computed ahead (section 3.3)."
         )
-    text_encoder = model.text_encoder
-    targets = [
-        name
-        for name, module in text_encoder.named_modules()
-        if isinstance(module, nn.Linear) and any(f".{name}".endswith(f".{known}") for known in ATTENTION_PROJECTIONS)
+    children = dict(model.named_children())
+    for part in parts:
+        if part not in children:
+            raise ValueError(f"part {part!r} is not in {type(model).__name__}; its parts are {', '.join(children)}.")
+    targets = find_targets(model, parts, target_modules)
+    was_trainable = {name: weight.requires_grad for name, weight in model.named_parameters()}
+    embeddings = {id(children[part].get_input_embeddings().weight) for part in parts}
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
+    inject_adapter_in_model(config, model)
+    for name, weight in model.named_parameters():
+        if ".lora_" not in name:
+            is_free = name.split(".")[0] not in parts or id(weight) in embeddings
+            weight.requires_grad_(is_free and was_trainable[name.replace(".base_layer.", ".")])
+    if "text_encoder" in parts:
+        model.text_encoder_is_frozen = False  # the base weights still are
+    return sum(weight.numel() for name, weight in model.named_parameters() if ".lora_" in name)
+
+
+def find_targets(model: nn.Module, parts: Sequence[str], names: Sequence[str] | None = None) -> list[str]:
+    """Full names of the linear layers inside `parts` whose name ends with one of `names`.
+
+    Raises:
+        ValueError: If one of `names` fits no layer, or, without `names`, a part has no known attention projection.
+    """
+    linear = [
+        f"{part}.{name}"
+        for part in parts
+        for name, module in model.get_submodule(part).named_modules()
+        if isinstance(module, nn.Linear)
     ]
-    if not targets:
-        raise ValueError(
-            f"found no attention projection in {type(text_encoder).__name__}; set lora_rank to 0, or add its names to "
-            "ATTENTION_PROJECTIONS."
-        )
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)
-    model.text_encoder = inject_adapter_in_model(config, text_encoder)
-    model.text_encoder_is_frozen = False  # the base weights still are: peft saw to it
-    return sum(weight.numel() for weight in model.text_encoder.parameters() if weight.requires_grad)
+    found = {
+        name: [layer for layer in linear if layer.endswith(f".{name}")] for name in names or ATTENTION_PROJECTIONS
+    }
+    there = ", ".join(sorted({layer.rpartition(".")[2] for layer in linear}))
+    for name in names or ():
+        if not found[name]:
+            raise ValueError(f"lora_target_modules names {name!r}, which is no linear layer of {', '.join(parts)}; "
+                             f"there are {there}.")  # fmt: skip
+    targets = {layer for layers in found.values() for layer in layers}
+    for part in parts:
+        if names is None and not any(layer.startswith(f"{part}.") for layer in targets):
+            raise ValueError(
+                f"found no attention projection in {type(model.get_submodule(part)).__name__}; set lora_rank to 0, or "
+                f"name layers in lora_target_modules; there are {there}."
+            )
+    return [layer for layer in linear if layer in targets]
 
 
 @contextmanager
@@ -78,3 +185,70 @@ def merged_state_dict(model: nn.Module) -> Iterator[dict[str, object]]:
     finally:
         for layer in layers:
             layer.unmerge()
+
+
+def save_adapter(model: PreTrainedModel, folder: str | Path) -> None:
+    """Writes what training changed, in peft's format: LoRA, and in full the modules that were trained in full.
+
+    `PeftModel.from_pretrained(base, folder)` or [`load_adapter`] on a model built anew (the same pretrained
+    checkpoint, sizes and catalogue) then gives the trained model.
+
+    Args:
+        model (`PreTrainedModel`): Of [`add_lora`].
+        folder (`str` or `Path`): Gets `adapter_config.json` and `adapter_model.safetensors`.
+
+    Raises:
+        ValueError: If the model has no LoRA.
+    """
+    if not hasattr(model, "peft_config"):
+        raise ValueError("the model has no LoRA, so there is no adapter to save; set lora_rank to at least 1.")
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad and ".lora_" not in name]
+    modules = sorted({name.rpartition(".")[0] for name in trained})
+    weights = {name.replace(".default.", "."): value for name, value in model.state_dict().items() if ".lora_" in name}
+    for module in modules:
+        weights |= {f"{module}.{name}": value for name, value in model.get_submodule(module).state_dict().items()}
+    config = copy.copy(model.peft_config["default"])
+    config.modules_to_save, config.inference_mode = modules, True
+    folder = Path(folder)
+    temporary = folder.with_name(folder.name + ".tmp")
+    temporary.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(str(temporary))
+    weights = {f"base_model.model.{name}": value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_file(weights, temporary / ADAPTER_FILES[1], metadata={"format": "pt"})
+    folder.mkdir(exist_ok=True)
+    for name in ADAPTER_FILES:
+        (temporary / name).replace(folder / name)
+    temporary.rmdir()
+
+
+@torch.no_grad()
+def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
+    """Merges what [`save_adapter`] wrote into a model built anew.
+
+    Args:
+        model (`PreTrainedModel`): Like the one that was trained, before training; changed in place.
+        folder (`str` or `Path`): See [`save_adapter`].
+
+    Returns:
+        `PreTrainedModel`: The same model, its weights plain.
+
+    Raises:
+        ImportError: If peft is not installed.
+        FileNotFoundError: If the folder holds no adapter.
+        ValueError: If the adapter belongs to a model of other sizes.
+    """
+    for name in ADAPTER_FILES:
+        if not (Path(folder) / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no adapter ({name} is missing); train with --save_adapter true.")
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ImportError("an adapter needs peft: pip install 'mender[lora]', or load the merged model.") from None
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (RuntimeError, ValueError) as error:  # sizes differ; targets that do not exist
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(
+            f"the adapter in {folder} does not fit this {type(model).__name__} ({reason}); build the model with the "
+            "text encoder and sizes that it was trained with."
+        ) from None

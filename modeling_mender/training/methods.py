@@ -14,10 +14,17 @@ from typing import Any
 import yaml
 from transformers import PreTrainedModel, ProcessorMixin
 
+from ..modeling_baselines import MostPopular, TransitionGraph
 from ..modeling_mender import MenderEmb, MenderTok
+from ..modeling_sasrec import SASRec
+from ..modeling_tiger import Tiger
+from ..processing_item_ids import ItemIdProcessor
 from ..processing_mender import MenderEmbProcessor, MenderTokProcessor
+from ..processing_tiger import TigerProcessor
 from .building import build_mender
 from .collators import Collator, EmbeddingCollator, Request, TextCollator
+from .item_id_methods import ItemIdCollator, build_most_popular, build_sasrec, build_transition_graph
+from .tiger_methods import TokenCollator, build_tiger, build_tiger_on_language_model
 
 ARGUMENTS_FILE = "training_arguments.yaml"
 INPUTS = ("both", "preference", "history")
@@ -56,7 +63,7 @@ class Method:
     @property
     def needs_semantic_ids(self) -> bool:
         """Whether it generates semantic IDs."""
-        return self.history != "item_ids" and self.is_trained
+        return self.history != "item_ids"
 
     def restrict(self, request: Request) -> Request:
         """The request without what this method may not see."""
@@ -84,12 +91,53 @@ METHODS = {
     method.name: method
     for method in (
         Method(
-            "mender_tok", MenderTok, MenderTokProcessor, TextCollator, build_mender, "text", "text",
-            "pretrained text encoder (frozen or LoRA), decoder from scratch",
+            "tiger", Tiger, TigerProcessor, TokenCollator, build_tiger, "semantic_ids", "none",
+            "encoder and decoder from scratch",
+        ),
+        Method(
+            "tiger_user_emb", Tiger, TigerProcessor, TokenCollator, build_tiger, "semantic_ids", "none",
+            "encoder and decoder from scratch, users hashed into tokens", reads_user=True,
+            config={"num_user_tokens": 2000},
+        ),
+        Method(
+            "vocabext_rnd", Tiger, TigerProcessor, TokenCollator, build_tiger, "semantic_ids", "text",
+            "encoder and decoder from scratch, words in the vocabulary",
+        ),
+        Method(
+            "lc_rec", Tiger, TigerProcessor, TokenCollator, build_tiger_on_language_model, "semantic_ids", "text",
+            "pretrained language model + LoRA, codes in the vocabulary", config={"pretrained_decoder": True},
+        ),
+        Method(
+            "vocabext_lm", Tiger, TigerProcessor, TokenCollator, build_tiger_on_language_model, "text", "text",
+            "pretrained encoder and decoder + LoRA", config={"pretrained_decoder": True},
+        ),
+        Method(
+            "liger", Tiger, TigerProcessor, TokenCollator, build_tiger_on_language_model, "text", "none",
+            "pretrained text encoder, decoder from scratch",
         ),
         Method(
             "mender_emb", MenderEmb, MenderEmbProcessor, EmbeddingCollator, build_mender, "embeddings", "embedding",
             "precomputed embeddings of a frozen text encoder, decoder from scratch",
+        ),
+        Method(
+            "mender_tok", MenderTok, MenderTokProcessor, TextCollator, build_mender, "text", "text",
+            "pretrained text encoder (frozen or LoRA), decoder from scratch",
+        ),
+        Method(
+            "sasrec", SASRec, ItemIdProcessor, ItemIdCollator, build_sasrec, "item_ids", "none",
+            "from scratch, full cross-entropy",
+        ),
+        Method(
+            "sasrec_bce", SASRec, ItemIdProcessor, ItemIdCollator, build_sasrec, "item_ids", "none",
+            "from scratch, the binary cross-entropy of its paper", config={"loss": "bce"},
+        ),
+        Method(
+            "most_popular", MostPopular, ItemIdProcessor, ItemIdCollator, build_most_popular, "item_ids", "none",
+            "counted", is_trained=False,
+        ),
+        Method(
+            "transition_graph", TransitionGraph, ItemIdProcessor, ItemIdCollator, build_transition_graph, "item_ids",
+            "none", "counted", is_trained=False,
         ),
     )
 }  # fmt: skip

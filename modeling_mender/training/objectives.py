@@ -6,8 +6,9 @@ Knows logits, labels and which examples are negative. Does not know how they cam
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 from transformers.utils import ModelOutput
+
+from ..modeling_generative_retriever import NOT_ALLOWED
 
 IGNORED = -100  # a label that is no example: padding of a batch of sequences
 
@@ -23,7 +24,8 @@ class Objective:
     all others. The default is bounded below by 0 and has a vanishing gradient once the item is improbable.
 
     Attributes:
-        label_smoothing (`float`): Share of the probability spread over the vocabulary, positive examples only.
+        label_smoothing (`float`): Share of the probability spread over the vocabulary, or over what a constrained
+            softmax allows of it; positive examples only.
         negative_weight (`float`): Weight of a negative example beside a positive one.
         negative_loss (`str`): `unlikelihood`, `-log(1 - p)` of the whole semantic ID; `level_unlikelihood`, the mean
             of `-log(1 - p)` over its codes; `plain`, the log-probability itself.
@@ -50,13 +52,16 @@ class Objective:
         if outputs.logits is None or (negatives is None and self.label_smoothing == 0):
             return outputs.loss
         logits = outputs.logits.float().view(*labels.shape, -1)
-        losses = functional.cross_entropy(
-            logits.flatten(0, -2), labels.flatten(), label_smoothing=self.label_smoothing, reduction="none"
-        ).view(labels.shape)
         is_example = labels[..., 0] != IGNORED
+        every = logits.log_softmax(-1)
+        log_probs = every.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        losses = -log_probs
+        if self.label_smoothing:
+            possible = logits > NOT_ALLOWED
+            spread = -(every.masked_fill(~possible, 0)).sum(-1) / possible.sum(-1).clamp(min=1)
+            losses = (1 - self.label_smoothing) * losses + self.label_smoothing * spread
         losses = losses.mean(-1)
         if negatives is not None:
-            log_probs = logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
             losses = torch.where(negatives, self.negative_weight * self._negative(log_probs), losses)
         return (losses * is_example).sum() / is_example.sum().clamp(min=1)
 

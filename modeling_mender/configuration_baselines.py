@@ -1,0 +1,67 @@
+"""Configurations of the recommenders that are counted, not trained: the most popular items, the transition graph.
+
+Sizes of their tables, and how these were made. Imports nothing of ours, so it can be read alone on the Hub.
+"""
+
+from transformers import PreTrainedConfig
+
+
+class MostPopularConfig(PreTrainedConfig):
+    """Configuration of [`MostPopular`].
+
+    Args:
+        num_items (`int`, defaults to 1): Items of the catalogue, ids 1..N.
+        max_history_length (`int`, defaults to 20): Items of a history that a processor hands over; none is looked at.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+
+    model_type = "most_popular"
+    answers_empty_requests = True
+
+    num_items: int = 1
+    max_history_length: int = 20
+
+    def __post_init__(self, **kwargs) -> None:
+        for name in ("num_items", "max_history_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")
+        super().__post_init__(**kwargs)
+
+
+class TransitionGraphConfig(MostPopularConfig):
+    """Configuration of [`TransitionGraph`]; the defaults were chosen on the validation rows of Beauty and Toys.
+
+    Args:
+        num_edges (`int`, defaults to 0): Edges of the graph.
+        window (`int`, defaults to 5): Items of a sequence that are at most so far apart share an edge.
+        backward_weight (`float`, defaults to 0.25): Weight of an edge against the order of time, beside one along it.
+        degree_power (`float`, defaults to 0.5): Edges of an item are divided by its degree to this power: 0 keeps
+            counts, 1 makes transition probabilities.
+        num_recent_items (`int`, defaults to 5): Items of a history that are asked, the most recent ones.
+        num_text_neighbours (`int`, defaults to 0): Items of the most similar texts kept for each item; 0 is no text.
+        text_weight (`float`, defaults to 0.0): Weight of a cosine beside the edges.
+
+    Raises:
+        ValueError: If a size or weight is out of range.
+    """
+
+    model_type = "transition_graph"
+
+    num_edges: int = 0
+    window: int = 5
+    backward_weight: float = 0.25
+    degree_power: float = 0.5
+    num_recent_items: int = 5
+    num_text_neighbours: int = 0
+    text_weight: float = 0.0
+
+    def __post_init__(self, **kwargs) -> None:
+        for name in ("window", "num_recent_items"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")
+        for name in ("num_edges", "backward_weight", "degree_power", "num_text_neighbours", "text_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must not be negative; see {type(self).__name__}.")
+        super().__post_init__(**kwargs)

@@ -1,0 +1,240 @@
+"""Recommenders that are counted, not trained: the most popular items, and the graph of which item follows which.
+
+Knows sequences of item ids and, where given, how alike the items' texts are. `recommend` is [`ItemIdRecommender`]'s.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
+from .modeling_item_ids import ItemIdRecommender
+
+POPULARITY_WEIGHT = 1e-3  # beside edges: it orders what they do not reach, and ties, and little else
+
+
+class MostPopular(ItemIdRecommender):
+    """The same items for everyone: those that the training sequences hold most often, of equal ones the lower id.
+
+    Args:
+        config ([`MostPopularConfig`]): The size of the catalogue; [`from_sequences`] makes one.
+    """
+
+    config_class = MostPopularConfig
+
+    def __init__(self, config: MostPopularConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("item_counts", torch.zeros(config.num_items, dtype=torch.long), persistent=True)
+        self.post_init()
+
+    @classmethod
+    def from_sequences(cls, sequences: Sequence[Sequence[int]], num_items: int, **config_kwargs: Any) -> "MostPopular":
+        """Counts the items of training sequences.
+
+        Args:
+            sequences (`Sequence[Sequence[int]]`): Item ids of each user, in the order of time.
+            num_items (`int`): Items of the catalogue.
+            config_kwargs: Further fields of the configuration.
+        """
+        model = cls(cls.config_class(num_items=num_items, **config_kwargs))
+        model.item_counts.copy_(count_items(pad_sequences(sequences, num_items), num_items))
+        return model.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tables are; the base class asks parameters, and there are none."""
+        return self.item_counts.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the scores; the base class asks parameters, and there are none."""
+        return torch.float32
+
+    def popularity(self) -> torch.Tensor:
+        """Share of each item in the training sequences, smoothed, `(num_items,)`; float64, no two alike.
+
+        An unseen item counts a little: every item can be recommended, and of equal counts the lower id comes first.
+        """
+        num_items = self.config.num_items
+        ids = torch.arange(1, 1 + num_items, device=self.item_counts.device, dtype=torch.float64)
+        shares = self.item_counts + 1 - ids / (num_items + 1)
+        return shares / shares.sum()
+
+    def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.popularity().log().expand(len(history), -1)
+
+
+class TransitionGraph(MostPopular):
+    """Items that stood near the most recent items of the history in other users' sequences, untrained.
+
+    Two items of a sequence that are `distance <= window` apart share an edge of weight `1 / distance` forward, and
+    `backward_weight / distance` backward; the edges of an item are divided by its degree (the sum of its edges) to the
+    power `degree_power`. The n-th most recent item of a history counts `1 / n`. Text neighbours add to that, and
+    popularity decides where neither reaches.
+
+    Args:
+        config ([`TransitionGraphConfig`]): Sizes of the tables; [`from_sequences`] makes one.
+    """
+
+    config_class = TransitionGraphConfig
+
+    def __init__(self, config: TransitionGraphConfig) -> None:
+        super().__init__(config)
+        # compressed sparse rows: the edges of item i are edge_starts[i - 1] : edge_starts[i]; columns count from 0
+        self.register_buffer("edge_starts", torch.zeros(1 + config.num_items, dtype=torch.long), persistent=True)
+        self.register_buffer("edge_columns", torch.zeros(config.num_edges, dtype=torch.long), persistent=True)
+        self.register_buffer("edge_weights", torch.zeros(config.num_edges), persistent=True)
+        if config.num_text_neighbours:
+            shape = (config.num_items, config.num_text_neighbours)
+            self.register_buffer("text_columns", torch.zeros(shape, dtype=torch.long), persistent=True)
+            self.register_buffer("text_cosines", torch.zeros(shape), persistent=True)
+        self.post_init()
+
+    @classmethod
+    def from_sequences(
+        cls,
+        sequences: Sequence[Sequence[int]],
+        num_items: int,
+        text_embeddings: torch.Tensor | None = None,
+        **config_kwargs: Any,
+    ) -> "TransitionGraph":
+        """Builds the graph from training sequences.
+
+        Args:
+            sequences (`Sequence[Sequence[int]]`): Item ids of each user, in the order of time.
+            num_items (`int`): Items of the catalogue.
+            text_embeddings (`torch.Tensor`, *optional*): Shape `(num_items, embedding_size)`, rows of length 1; needed
+                where `num_text_neighbours` is not 0.
+            config_kwargs: Further fields of the configuration.
+
+        Raises:
+            ValueError: If a sequence holds an unknown item, or text neighbours are asked for without embeddings.
+        """
+        config = cls.config_class(num_items=num_items, **config_kwargs)
+        rows = pad_sequences(sequences, num_items)
+        starts, columns, weights = transition_edges(
+            rows, num_items, config.window, config.backward_weight, config.degree_power
+        )
+        config.num_edges = len(columns)
+        config.num_text_neighbours = min(config.num_text_neighbours, num_items - 1)
+        model = cls(config)
+        model.item_counts.copy_(count_items(rows, num_items))
+        model.edge_starts.copy_(starts)
+        model.edge_columns.copy_(columns)
+        model.edge_weights.copy_(weights)
+        if config.num_text_neighbours:
+            if text_embeddings is None or len(text_embeddings) != num_items:
+                given = "none" if text_embeddings is None else len(text_embeddings)
+                raise ValueError(
+                    f"num_text_neighbours ({config.num_text_neighbours}) needs {num_items} text embeddings, one per "
+                    f"item, and {given} were given; give them, or set it to 0."
+                )
+            cosines, neighbours = text_neighbours(text_embeddings, config.num_text_neighbours)
+            model.text_columns.copy_(neighbours)
+            model.text_cosines.copy_(cosines)
+        return model.eval()
+
+    def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        num_items = self.config.num_items
+        # 1 for the newest item, 2 for the one before it, ..., wherever the padding is
+        age = attention_mask.long().flip(-1).cumsum(-1).flip(-1)
+        request, column = ((age <= self.config.num_recent_items) & attention_mask).nonzero(as_tuple=True)
+        item = history[request, column] - 1
+        recency = 1 / age[request, column].double()
+        scores = torch.zeros(len(history) * num_items, dtype=torch.float64, device=history.device)
+        first, degree = self.edge_starts[item], self.edge_starts[item + 1] - self.edge_starts[item]
+        # the edges of all asked items, end to end: (num_asked_edges,)
+        asked = torch.repeat_interleave(degree)
+        edge = torch.arange(len(asked), device=history.device) + (first - degree.cumsum(0) + degree)[asked]
+        scores.index_add_(
+            0, request[asked] * num_items + self.edge_columns[edge], recency[asked] * self.edge_weights[edge].double()
+        )
+        if self.config.text_weight and self.config.num_text_neighbours:
+            target = request.unsqueeze(1) * num_items + self.text_columns[item]
+            weight = self.config.text_weight * recency.unsqueeze(1) * self.text_cosines[item].double()
+            scores.index_add_(0, target.flatten(), weight.flatten())
+        scores = scores.view(len(history), num_items) + POPULARITY_WEIGHT * self.popularity()
+        return (scores / scores.sum(-1, keepdim=True)).log()
+
+
+def pad_sequences(sequences: Sequence[Sequence[int]], num_items: int) -> torch.Tensor:
+    """Sequences as rows, padded with 0 on the right: `(num_sequences, length)`.
+
+    Raises:
+        ValueError: If there is no sequence, or one holds an item outside `1..num_items`.
+    """
+    if len(sequences) == 0:
+        raise ValueError("there are 0 training sequences to count; give at least one.")
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    flat = torch.tensor([item for sequence in sequences for item in sequence], dtype=torch.long)
+    if len(flat) and not 1 <= int(flat.min()) <= int(flat.max()) <= num_items:
+        wrong = int(flat[(flat < 1) | (flat > num_items)][0])
+        raise ValueError(
+            f"a sequence contains {wrong}, which is no item of this catalogue (ids 1..{num_items}); drop it or map it "
+            "to the ids of the benchmark's items table."
+        )
+    return pad_sequence(flat.split(lengths.tolist()), batch_first=True)
+
+
+def count_items(rows: torch.Tensor, num_items: int) -> torch.Tensor:
+    """How often each item occurs in padded rows, `(num_items,)`."""
+    return torch.bincount(rows.flatten(), minlength=1 + num_items)[1:]
+
+
+def transition_edges(
+    rows: torch.Tensor, num_items: int, window: int, backward_weight: float, degree_power: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Edges between items that stand near each other; see [`TransitionGraph`].
+
+    Args:
+        rows (`torch.Tensor`): Shape `(num_sequences, length)`, item ids, 0 where padded.
+        num_items, window, backward_weight, degree_power: See [`TransitionGraphConfig`].
+
+    Returns:
+        Compressed sparse rows: starts `(num_items + 1,)`, columns `(num_edges,)` counted from 0, weights
+        `(num_edges,)` in float64.
+    """
+    keys, weights = [], []  # an edge's key: source * num_items + target, both counted from 0
+    for distance in range(1, min(window, rows.shape[1] - 1) + 1):
+        earlier, later = rows[:, :-distance].flatten(), rows[:, distance:].flatten()
+        is_pair = (earlier > 0) & (later > 0) & (earlier != later)
+        earlier, later = earlier[is_pair] - 1, later[is_pair] - 1
+        keys += [earlier * num_items + later, later * num_items + earlier]
+        for weight in (1.0, backward_weight):
+            weights.append(torch.full((len(earlier),), weight / distance, dtype=torch.float64))
+    if not keys:  # no sequence of two items
+        empty = torch.zeros(0, dtype=torch.long)
+        return torch.zeros(1 + num_items, dtype=torch.long), empty, empty.double()
+    edges, number = torch.unique(torch.cat(keys), return_inverse=True)
+    summed = torch.zeros(len(edges), dtype=torch.float64).index_add_(0, number, torch.cat(weights))
+    source, columns = edges // num_items, edges % num_items
+    degree = torch.zeros(num_items, dtype=torch.float64).index_add_(0, source, summed)
+    starts = torch.zeros(1 + num_items, dtype=torch.long)
+    starts[1:] = torch.bincount(source, minlength=num_items).cumsum(0)
+    return starts, columns, summed / degree[source].clamp(min=1e-12) ** degree_power
+
+
+def text_neighbours(
+    embeddings: torch.Tensor, num_neighbours: int, batch_size: int = 1024
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most similar other items of each item.
+
+    Args:
+        embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, rows of length 1.
+        num_neighbours (`int`): At most `num_items - 1`.
+        batch_size (`int`, defaults to 1024): Items at a time.
+
+    Returns:
+        Cosines, none below 0, and columns counted from 0, both `(num_items, num_neighbours)`, the nearest first.
+    """
+    cosines, columns = [], []
+    for start in range(0, len(embeddings), batch_size):
+        similarity = embeddings[start : start + batch_size] @ embeddings.T
+        own = torch.arange(len(similarity))
+        similarity[own, start + own] = -torch.inf
+        best = similarity.topk(num_neighbours)
+        cosines.append(best.values.clamp(min=0))
+        columns.append(best.indices)
+    return torch.cat(cosines), torch.cat(columns)

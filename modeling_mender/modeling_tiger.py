@@ -1,0 +1,249 @@
+"""TIGER and its relatives (sections 4.1, A.2, A.4): a decoder of semantic IDs over one mixed sequence of tokens.
+
+Knows how codes, users and words become encoder states: through a T5 from scratch (TIGER, VocabExt-RND) or through a
+language model whose vocabulary is extended by the codes (LC-REC, VocabExt-LM, LIGER). How a request is written is the
+processor's; the catalogue, `generate` and `recommend` are [`GenerativeRetriever`]'s.
+"""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoModelForTextEncoding,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+from .configuration_tiger import TigerConfig
+from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder
+from .semantic_ids import SemanticIds
+from .text_encoder_mixin import TextEncoderMixin
+
+logger = logging.getLogger(__name__)
+
+# What a T5 checkpoint's decoder must share with `build_decoder`'s, beyond the sizes that are fields.
+DECODER_CONSTANTS = {
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "layer_norm_epsilon": 1e-6,
+}
+
+
+class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
+    """A decoder of semantic IDs whose encoder reads codes, users and words in one sequence.
+
+    Args:
+        config ([`TigerConfig`]): Sizes; [`Tiger.from_text_encoder`] makes one around a language model.
+    """
+
+    config_class = TigerConfig
+    main_input_name = "input_ids"
+    encoder_input_names = ("input_ids",)
+
+    def __init__(self, config: TigerConfig) -> None:
+        super().__init__(config)
+        self.text_encoder: PreTrainedModel | None = None
+        if config.text_config is None:
+            self.encoder = build_history_encoder(config, config.num_encoder_layers)
+            if config.num_user_tokens + config.num_text_tokens:
+                # users, then words; the codes' embeddings are the decoder's
+                self.token_embeddings = nn.Embedding(config.num_user_tokens + config.num_text_tokens, config.d_model)
+        else:
+            self.text_encoder = AutoModelForTextEncoding.from_config(config.text_config)
+            if not config.pretrained_decoder:
+                self.projection = nn.Linear(config.text_config.hidden_size, config.d_model)
+                if config.history_format == "semantic_ids":
+                    self.code_embeddings = nn.Embedding(config.vocab_size, config.text_config.hidden_size)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is getattr(self, "token_embeddings", None):
+            init.normal_(module.weight, mean=0.0, std=1.0)  # T5's, and so that of the codes beside them
+
+    @property
+    def lora_parts(self) -> tuple[str, ...]:
+        """The pretrained parts, which LoRA adapts."""
+        if self.text_encoder is None:
+            return ()
+        return ("text_encoder", "decoder") if self.config.pretrained_decoder else ("text_encoder",)
+
+    @classmethod
+    def from_text_encoder(
+        cls, name_or_path: str, semantic_ids: SemanticIds, pretrained_decoder: bool = False, **config_kwargs: Any
+    ) -> "Tiger":
+        """A new model around a pretrained language model, its catalogue set.
+
+        Args:
+            name_or_path (`str`): Any checkpoint that `AutoModelForTextEncoding` loads: T5 and BERT families, local or
+                on the Hub.
+            semantic_ids ([`SemanticIds`]): The catalogue.
+            pretrained_decoder (`bool`, defaults to `False`): Whether the decoder starts as the checkpoint's, its
+                cross-attention included, and so has the checkpoint's sizes, whatever `config_kwargs` say. Where the
+                checkpoint has none, it starts from scratch, with a warning.
+            config_kwargs: Further fields of the configuration.
+
+        Returns:
+            A model in training mode; what is pretrained is frozen, the embeddings of the codes are not.
+
+        Raises:
+            ValueError: If the checkpoint's decoder differs from T5's in a way that the configuration cannot say.
+        """
+        text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path)
+        decoder = load_decoder(name_or_path, text_encoder.config) if pretrained_decoder else None
+        if decoder is not None:
+            config_kwargs |= decoder_sizes(decoder.config)
+        config = cls.config_class(
+            text_config=text_encoder.config,
+            num_items=semantic_ids.num_items,
+            num_levels=semantic_ids.num_levels,
+            codebook_size=semantic_ids.codebook_size,
+            pretrained_decoder=decoder is not None,
+            **config_kwargs,
+        )
+        model = cls(config)
+        model.text_encoder.load_state_dict(text_encoder.state_dict())
+        if decoder is not None:
+            weights = {name: w for name, w in decoder.state_dict().items() if name != "embed_tokens.weight"}
+            model.decoder.load_state_dict(weights, strict=False)
+            model.decoder.requires_grad_(False)
+            model.decoder.embed_tokens.requires_grad_(True)
+        if decoder is not None or config.history_format == "semantic_ids":
+            draw_like(model._code_table().weight, model.text_encoder.get_input_embeddings().weight)
+        model.set_item_semantic_ids(semantic_ids)
+        model.freeze_text_encoder()
+        return model
+
+    def _code_table(self) -> nn.Embedding:
+        """Embeddings of the codes as the encoder reads them: the decoder's, unless the two differ in width."""
+        return getattr(self, "code_embeddings", self.decoder.embed_tokens)
+
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of a mixed sequence: `(batch_size, sequence_length)` to `(..., hidden_size)` of the encoder."""
+        num_codes = self.config.vocab_size
+        if self.config.num_input_tokens == num_codes:
+            return self._code_table()(input_ids)
+        others = self.token_embeddings if self.text_encoder is None else self.text_encoder.get_input_embeddings()
+        embeds = others((input_ids - num_codes).clamp(min=0))
+        if self.config.history_format == "text":
+            return embeds
+        is_code = (input_ids < num_codes).unsqueeze(-1)
+        return torch.where(is_code, self._code_table()(input_ids.clamp(max=num_codes - 1)), embeds)
+
+    def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:
+        """Tokens to encoder states.
+
+        Args:
+            input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, tokens of the input vocabulary.
+            attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length)`; 0 where padded.
+
+        Returns:
+            `BaseModelOutput`: `last_hidden_state (batch_size, sequence_length, d_model)`.
+        """
+        if not self.training and int(input_ids.max()) >= self.config.num_input_tokens:
+            raise ValueError(
+                f"input_ids contains {int(input_ids.max())}, and this model reads {self.config.num_input_tokens} "
+                "tokens; use the processor that was saved with it."
+            )
+        if self.text_encoder is None:
+            return BaseModelOutput(
+                last_hidden_state=self.encoder(
+                    inputs_embeds=self.embed(input_ids), attention_mask=attention_mask
+                ).last_hidden_state
+            )
+        # through a frozen encoder, gradients still reach the embeddings of the codes in its input
+        needs_graph = not self.text_encoder_is_frozen or self.config.history_format == "semantic_ids"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and needs_graph):
+            states = self.text_encoder(
+                inputs_embeds=self.embed(input_ids), attention_mask=attention_mask
+            ).last_hidden_state
+        return BaseModelOutput(last_hidden_state=states if self.config.pretrained_decoder else self.projection(states))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """Predicts the semantic ID of the next item.
+
+        Args:
+            input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, what the processor wrote.
+            attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
+            encoder_outputs (`BaseModelOutput`, *optional*): Stands for `input_ids`.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels`
+                where not given.
+            labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
+                `item_labels`.
+            past_key_values, use_cache: Cache of the generic generation loop.
+
+        Returns:
+            `Seq2SeqLMOutput`: `loss`, the mean cross-entropy, and `logits (batch_size, target_length, vocab_size)`.
+        """
+        inputs = {"input_ids": input_ids}
+        return self._forward(
+            inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache
+        )
+
+
+def load_decoder(name_or_path: str, config: PreTrainedConfig) -> PreTrainedModel | None:
+    """The decoder of a T5 checkpoint, or `None`, with a warning, where a checkpoint has none.
+
+    Args:
+        name_or_path (`str`): The checkpoint.
+        config (`PreTrainedConfig`): Its configuration.
+    """
+    if config.model_type == "t5":
+        model, report = AutoModelForSeq2SeqLM.from_pretrained(name_or_path, output_loading_info=True)
+        # an encoder published alone (sentence-t5) loads too, around a random decoder
+        if not any(name.startswith("decoder.block") for name in report["missing_keys"]):
+            return model.get_decoder()
+    logger.warning(
+        "%s (%s) has no T5 decoder, so the decoder starts from scratch and a projection leads to it; "
+        "the paper's method starts from google/flan-t5-small.",
+        name_or_path,
+        config.model_type,
+    )
+    return None
+
+
+def decoder_sizes(config: PreTrainedConfig) -> dict[str, Any]:
+    """The fields of [`TigerConfig`] that a T5 decoder determines.
+
+    Raises:
+        ValueError: If it differs from T5 in what is no field.
+    """
+    for name, expected in DECODER_CONSTANTS.items():
+        if getattr(config, name) != expected:
+            raise ValueError(
+                f"the checkpoint's {name} is {getattr(config, name)}, and this decoder's {expected}; choose a "
+                "checkpoint of the T5 or FLAN-T5 family."
+            )
+    names = ("d_model", "d_ff", "d_kv", "num_heads", "feed_forward_proj")
+    return {name: getattr(config, name) for name in names} | {"num_decoder_layers": config.num_layers}
+
+
+@torch.no_grad()
+def draw_like(new: torch.Tensor, pretrained: torch.Tensor) -> None:
+    """Draws new embeddings from the pretrained ones' distribution, dimension by dimension.
+
+    At another scale the layers around would take them for noise, or see nothing else.
+
+    Args:
+        new (`torch.Tensor`): Shape `(num_new, hidden_size)`, written in place.
+        pretrained (`torch.Tensor`): Shape `(num_tokens, hidden_size)`.
+    """
+    mean, std = pretrained.float().mean(0), pretrained.float().std(0)
+    new.copy_((mean + std * torch.randn(new.shape, device=new.device)).to(new.dtype))

@@ -1,0 +1,69 @@
+"""Processor of the recommenders over item ids: a history in, padded on the left.
+
+Knows the catalogue's titles, for people; no model here reads them. Refuses a preference rather than passing over it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import BatchFeature, ProcessorMixin
+
+from .processing_mender import MenderEmbProcessor, MenderProcessor
+
+
+class ItemIdProcessor(MenderProcessor):
+    """Reads requests of item ids alone; needs no tokenizer.
+
+    Args:
+        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones.
+        answers_empty_requests (`bool`, defaults to `False`): Whether the model has an answer to an empty history.
+        items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with a
+            `title`. Kept in `items.jsonl` beside the configuration.
+    """
+
+    def __init__(
+        self,
+        max_history_length: int = 20,
+        answers_empty_requests: bool = False,
+        items: Sequence[Mapping[str, str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.max_history_length = max_history_length
+        self.answers_empty_requests = answers_empty_requests
+        self.items = [dict(item) for item in items or ()]
+        ProcessorMixin.__init__(self)  # not MenderProcessor's, which wants a tokenizer
+
+    def __call__(
+        self,
+        history: Sequence[Sequence[int]] | Sequence[int] | None = None,
+        preference: None = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Pads histories on the left.
+
+        Args:
+            history: One list of item ids per request, oldest first, or a single one.
+            preference (*optional*): Only `None`, of all requests or of each.
+            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+
+        Returns:
+            `BatchFeature`: `history` and `attention_mask`, both `(batch_size, history_length)`.
+
+        Raises:
+            ValueError: For an unknown item, a preference, or an empty history where the model has no answer to one.
+        """
+        return BatchFeature(MenderEmbProcessor.pad_requests(self._read_requests(history, preference)))
+
+    def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
+        """One request, checked: there is no preference, and a history, unless the model can do without."""
+        if texts is not None and len(texts):
+            raise ValueError(
+                f"preference {row} is {texts!r}, and this model reads no preference, only item ids; leave it out, or "
+                "take a model that reads one."
+            )
+        if items is None or len(items) == 0:
+            if not self.answers_empty_requests:
+                raise ValueError(f"request {row} has an empty history; give at least one item id.")
+            return [], []
+        return super()._read_request(row, items, None)

@@ -1,0 +1,158 @@
+"""Processor of TIGER and its relatives: a request as one sequence of user, text and code tokens.
+
+Knows the layout of the input vocabulary: the decoder's tokens as in `semantic_ids.py`, then one token per bucket of
+users, then the tokenizer's words. Everything about texts is Mender_Tok's, so both write a text alike.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import BatchFeature, PreTrainedTokenizerBase
+
+from .processing_mender import MenderTokProcessor, pad_token_rows
+from .semantic_ids import PAD_TOKEN_ID, codes_to_tokens, vocabulary_size
+
+MAX_CACHED_TEXTS = 100_000  # a server must not grow with every new preference; a benchmark's fit
+
+
+class TigerProcessor(MenderTokProcessor):
+    """Writes a request as `[user] Instructions: {preference}. Items: {item} {item} ...`, oldest item first.
+
+    An item is its codes or its text. A request that is too long loses whole items, the oldest first, never the
+    preference.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder; one without words for a model that reads
+            none ([`empty_tokenizer`](modeling_mender.training.tiger_methods)).
+        num_levels (`int`, defaults to 4): Codes per item.
+        codebook_size (`int`, defaults to 256): Codes per level.
+        history_format (`str`, defaults to `"semantic_ids"`): `"semantic_ids"` or `"text"`.
+        reads_preferences (`bool`, defaults to `False`): Whether the model was trained with preferences.
+        num_user_tokens (`int`, defaults to 0): Buckets that users are hashed into; 0 for a model that does not look
+            at who asks.
+        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones.
+        max_length (`int`, defaults to 512): Tokens of a request without the user's.
+        items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
+            (shown to people), `text`, and `codes`, its semantic ID. Kept in `items.jsonl` beside the configuration.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        num_levels: int = 4,
+        codebook_size: int = 256,
+        history_format: str = "semantic_ids",
+        reads_preferences: bool = False,
+        num_user_tokens: int = 0,
+        max_history_length: int = 20,
+        max_length: int = 512,
+        items: Sequence[Mapping[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(tokenizer, max_history_length=max_history_length, max_length=max_length, items=items)
+        self.num_levels = num_levels
+        self.codebook_size = codebook_size
+        self.history_format = history_format
+        self.reads_preferences = reads_preferences
+        self.num_user_tokens = num_user_tokens
+
+    def __call__(
+        self,
+        history: Sequence[Sequence[int]] | Sequence[int] | None = None,
+        preference: Sequence[str | Sequence[str] | None] | str | None = None,
+        user: Sequence[str | None] | str | None = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Writes requests as tokens, padded to the longest of them.
+
+        Args:
+            history: One list of item ids per request, oldest first, or a single one.
+            preference: One preference per request (a string, a list of strings, or `None`), or a single one; only for
+                a model that reads preferences.
+            user: One user id per request, or `None` for somebody unknown; only for a model that looks at who asks.
+            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+
+        Returns:
+            `BatchFeature`: `input_ids` and `attention_mask`, both `(batch_size, sequence_length)`.
+
+        Raises:
+            ValueError: For an unknown item, an empty request, a preference or a user that this model cannot read, or a
+                preference that alone exceeds `max_length`.
+        """
+        requests = self._read_requests(history, preference)
+        if not self.reads_preferences and any(texts for _, texts in requests):
+            raise ValueError(
+                "this model was trained without preferences and would not read them; leave preference out, or load a "
+                "model that reads preferences."
+            )
+        users = self._read_users(user, len(requests))
+        rows = [self.token_ids(*request, one) for request, one in zip(requests, users, strict=True)]
+        return BatchFeature(pad_token_rows(rows, PAD_TOKEN_ID))
+
+    def token_ids(self, items: Sequence[int], preferences: Sequence[str], user: str = "") -> list[int]:
+        """Tokens of one checked request."""
+        tokens = super().token_ids(items, preferences)
+        return [self.user_token(user), *tokens] if user and self.num_user_tokens else tokens
+
+    def user_token(self, user: str) -> int:
+        """The token of the bucket that a user falls into, the same in every process."""
+        bucket = zlib.crc32(user.encode()) % self.num_user_tokens
+        return vocabulary_size(self.num_levels, self.codebook_size) + bucket
+
+    def to_dict(self) -> dict[str, Any]:
+        # taken out rather than copied with everything else: the cache outlives a save, and is large
+        cache = self.__dict__.pop("_token_cache", {})
+        try:
+            return super().to_dict()
+        finally:
+            self._token_cache = cache
+
+    def _read_users(self, user: Any, num_requests: int) -> list[str]:
+        """One user id per request, empty where there is none."""
+        users = [user] if user is None or isinstance(user, str) else list(user)
+        users = users * num_requests if users == [None] else users
+        if len(users) != num_requests:
+            raise ValueError(f"{num_requests} requests and {len(users)} users; give one user per request.")
+        for row, one in enumerate(users):
+            if one is not None and not isinstance(one, str):
+                raise ValueError(f"user {row} is {one!r}, which is no string; give the benchmark's user_id.")
+        if any(users) and not self.num_user_tokens:
+            raise ValueError("this model does not look at who asks; leave user out.")
+        return [one or "" for one in users]
+
+    def _text_ids(self, text: str) -> list[int]:
+        """Words as tokens of the input vocabulary; each text is tokenized once."""
+        cache = self.__dict__.setdefault("_token_cache", {})
+        if text not in cache:
+            if len(cache) >= MAX_CACHED_TEXTS:
+                cache.clear()
+            cache[text] = self._shift(super()._text_ids(text))
+        return cache[text]
+
+    def _item_ids(self, item: int) -> list[int]:
+        if self.history_format == "text":
+            return super()._item_ids(item)
+        cache = self.__dict__.setdefault("_token_cache", {})
+        if item not in cache:
+            codes = self.items[item - 1].get("codes", ())
+            if len(codes) != self.num_levels:
+                raise ValueError(
+                    f"item {item} has {len(codes)} codes and num_levels is {self.num_levels}; give every item its "
+                    "semantic ID under codes."
+                )
+            cache[item] = codes_to_tokens(torch.tensor(codes), self.codebook_size).tolist()
+        return cache[item]
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        cache = self.__dict__.setdefault("_token_cache", {})
+        if None not in cache:  # a key that is neither an item nor a text
+            cache[None] = tuple(self._shift(words) for words in super()._special_tokens())
+        return cache[None]
+
+    def _shift(self, words: Sequence[int]) -> list[int]:
+        """Token ids of the tokenizer to those of the input vocabulary."""
+        first = vocabulary_size(self.num_levels, self.codebook_size) + self.num_user_tokens
+        return [first + word for word in words]

@@ -1,0 +1,249 @@
+"""What a frozen text encoder computes, computed once: kept on disk, read through memory maps, shared by runs.
+
+Knows keys, shards and what makes two encoders different. Leaves to the collators which texts there are, and to the
+caller whether the encoder is frozen.
+
+A cache is a folder of shards, each written under a temporary name and renamed when whole. A shard is a safetensors
+file of `num_texts` texts:
+
+    keys       uint8  (num_texts, 16)        digest of each text's tokens
+    offsets    int64  (num_texts + 1,)       text i owns states[offsets[i] : offsets[i + 1]]
+    checksums  int64  (num_texts,)           CRC-32 of those bytes
+    states     dtype  (num_states, hidden_size)
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from ..processing_mender import pad_token_rows
+
+logger = logging.getLogger(__name__)
+
+CACHE_LIMIT_GB = 50.0
+FORMAT = 1
+SHARD_BYTES = 2**27
+TOKENS_PER_BATCH = 16_384
+# Of a text encoder's configuration: how it was loaded or saved, not what it computes.
+_IRRELEVANT = {"_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+
+# input_ids and attention_mask, (batch_size, sequence_length), to (batch_size, sequence_length or 1, hidden_size)
+Compute = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def text_key(token_ids: Sequence[int]) -> bytes:
+    """What stands for a text: 16 bytes that depend on its tokens, hence on its words, the tokenizer and the cut.
+
+    >>> text_key([101, 7592, 102]) == text_key((101, 7592, 102)) != text_key([101, 102, 7592])
+    True
+    """
+    return hashlib.blake2b(np.asarray(token_ids, np.int32).tobytes(), digest_size=16).digest()
+
+
+def encoder_fingerprint(text_encoder: PreTrainedModel) -> str:
+    """What stands for a text encoder: 32 hexadecimal digits that depend on every weight and on the configuration.
+
+    A model that was saved and loaded again has the same; one that was tuned, or another checkpoint, has not.
+    """
+    state = hashlib.blake2b(digest_size=16)
+    config = {name: value for name, value in text_encoder.config.to_dict().items() if name not in _IRRELEVANT}
+    state.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, weight in sorted(text_encoder.state_dict().items()):
+        state.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        state.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return state.hexdigest()
+
+
+class _Shard(NamedTuple):
+    path: Path
+    offsets: list[int]
+    checksums: list[int]
+    states: torch.Tensor
+    is_checked: bytearray
+
+
+class FrozenCache:
+    """States of texts, `(num_states, hidden_size)` each, by the text's key.
+
+    Args:
+        cache_dir (`str` or `Path`): Holds the caches of all encoders, as `<kind>/<fingerprint>/`.
+        kind (`str`): What is computed; another kind never reads these states.
+        text_encoder (`PreTrainedModel`): Computes it.
+        dtype (`torch.dtype`): In which it is kept.
+        per_token (`bool`): Whether a text has a state per token, or one.
+        limit_gb (`float`, defaults to 50): Size in 10^9 bytes that `cache_dir` as a whole may grow to.
+
+    Raises:
+        ValueError: If `cache_dir` is a file.
+    """
+
+    def __init__(
+        self,
+        cache_dir: str | Path,
+        kind: str,
+        text_encoder: PreTrainedModel,
+        dtype: torch.dtype,
+        per_token: bool,
+        limit_gb: float = CACHE_LIMIT_GB,
+    ) -> None:
+        self.cache_dir, self.limit_gb = Path(cache_dir), limit_gb
+        if self.cache_dir.exists() and not self.cache_dir.is_dir():
+            raise ValueError(f"cache_dir ({cache_dir}) is a file; give a folder.")
+        self.dtype, self.per_token, self.hidden_size = dtype, per_token, text_encoder.config.hidden_size
+        kind = f"{kind}_{str(dtype).removeprefix('torch.')}_v{FORMAT}"
+        self.folder = self.cache_dir / kind / encoder_fingerprint(text_encoder)
+        self._about = {"text_encoder": text_encoder.name_or_path or type(text_encoder).__name__}  # for people
+        self._shards: dict[Path, _Shard] = {}
+        self._places: dict[bytes, tuple[_Shard, int]] = {}
+        self._read_shards()
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._places
+
+    def length(self, key: bytes) -> int:
+        """States that a text has."""
+        shard, row = self._places[key]
+        return shard.offsets[row + 1] - shard.offsets[row]
+
+    def read(self, key: bytes) -> torch.Tensor:
+        """The states of a text: `(num_states, hidden_size)`, a view of the file.
+
+        Raises:
+            ValueError: If the file's bytes are not those that were written.
+        """
+        shard, row = self._places[key]
+        states = shard.states[shard.offsets[row] : shard.offsets[row + 1]]
+        if not shard.is_checked[row]:
+            if _checksum(states) != shard.checksums[row]:
+                raise ValueError(f"{shard.path} is damaged; delete it, and what it held is computed again.")
+            shard.is_checked[row] = True
+        return states
+
+    def fill(self, texts: Mapping[bytes, Sequence[int]], compute: Compute, description: str) -> None:
+        """Computes and keeps the texts that are missing; of several processes one computes, the others wait and read.
+
+        Args:
+            texts (`Mapping[bytes, Sequence[int]]`): Tokens by [`text_key`].
+            compute (`Callable`): `(input_ids, attention_mask)`, both `(batch_size, sequence_length)`, to states
+                `(batch_size, sequence_length or 1, hidden_size)`.
+            description (`str`): What they are, for the progress bar.
+
+        Raises:
+            ValueError: If they would exceed `limit_gb` or the free space, or do not fit into `dtype`.
+        """
+        if all(key in self for key in texts):
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "lock"):
+            self._read_shards()  # another process may have been here while this one waited
+            missing = {key: tokens for key, tokens in texts.items() if key not in self}
+            if missing:
+                self._fill(missing, compute, description)
+
+    def _fill(self, missing: Mapping[bytes, Sequence[int]], compute: Compute, description: str) -> None:
+        """The longest first, so that padding is little and memory known early."""
+        needed = self._check_space(missing, description)
+        for unfinished in self.folder.glob("*.tmp"):
+            unfinished.unlink()
+        (self.folder / "encoder.json").write_text(json.dumps(self._about) + "\n", encoding="utf-8")
+        ordered = sorted(missing.items(), key=lambda text: -len(text[1]))
+        name = f"{description}, {needed / 1e9:.3g} GB into {self.cache_dir}"
+        done, held, held_bytes = 0, {}, 0
+        with tqdm(total=len(ordered), desc=name, unit="text", leave=False) as progress:
+            while done < len(ordered):
+                size = max(1, TOKENS_PER_BATCH // max(1, len(ordered[done][1])))
+                batch = ordered[done : done + size]
+                for (key, _), states in zip(batch, self._compute(batch, compute), strict=True):
+                    held[key] = states
+                    held_bytes += states.nbytes
+                done += len(batch)
+                progress.update(len(batch))
+                if held_bytes >= SHARD_BYTES or done == len(ordered):
+                    self._write_shard(held)
+                    held, held_bytes = {}, 0
+
+    def _compute(self, batch: Sequence[tuple[bytes, Sequence[int]]], compute: Compute) -> list[torch.Tensor]:
+        """States of a batch of texts on the CPU, without those of padding."""
+        tokens = pad_token_rows([tokens for _, tokens in batch], None)
+        states = compute(tokens["input_ids"], tokens["attention_mask"]).to(self.dtype).cpu()
+        if not torch.isfinite(states).all():
+            raise ValueError(
+                f"the text encoder's output does not fit into {self.dtype} (or is not finite); leave cache_dir out."
+            )
+        # copies, or one text would keep its whole batch in memory
+        lengths = [len(tokens) if self.per_token else 1 for _, tokens in batch]
+        return [row[:length].clone() for row, length in zip(states, lengths, strict=True)]
+
+    def _check_space(self, texts: Mapping[bytes, Sequence[int]], description: str) -> int:
+        """Bytes that texts will take; raises a ValueError if there is no room for them."""
+        num_states = sum(len(tokens) for tokens in texts.values()) if self.per_token else len(texts)
+        needed = num_states * self.hidden_size * self.dtype.itemsize
+        held = sum(path.stat().st_size for path in self.cache_dir.rglob("*.safetensors"))
+        what = (
+            f"{description} take {needed / 1e9:.3g} GB ({num_states} states x {self.hidden_size} x "
+            f"{self.dtype.itemsize} bytes)"
+        )
+        if needed + held > self.limit_gb * 1e9:
+            raise ValueError(
+                f"{what}, {self.cache_dir} holds {held / 1e9:.3g} GB and cache_limit_gb is {self.limit_gb:g}; raise "
+                "it, delete what is no longer needed there, or leave cache_dir out."
+            )
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise ValueError(f"{what}, and {self.cache_dir} has {free / 1e9:.3g} GB left; give another cache_dir.")
+        logger.info("%s in %s", what, self.folder)
+        return needed
+
+    def _write_shard(self, states: Mapping[bytes, torch.Tensor]) -> None:
+        keys = b"".join(states)
+        lengths = [len(text) for text in states.values()]
+        path = self.folder / f"{hashlib.blake2b(keys, digest_size=16).hexdigest()}.safetensors"
+        temporary = path.with_suffix(".tmp")
+        tensors = {
+            "keys": torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, 16),
+            "offsets": torch.tensor([0, *lengths]).cumsum(0),
+            "checksums": torch.tensor([_checksum(text) for text in states.values()]),
+            "states": torch.cat(list(states.values())),
+        }
+        save_file(tensors, temporary)
+        temporary.replace(path)
+        self._read_shards()
+
+    def _read_shards(self) -> None:
+        """Opens the shards that are new; one that is damaged goes, so that its texts count as missing."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path in self._shards:
+                continue
+            try:
+                tensors = load_file(path)  # maps the file, reads what is touched
+                keys = tensors["keys"].numpy()
+                offsets, checksums = tensors["offsets"].tolist(), tensors["checksums"].tolist()
+                fits = len(keys) == len(checksums) == len(offsets) - 1 and offsets[-1] == len(tensors["states"])
+                if not fits or tensors["states"].dtype != self.dtype:
+                    raise ValueError("its tensors do not fit together")
+            except FileNotFoundError:  # another process found it damaged
+                continue
+            except (SafetensorError, ValueError, KeyError) as error:
+                logger.warning("%s is damaged (%s); it is deleted, and what it held is computed again.", path, error)
+                path.unlink(missing_ok=True)
+                continue
+            shard = _Shard(path, offsets, checksums, tensors["states"], bytearray(len(keys)))
+            self._shards[path] = shard
+            self._places.update((key.tobytes(), (shard, row)) for row, key in enumerate(keys))
+
+
+def _checksum(states: torch.Tensor) -> int:
+    return zlib.crc32(states.contiguous().view(torch.uint8).numpy())

@@ -1,0 +1,148 @@
+"""The ways in which a run ends early, each with a line that says what to do: a signal, too little memory, no compiler.
+
+Knows signals, allocators, compilers and the names of the arguments that help. Does not know the loop.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+from .arguments import TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C in a terminal reaches a worker twice at once: from the terminal, and from the launcher that passes it on.
+SECONDS_OF_ONE_SIGNAL = 1.0
+
+
+class Interrupted(RuntimeError):
+    """Training stopped between two steps because a signal asked for it; a checkpoint was written.
+
+    Attributes:
+        signal_number (`int`): SIGINT or SIGTERM; 128 plus this is the exit status that shells expect.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class TooLittleMemory(MemoryError):
+    """An allocation failed; says which argument to lower."""
+
+
+class StopSignals:
+    """Within this context, the first SIGINT or SIGTERM is remembered in `received`, and a second one acts at once.
+
+    Only the main thread can receive signals; elsewhere the context changes nothing.
+
+    Attributes:
+        received (`int`): Number of the first signal; 0 before it.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._time = 0.0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if not self.received:
+            self.received, self._time = number, time.monotonic()
+            logger.warning("stopping after this step, or this validation; once more to stop at once")
+        elif time.monotonic() - self._time > SECONDS_OF_ONE_SIGNAL:
+            signal.signal(number, self._previous[number])
+            signal.raise_signal(number)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on any device: CUDA has a class for it, the CPU and MPS only words."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+@contextmanager
+def training_memory(arguments: TrainingArguments, step: int, batch: dict[str, Any]) -> Iterator[None]:
+    """Turns a failed allocation of a training step into one that names the batch, and the batch size to try.
+
+    Raises:
+        TooLittleMemory: If an allocation fails within.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        rows, passes = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+        shapes = ", ".join(
+            f"{name} {' x '.join(map(str, value.shape))}" for name, value in batch.items() if torch.is_tensor(value)
+        )
+        if rows > 1:
+            part = next(number for number in range(2, rows + 1) if rows % number == 0)
+            advice = (
+                f"the same command with --per_device_train_batch_size {rows // part} --gradient_accumulation_steps "
+                f"{passes * part} continues from the newest checkpoint, with the same {rows * passes} rows per "
+                "process and optimizer step"
+            )
+        else:
+            advice = "the batch cannot be smaller: try --gradient_checkpointing true, or a smaller model"
+        raise TooLittleMemory(
+            f"out of memory at step {step}, with per_device_train_batch_size ({rows}) and a batch of {shapes}; "
+            f"{advice}."
+        ) from error
+
+
+@contextmanager
+def validation_memory(arguments: TrainingArguments, step: int) -> Iterator[None]:
+    """The same for validation.
+
+    Raises:
+        TooLittleMemory: If an allocation fails within.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        rows, beams = arguments.per_device_eval_batch_size, arguments.num_beams
+        advice = f"--per_device_eval_batch_size {rows // 2}" if rows > 1 else f"--num_beams {max(1, beams // 2)}"
+        raise TooLittleMemory(
+            f"out of memory in the validation at step {step}, with per_device_eval_batch_size ({rows}) and num_beams "
+            f"({beams}); the same command with {advice} continues from the newest checkpoint."
+        ) from error
+
+
+@contextmanager
+def compilation() -> Iterator[None]:
+    """Turns a failure of `torch.compile` into one line.
+
+    Raises:
+        ValueError: If the compiler is missing, or cannot compile the model.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"torch_compile failed ({reason}); install the compiler that it names, or set torch_compile to false."
+        ) from error
