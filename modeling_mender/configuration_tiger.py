@@ -37,6 +37,8 @@ class TigerConfig(PreTrainedConfig):
             shares the embeddings of the codes with the encoder, as T5 does.
         constrained_softmax (`bool`, defaults to `False`): Whether the codes that the catalogue allows after a prefix
             share the whole probability, in training and search alike; the paper constrains neither.
+        causal_history (`bool`, defaults to `False`): Whether a token sees only earlier ones, so that all prefixes of a
+            sequence are learned in one pass; only from scratch and without words.
         text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the language encoder; any architecture
             that `AutoModelForTextEncoding` knows.
         max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones (section 4).
@@ -70,6 +72,7 @@ class TigerConfig(PreTrainedConfig):
     feed_forward_proj: str = "relu"
     pretrained_decoder: bool = False
     constrained_softmax: bool = False
+    causal_history: bool = False
     text_config: dict | PreTrainedConfig | None = None
     max_history_length: int = 20
     pad_token_id: int | None = 0
@@ -92,6 +95,11 @@ class TigerConfig(PreTrainedConfig):
 
     def _check(self) -> None:
         """Raises a ValueError that names the first field out of range."""
+        if self.causal_history and (self.text_config is not None or self.num_text_tokens):
+            raise ValueError(
+                "causal_history is for histories of codes alone: preferences differ from position to position, and a "
+                "pretrained encoder reads both ways; leave it false."
+            )
         at_least_one = ("num_items", "num_levels", "codebook_size", "d_model", "d_ff", "d_kv", "num_heads",
                         "num_encoder_layers", "num_decoder_layers", "max_history_length")  # fmt: skip
         for name, least in (*((name, 1) for name in at_least_one), ("num_user_tokens", 0), ("num_text_tokens", 0)):

@@ -21,8 +21,8 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .configuration_tiger import TigerConfig
-from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder
-from .semantic_ids import SemanticIds
+from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask
+from .semantic_ids import PAD_TOKEN_ID, SemanticIds
 from .text_encoder_mixin import TextEncoderMixin
 
 logger = logging.getLogger(__name__)
@@ -153,11 +153,11 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
                 "tokens; use the processor that was saved with it."
             )
         if self.text_encoder is None:
-            return BaseModelOutput(
-                last_hidden_state=self.encoder(
-                    inputs_embeds=self.embed(input_ids), attention_mask=attention_mask
-                ).last_hidden_state
-            )
+            if self.config.causal_history:
+                # padding is no token of anybody's, so the mask need not be given
+                attention_mask = causal_mask(input_ids != PAD_TOKEN_ID)
+            output = self.encoder(inputs_embeds=self.embed(input_ids), attention_mask=attention_mask)
+            return BaseModelOutput(last_hidden_state=output.last_hidden_state)
         # through a frozen encoder, gradients still reach the embeddings of the codes in its input
         needs_graph = not self.text_encoder_is_frozen or self.config.history_format == "semantic_ids"
         with torch.set_grad_enabled(torch.is_grad_enabled() and needs_graph):
@@ -175,6 +175,7 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         labels: torch.Tensor | None = None,
         past_key_values: Any = None,
         use_cache: bool | None = None,
+        example_mask: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """Predicts the semantic ID of the next item.
@@ -188,13 +189,23 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
             past_key_values, use_cache: Cache of the generic generation loop.
+            example_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_examples, sequence_length)`; many
+                examples of one sequence, see `decode_prefixes`. `labels` then have the shape `(batch_size,
+                num_examples, num_levels)`, and the history must be causal.
 
         Returns:
             `Seq2SeqLMOutput`: `loss`, the mean cross-entropy, and `logits (batch_size, target_length, vocab_size)`.
         """
         inputs = {"input_ids": input_ids}
         return self._forward(
-            inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache
+            inputs,
+            attention_mask,
+            encoder_outputs,
+            decoder_input_ids,
+            labels,
+            past_key_values,
+            use_cache,
+            example_mask,
         )
 
 

@@ -182,8 +182,8 @@ def measure(variant: Variant, arguments: argparse.Namespace) -> dict[str, float]
         peak = end_memory(memory)
     fastest = max(speeds.lines, key=lambda line: line["examples_per_second"])
     examples_per_second = fastest["examples_per_second"]
-    state_examples = rows_per_step * len(examples) / len(groups)
-    return {"steps": examples_per_second / state_examples, "examples": examples_per_second, "memory": peak}
+    examples_per_step = rows_per_step * len(examples) / len(groups)
+    return {"steps": examples_per_second / examples_per_step, "examples": examples_per_second, "memory": peak}
 
 
 def start_memory(device: str) -> PeakMemory | int:

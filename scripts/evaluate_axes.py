@@ -27,7 +27,9 @@ from dataset_builders.scoring.runs import Run, read_run, write_run
 
 CARD_TEMPLATE = Path(__file__).parents[1] / "model_cards" / "model_card.md"
 TABLE_K = 10
-BENCHMARK_FIELDS = ("source", "approximator", "approximator_details", "polarity", "embedding_model", "options", "fingerprints")
+BENCHMARK_FIELDS = (
+    "source", "approximator", "approximator_details", "polarity", "embedding_model", "options", "fingerprints",
+)  # fmt: skip
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

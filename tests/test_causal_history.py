@@ -2,10 +2,14 @@
 
 import pytest
 import torch
-from tiny_models import TITLES, build
+from tiny_models import ITEMS, TITLES, build, catalogue
 
+from modeling_mender import TigerConfig
 from modeling_mender.modeling_generative_retriever import last_visible
+from modeling_mender.training.arguments import TrainingArguments
+from modeling_mender.training.building import Catalogue
 from modeling_mender.training.collators import EmbeddingCollator, Example, Request
+from modeling_mender.training.methods import get_method
 from modeling_mender.training.objectives import Objective
 
 TEXTS = [f"search for {title}" for title in TITLES]
@@ -103,3 +107,55 @@ def test_the_last_visible_state_is_found_from_either_side():
     assert last_visible(states, torch.tensor([[[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]])).tolist() == [
         [[0.0], [3.0], [0.0]]
     ]
+
+
+@pytest.mark.parametrize("name", ["tiger", "tiger_user_emb"])
+class TestTiger:
+    """The same of a history of codes, which knows no preferences."""
+
+    EXAMPLES = [
+        Example(Request(items[:length], (), user), items[length])
+        for items, user in zip(SEQUENCES, ("ada", "bob", ""), strict=True)
+        for length in range(1, len(items))
+    ]
+
+    def build(self, name, folder, **changes):
+        method = get_method(name)
+        arguments = TrainingArguments(
+            benchmark="b", domain="d", output_dir=str(folder), method=name, causal_history=True, d_model=16, d_ff=32,
+            d_kv=8, num_heads=2, num_decoder_layers=2, **changes,
+        )  # fmt: skip
+        model, processor = method.build(method, arguments, Catalogue(ITEMS, TITLES, catalogue()), self.EXAMPLES)
+        examples = [example._replace(request=method.restrict(example.request)) for example in self.EXAMPLES]
+        return model.eval(), method.collator_class(processor, model, ()), examples
+
+    def test_grouped_rows_have_the_losses_of_single_rows_and_of_requests(self, name, tmp_path):
+        model, collator, examples = self.build(name, tmp_path)
+        groups = collator.group(examples)
+        assert len(groups) == 3
+        together = model(**collator.training_batch([[examples[number] for number in group] for group in groups])).loss
+        alone = [
+            model(**collator([example.request]), labels=model.item_labels(torch.tensor([example.target]))).loss.item()
+            for example in examples
+        ]
+        assert together.item() == pytest.approx(sum(alone) / len(alone), abs=1e-5)
+
+    def test_the_generic_loop_finds_the_same_beams(self, name, tmp_path):
+        model, collator, examples = self.build(name, tmp_path)
+        inputs = collator([example.request for example in examples])
+        own = model.generate(**inputs, num_beams=6, num_return_sequences=6)
+        nothing = [lambda _, scores: scores]
+        generic = model.generate(**inputs, num_beams=6, num_return_sequences=6, logits_processor=nothing)
+        assert own.tolist() == generic.tolist()
+
+    def test_codes_start_at_the_spread_that_was_asked_for(self, name, tmp_path):
+        wide, narrow = (
+            self.build(name, tmp_path, **change)[0].decoder.embed_tokens.weight
+            for change in ({}, {"code_embedding_std": 0.1})
+        )
+        torch.testing.assert_close(0.1 * wide, narrow)
+
+
+def test_words_and_pretrained_encoders_are_never_causal():
+    with pytest.raises(ValueError, match="causal_history"):
+        TigerConfig(causal_history=True, num_text_tokens=5)

@@ -1,6 +1,6 @@
 """TIGER and its relatives in training: their batches, and new models from scratch or around a language model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from ..modeling_tiger import Tiger
 from ..processing_mender import pad_token_rows
 from ..processing_tiger import TigerProcessor
 from ..semantic_ids import PAD_TOKEN_ID
-from .building import DECODER_SIZES, Catalogue, resolve_text_encoder
-from .collators import Collator, Example, Request
+from .building import DECODER_SIZES, Catalogue, resolve_text_encoder, scale_code_embeddings
+from .collators import Collator, Example, Request, group_prefixes, prefix_batch
 
 
 class TokenCollator(Collator):
@@ -22,11 +22,31 @@ class TokenCollator(Collator):
 
     processor: TigerProcessor
 
+    def __init__(self, processor: TigerProcessor, model: Tiger, texts: Iterable[str] = (), **kwargs: Any) -> None:
+        super().__init__(processor, model, texts, **kwargs)
+        self.is_causal = model.config.causal_history
+
     def length(self, request: Request) -> int:
         return len(self.processor.token_ids(*request))
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
         return pad_token_rows([self.processor.token_ids(*request) for request in requests], PAD_TOKEN_ID)
+
+    def group(self, examples: Sequence[Example]) -> list[list[int]]:
+        return group_prefixes(examples) if self.is_causal else super().group(examples)
+
+    def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
+        """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""
+        if not self.is_causal:
+            return super().training_batch(rows)
+        batch = prefix_batch(rows, self.labels)
+        del batch["history"], batch["example_mask"]  # counted in items; here an example sees as many tokens as it has
+        tokens = self([row[-1].request for row in rows])
+        lengths = torch.zeros(batch["labels"].shape[:2], dtype=torch.long)
+        for number, row in enumerate(rows):
+            lengths[number, : len(row)] = torch.tensor([self.length(example.request) for example in row])
+        visible = torch.arange(tokens["input_ids"].shape[1]) < lengths.unsqueeze(-1)
+        return batch | {"input_ids": tokens["input_ids"], "example_mask": visible}
 
 
 def empty_tokenizer() -> PreTrainedTokenizerFast:
@@ -64,12 +84,14 @@ def build_tiger(
         num_text_tokens=len(tokenizer),
         num_encoder_layers=arguments.num_encoder_layers,
         history_format=_history_format(method),
+        causal_history=arguments.causal_history,
         **{name: getattr(arguments, name) for name in DECODER_SIZES},
         **method.config,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
         model = Tiger(config)
+    scale_code_embeddings(model, arguments.code_embedding_std)
     model.set_item_semantic_ids(catalogue.semantic_ids)
     return model.train(), _processor(method, tokenizer, catalogue, model)
 
@@ -85,6 +107,8 @@ def build_tiger_on_language_model(
         model = Tiger.from_text_encoder(
             name_or_path, catalogue.semantic_ids, history_format=_history_format(method), **config
         )
+    if not model.config.pretrained_decoder:  # its codes are drawn like its words
+        scale_code_embeddings(model, arguments.code_embedding_std)
     return model.train(), _processor(method, AutoTokenizer.from_pretrained(name_or_path), catalogue, model)
 
 
