@@ -393,7 +393,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
-            use_cache=use_cache,
+            use_cache=use_cache if labels is None else False,
         )
         logits = decoder_logits(self.decoder, output.last_hidden_state)
         if labels is not None and self.config.constrained_softmax:

@@ -15,7 +15,7 @@ import build_benchmark
 import learn_semantic_ids
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 
@@ -33,6 +33,7 @@ from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import apply_finetuning
 from modeling_mender.training.methods import Method, get_method
 from modeling_mender.training.mixtures import mixture_examples
+from modeling_mender.training.stopping import Interrupted
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_emb" / "sample.yaml"
 # 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
@@ -45,9 +46,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = parse_arguments(argv, DEFAULT_RECIPE)
         state = run(arguments)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 128 + interrupted.signal_number
+    if not PartialState().is_main_process:
+        return 0
     print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
     print(f"model: {Path(arguments.output_dir) / 'model'}")
     return 0
@@ -168,9 +174,10 @@ def run(arguments: TrainingArguments) -> TrainingState:
     if arguments.report_to != "none":
         accelerator.init_trackers("mender", config={key: str(value) for key, value in vars(arguments).items()})
     rows = TrainingRows(examples, collator.group(examples), arguments.preference_dropout, arguments.seed)
-    state = train(model, processor, collator, rows, validate, arguments, accelerator)
-    accelerator.end_training()
-    return state
+    try:
+        return train(model, processor, collator, rows, validate, arguments, accelerator)
+    finally:
+        accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from modeling_mender.modeling_generative_retriever import build_decoder
 from modeling_mender.modeling_tiger import Tiger, draw_like
 from modeling_mender.processing_mender import MenderTokProcessor
 from modeling_mender.processing_tiger import TigerProcessor
+from modeling_mender.training.arguments import TrainingArguments
 from modeling_mender.training.building import Catalogue
 from modeling_mender.training.collators import Request
 from modeling_mender.training.lora import add_lora, apply_finetuning, merged_state_dict
@@ -70,15 +71,19 @@ def save_language_model(family: str, folder: Path) -> Path:
     return folder
 
 
+def training_arguments(checkpoint: Path, seed: int = 0, **arguments) -> TrainingArguments:
+    """As a recipe would give them, tiny."""
+    given = {"benchmark": "none", "domain": "toy", "output_dir": "none", "text_encoder": str(checkpoint)}
+    return TrainingArguments(**given, seed=seed, **SIZES, **arguments)
+
+
 def build(name, family, folder, semantic_ids=None, seed=0, **arguments):
     """A tiny model in evaluation mode, and its processor."""
     semantic_ids = semantic_ids or catalogue()
     items = ITEMS
     if semantic_ids.num_items != len(ITEMS):
         items = [{"title": f"item {i}", "text": f"Title: item {i}"} for i in range(1, semantic_ids.num_items + 1)]
-    given = SimpleNamespace(
-        text_encoder=str(save_language_model(family, folder)), seed=seed, num_encoder_layers=None, **SIZES, **arguments
-    )
+    given = training_arguments(save_language_model(family, folder), seed, **arguments)
     method = ROWS[name]
     model, processor = method.build(method, given, Catalogue(items, [], semantic_ids), [])
     return model.eval(), processor
@@ -283,7 +288,7 @@ class TestWhatStartsPretrained:
         for weight in set(model.state_dict()) - {"item_semantic_ids"}:
             assert torch.equal(model.state_dict()[weight], same.state_dict()[weight]), weight
         assert not torch.equal(model.decoder.embed_tokens.weight, other.decoder.embed_tokens.weight)
-        given = SimpleNamespace(text_encoder=str(tmp_path / "bert"), seed=3, num_encoder_layers=None, **SIZES)
+        given = training_arguments(tmp_path / "bert", seed=3)
         torch.manual_seed(7)
         expected = torch.rand(1)
         torch.manual_seed(7)

@@ -24,7 +24,8 @@ AXIS_TITLES = {
 DOMAIN_TITLES = {"sports": "Sports", "beauty": "Beauty", "toys": "Toys", "steam": "Steam"}  # the order of table 1
 # In the order of the rows: ours that read nothing, table 2's, table 1's; names that are not here come last.
 METHOD_TITLES = {
-    "most_popular": "Most popular", "transition_graph": "Transition graph", "p5": "P5", "caser": "Caser", "hgn": "HGN",
+    "most_popular": "Most popular", "transition_graph": "Transition graph",
+    "transition_graph_text": "Transition graph + text", "p5": "P5", "caser": "Caser", "hgn": "HGN",
     "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "fdsa": "FDSA", "sasrec": "SASRec", "sasrec_bce": "SASRec-BCE",
     "s3_rec": "S3-Rec", "tiger": "TIGER", "tiger_user_emb": "TIGER-UserEmb", "vocabext_rnd": "VocabExt_RND",
     "lc_rec": "LC-REC", "vocabext_lm": "VocabExt_LM", "liger": "LIGER", "mender_emb": "Mender_Emb",

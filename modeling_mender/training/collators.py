@@ -48,7 +48,12 @@ class Collator:
         cache_dir (`str` or `Path`, *optional*): Keeps what a frozen text encoder computes, see [`FrozenCache`];
             methods without one ignore it.
         cache_limit_gb (`float`, defaults to 50): Size that `cache_dir` may grow to.
+
+    Attributes:
+        groups_by_length (`bool`): Whether batches of like lengths are worth it; not where padding costs little.
     """
+
+    groups_by_length = True
 
     def __init__(
         self,

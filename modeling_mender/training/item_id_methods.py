@@ -22,6 +22,8 @@ from .objectives import IGNORED
 class ItemIdCollator(Collator):
     """Histories of item ids, padded on the left; histories longer than the model reads lose their oldest items."""
 
+    groups_by_length = False  # the catalogue's logits cost more than padding, and are of labelled positions alone
+
     def __init__(self, processor: Any, model: Any, texts: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init__(processor, model, texts, **kwargs)
         self.max_history_length = model.config.max_history_length

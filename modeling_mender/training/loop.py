@@ -17,13 +17,13 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin, get_scheduler
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from .arguments import TrainingArguments
 from .checkpoints import TrainingState, resume, save_checkpoint, save_model
 from .collators import Collator, Example
 from .objectives import Objective
 from .progress import Progress, Step, StepCounter, count_tokens
+from .sampling import LengthGroupedBatches
 from .sharding import embeddings_in_the_root, gather, is_sharded, without_weights
 from .stopping import Interrupted, StopSignals, compilation, training_memory, validation_memory
 
@@ -137,12 +137,12 @@ class _Run:
         self.processor, self.collator, self.rows, self.validate = processor, collator, rows, validate
         self.arguments, self.accelerator = arguments, accelerator
         self.generator = torch.Generator()
-        sampler = LengthGroupedSampler(
-            # of all rows of an optimizer step: the order is then the same however they are divided
+        sampler = LengthGroupedBatches(
+            [collator.length(rows.examples[group[-1]].request) if collator.groups_by_length else 0
+             for group in rows.groups],
             arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * accelerator.num_processes,
-            lengths=[collator.length(rows.examples[group[-1]].request) for group in rows.groups],
-            generator=self.generator,
-        )
+            self.generator,
+        )  # fmt: skip
         loader = DataLoader(
             rows,
             batch_size=arguments.per_device_train_batch_size,

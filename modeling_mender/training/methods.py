@@ -40,7 +40,7 @@ class Method:
         processor_class (`type`): Its processor.
         collator_class (`type`): How its batches are made.
         build (`Callable`): Makes a new model and its processor; see `building.py`.
-        history (`str`): `semantic_ids`, `text`, `embeddings`, `item_ids`, or `none`.
+        history (`str`): `semantic_ids`, `text`, `embeddings`, `item_ids`, `item_ids, similar texts`, or `none`.
         preference (`str`): `text`, `embedding`, or `none`.
         backbone (`str`): What starts pretrained, and what does not.
         reads_user (`bool`): Whether it looks at who asks.
@@ -63,7 +63,7 @@ class Method:
     @property
     def needs_semantic_ids(self) -> bool:
         """Whether it generates semantic IDs."""
-        return self.history != "item_ids"
+        return not self.history.startswith("item_ids")
 
     def restrict(self, request: Request) -> Request:
         """The request without what this method may not see."""
@@ -138,6 +138,11 @@ METHODS = {
         Method(
             "transition_graph", TransitionGraph, ItemIdProcessor, ItemIdCollator, build_transition_graph, "item_ids",
             "none", "counted", is_trained=False,
+        ),
+        Method(
+            "transition_graph_text", TransitionGraph, ItemIdProcessor, ItemIdCollator, build_transition_graph,
+            "item_ids, similar texts", "none", "counted; item texts by a pretrained encoder", is_trained=False,
+            config={"num_text_neighbours": 20, "text_weight": 0.25},
         ),
     )
 }  # fmt: skip
