@@ -22,7 +22,7 @@ from transformers import AutoModel, AutoProcessor
 from modeling_mender.training import loop
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments, read_recipe
 from modeling_mender.training.checkpoints import checkpoints
-from modeling_mender.training.collators import EmbeddingCollator, Example, Request, TextCollator, group_prefixes
+from modeling_mender.training.collators import EmbeddingCollator, Example, Request, TextCollator, group_positions
 from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import add_lora, merged_state_dict
 from modeling_mender.training.methods import METHODS, get_method
@@ -168,8 +168,8 @@ def test_a_continued_run_equals_an_unbroken_one_bit_for_bit_mid_epoch_too(tmp_pa
 
 
 def test_a_row_of_a_group_holds_several_examples():
-    assert sorted(map(len, group_prefixes(SEQUENCES))) == [2] * 12
-    assert sorted(map(len, group_prefixes(SEQUENCES + REFUSALS))) == [3] * 12
+    positions = [(example.request.history, example.target) for example in SEQUENCES]
+    assert sorted(map(len, group_positions(positions))) == [2] * 12
 
 
 def test_continuing_with_other_arguments_is_refused_by_name(tmp_path):
@@ -526,17 +526,15 @@ def test_no_rows_is_an_error_and_not_an_endless_loop():
         TrainingRows([], [], 0.0, 0)
 
 
-def test_grouped_examples_are_all_there_and_every_history_is_a_prefix_of_the_last_one():
-    histories = [(1, 2), (1,), (7, 7), (), (1, 2, 3), (1, 9), (1, 2), (7,), ()]
-    examples = [Example(Request(history, ()), 5) for history in histories]
-    groups = group_prefixes(examples)
-    assert sorted(number for group in groups for number in group) == list(range(len(examples)))
+def test_grouped_positions_are_all_there_and_every_one_is_a_prefix_of_the_last():
+    sequences = [(1, 2, 5), (1, 2), (7, 7), (6,), (1, 2, 5, 3), (1, 9), (1, 2, 5), (7, 7, 1), (6,), (1, 2, 4)]
+    groups = group_positions([(sequence[:-1], sequence[-1]) for sequence in sequences])
+    assert sorted(number for group in groups for number in group) == list(range(len(sequences)))
     for group in groups:
-        longest = histories[group[-1]]
-        assert all(histories[number] == longest[: len(histories[number])] for number in group)
-    assert sorted(map(sorted, groups)) == [[0, 1, 4], [2, 7], [3], [5], [6], [8]]
-    for group in groups:  # one example of each length
-        assert len({len(histories[number]) for number in group}) == len(group)
+        longest = sequences[group[-1]]
+        assert all(sequences[number] == longest[: len(sequences[number])] for number in group)
+        assert len({len(sequences[number]) for number in group}) == len(group)
+    assert sorted(map(sorted, groups)) == [[0, 1, 4], [2, 7], [3], [5], [6], [8], [9]]
 
 
 @pytest.mark.parametrize(("variant", "collator_class"), [("emb", EmbeddingCollator), ("tok", TextCollator)])

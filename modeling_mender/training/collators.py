@@ -208,7 +208,9 @@ class EmbeddingCollator(Collator):
         return features
 
     def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        return group_prefixes(examples) if self.is_causal else super().group(examples)
+        if not self.is_causal:
+            return super().group(examples)
+        return group_positions([(example.request.history, example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
         """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""
@@ -231,43 +233,42 @@ class EmbeddingCollator(Collator):
         return batch
 
 
-def group_prefixes(examples: Sequence[Example]) -> list[list[int]]:
-    """Groups examples whose histories are prefixes of one another, so that one pass over the longest serves them all.
+def group_positions(examples: Sequence[tuple[tuple[int, ...], int]]) -> list[list[int]]:
+    """Groups examples that are positions of one sequence: no position twice, so a row has one label at each.
 
-    A group has one example of each length at most: users whose sequences begin alike stay apart, or one row of a batch
-    would hold all of them and the others padding. Every example keeps its own history and target; nothing is added or
-    lost.
+    Two users may start alike; each keeps the positions that continue as its own sequence does.
+
+    Args:
+        examples (`Sequence[tuple]`): A history and the item that followed, each.
 
     Returns:
         `list[list[int]]`: Numbers of examples, the one with the longest history last in each group; groups in the
         order of their first example.
 
-    >>> histories = [(1,), (1, 2), (3,), (1, 2, 4), (1, 5), (1,), (1,)]
-    >>> group_prefixes([Example(Request(history, ()), 9) for history in histories])
-    [[0, 1, 3], [2], [5, 4], [6]]
+    >>> group_positions([((1,), 2), ((1, 2), 3), ((1,), 4), ((1, 4), 9), ((1,), 5)])
+    [[0, 1], [2, 3], [4]]
     """
-    longest_first = sorted(range(len(examples)), key=lambda number: -len(examples[number].request.history))
-    groups_of_prefix: dict[tuple[int, ...], list[list[int]]] = {}  # that still lack an example of that length
+    sequences = [(*history, target) for history, target in examples]
+    longest_first = sorted(range(len(sequences)), key=lambda number: -len(sequences[number]))
+    waiting: dict[tuple[int, ...], list[list[int]]] = {}  # a position -> groups that pass it and lack its example
     groups: list[list[int]] = []
     for number in longest_first:
-        history = examples[number].request.history
-        if history and groups_of_prefix.get(history):
-            groups_of_prefix[history].pop(0).append(number)
+        sequence = sequences[number]
+        if waiting.get(sequence):
+            waiting[sequence].pop(0).append(number)
             continue
         group = [number]
         groups.append(group)
-        for length in range(1, len(history)):
-            groups_of_prefix.setdefault(history[:length], []).append(group)
-    for group in groups:
-        group.reverse()
-    return sorted(groups, key=min)
+        for length in range(2, len(sequence)):
+            waiting.setdefault(sequence[:length], []).append(group)
+    return sorted((group[::-1] for group in groups), key=min)
 
 
 def prefix_batch(rows: Sequence[Sequence[Example]], labels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Sequences and the examples that are their prefixes, without preferences.
 
     Args:
-        rows (`Sequence[Sequence[Example]]`): Groups of [`group_prefixes`].
+        rows (`Sequence[Sequence[Example]]`): Groups of [`group_positions`].
         labels (`torch.Tensor`): Shape `(num_items, num_levels)`, token ids of every target.
 
     Returns:

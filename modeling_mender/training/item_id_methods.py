@@ -15,7 +15,7 @@ from ..processing_item_ids import ItemIdProcessor
 from ..processing_mender import MenderEmbProcessor
 from ..quantization.embed_items import load_embedder
 from .building import Catalogue
-from .collators import Collator, Example, Request
+from .collators import Collator, Example, Request, group_positions
 from .objectives import IGNORED
 
 
@@ -55,37 +55,6 @@ class ItemIdCollator(Collator):
             for example in row:
                 batch["labels"][number, start + self.length(example.request) - 1] = example.target
         return batch
-
-
-def group_positions(examples: Sequence[tuple[tuple[int, ...], int]]) -> list[list[int]]:
-    """Groups examples that are positions of one sequence: no position twice, so a row has one label at each.
-
-    Two users may start alike; each keeps the positions that continue as its own sequence does.
-
-    Args:
-        examples (`Sequence[tuple]`): A history and the item that followed, each.
-
-    Returns:
-        `list[list[int]]`: Numbers of examples, the one with the longest history last in each group; groups in the
-        order of their first example.
-
-    >>> group_positions([((1,), 2), ((1, 2), 3), ((1,), 4), ((1, 4), 9), ((1,), 5)])
-    [[0, 1], [2, 3], [4]]
-    """
-    sequences = [(*history, target) for history, target in examples]
-    longest_first = sorted(range(len(sequences)), key=lambda number: -len(sequences[number]))
-    waiting: dict[tuple[int, ...], list[list[int]]] = {}  # a position -> groups that pass it and lack its example
-    groups: list[list[int]] = []
-    for number in longest_first:
-        sequence = sequences[number]
-        if waiting.get(sequence):
-            waiting[sequence].pop(0).append(number)
-            continue
-        group = [number]
-        groups.append(group)
-        for length in range(2, len(sequence)):
-            waiting.setdefault(sequence[:length], []).append(group)
-    return sorted((group[::-1] for group in groups), key=min)
 
 
 def training_sequences(examples: Sequence[Example]) -> list[tuple[int, ...]]:

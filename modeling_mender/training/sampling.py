@@ -12,8 +12,8 @@ class LengthGroupedBatches(Sampler[int]):
     """Rows in random order, of which those of one batch are of like lengths, and batches come in random order too.
 
     Rows are shuffled, cut into pools of 20 batches and sorted inside each pool. The batches are then shuffled: in
-    falling order of length, as `LengthGroupedSampler` of transformers leaves them, an optimizer sees long rows and then
-    short ones again and again.
+    falling order of length, as `LengthGroupedSampler` of transformers leaves them, an optimizer sees long rows and
+    then short ones again and again.
 
     Args:
         lengths (`Sequence[int]`): Length of each row.

@@ -14,7 +14,7 @@ from ..processing_mender import pad_token_rows
 from ..processing_tiger import TigerProcessor
 from ..semantic_ids import PAD_TOKEN_ID
 from .building import DECODER_SIZES, Catalogue, resolve_text_encoder, scale_code_embeddings
-from .collators import Collator, Example, Request, group_prefixes, prefix_batch
+from .collators import Collator, Example, Request, group_positions, prefix_batch
 
 
 class TokenCollator(Collator):
@@ -33,7 +33,9 @@ class TokenCollator(Collator):
         return pad_token_rows([self.processor.token_ids(*request) for request in requests], PAD_TOKEN_ID)
 
     def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        return group_prefixes(examples) if self.is_causal else super().group(examples)
+        if not self.is_causal:
+            return super().group(examples)
+        return group_positions([(example.request.history, example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
         """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""
