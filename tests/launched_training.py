@@ -104,4 +104,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background of a shell: Python leaves it so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

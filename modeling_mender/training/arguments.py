@@ -37,10 +37,10 @@ class TrainingArguments:
         default="both", metadata={"help": "what the method may see (figure 5): both, preference or history"}
     )
     negative_loss: str = field(
-        default="unlikelihood",
+        default="level_unlikelihood",
         metadata={"help": f"loss of negative examples: {', '.join(NEGATIVE_LOSSES)} (the paper's is plain)"},
     )
-    negative_weight: float = field(default=1.0, metadata={"help": "weight of a negative example beside a positive"})
+    negative_weight: float = field(default=3.0, metadata={"help": "weight of a negative example beside a positive"})
     label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the codes"})
     text_encoder: str = field(
         default="google/flan-t5-small",

@@ -12,7 +12,7 @@ from ..modeling_generative_retriever import NOT_ALLOWED
 
 IGNORED = -100  # a label that is no example: padding of a batch of sequences
 
-NEGATIVE_LOSSES = ("unlikelihood", "level_unlikelihood", "plain")
+NEGATIVE_LOSSES = ("level_unlikelihood", "unlikelihood", "plain")
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Objective:
         label_smoothing (`float`): Share of the probability spread over the vocabulary, or over what a constrained
             softmax allows of it; positive examples only.
         negative_weight (`float`): Weight of a negative example beside a positive one.
-        negative_loss (`str`): `unlikelihood`, `-log(1 - p)` of the whole semantic ID; `level_unlikelihood`, the mean
-            of `-log(1 - p)` over its codes; `plain`, the log-probability itself.
+        negative_loss (`str`): `level_unlikelihood`, the mean of `-log(1 - p)` over the codes of the semantic ID;
+            `unlikelihood`, `-log(1 - p)` of the whole, whose gradient is weak long before the item leaves the first
+            ten; `plain`, the log-probability itself.
     """
 
     label_smoothing: float = 0.0
-    negative_weight: float = 1.0
-    negative_loss: str = "unlikelihood"
+    negative_weight: float = 3.0
+    negative_loss: str = "level_unlikelihood"
 
     def __call__(
         self, outputs: ModelOutput, labels: torch.Tensor, negatives: torch.Tensor | None = None
