@@ -41,7 +41,9 @@ def test_a_negative_example_adds_the_weighted_unlikelihood_of_its_whole_id(batch
 
 def test_the_plain_form_subtracts_the_cross_entropy(batch):
     logits, labels = batch
-    found = Objective(negative_weight=1.0, negative_loss="plain")(outputs(logits), labels, torch.tensor([True, True, True])).item()
+    found = Objective(negative_weight=1.0, negative_loss="plain")(
+        outputs(logits), labels, torch.tensor([True, True, True])
+    ).item()
     assert found == pytest.approx(
         sum(math.log(probability(logits, labels, row)) / 2 for row in range(3)) / 3, abs=1e-5
     )
@@ -50,7 +52,9 @@ def test_the_plain_form_subtracts_the_cross_entropy(batch):
 def test_by_level_every_code_is_made_unlikely(batch):
     logits, labels = batch
     probs = logits.softmax(-1)
-    found = Objective(negative_weight=1.0, negative_loss="level_unlikelihood")(outputs(logits), labels, torch.ones(3).bool()).item()
+    found = Objective(negative_weight=1.0, negative_loss="level_unlikelihood")(
+        outputs(logits), labels, torch.ones(3).bool()
+    ).item()
     expected = [-math.log(1 - probs[row, level, labels[row, level]].item()) for row in range(3) for level in range(2)]
     assert found == pytest.approx(sum(expected) / 6, abs=1e-5)
 
@@ -70,7 +74,9 @@ def test_the_bounded_forms_are_finite_and_at_least_zero_even_for_a_certain_item(
 
 def test_the_plain_form_has_no_bound():
     logits = torch.tensor([[[0.0, -500.0, 0.0]]])
-    loss = Objective(negative_weight=1.0, negative_loss="plain")(outputs(logits), torch.tensor([[1]]), torch.tensor([True]))
+    loss = Objective(negative_weight=1.0, negative_loss="plain")(
+        outputs(logits), torch.tensor([[1]]), torch.tensor([True])
+    )
     assert loss.item() < -400
 
 
