@@ -261,7 +261,7 @@ def check_comparable(results: Iterable[Result]) -> None:
             if other != value:
                 raise ValueError(
                     f"{path} and {result.path} are of different benchmarks of {result.domain}: {' '.join(what)} "
-                    f"{other} against {value}; give the results of one benchmark."
+                    f"{other} against {value}; give the results of one benchmark, evaluated with the same --max_rows."
                 )
 
 
