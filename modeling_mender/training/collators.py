@@ -64,6 +64,7 @@ class Collator:
         cache_limit_gb: float = CACHE_LIMIT_GB,
     ) -> None:
         self.processor = processor
+        self.is_causal = getattr(getattr(model, "config", None), "causal_history", False)
         if hasattr(model, "item_labels"):  # shape (num_items, num_levels): token ids of every target
             items = torch.arange(1, model.config.num_items + 1, device=model.item_semantic_ids.device)
             self.labels = model.item_labels(items).cpu()
@@ -80,8 +81,10 @@ class Collator:
         raise NotImplementedError
 
     def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        """Which examples make one training row: each its own, unless a method can do better."""
-        return [[number] for number in range(len(examples))]
+        """Which examples make one training row: each its own, or, where histories are causal, a sequence."""
+        if not self.is_causal:
+            return [[number] for number in range(len(examples))]
+        return group_positions([(example.request.history, example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
         """What the model's `forward` takes, `labels` included, and `negatives (num_examples,)` where there are any."""
@@ -185,7 +188,6 @@ class EmbeddingCollator(Collator):
         cache_limit_gb: float = CACHE_LIMIT_GB,
     ) -> None:
         super().__init__(processor, model, texts)
-        self.is_causal = model.config.causal_history
         distinct = list(dict.fromkeys(texts))
         self.rows = {text: row for row, text in enumerate(distinct)}
         self.table = embed_texts(
@@ -206,11 +208,6 @@ class EmbeddingCollator(Collator):
                     embeddings[number, : len(rows)] = self.table[rows]
             features["preference_embeddings"] = embeddings
         return features
-
-    def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        if not self.is_causal:
-            return super().group(examples)
-        return group_positions([(example.request.history, example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
         """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""

@@ -1,6 +1,6 @@
 """Which rows a method learns from: the data mixtures of section 4.3 (tables 5 and 8)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import datasets
@@ -70,9 +70,3 @@ def mixture_examples(
 
 def _mixtures_without(config: str) -> list[str]:
     return [name for name, parts in MIXTURES.items() if all(PARTS[part][0] != config for part in parts)]
-
-
-def count_parts(examples: list[Example]) -> Mapping[str, int]:
-    """How many examples ask for an item and how many refuse one."""
-    negative = sum(example.is_negative for example in examples)
-    return {"positive": len(examples) - negative, "negative": negative}

@@ -1,6 +1,6 @@
 """TIGER and its relatives in training: their batches, and new models from scratch or around a language model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from ..processing_mender import pad_token_rows
 from ..processing_tiger import TigerProcessor
 from ..semantic_ids import PAD_TOKEN_ID
 from .building import DECODER_SIZES, Catalogue, resolve_text_encoder, scale_code_embeddings
-from .collators import Collator, Example, Request, group_positions, prefix_batch
+from .collators import Collator, Example, Request, prefix_batch
 
 
 class TokenCollator(Collator):
@@ -22,20 +22,11 @@ class TokenCollator(Collator):
 
     processor: TigerProcessor
 
-    def __init__(self, processor: TigerProcessor, model: Tiger, texts: Iterable[str] = (), **kwargs: Any) -> None:
-        super().__init__(processor, model, texts, **kwargs)
-        self.is_causal = model.config.causal_history
-
     def length(self, request: Request) -> int:
         return len(self.processor.token_ids(*request))
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
         return pad_token_rows([self.processor.token_ids(*request) for request in requests], PAD_TOKEN_ID)
-
-    def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        if not self.is_causal:
-            return super().group(examples)
-        return group_positions([(example.request.history, example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
         """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""
