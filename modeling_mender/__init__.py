@@ -1,6 +1,7 @@
 """Mender's models and its baselines; importing this package registers them with the Auto classes of transformers."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
@@ -12,6 +13,7 @@ from .modeling_mender import MenderEmb, MenderTok
 from .modeling_rqvae import RQVAEModel
 from .modeling_sasrec import SASRec
 from .modeling_tiger import Tiger
+from .pipeline_preference_recommendation import PreferenceRecommendationPipeline
 from .processing_item_ids import ItemIdProcessor
 from .processing_mender import MenderEmbProcessor, MenderTokProcessor
 from .processing_tiger import TigerProcessor
@@ -27,6 +29,7 @@ __all__ = [
     "MenderTokProcessor",
     "MostPopular",
     "MostPopularConfig",
+    "PreferenceRecommendationPipeline",
     "RQVAEConfig",
     "RQVAEModel",
     "SASRec",
@@ -60,3 +63,7 @@ AutoConfig.register(RQVAEConfig.model_type, RQVAEConfig)
 AutoModel.register(RQVAEConfig, RQVAEModel)
 RQVAEConfig.register_for_auto_class()
 RQVAEModel.register_for_auto_class("AutoModel")
+
+PIPELINE_REGISTRY.register_pipeline(
+    "preference-recommendation", pipeline_class=PreferenceRecommendationPipeline, pt_model=AutoModel
+)

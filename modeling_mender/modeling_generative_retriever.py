@@ -5,7 +5,6 @@ Knows how to turn encoder states into items. Leaves to its subclasses how a requ
 """
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from transformers.models.t5.modeling_t5 import T5Stack
 from transformers.utils import ModelOutput
 
 from .constrained_decoding import BeamSearchOutput, Trie, TrieLogitsProcessor, beam_search
+from .recommendation import ItemIds, RecommendOutput, allow_items, check_enough, check_k
 from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens, tokens_to_codes
 
 # What a generation configuration may set and still be plain beam search; anything else takes the generic loop.
@@ -30,19 +30,6 @@ PLAIN_BEAM_SEARCH_SETTINGS = {
 
 # The logit of a code that no item has there. Finite: a row of padding would be NaN otherwise.
 NOT_ALLOWED = -1e9
-
-
-@dataclass
-class RecommendOutput(ModelOutput):
-    """What `recommend` returns, best first.
-
-    Attributes:
-        items (`torch.LongTensor`): Shape `(batch_size, k)`, item ids in `1..num_items`.
-        scores (`torch.FloatTensor`): Shape `(batch_size, k)`, log-probabilities of the items under the model.
-    """
-
-    items: torch.LongTensor | None = None
-    scores: torch.FloatTensor | None = None
 
 
 def build_decoder(config: PreTrainedConfig) -> T5Stack:
@@ -472,7 +459,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         self._check_generation(settings)
         encoder_outputs, attention_mask = self._encode_request(model_inputs)
         num_distinct = 1 if settings.do_sample else settings.num_return_sequences or 1  # samples may repeat an item
-        node_masks = self._node_masks(allowed_items, len(attention_mask), num_distinct)
+        allowed_items = allow_items(self.config.num_items, len(attention_mask), allowed_items=allowed_items)
+        node_masks = self._node_masks(allowed_items, num_distinct)
         if self._is_plain_beam_search(settings, logits_processor, stopping_criteria, model_inputs):
             found = self._search_beams(encoder_outputs, attention_mask, settings.num_beams, node_masks)
             return self._as_generate_output(found, settings)
@@ -495,6 +483,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         self,
         k: int = 10,
         num_beams: int | None = None,
+        candidates: ItemIds | None = None,
+        exclude: ItemIds | None = None,
         allowed_items: torch.Tensor | None = None,
         **inputs: Any,
     ) -> RecommendOutput:
@@ -504,8 +494,11 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             k (`int`, defaults to 10): Items per request, in `1..num_items`.
             num_beams (`int`, *optional*): Beams; more find more of the exact top `k`. The generation configuration's
                 where not given, and never fewer than `2 * k` where the catalogue has that many items.
-            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the items that may come
-                back.
+            candidates (*optional*): Ids of the only items that may come back: a sub-catalogue for all requests, or one
+                list per request. With no more of them than beams, the result is exact.
+            exclude (*optional*): Ids that may not come back, such as what was bought already; likewise.
+            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the same as a mask.
+                Scores stay those of the whole catalogue.
             inputs: The processor's output.
 
         Returns:
@@ -513,11 +506,10 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
                 log-probabilities.
 
         Raises:
-            ValueError: If `k` or `num_beams` is out of range, or fewer than `k` items are allowed.
+            ValueError: If `k` or `num_beams` is out of range, an id is unknown, or fewer than `k` items are allowed.
         """
         num_items = self.config.num_items
-        if not 1 <= k <= num_items:
-            raise ValueError(f"k ({k}) must be in 1..{num_items}, the number of items; ask for at most {num_items}.")
+        check_k(k, num_items)
         if num_beams is None:
             num_beams = min(num_items, max(2 * k, self.generation_config.num_beams or 1))
         if not k <= num_beams <= num_items:
@@ -529,9 +521,11 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         if inputs:
             raise ValueError(
                 f"recommend does not take {', '.join(sorted(inputs))}; it takes the processor's output "
-                f"({', '.join(self.encoder_input_names)}, attention_mask), k, num_beams and allowed_items."
+                f"({', '.join(self.encoder_input_names)}, attention_mask), k, num_beams, candidates, exclude and "
+                "allowed_items."
             )
-        node_masks = self._node_masks(allowed_items, len(attention_mask), k)
+        allowed_items = allow_items(num_items, len(attention_mask), candidates, exclude, allowed_items)
+        node_masks = self._node_masks(allowed_items, k)
         found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_masks)
         return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])
 
@@ -557,25 +551,10 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             )
         return encoder_outputs, attention_mask
 
-    def _node_masks(
-        self, allowed_items: torch.Tensor | None, batch_size: int, num_results: int
-    ) -> list[torch.Tensor] | None:
-        """Checks a mask of allowed items and carries it up the trie."""
-        if allowed_items is None:
-            return None
-        expected = (batch_size, self.config.num_items)
-        if tuple(allowed_items.shape) != expected or allowed_items.dtype != torch.bool:
-            raise ValueError(
-                f"allowed_items must be a bool tensor of shape {expected} (batch_size, num_items), not "
-                f"{allowed_items.dtype} of shape {tuple(allowed_items.shape)}."
-            )
-        fewest = int(allowed_items.sum(1).min())
-        if fewest < num_results:
-            raise ValueError(
-                f"a request allows {fewest} items and {num_results} results are asked for; allow more or ask for "
-                "fewer."
-            )
-        return self.trie.node_masks(allowed_items.to(self.trie.device))
+    def _node_masks(self, allowed_items: torch.Tensor | None, num_results: int) -> list[torch.Tensor] | None:
+        """Carries a mask of allowed items up the trie."""
+        check_enough(allowed_items, num_results)
+        return None if allowed_items is None else self.trie.node_masks(allowed_items.to(self.trie.device))
 
     def _check_generation(self, settings: GenerationConfig) -> None:
         """Refuses settings that no semantic ID can satisfy."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from .modeling_generative_retriever import RecommendOutput
+from .recommendation import ItemIds, RecommendOutput, allow_items, check_enough, check_k
 
 
 class ItemIdRecommender(PreTrainedModel):
@@ -40,6 +40,8 @@ class ItemIdRecommender(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         k: int = 10,
         num_beams: int | None = None,
+        candidates: ItemIds | None = None,
+        exclude: ItemIds | None = None,
         allowed_items: torch.Tensor | None = None,
         **inputs: Any,
     ) -> RecommendOutput:
@@ -50,25 +52,24 @@ class ItemIdRecommender(PreTrainedModel):
             attention_mask (`torch.Tensor`, *optional*): The same shape, 0 where padded, on either side.
             k (`int`, defaults to 10): Items per request, in `1..num_items`.
             num_beams (`int`, *optional*): Accepted for the sake of a common signature; every item is scored.
-            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the items that may come
-                back. Column `i - 1` is item `i`. Scores stay those of the whole catalogue.
+            candidates, exclude (*optional*): Ids of the only items that may come back, and of those that may not; for
+                all requests, or one list per request.
+            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the same as a mask.
+                Column `i - 1` is item `i`. Scores stay those of the whole catalogue.
 
         Returns:
             [`RecommendOutput`]: `items (batch_size, k)`, no item twice, and `scores (batch_size, k)`,
                 log-probabilities. Items of the history may come back.
 
         Raises:
-            ValueError: If `k` is out of range, a request is empty, or fewer than `k` items are allowed.
+            ValueError: If `k` is out of range, a request is empty, an id is unknown, or fewer than `k` items are
+                allowed.
         """
-        if not 1 <= k <= self.config.num_items:
-            raise ValueError(
-                f"k ({k}) must be in 1..{self.config.num_items}, the number of items; ask for at most "
-                f"{self.config.num_items}."
-            )
+        check_k(k, self.config.num_items)
         if inputs:
             raise ValueError(
                 f"recommend does not take {', '.join(sorted(inputs))}; it takes the processor's output (history, "
-                "attention_mask), k, num_beams and allowed_items."
+                "attention_mask), k, num_beams, candidates, exclude and allowed_items."
             )
         if history is None:
             raise ValueError("nothing to score: give the processor's output (history, attention_mask).")
@@ -76,7 +77,8 @@ class ItemIdRecommender(PreTrainedModel):
         if not self.config.answers_empty_requests and not bool(attention_mask.any(-1).all()):
             row = int((~attention_mask.any(-1)).int().argmax())
             raise ValueError(f"request {row} is empty: attention_mask is all 0; give a history.")
-        self._check_allowed_items(allowed_items, len(history), k)
+        allowed_items = allow_items(self.config.num_items, len(history), candidates, exclude, allowed_items)
+        check_enough(allowed_items, k)
         was_training = self.training
         self.eval()
         try:
@@ -87,19 +89,3 @@ class ItemIdRecommender(PreTrainedModel):
             scores = scores.masked_fill(~allowed_items.to(scores.device), -torch.inf)
         best = scores.topk(k)
         return RecommendOutput(items=best.indices + 1, scores=best.values.float())
-
-    def _check_allowed_items(self, allowed_items: torch.Tensor | None, batch_size: int, k: int) -> None:
-        """Refuses a mask of another shape or type, or one that leaves fewer than `k` items."""
-        if allowed_items is None:
-            return
-        expected = (batch_size, self.config.num_items)
-        if tuple(allowed_items.shape) != expected or allowed_items.dtype != torch.bool:
-            raise ValueError(
-                f"allowed_items must be a bool tensor of shape {expected} (batch_size, num_items), not "
-                f"{allowed_items.dtype} of shape {tuple(allowed_items.shape)}."
-            )
-        fewest = int(allowed_items.sum(1).min())
-        if fewest < k:
-            raise ValueError(
-                f"a request allows {fewest} items and {k} results are asked for; allow more or ask for fewer."
-            )
