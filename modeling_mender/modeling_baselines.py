@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
+from transformers import initialization as init
+from transformers.utils import ModelOutput
 
 from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
 from .modeling_item_ids import ItemIdRecommender
@@ -41,6 +44,19 @@ class MostPopular(ItemIdRecommender):
         model = cls(cls.config_class(num_items=num_items, **config_kwargs))
         model.item_counts.copy_(count_items(pad_sequences(sequences, num_items), num_items))
         return model.eval()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        for table in module.buffers(recurse=False):
+            init.zeros_(table)
+
+    def forward(self, history: torch.Tensor, **inputs: Any) -> ModelOutput:
+        """Refused: a counted model has nothing to learn.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{type(self).__name__} is counted, not trained, and has no forward pass; call recommend.")
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel, T5Config
+from transformers import initialization as init
 from transformers.generation import GenerateBeamEncoderDecoderOutput
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.t5.modeling_t5 import T5Stack
@@ -99,6 +100,19 @@ def causal_mask(attention_mask: torch.Tensor) -> torch.Tensor:
     return ((attention_mask[:, None, :].bool() & earlier) | itself).unsqueeze(1)
 
 
+def fit_mask(mask: torch.Tensor, stack: T5Stack) -> torch.Tensor:
+    """A bool mask as a T5 stack takes it, of the same shape: SDPA hides where it is false, eager attention adds it.
+
+    Args:
+        mask (`torch.Tensor`): Shape `(batch_size, 1, query_length, key_length)`, bool, true where visible.
+        stack (`T5Stack`): The stack that is given the mask.
+    """
+    if stack.config._attn_implementation != "eager":
+        return mask
+    dtype = stack.dtype
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+
 def last_visible(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The last state that a request sees: `(batch_size, length, d_model)` and `(batch_size, ..., length)` to
     `(batch_size, ..., d_model)`; the first state where it sees none."""
@@ -111,6 +125,19 @@ def last_visible(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def decoder_logits(decoder: T5Stack, hidden_states: torch.Tensor) -> torch.Tensor:
     """T5's tied head, scaled by `d_model ** -0.5`: `(..., d_model)` to `(..., vocab_size)`."""
     return functional.linear(hidden_states * decoder.config.d_model**-0.5, decoder.embed_tokens.weight)
+
+
+def refuse_unknown(settings: dict[str, Any]) -> None:
+    """Refuses keywords of `forward` that nothing reads, but for the generic loop's own: what it leaves unset, a
+    dictionary as output, and a mask of the target, of which nothing is padded.
+
+    Raises:
+        ValueError: Names the first of them.
+    """
+    for name, value in settings.items():
+        usual = name == "return_dict"
+        if value is not None and value is not usual and name != "decoder_attention_mask":
+            raise ValueError(f"forward does not take {name}: it gives loss and logits, as a dictionary; leave it out.")
 
 
 class DecodingSteps:
@@ -219,6 +246,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["T5Block"]
+    accepts_loss_kwargs = False  # whatever **kwargs make the Trainer believe: the loss is the mean of this batch
     encoder_input_names: tuple[str, ...] = ()
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -237,6 +265,51 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             bos_token_id=PAD_TOKEN_ID,
             decoder_start_token_id=PAD_TOKEN_ID,
             eos_token_id=None,
+        )
+
+    def post_init(self) -> None:
+        super().post_init()
+        # T5 keeps its `wo` in float32 under float16; by that pattern BERT's `word_embeddings` would be kept too
+        self._keep_in_fp32_modules = {
+            "DenseReluDense.wo" if name == "wo" else name for name in self._keep_in_fp32_modules
+        }
+
+    # -- weights that no checkpoint gives -----------------------------------------------------------------------------
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False, for all that initialises weights here leaves loaded ones alone. Custom code is otherwise passed over
+        wherever a module has no parameters of its own, and T5's attention would stay uninitialised memory."""
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:  # its tables, empty until they are set
+            for table in self.buffers(recurse=False):
+                init.zeros_(table)
+
+    # -- the vocabulary -----------------------------------------------------------------------------------------------
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Embeddings of the decoder's vocabulary, `config.vocab_size` rows."""
+        return self.decoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.decoder.embed_tokens = value
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Gives the embeddings as they are; refuses any other size.
+
+        Raises:
+            ValueError: If another number of tokens is asked for.
+        """
+        if new_num_tokens in (None, self.config.vocab_size) and not (args or kwargs):
+            return self.get_input_embeddings()
+        raise ValueError(
+            f"the vocabulary ({self.config.vocab_size} tokens) is that of the catalogue's semantic IDs (padding, and "
+            f"{self.config.num_levels} levels of {self.config.codebook_size} codes) and cannot be resized to "
+            f"{new_num_tokens}; make a new model for another catalogue."
         )
 
     # -- the catalogue ------------------------------------------------------------------------------------------------
@@ -316,9 +389,9 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         visible[..., 0] |= ~visible.any(-1)
         output = self.decoder(
             inputs_embeds=embeds.flatten(1, 2),
-            attention_mask=self_mask,
+            attention_mask=fit_mask(self_mask, self.decoder),
             encoder_hidden_states=encoder_hidden_states,
-            encoder_attention_mask=visible.repeat_interleave(num_levels, dim=1).unsqueeze(1),
+            encoder_attention_mask=fit_mask(visible.repeat_interleave(num_levels, dim=1).unsqueeze(1), self.decoder),
             use_cache=False,
         )
         logits = decoder_logits(self.decoder, output.last_hidden_state)
@@ -398,8 +471,10 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         past_key_values: Any,
         use_cache: bool | None,
         example_mask: torch.Tensor | None = None,
+        **settings: Any,
     ) -> Seq2SeqLMOutput:
         """The part of `forward` that no subclass changes."""
+        refuse_unknown(settings)
         if encoder_outputs is None:
             encoder_outputs = self.encode(attention_mask=attention_mask, **encoder_inputs)
         if example_mask is not None:
@@ -456,6 +531,8 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             )
         settings = copy.deepcopy(generation_config if generation_config is not None else self.generation_config)
         model_inputs = settings.update(**kwargs)
+        if model_inputs.get("assistant_model") is not None:
+            raise ValueError("assisted decoding drafts tokens that are no item's; leave assistant_model out.")
         self._check_generation(settings)
         encoder_outputs, attention_mask = self._encode_request(model_inputs)
         num_distinct = 1 if settings.do_sample else settings.num_return_sequences or 1  # samples may repeat an item
@@ -564,6 +641,14 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
                 raise ValueError(
                     f"{name} ({value}) exceeds the catalogue ({num_items} items); pass at most {num_items}."
                 )
+        for name in ("output_attentions", "output_hidden_states"):
+            if getattr(settings, name):
+                raise ValueError(f"{name} is not given by this model; leave it unset.")
+        if settings.max_length not in (None, 1 + num_levels):
+            raise ValueError(
+                f"max_length ({settings.max_length}) must be {1 + num_levels}, the start token and a semantic ID; "
+                "leave it unset."
+            )
         if settings.max_new_tokens not in (None, num_levels):
             raise ValueError(
                 f"max_new_tokens ({settings.max_new_tokens}) must be {num_levels}, the length of a semantic ID; "

@@ -13,7 +13,7 @@ from transformers import AutoModelForTextEncoding, GenerationMixin, PreTrainedCo
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
-from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask
+from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask, fit_mask
 from .semantic_ids import SemanticIds, codes_to_tokens
 from .text_encoder_mixin import TextEncoderMixin
 
@@ -124,7 +124,7 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
         """
         inputs = {"input_ids": input_ids, "text_hidden_states": text_hidden_states}
         return self._forward(
-            inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache
+            inputs, attention_mask, encoder_outputs, decoder_input_ids, labels, past_key_values, use_cache, **kwargs
         )
 
 
@@ -190,7 +190,8 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         states = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-        return functional.normalize(pooled, dim=-1)
+        # in float32: the 1e-12 that keeps an absent preference from 0 / 0 is itself 0 in float16
+        return functional.normalize(pooled.float(), dim=-1).to(states.dtype)
 
     def encode(
         self,
@@ -241,7 +242,8 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         states = self.dropout(self.layer_norm(states))
         if self.config.causal_history:
             preferences, items = states[:, :num_preferences], states[:, num_preferences:]
-            items = self.history_encoder(inputs_embeds=items, attention_mask=causal_mask(history != 0))
+            mask = fit_mask(causal_mask(history != 0), self.history_encoder)
+            items = self.history_encoder(inputs_embeds=items, attention_mask=mask)
             states = torch.cat([preferences, items.last_hidden_state], dim=1)
         return BaseModelOutput(last_hidden_state=states)
 
@@ -306,4 +308,5 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
             past_key_values,
             use_cache,
             example_mask,
+            **kwargs,
         )

@@ -4,6 +4,7 @@ Knows the network and its two losses. `recommend` is [`ItemIdRecommender`]'s; wh
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -71,6 +72,7 @@ class SASRec(ItemIdRecommender):
     config_class = SASRecConfig
     _supports_sdpa = True
     _no_split_modules = ["SASRecLayer"]
+    _input_embed_layer = "item_embeddings"
 
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__(config)
@@ -90,6 +92,13 @@ class SASRec(ItemIdRecommender):
             init.zeros_(module.bias)
         if getattr(module, "padding_idx", None) is not None:
             init.zeros_(module.weight[module.padding_idx])
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Refused: the item embeddings are the catalogue's."""
+        raise ValueError(
+            f"the item embeddings are those of the catalogue ({self.config.num_items} items) and cannot be resized; "
+            "make a new model for another catalogue."
+        )
 
     def encode(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """What is known after each item.

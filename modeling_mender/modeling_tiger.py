@@ -21,7 +21,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .configuration_tiger import TigerConfig
-from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask
+from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask, fit_mask
 from .semantic_ids import PAD_TOKEN_ID, SemanticIds
 from .text_encoder_mixin import TextEncoderMixin
 
@@ -155,7 +155,7 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         if self.text_encoder is None:
             if self.config.causal_history:
                 # padding is no token of anybody's, so the mask need not be given
-                attention_mask = causal_mask(input_ids != PAD_TOKEN_ID)
+                attention_mask = fit_mask(causal_mask(input_ids != PAD_TOKEN_ID), self.encoder)
             output = self.encoder(inputs_embeds=self.embed(input_ids), attention_mask=attention_mask)
             return BaseModelOutput(last_hidden_state=output.last_hidden_state)
         # through a frozen encoder, gradients still reach the embeddings of the codes in its input
@@ -206,6 +206,7 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             past_key_values,
             use_cache,
             example_mask,
+            **kwargs,
         )
 
 
