@@ -50,7 +50,7 @@ def build_benchmark(
         about (`Mapping`, *optional*): `title`, `terms` and `citation` of the data, for the card.
 
     Returns:
-        [`BuildReport`]: Also saved as `report.json` in the directory, without the times.
+        [`BuildReport`]: Also saved as `reports/{domain}.json` in the directory, without the times.
 
     Raises:
         ValueError: On a domain that cannot be a name, or input that a source or the k-core refuses.
@@ -64,7 +64,7 @@ def build_benchmark(
         configs = {config_name(domain, name): build.config(name) for name in TABLES + AXES}
         with build.report.stage("write"):
             folders = {config: result.folder for config, result in configs.items() if result is not None}
-            publish(folder, folders, build.report)
+            publish(folder, folders, build.report, Path(output_dir).name)
     return build.report
 
 

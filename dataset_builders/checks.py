@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from .dataset_publication import content_fingerprint, split_file
-from .report import BuildReport, read_report
+from .report import BuildReport, read_reports
 from .schema import NUM_PREFERENCES, SPLITS, config_name, features, splits_of
 from .sentiment import invert, is_negative_preference
 
@@ -29,23 +29,27 @@ def check_benchmark(folder: Path | str) -> list[str]:
     pairs nor disjoint splits, only the rest is looked for.
 
     Args:
-        folder (`Path`): A directory that `build_benchmark` wrote.
+        folder (`Path`): A directory that `build_benchmark` wrote, of one domain or several.
 
     Returns:
-        `list[str]`: One line per kind of violation, with how often and a few examples; empty if all is well.
+        `list[str]`: One line per domain and kind of violation, with how often and a few examples; empty if all is
+            well.
 
     Raises:
         FileNotFoundError: If the directory holds no report.
+        ValueError: If another version wrote it.
     """
     folder = Path(folder)
-    report = read_report(folder)
-    found: dict[str, list[str]] = {}
-    for promise, example in _violations(folder, report):
-        found.setdefault(promise, []).append(example)
-    return [
-        f"{promise}: {len(examples)} times, for example {'; '.join(examples[:MAX_EXAMPLES])}"
-        for promise, examples in found.items()
-    ]
+    lines = []
+    for report in read_reports(folder):
+        found: dict[str, list[str]] = {}
+        for promise, example in _violations(folder, report):
+            found.setdefault(promise, []).append(example)
+        lines += [
+            f"{report.domain}: {promise}: {len(examples)} times, for example {'; '.join(examples[:MAX_EXAMPLES])}"
+            for promise, examples in found.items()
+        ]
+    return lines
 
 
 def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:

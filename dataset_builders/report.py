@@ -1,6 +1,7 @@
 """The report of a build: what it gave, what it had to leave out, and how long it took; kept in every benchmark.
 
-Knows how a report is kept and summed up; leaves the counting to the builder.
+Knows how reports are kept, one per domain, in a directory or on the Hub, and how one is summed up. Leaves the counting
+to the builder.
 """
 
 import json
@@ -10,18 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .steering import SteeringReport
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
+
+from .schema import config_name
+
+if TYPE_CHECKING:  # who scores a run file needs no report of steering, and may not have what steering needs
+    from .steering import SteeringReport
 
 logger = logging.getLogger(__name__)
 
-REPORT_FILE = "report.json"
+REPORTS_FOLDER = "reports"
 
 
 @dataclass
 class BuildReport:
-    """What a build gave and what it could not give; saved as `report.json` and the source of the card.
+    """What a build gave and what it could not give; saved as `reports/{domain}.json` and the source of the card.
 
     Attributes:
         domain, source, approximator, approximator_description, polarity, polarity_description, embedding_model:
@@ -69,7 +76,7 @@ class BuildReport:
     left_out: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
-    steering: SteeringReport | None = None
+    steering: "SteeringReport | None" = None
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +110,8 @@ class BuildReport:
         Raises:
             ValueError: If another version wrote it, or it is no report at all.
         """
+        from .steering import SteeringReport
+
         try:
             values = json.loads(text)
             if values.get("steering") is not None:
@@ -148,14 +157,138 @@ class BuildReport:
             self._nested = outer + spent
 
 
-def read_report(folder: Path | str) -> BuildReport:
-    """Reads the report of a benchmark directory.
+def report_file(domain: str) -> str:
+    """Where a benchmark keeps the report of a domain.
+
+    >>> report_file("beauty")
+    'reports/beauty.json'
+    """
+    config_name(domain, "items")  # refuses what cannot be part of a file's name
+    return f"{REPORTS_FOLDER}/{domain}.json"
+
+
+def is_on_the_hub(benchmark: Path | str) -> bool:
+    """Whether a benchmark is a dataset's name on the Hub; a local directory of that name comes first.
 
     Raises:
-        FileNotFoundError: If the directory holds none.
+        FileNotFoundError: If it is neither.
+    """
+    if Path(benchmark).is_dir():
+        return False
+    if isinstance(benchmark, Path) or benchmark.count("/") != 1 or not all(benchmark.split("/")):
+        raise FileNotFoundError(
+            f"{benchmark} is no local directory, nor the name of a dataset on the Hub (org/name); pass the directory "
+            "that scripts/build_benchmark.py wrote, or such a name."
+        )
+    return True
+
+
+def resolve_revision(benchmark: Path | str, revision: str | None = None) -> str | None:
+    """The commit that a revision of a dataset on the Hub stands for, from the cache where the Hub is out of reach.
+
+    Args:
+        benchmark (`str`): A local directory, or the name of a dataset on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit; the newest of main where not given.
+
+    Returns:
+        `str`: 40 hexadecimal digits; `None` for a local directory, which has no revisions.
+
+    Raises:
+        ValueError: If a revision of a local directory is asked for.
+        OSError: What the Hub's client says.
+    """
+    if not is_on_the_hub(benchmark):
+        if revision is not None:
+            raise ValueError(f"{benchmark} is a local directory and has no revision {revision!r}; leave it out.")
+        return None
+    try:
+        card = hf_hub_download(str(benchmark), "README.md", repo_type="dataset", revision=revision)
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(f"{benchmark} is no local directory, and the Hub did not give it.") from error
+    return Path(card).parent.name  # the cache keeps a file under snapshots/{commit}/
+
+
+def list_domains(benchmark: Path | str, revision: str | None = None) -> list[str]:
+    """The domains of a benchmark, by the reports that it holds.
+
+    Args:
+        benchmark (`str` or `Path`): A local directory, or the name of a dataset on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the Hub.
+
+    Returns:
+        `list[str]`: In alphabetical order; never empty.
+
+    Raises:
+        FileNotFoundError: If it holds none.
+        ValueError: If it is of the time when a directory had one report.
+        OSError: What the Hub's client says.
+    """
+    if is_on_the_hub(benchmark):
+        files = HfApi().list_repo_files(str(benchmark), repo_type="dataset", revision=revision)
+    else:
+        reports = (Path(benchmark) / REPORTS_FOLDER).glob("*.json")
+        files = [f"{REPORTS_FOLDER}/{path.name}" for path in reports]
+        old = Path(benchmark) / "report.json"
+        if not files and old.is_file():
+            domain = json.loads(old.read_text(encoding="utf-8")).get("domain", "DOMAIN")
+            raise ValueError(
+                f"{benchmark} was built by an earlier version, which wrote {old.name}; move that file to "
+                f"{REPORTS_FOLDER}/{domain}.json in the same directory, or build again."
+            )
+    domains = sorted(Path(file).stem for file in files if Path(file).match(f"{REPORTS_FOLDER}/*.json"))
+    if not domains:
+        raise FileNotFoundError(
+            f"{benchmark} holds no {REPORTS_FOLDER}/DOMAIN.json: it is not a benchmark that build_benchmark wrote."
+        )
+    return domains
+
+
+def report_text(benchmark: Path | str, domain: str, revision: str | None = None) -> str:
+    """The report of one domain as it is kept, JSON.
+
+    Args:
+        benchmark (`str` or `Path`): A local directory, or the name of a dataset on the Hub.
+        domain (`str`): Such as `beauty`.
+        revision (`str`, *optional*): Branch, tag or commit of the Hub.
+
+    Raises:
+        FileNotFoundError: If there is no such domain; the message names those that there are.
+        OSError: What the Hub's client says.
+    """
+    path: Path | None = Path(benchmark) / report_file(domain)
+    if is_on_the_hub(benchmark):
+        try:
+            path = Path(hf_hub_download(str(benchmark), report_file(domain), repo_type="dataset", revision=revision))
+        except RemoteEntryNotFoundError:
+            path = None
+    if path is None or not path.is_file():  # outside the handler: the client's error says less
+        there = list_domains(benchmark, revision)
+        raise FileNotFoundError(f"{benchmark} has no report of domain {domain!r}; it has {', '.join(there)}.")
+    return path.read_text(encoding="utf-8")
+
+
+def read_report(benchmark: Path | str, domain: str, revision: str | None = None) -> BuildReport:
+    """Reads the report of one domain.
+
+    Args:
+        benchmark, domain, revision: As in [`report_text`].
+
+    Raises:
+        FileNotFoundError, OSError: As [`report_text`].
         ValueError: If another version wrote it.
     """
-    path = Path(folder) / REPORT_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: {folder} is not a benchmark that build_benchmark wrote.")
-    return BuildReport.from_json(path.read_text(encoding="utf-8"))
+    report = BuildReport.from_json(report_text(benchmark, domain, revision))
+    if report.domain != domain:
+        raise ValueError(
+            f"{benchmark}: {report_file(domain)} is the report of {report.domain!r}; a report is named by its domain."
+        )
+    return report
+
+
+def read_reports(benchmark: Path | str, revision: str | None = None) -> list[BuildReport]:
+    """The reports of all domains of a benchmark, in alphabetical order.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: As [`list_domains`] and [`read_report`].
+    """
+    return [read_report(benchmark, domain, revision) for domain in list_domains(benchmark, revision)]

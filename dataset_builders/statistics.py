@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .dataset_publication import split_file
-from .report import BuildReport, read_report
+from .report import BuildReport, read_reports
 from .schema import SPLITS, config_name
 
 INTERACTION_COLUMNS = ("users", "items", "actions/user", "actions/item", "actions")
@@ -60,7 +60,7 @@ def statistics_tables(
     """Tables 3 and 4 of built benchmarks, in Markdown, with the paper's row under each domain that it has.
 
     Args:
-        folders (`Sequence[Path]`): Benchmark directories.
+        folders (`Sequence[Path]`): Benchmark directories, of one domain or several each.
         paper (`Mapping`, *optional*): domain -> (its row of table 3, its row of table 4), either may be missing.
         remarks (`Mapping`, *optional*): domain -> what to know when its counts are held against the paper's.
 
@@ -70,7 +70,7 @@ def statistics_tables(
     Raises:
         FileNotFoundError: If a directory holds no report.
     """
-    reports = [read_report(folder) for folder in folders]
+    reports = [report for folder in folders for report in read_reports(folder)]
     parts = []
     for place, (title, columns, row_of) in enumerate(
         (
@@ -89,17 +89,17 @@ def statistics_tables(
     return "\n\n".join(parts + (["\n".join(said)] if said else [])) + "\n"
 
 
-def actions_per_item(folder: Path) -> np.ndarray:
+def actions_per_item(folder: Path, domain: str) -> np.ndarray:
     """How often each item was bought, most frequent first (figure 8).
 
     Args:
         folder (`Path`): A benchmark directory.
+        domain (`str`): One of its domains.
 
     Returns:
         `np.ndarray`: int64 `(num_items,)`.
     """
-    report = read_report(folder)
-    path = folder / config_name(report.domain, "preferences") / split_file("train")
+    path = folder / config_name(domain, "preferences") / split_file("train")
     counts = pc.value_counts(pq.read_table(path, columns=["item_id"])["item_id"]).field("counts").to_numpy()
     return np.sort(counts)[::-1]
 
@@ -126,9 +126,9 @@ def plot_distributions(folders: Sequence[Path], path: Path) -> Path:
         raise ImportError("plots need matplotlib: pip install 'mender[plots]'.") from None
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     by_rank, cumulative = figure.subplots(1, 2)
-    for folder in folders:
-        counts = actions_per_item(folder)
-        domain = read_report(folder).domain
+    domains = [(folder, report.domain) for folder in folders for report in read_reports(folder)]
+    for folder, domain in domains:
+        counts = actions_per_item(folder, domain)
         rank = np.arange(1, len(counts) + 1)
         by_rank.loglog(rank, counts, label=domain)
         cumulative.plot(100 * rank / len(counts), 100 * np.cumsum(counts) / counts.sum(), label=domain)

@@ -14,6 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
+from command_line import run_command
 from source_arguments import add_source_arguments, source_from
 
 PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
@@ -93,12 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        run(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: run(arguments))
 
 
 def run(arguments: argparse.Namespace) -> None:

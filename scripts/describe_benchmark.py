@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from command_line import run_command
+
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
@@ -32,15 +34,12 @@ def main(argv: list[str] | None = None) -> int:
         `int`: 0; 1 on bad input, after one line on stderr; 2 if a benchmark breaks a promise.
     """
     arguments = parse_arguments(argv)
-    try:
-        return run(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    broken: list[int] = []
+    return run_command(lambda: broken.append(run(arguments))) or (2 if any(broken) else 0)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Everything between the arguments and the exit code."""
+    """Everything between the arguments and the number of kinds of broken promises."""
     from dataset_builders.checks import check_benchmark
     from dataset_builders.domains import DOMAINS
     from dataset_builders.statistics import plot_distributions, statistics_tables
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{folder}: " + ("no leak, no broken promise" if not found else f"{len(found)} broken promises"))
         for line in found:
             print(f"  - {line}")
-    return 2 if broken else 0
+    return broken
 
 
 if __name__ == "__main__":

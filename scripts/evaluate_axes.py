@@ -9,6 +9,7 @@ results.json and rows.parquet (the rank of every row) into --output_dir, of a mo
 """
 
 import argparse
+import datetime
 import json
 import sys
 import time
@@ -18,8 +19,10 @@ from typing import Any
 
 import datasets
 import yaml
+from command_line import run_command
 
 from dataset_builders.benchmark_tables import AXES, count_items, load_axes
+from dataset_builders.report import report_text, resolve_revision
 from dataset_builders.schema import WINDOW
 from dataset_builders.scoring.figures import format_table, format_unseen_table, score_axes
 from dataset_builders.scoring.ranks import check_queries, choose_rows, rank_rows, write_ranks
@@ -37,9 +40,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("model", nargs="?", help="folder of a trained model, or its name on the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit, of a model on the Hub")
     parser.add_argument("--run", type=Path, help="a run file in place of a model: Parquet with query, items, scores")
     parser.add_argument("--name", help="method of the run file; what the file says, or its name, where not given")
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
+    parser.add_argument("--benchmark_revision", help="branch, tag or commit, of a benchmark on the Hub")
     parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
     parser.add_argument("--split", default="test", choices=["train", "validation", "test"])
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=AXES, help="which axes to score")
@@ -60,39 +65,40 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluates; returns 0, or 1 after one line on bad input."""
-    try:
-        run(parse_arguments(argv))
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    arguments = parse_arguments(argv)
+    return run_command(lambda: run(arguments))
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything between the arguments and the results."""
     check_arguments(arguments)
-    every_axis = load_axes(arguments.benchmark, arguments.domain, arguments.split)
+    revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
+    every_axis = load_axes(arguments.benchmark, arguments.domain, arguments.split, revision=revision)
     tables = {axis: every_axis[axis] for axis in arguments.axes if axis in every_axis}
     if not tables:
         raise ValueError(
             f"{arguments.benchmark} has none of the axes {', '.join(arguments.axes)} for {arguments.domain}."
         )
-    num_items = count_items(arguments.benchmark, arguments.domain)
+    num_items = count_items(arguments.benchmark, arguments.domain, revision)
+    report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
     if arguments.run is not None:
         answers, made_by = read_answers(arguments, num_items)
     else:
         answers, made_by = answer(arguments, tables, num_items)
     check_queries(answers, {axis: len(rows) for axis, rows in every_axis.items()})
     ranks = rank_rows(answers, tables, arguments.max_rows)
-    report = read_report(arguments.benchmark)
     results = {
         **made_by,
         "domain": arguments.domain,
         "split": arguments.split,
+        "date": datetime.date.today().isoformat(),
         "k": sorted(arguments.k),
         "depth": answers.depth,
-        "benchmark": {name: report[name] for name in BENCHMARK_FIELDS if name in report}
-        or {"name": arguments.benchmark},
+        "benchmark": {
+            "name": arguments.benchmark,
+            "revision": revision,
+            **{name: report[name] for name in BENCHMARK_FIELDS if name in report},
+        },
         "axes": score_axes(ranks, sorted(arguments.k), arguments.resamples),
         "left_out": report.get("left_out", {}),
     }
@@ -105,7 +111,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             write_run(answers, arguments.output_dir / "run.parquet", num_items)
         draw(results, arguments.output_dir / "axes.png")
     if arguments.card:
-        print(f"card: {write_card(arguments.model, results, report, num_items)}")
+        print(f"card: {write_card(arguments.model, results, report)}")
     return results
 
 
@@ -118,14 +124,12 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{name} ({value}) must be at least 1.")
     if arguments.run is not None and arguments.card:
         raise ValueError("--card writes into the folder of a model; it does not go with --run.")
+    if arguments.card and not Path(arguments.model).is_dir():
+        raise ValueError(
+            f"--card writes into a folder, and {arguments.model} is none; scripts/publish_model.py publishes one."
+        )
     if arguments.run is None and arguments.name is not None:
         raise ValueError("--name is for run files; a model says its own method.")
-
-
-def read_report(benchmark: str) -> dict[str, Any]:
-    """What a local benchmark says of itself, the axes it had to leave out among it; empty where it says nothing."""
-    report = Path(benchmark) / "report.json"
-    return json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
 
 
 def read_answers(arguments: argparse.Namespace, num_items: int) -> tuple[Run, dict[str, Any]]:
@@ -153,24 +157,24 @@ def answer(
 ) -> tuple[Run, dict[str, Any]]:
     """Asks a model; the answers, and what `results.json` says of it. All that needs torch is imported here."""
     import torch
-    from transformers import AutoModel, AutoProcessor
 
-    import modeling_mender  # noqa: F401  registers the Auto classes
     from modeling_mender.evaluation.benchmark import answer_axes, ask_axes, texts_of
     from modeling_mender.evaluation.ranking import resolve_num_beams
+    from modeling_mender.hub.loading import load_recommender, local_folder
+    from modeling_mender.hub.model_publication import weights_digest
     from modeling_mender.training.methods import load_method
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = AutoModel.from_pretrained(arguments.model).to(device).eval()
-    processor = AutoProcessor.from_pretrained(arguments.model)
+    model, processor = load_recommender(arguments.model, arguments.revision, device)
+    folder = local_folder(arguments.model, arguments.revision)
     if model.config.num_items != num_items:
         raise ValueError(
             f"the model knows {model.config.num_items} items and the benchmark has {num_items}; evaluate it on the "
             "benchmark it was trained on."
         )
-    method = load_method(arguments.model, model.config.model_type)
+    method = load_method(folder, model.config.model_type)
     rows = {axis: choose_rows(len(table), arguments.max_rows) for axis, table in tables.items()}
     queries = ask_axes(tables, method.restrict, rows)
     collator = method.collator_class(processor, model, texts_of(queries.values()), cache_dir=arguments.cache_dir)
@@ -181,14 +185,16 @@ def answer(
     started = time.perf_counter()
     answers = answer_axes(model, collator, queries, depth, arguments.batch_size, num_beams)
     seconds = time.perf_counter() - started
-    trained_with = read_yaml(Path(arguments.model) / "training_arguments.yaml")
+    trained_with = read_yaml(folder / "training_arguments.yaml")
     made_by = {
         "method": method.name,
         "model": arguments.model,
+        "model_revision": None if Path(arguments.model).is_dir() else folder.name,
+        "weights_sha256": weights_digest(folder),
         "num_beams": num_beams,
         "seed": (trained_with or {}).get("seed"),
         "arguments": trained_with,
-        "training": read_training(Path(arguments.model) / "training_state.json"),
+        "training": read_training(folder / "training_state.json"),
         "ranking": {"seconds": round(seconds, 3), "num_queries": len(set(queries.values()))},
     }
     about = about_run({**made_by, "domain": arguments.domain, "split": arguments.split})
@@ -249,11 +255,12 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     star_plot(results["axes"], table_k(results["k"]), title, path)
 
 
-def write_card(model: str, results: Mapping[str, Any], report: Mapping[str, Any], num_items: int) -> Path:
-    from modeling_mender.hub.model_card import write_model_card
+def write_card(model: str, results: Mapping[str, Any], report: Mapping[str, Any]) -> Path:
+    from modeling_mender.hub import model_card
 
     table = format_table(results["axes"], table_k(results["k"]))
-    return write_model_card(model, CARD_TEMPLATE, results, report, num_items, table)
+    text = model_card.model_card(model, CARD_TEMPLATE, model, results, table, report)
+    return model_card.write_card(text, model)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dataset_builders.checks import check_benchmark
 from dataset_builders.datasets_builder import PreferenceDiscerningConfig
 from dataset_builders.preferences.approximation import PreferenceApproximator
 from dataset_builders.preferences.metadata import MetadataApproximator
-from dataset_builders.report import BuildReport, read_report
+from dataset_builders.report import BuildReport, list_domains, read_report, report_file
 from dataset_builders.schema import AXES, SPLITS, TABLES, features, splits_of
 from dataset_builders.sources import available_sources
 from dataset_builders.sources.sample import SampleSource
@@ -112,7 +112,7 @@ def test_an_aversion_shares_words_with_the_items_its_user_disliked(benchmark):
 
 def test_the_report_is_saved_and_says_what_the_card_says(benchmark):
     folder, report = benchmark
-    assert read_report(folder) == report
+    assert read_report(folder, "sample") == report
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "hashed words" in card and "**metadata**" in card and f"{report.num_actions:,}" in card
     assert "knows the target" in card and "Left out" not in card
@@ -127,7 +127,7 @@ def test_the_report_is_saved_and_says_what_the_card_says(benchmark):
         "fine",
         "write",
     }
-    assert "seconds" not in json.loads((folder / "report.json").read_text())
+    assert "seconds" not in json.loads((folder / "reports/sample.json").read_text())
     assert "sample_sentiment" in report.summary()
 
 
@@ -137,10 +137,10 @@ def test_nothing_but_parquet_and_text_is_written(benchmark):
 
 
 def test_the_same_input_and_seed_give_the_same_bytes(benchmark, tmp_path):
-    build(tmp_path / "again", embedding_model="hashed words")
+    build(tmp_path / "again" / "sample", embedding_model="hashed words")  # the card's code names the directory
     first, again = (
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        for folder in (benchmark[0], tmp_path / "again")
+        for folder in (benchmark[0], tmp_path / "again" / "sample")
     )
     assert first.keys() == again.keys()
     assert [path for path in first if first[path] != again[path]] == []
@@ -204,7 +204,7 @@ def test_no_order_of_a_process_shows_in_the_files(project, tmp_path):
     )
     written = []
     for seed in ("1", "2"):
-        folder = tmp_path / seed
+        folder = tmp_path / seed / "sample"
         environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": seed}
         subprocess.run([sys.executable, "-c", code, str(folder)], cwd=project, env=environment, check=True)
         written.append({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
@@ -443,8 +443,36 @@ def test_a_broken_promise_is_found(copy, violation):
 
 
 def test_a_folder_that_is_no_benchmark_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"report\.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds no reports/DOMAIN\.json"):
         check_benchmark(tmp_path)
+
+
+def test_a_directory_of_several_domains_is_checked_domain_by_domain(copy):
+    for path in copy.glob("sample_*"):
+        shutil.copytree(path, copy / path.name.replace("sample", "twin"))
+    report = read_report(copy, "sample").to_json()
+    (copy / report_file("twin")).write_text(report.replace('"sample', '"twin'))
+    assert list_domains(copy) == ["sample", "twin"] and check_benchmark(copy) == []
+    (copy / "twin_fine" / "test-00000-of-00001.parquet").unlink()
+    (line,) = check_benchmark(copy)
+    assert line.startswith("twin: a split is missing")
+
+
+def test_a_directory_of_the_time_of_one_report_says_where_to_move_it(copy):
+    (copy / "reports" / "sample.json").rename(copy / "report.json")
+    for read in (list_domains, check_benchmark, lambda folder: read_report(folder, "sample")):
+        with pytest.raises(ValueError, match=r"earlier version.* move that file to reports/sample\.json"):
+            read(copy)
+
+
+def test_a_domain_that_is_not_there_is_answered_by_those_that_are(copy):
+    with pytest.raises(FileNotFoundError, match="no report of domain 'boats'; it has sample"):
+        read_report(copy, "boats")
+    (copy / "reports" / "sample.json").rename(copy / "reports" / "boats.json")
+    with pytest.raises(ValueError, match="is the report of 'sample'"):
+        read_report(copy, "boats")
+    with pytest.raises(ValueError, match="domain '../secret'"):
+        read_report(copy, "../secret")
 
 
 def test_a_report_survives_its_json(benchmark):

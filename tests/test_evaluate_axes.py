@@ -1,17 +1,22 @@
 """The command that scores: a run file without torch, a model, and that both ways agree on the same answers."""
 
+import datetime
 import json
+import shutil
 import subprocess
 import sys
 
 import datasets
 import evaluate_axes
+import httpx2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from tiny_models import build
 
+from dataset_builders import benchmark_tables, report
 from dataset_builders.scoring.ranks import query_ids, variants_of
 from dataset_builders.scoring.runs import METADATA_KEY, Run, write_run
 
@@ -48,8 +53,10 @@ def benchmark(tmp_path_factory):
         (folder / f"toy_{name}").mkdir()
         split = "train" if name == "items" else "test"
         datasets.Dataset.from_dict(columns).to_parquet(folder / f"toy_{name}/{split}-00000-of-00001.parquet")
-    report = {"approximator": "metadata", "fingerprints": {"toy_fine": "abc"}, "left_out": {"coarse": "too few items"}}
-    (folder / "report.json").write_text(json.dumps(report))
+    about = {"approximator": "metadata", "fingerprints": {"toy_fine": "abc"}, "left_out": {"coarse": "too few items"},
+             "rows": {f"toy_{name}": {} for name in configs}}  # fmt: skip
+    (folder / "reports").mkdir()
+    (folder / "reports/toy.json").write_text(json.dumps(about))
     return str(folder)
 
 
@@ -100,10 +107,12 @@ class TestRunFile:
         assert evaluate_axes.main(command(benchmark, "--run", path, "--output_dir", str(tmp_path / "out"))) == 0
         results = json.loads((tmp_path / "out/results.json").read_text())
         axes = results.pop("axes")
+        assert datetime.date.fromisoformat(results.pop("date"))
         assert results == {
             "method": "oracle", "model": path, "num_beams": None, "seed": None, "arguments": None, "training": None,
             "ranking": None, "domain": "toy", "split": "test", "k": [1, 5, 10, 20], "depth": 12,
-            "benchmark": {"approximator": "metadata", "fingerprints": {"toy_fine": "abc"}},
+            "benchmark": {"name": benchmark, "revision": None, "approximator": "metadata",
+                          "fingerprints": {"toy_fine": "abc"}},
             "left_out": {"coarse": "too few items"},
         }  # fmt: skip
         assert list(axes) == list(AXES)
@@ -150,6 +159,8 @@ class TestRunFile:
         [
             (["--run", "RUN", "--domain", "boats"], "no config of domain 'boats'"),
             (["--run", "RUN", "--split", "validation"], "no split 'validation'"),
+            (["--run", "RUN", "--benchmark_revision", "main"], "is a local directory and has no revision 'main'"),
+            (["--run", "RUN", "--benchmark", "a/b/c"], "a/b/c is no local directory, nor the name of a dataset"),
             (["--run", "RUN", "--axes", "coarse"], "none of the axes coarse for toy"),
             (["--run", "RUN", "--k", "0"], "k (0) must be at least 1"),
             (["--run", "RUN", "--resamples", "0"], "resamples (0) must be at least 1"),
@@ -178,6 +189,64 @@ class TestRunFile:
         fails_with("the first is fine/2", lambda answers: {**answers, "fine/2": ([1], [0.0])})
         fails_with("query recommendation/1 is missing",
                    lambda answers: {q: a for q, a in answers.items() if q != "recommendation/1"})  # fmt: skip
+
+
+COMMIT = "c0ffee" + 34 * "0"
+
+
+@pytest.fixture
+def on_the_hub(benchmark, tmp_path, monkeypatch):
+    """The benchmark as the Hub's client keeps `org/toys` after a download; its tag v1 is the commit `COMMIT`."""
+    snapshot = shutil.copytree(benchmark, tmp_path / "snapshots" / COMMIT)
+    (snapshot / "README.md").write_text("the card")
+    asked = set()
+
+    def download(repo_id, filename, repo_type, revision):
+        assert (repo_id, repo_type) == ("org/toys", "dataset")
+        asked.add(revision)
+        if not (snapshot / filename).exists():
+            raise RemoteEntryNotFoundError(
+                "404", response=httpx2.Response(404, request=httpx2.Request("GET", filename))
+            )
+        return str(snapshot / filename)
+
+    def download_some(repo_id, allow_patterns, **rest):
+        for file in snapshot.glob(allow_patterns):
+            download(repo_id, file.relative_to(snapshot), **rest)
+        return str(snapshot)
+
+    class Api:
+        def list_repo_files(self, repo_id, repo_type, revision):
+            return ["README.md", "reports/toy.json"]
+
+    monkeypatch.setattr(report, "hf_hub_download", download)
+    monkeypatch.setattr(report, "HfApi", Api)
+    monkeypatch.setattr(benchmark_tables, "snapshot_download", download_some)
+    return asked
+
+
+class TestHub:
+    def command(self, tmp_path, *rest):
+        path = write_oracle(tmp_path / "oracle.parquet")
+        return ["--run", path, "--benchmark", "org/toys", "--benchmark_revision", "v1", *rest]
+
+    def test_a_benchmark_there_gives_what_the_local_one_gives_and_the_commit(self, on_the_hub, benchmark, tmp_path):
+        there = evaluate_axes.run(evaluate_axes.parse_arguments(self.command(tmp_path, "--domain", "toy")))
+        path = write_oracle(tmp_path / "oracle.parquet")
+        here = evaluate_axes.run(evaluate_axes.parse_arguments(command(benchmark, "--run", path)))
+        assert there["benchmark"] == {**here["benchmark"], "name": "org/toys", "revision": COMMIT}
+        assert there["axes"] == here["axes"]
+        assert on_the_hub == {"v1", COMMIT}  # the name of the revision is asked for once, everything else by commit
+
+    def test_a_domain_that_is_not_there_is_answered_by_those_that_are(self, on_the_hub, tmp_path, capsys):
+        assert evaluate_axes.main(self.command(tmp_path, "--domain", "boats")) == 1
+        assert "org/toys has no report of domain 'boats'; it has toy." in capsys.readouterr().err
+
+    def test_a_config_without_files_was_not_published_whole(self, on_the_hub, tmp_path, capsys):
+        for file in (tmp_path / "snapshots" / COMMIT / "toy_fine").iterdir():
+            file.unlink()
+        assert evaluate_axes.main(self.command(tmp_path, "--domain", "toy")) == 1
+        assert "org/toys/toy_fine has no split 'test'; publish the benchmark again" in capsys.readouterr().err
 
 
 class TestModel:
@@ -230,8 +299,9 @@ class TestModel:
         assert "note: some rankings hold 5 items" in capsys.readouterr().out
 
     def test_a_model_of_another_catalogue_is_refused(self, model_folder, benchmark, tmp_path, capsys):
-        for name in ("toy_recommendation", "toy_items"):
+        for name in ("toy_recommendation", "toy_items", "reports"):
             (tmp_path / name).mkdir()
+        (tmp_path / "reports/toy.json").write_text("{}")
         source = f"{benchmark}/toy_recommendation/test-00000-of-00001.parquet"
         pq.write_table(pq.read_table(source), tmp_path / "toy_recommendation/test-00000-of-00001.parquet")
         pq.write_table(pa.table({"item_id": [1, 2]}), tmp_path / "toy_items/train-00000-of-00001.parquet")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 from tiny_models import build
+from trained_folders import train_tiny
 
 from dataset_builders.benchmark_tables import count_items, load_axes, load_table
 from dataset_builders.paper_tables.figures import star_plot
@@ -15,7 +16,7 @@ from dataset_builders.scoring.ranks import rank_rows
 from dataset_builders.scoring.runs import Run
 from modeling_mender.evaluation.benchmark import answer_axes, ask_axes, texts_of
 from modeling_mender.evaluation.ranking import rank, resolve_num_beams
-from modeling_mender.hub.model_card import write_model_card
+from modeling_mender.hub.model_card import model_card
 from modeling_mender.training.benchmark_tables import requests_of
 from modeling_mender.training.collators import EmbeddingCollator, Request
 
@@ -226,26 +227,29 @@ class TestReadingABenchmark:
 def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
     from huggingface_hub import ModelCard
 
-    (tmp_path / "training_arguments.yaml").write_text("seed: 7\n")
-    card = write_model_card(
-        tmp_path,
+    folder = train_tiny("mender_emb", tmp_path, seed=7)
+    text = model_card(
+        folder,
         project / "model_cards/model_card.md",
+        str(folder),
         {"method": "mender_emb", "domain": "toy", "split": "test", "k": [1, 3], "num_beams": 12, "axes": results,
-         "left_out": {"coarse": "too few items"}},
+         "left_out": {"coarse": "too few items"}, "benchmark": {"name": "outputs/toy", "revision": None}},
+        format_table(results, 3),
         {"approximator": "metadata", "approximator_description": "No language model was used."},
-        num_items=12,
-        table=format_table(results, 3),
     )  # fmt: skip
-    text = card.read_text()
     for words in (
         "| fine | 2 | recall@3 | 1.0000 | 0.5000 |",
         "**coarse** (too few items)",
         "**metadata**",
         "seed: 7",
+        "after 3 steps",
+        "without negative examples",
     ):
         assert words in text
-    assert "{{" not in text
-    assert ModelCard.load(card).data.to_dict()["library_name"] == "transformers"
+    assert "{{" not in text and "{%" not in text
+    data = ModelCard(text).data
+    assert data.library_name == "transformers"
+    assert not data.eval_results and not data.datasets  # a local benchmark is no dataset of the Hub
 
 
 def test_two_axes_that_ask_the_same_are_answered_once():

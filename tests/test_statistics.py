@@ -1,5 +1,7 @@
 """Tables 3 and 4 and figure 8 of built benchmarks."""
 
+import shutil
+
 import describe_benchmark
 import numpy as np
 import pyarrow as pa
@@ -56,9 +58,21 @@ def test_the_papers_row_stands_under_the_domain_that_has_one(benchmark):
 
 
 def test_the_distribution_counts_every_action_once_and_falls(benchmark):
-    counts = actions_per_item(benchmark)
+    counts = actions_per_item(benchmark, "sample")
     rows = pq.read_table(benchmark / "sample_preferences" / "train-00000-of-00001.parquet")
     assert counts.sum() == rows.num_rows and np.all(np.diff(counts) <= 0) and counts[-1] >= 1
+
+
+def test_every_domain_of_a_directory_has_its_rows_and_its_curve(benchmark, tmp_path, capsys):
+    both = shutil.copytree(benchmark, tmp_path / "both")
+    for path in benchmark.glob("sample_*"):
+        shutil.copytree(path, both / path.name.replace("sample", "twin"))
+    (both / "reports/twin.json").write_text((both / "reports/sample.json").read_text().replace('"sample', '"twin'))
+    assert describe_benchmark.main([str(both)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for domain in ("sample", "twin"):
+        assert sum(line.startswith(f"| {domain} |") for line in lines) == 2  # tables 3 and 4
+    assert np.array_equal(actions_per_item(both, "sample"), actions_per_item(both, "twin"))
 
 
 def test_the_command_writes_tables_and_picture_and_finds_no_leak(benchmark, tmp_path, capsys):

@@ -1,58 +1,308 @@
-"""The card of a trained model, filled from its own results, its resolved arguments and the benchmark's report."""
+"""The card of a model, filled from its own results and its resolved arguments; no figure in it is written by hand.
 
+Knows the Hub's card format. The words are in the templates of `model_cards/`.
+"""
+
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..training.methods import ARGUMENTS_FILE
+from ..training.checkpoints import STATE_FILE
+from ..training.methods import ARGUMENTS_FILE, Method, load_method
+
+# Names of text encoders in recipes -> repositories on the Hub; any other name with a slash is itself one.
+HUB_NAMES = {
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "sentence-t5-base": "sentence-transformers/sentence-t5-base",
+}
+TAGS = ("recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval")
+MAIN_METRIC = {"sentiment": "m"}  # recall elsewhere (section 3.2)
+# Of this machine, and of no use to a reader.
+PRIVATE_ARGUMENTS = ("output_dir", "cache_dir", "cache_limit_gb", "semantic_ids", "resume", "report_to")
 
 
-def write_model_card(
-    model_folder: str | Path,
-    template: str | Path,
-    results: Mapping[str, Any],
-    benchmark_report: Mapping[str, Any],
-    num_items: int,
-    table: str,
-    example: str = "Search for lavender soap",
-) -> Path:
-    """Writes `README.md` into a folder that training saved.
+def is_hub_name(name: str | None) -> bool:
+    """Whether it can be a repository: `org/name`, and no folder.
+
+    >>> is_hub_name("org/pref-discerning"), is_hub_name("outputs/a/benchmark"), is_hub_name(None)
+    (True, False, False)
+    """
+    return bool(name) and name.count("/") == 1 and name[0] not in "./~" and not Path(name).exists()
+
+
+def base_model_of(arguments: Mapping[str, Any], method: Method) -> str | None:
+    """The pretrained text encoder's repository; `None` where a method has none, or it was a local folder."""
+    if not method.is_pretrained:
+        return None
+    name = arguments.get("text_encoder")
+    name = HUB_NAMES.get(name, name)
+    return name if is_hub_name(name) else None
+
+
+def public_arguments(arguments: Mapping[str, Any], benchmark: str | None = None) -> dict[str, Any]:
+    """Training arguments without what only the training machine knows.
 
     Args:
-        model_folder (`str` or `Path`): With the arguments of its training.
-        template (`str` or `Path`): A Jinja template, such as `model_cards/model_card.md`.
-        results (`Mapping`): What `scripts/evaluate_axes.py` saved.
-        benchmark_report (`Mapping`): `report.json` of the benchmark; empty where there is none.
+        arguments (`Mapping`): As saved beside a model.
+        benchmark (`str`, *optional*): The benchmark's name on the Hub, in place of a folder.
+    """
+    kept = {name: value for name, value in arguments.items() if name not in PRIVATE_ARGUMENTS}
+    if "benchmark" in kept:
+        kept["benchmark"] = benchmark or Path(kept["benchmark"]).name
+    if "text_encoder" in kept and Path(str(kept["text_encoder"])).is_absolute():
+        kept["text_encoder"] = Path(kept["text_encoder"]).name
+    return kept
+
+
+def evaluation_results(results: Mapping[str, Any], benchmark: str) -> list[EvalResult]:
+    """The main metric and NDCG of every axis, for the card's `model-index`.
+
+    Args:
+        results (`Mapping`): `results.json` of an evaluation.
+        benchmark (`str`): The dataset's name on the Hub.
+    """
+    found = []
+    for axis, entry in results["axes"].items():
+        main = MAIN_METRIC.get(axis, "recall")
+        for metric in (f"{main}@10", "ndcg@10"):
+            values = entry["with_preference"]
+            if values is None or metric not in values or (axis == "sentiment" and metric.startswith("ndcg")):
+                continue
+            found.append(
+                EvalResult(
+                    task_type="text-ranking",
+                    task_name=f"{axis} axis",
+                    dataset_type=benchmark,
+                    dataset_name=f"Preference discerning, {results['domain']} {axis}",
+                    dataset_config=f"{results['domain']}_{axis}",
+                    dataset_split=results["split"],
+                    dataset_revision=results["benchmark"].get("revision"),
+                    metric_type=metric,
+                    metric_name=metric,
+                    metric_value=round(values[metric], 6),
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What the files of a model's folder say, without its weights being loaded.
+
+    Attributes:
+        method ([`Method`]): The row that it was trained as.
+        arguments (`dict`): Resolved arguments of its training; empty where they are not recorded.
+        training (`dict`): State of its training, such as `best_step`; empty likewise.
         num_items (`int`): Items of the catalogue.
-        table (`str`): The results as a Markdown table.
-        example (`str`): A preference for the code block.
+        titles (`list[str]`): Of its first items.
+    """
+
+    method: Method
+    arguments: dict[str, Any]
+    training: dict[str, Any]
+    num_items: int
+    titles: list[str]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "SavedModel":
+        """Reads a folder that training saved."""
+        folder = Path(folder)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        arguments, state = folder / ARGUMENTS_FILE, folder / STATE_FILE
+        with (folder / "items.jsonl").open(encoding="utf-8") as file:
+            titles = [json.loads(line)["title"] for line in islice(file, 3)]
+        return cls(
+            method=load_method(folder, config["model_type"]),
+            arguments=yaml.safe_load(arguments.read_text(encoding="utf-8")) if arguments.is_file() else {},
+            training=json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {},
+            num_items=config["num_items"],
+            titles=titles,
+        )
+
+    def example(self) -> dict[str, Any]:
+        """A request that it can answer, for the card's code."""
+        example: dict[str, Any] = {}
+        if self.method.history != "none":
+            example["history"] = list(range(1, 1 + min(3, self.num_items - 1)))
+        if self.method.preference != "none":
+            example["preference"] = f"Search for {self.titles[-1]}"
+        return example
+
+
+def model_card(
+    folder: str | Path,
+    template: str | Path,
+    name: str,
+    results: Mapping[str, Any] | None = None,
+    table: str = "",
+    report: Mapping[str, Any] | None = None,
+    benchmark: str | None = None,
+    license: str = "apache-2.0",
+) -> str:
+    """The card of a recommender.
+
+    Args:
+        folder (`str` or `Path`): Of the model, as training saved it.
+        template (`str` or `Path`): `model_cards/model_card.md`.
+        name (`str`): Where the model will be found, in the card's code.
+        results (`Mapping`, *optional*): `results.json`; without it the card says that there are none.
+        table (`str`): The same as a Markdown table.
+        report (`Mapping`, *optional*): The benchmark's report of the domain.
+        benchmark (`str`, *optional*): The benchmark's name on the Hub; what the results or the arguments say where not
+            given.
+        license (`str`, defaults to `"apache-2.0"`): Of the weights.
 
     Returns:
-        `Path`: The card.
+        `str`: Text of the card.
     """
-    folder = Path(model_folder)
-    arguments = folder / ARGUMENTS_FILE
+    saved = SavedModel.read(folder)
+    report = report or {}
+    example = saved.example()
+    left = saved.num_items - len(example.get("history", ()))
+    domain = (results or {}).get("domain") or saved.arguments.get("domain", "unknown")
+    measured_on = (results or {}).get("benchmark", {})
+    on_hub = benchmark is not None or bool(measured_on.get("revision"))  # a folder has no revision
+    benchmark = benchmark or measured_on.get("name") or saved.arguments.get("benchmark")
+    base_model = base_model_of(saved.arguments, saved.method)
+    measured = (
+        {"eval_results": evaluation_results(results, benchmark), "model_name": name} if on_hub and results else {}
+    )
+    data = ModelCardData(
+        language="en",
+        license=license,
+        library_name="transformers",
+        pipeline_tag="text-ranking" if saved.method.preference != "none" else "other",
+        base_model=base_model,
+        datasets=[benchmark] if on_hub else None,
+        metrics=["recall", "ndcg"],
+        tags=[*TAGS, saved.method.name, domain],
+        **measured,
+    )
     card = ModelCard.from_template(
-        ModelCardData(
-            library_name="transformers",
-            license="apache-2.0",
-            tags=["recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval"],
-        ),
+        data,
         template_path=str(template),
-        title=f"{results['method']} on {results['domain']}",
-        method=results["method"],
-        name=str(model_folder),
+        title=f"{saved.method.name} on {domain}",
+        saved=saved,
+        method=saved.method,
+        arguments=saved.arguments,
+        training=saved.training,
+        num_items=saved.num_items,
+        **_code_of(example),
+        k=min(10, left),
+        few=min(5, left),
+        name=name,
+        domain=domain,
+        benchmark=benchmark,
+        dataset=f"[{benchmark}](https://huggingface.co/datasets/{benchmark})" if on_hub else "a local benchmark",
+        base_model=base_model,
         results=results,
         table=table,
-        notice=benchmark_report.get("notice", ""),
-        approximator=benchmark_report.get("approximator"),
-        approximator_description=benchmark_report.get("approximator_description", ""),
-        num_items=num_items,
-        example=example,
-        arguments=arguments.read_text(encoding="utf-8") if arguments.is_file() else "not recorded\n",
+        report=report,
+        arguments_text=yaml.safe_dump(
+            public_arguments(saved.arguments, benchmark if on_hub else None), sort_keys=False, allow_unicode=True
+        ),
     )
-    temporary = folder / "README.md.tmp"
-    card.save(temporary)
-    return temporary.replace(folder / "README.md")
+    return str(card)
+
+
+def _code_of(example: Mapping[str, Any]) -> dict[str, Any]:
+    """An example for a template: as it is, and as text that is both JSON and Python."""
+    return {
+        "example": dict(example),
+        "example_json": json.dumps(example, ensure_ascii=False),
+        "example_preference": json.dumps(example.get("preference"), ensure_ascii=False),
+    }
+
+
+def write_card(text: str, folder: str | Path) -> Path:
+    """Writes `README.md` at once; a card half written never bears the name."""
+    path = Path(folder) / "README.md"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    return temporary.replace(path)
+
+
+def adapter_card(
+    folder: str | Path, template: str | Path, name: str, benchmark: str | None = None, license: str = "apache-2.0"
+) -> str:
+    """The card of a LoRA adapter.
+
+    Args:
+        folder (`str` or `Path`): Of the merged model of the same training.
+        template (`str` or `Path`): `model_cards/adapter_card.md`.
+        name, benchmark, license: As in [`model_card`].
+
+    Returns:
+        `str`: Text of the card.
+    """
+    saved = SavedModel.read(folder)
+    domain = saved.arguments.get("domain", "unknown")
+    base_model = base_model_of(saved.arguments, saved.method)
+    data = ModelCardData(
+        language="en",
+        license=license,
+        library_name="peft",
+        base_model=base_model,
+        datasets=[benchmark] if benchmark else None,
+        tags=[*TAGS, saved.method.name, domain, "lora"],
+    )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(template),
+        title=f"{saved.method.name} on {domain}, LoRA adapter",
+        name=name,
+        method=saved.method,
+        domain=domain,
+        base_model=base_model,
+        arguments=saved.arguments,
+        **_code_of(saved.example()),
+        few=min(5, saved.num_items),
+        arguments_text=yaml.safe_dump(public_arguments(saved.arguments, benchmark), sort_keys=False),
+    )
+    return str(card)
+
+
+def rqvae_card(
+    config: Any, report: Mapping[str, Any], template: str | Path, name: str, license: str = "apache-2.0"
+) -> str:
+    """The card of an RQ-VAE.
+
+    Args:
+        config ([`RQVAEConfig`]): Its sizes.
+        report (`Mapping`): `report.json` of `scripts/learn_semantic_ids.py`.
+        template (`str` or `Path`): `model_cards/rqvae_card.md`.
+        name, license: As in [`model_card`].
+
+    Returns:
+        `str`: Text of the card.
+    """
+    settings = report["settings"]
+    figures = {key: value for key, value in report.items() if key not in ("settings", "seconds", "num_items")}
+    rounded = {
+        key: ", ".join(f"{one:.4g}" for one in value) if isinstance(value, list) else f"{value:.6g}"
+        for key, value in figures.items()
+    }
+    data = ModelCardData(
+        license=license,
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=[*TAGS, "rq-vae", "semantic-ids"],
+    )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(template),
+        title=f"RQ-VAE for {settings.get('domain') or 'a catalogue'}",
+        name=name,
+        config=config,
+        num_items=report["num_items"],
+        embedding_model=settings["embedding_model"],
+        figures=rounded,
+        settings_text=yaml.safe_dump(dict(settings), sort_keys=False),
+    )
+    return str(card)

@@ -65,6 +65,11 @@ class Method:
         """Whether it generates semantic IDs."""
         return not self.history.startswith("item_ids")
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether a part of it starts from a language model, or its inputs come from one."""
+        return self.model_class in (MenderEmb, MenderTok) or "pretrained" in self.backbone or "text" in self.history
+
     def restrict(self, request: Request) -> Request:
         """The request without what this method may not see."""
         return Request(

@@ -1,0 +1,220 @@
+"""The records of a leaderboard, from folders of results and from the models on the Hub that submitted theirs.
+
+Knows both sources and when a score is of other rows than the benchmark has today. Leaves the order to `page.py`.
+"""
+
+import datetime
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+from ..dataset_publication import MAIN_METRICS
+from ..report import BuildReport, is_on_the_hub, read_report, resolve_revision
+from ..schema import AXES, config_name
+from .hub import list_models, model_url, newest_commit, parse_json, read_text
+from .submission import read_entry_files, results_file
+from .validation import SPLIT, TOLERANCE, check_figures, is_share, main_metric, main_value
+
+logger = logging.getLogger(__name__)
+
+RESULTS_FILE = "results.json"
+_TASK = re.compile(
+    r"(?P<domain>\w+)_(?:" + "|".join(f"(?P<{axis}>{axis}_{metric})" for axis, metric in MAIN_METRICS.items()) + ")"
+)
+
+
+def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """Records of every results.json below the folders; one that cannot stand on a leaderboard is skipped aloud.
+
+    A model's name is its folder's, seen from the folder given.
+
+    Args:
+        paths (`Iterable[str | Path]`): Folders, or files themselves.
+
+    Returns:
+        `list[dict]`: One record per model, domain and axis; its date is the day when the file was written.
+
+    Raises:
+        ValueError: If a path does not exist, or there is no results.json below any of them.
+    """
+    paths = [Path(path) for path in paths]
+    files: dict[Path, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist; pass folders into which scripts/evaluate_axes.py wrote.")
+        for file in [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE)):
+            files.setdefault(file.resolve(), path)
+    if not files:
+        raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, paths))}; score with scripts/evaluate_axes.py.")
+    records = []
+    for file, root in files.items():
+        results = _usable(file.read_text(encoding="utf-8"), str(file))
+        if results is None:
+            continue
+        folder = file.parent.relative_to(root.resolve()) if root.is_dir() else Path()
+        name = Path(root.resolve().name, folder) if len(paths) > 1 else folder
+        date = datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()
+        for axis in AXES:
+            value = main_value(results["axes"].get(axis, {}), axis)
+            if value is not None:
+                model = name.as_posix() if name != Path() else results["method"]
+                records.append(make_record(model, results["domain"], axis, value, date) | figures_of(results, axis))
+    return records
+
+
+def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Records of what models submitted: their `.eval_results/*.yaml`, with `results/{domain}.json` where it agrees.
+
+    Args:
+        benchmark (`str`): Name of the dataset on the Hub.
+        model_ids (`Sequence[str]`, *optional*): Models to ask; those with our tag where not given. A model that was
+            named must be there; one that was found is skipped aloud if it cannot be read.
+    """
+    report_at = cache(lambda domain, revision: _report(benchmark, domain, revision))
+    records = []
+    for model in list_models() if model_ids is None else model_ids:
+        try:
+            commit = newest_commit(model)
+            files = read_entry_files(model, commit)
+        except (ValueError, HfHubHTTPError) as error:
+            if model_ids is not None:
+                raise
+            logger.warning("skipped: %s (%s)", model, " ".join(str(error).split()))
+            continue
+        results_at = cache(lambda domain, model=model, commit=commit: _submitted_results(model, domain, commit))
+        for path, items in files.items():
+            for item in items:
+                match = _TASK.fullmatch(str(item["dataset"]["task_id"]))
+                if item["dataset"]["id"] != benchmark or match is None:
+                    continue
+                if not is_share(item["value"]):
+                    logger.warning("skipped: %s of %s/%s is %r", match[0], model, path, item["value"])
+                    continue
+                domain, axis = match["domain"], next(axis for axis in AXES if match[axis])
+                revision = item["dataset"].get("revision")
+                revision = revision if isinstance(revision, str) else None
+                record = make_record(model, domain, axis, float(item["value"]), str(item.get("date") or "")[:10])
+                record |= _rows_of(report_at(domain, revision), domain, axis)
+                results = results_at(domain)
+                if results is not None and _agrees(results, axis, item["value"]):
+                    record |= figures_of(results, axis)  # its own rows, should they differ from the revision's
+                records.append(record | {"revision": revision, "url": model_url(model)})
+    return records
+
+
+def make_record(model: str, domain: str, axis: str, value: float, date: str) -> dict[str, Any]:
+    """A record of which only the score is known; all keys that a record has."""
+    return {
+        "model": model,
+        "method": "",
+        "domain": domain,
+        "axis": axis,
+        "metric": main_metric(axis),
+        "value": value,
+        "without_preference": None,
+        "interval": None,
+        "num_rows": None,
+        "fingerprint": None,
+        "revision": None,
+        "date": date,
+        "url": None,
+        "approximator": None,
+        "stale": False,
+    }
+
+
+def figures_of(results: Mapping[str, Any], axis: str) -> dict[str, Any]:
+    """What a results.json adds to the record of an axis."""
+    entry, benchmark = results["axes"][axis], results["benchmark"]
+    intervals = (entry.get("intervals") or {}).get("with_preference") or {}
+    return {
+        "method": results["method"],
+        "without_preference": main_value(entry, axis, "without_preference"),
+        "interval": intervals.get(main_metric(axis)),
+        "num_rows": entry["num_rows"],
+        "fingerprint": (benchmark.get("fingerprints") or {}).get(config_name(results["domain"], axis)),
+        "revision": benchmark.get("revision"),
+        "approximator": benchmark.get("approximator"),
+    }
+
+
+def mark_stale(records: Sequence[Mapping[str, Any]], benchmark: str) -> list[dict[str, Any]]:
+    """The records, each with `stale` where it is not of the rows that the benchmark has now.
+
+    Args:
+        records (`Sequence[Mapping]`): Of [`collect_local`] or [`collect_hub`].
+        benchmark (`str`): A local benchmark directory or a dataset on the Hub, read at its newest commit.
+    """
+    commit = resolve_revision(benchmark)
+    reports = {domain: _report(benchmark, domain, commit) for domain in {record["domain"] for record in records}}
+    marked = []
+    for record in records:
+        current = _rows_of(reports[record["domain"]], record["domain"], record["axis"])
+        fresh = current and (record["fingerprint"], record["num_rows"]) == (
+            current["fingerprint"],
+            current["num_rows"],
+        )
+        marked.append({**record, "stale": not fresh})
+    return marked
+
+
+def write_records(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Writes leaderboard.json, under a temporary name first."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(list(records), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _usable(text: str, name: str) -> dict[str, Any] | None:
+    """A results.json of the test split without objections; else `None`, and a line in the log."""
+    try:
+        results = parse_json(text)
+    except ValueError as error:
+        logger.warning("skipped: %s is %s", name, error)
+        return None
+    problems = check_figures(results)
+    if problems:
+        logger.warning("skipped: %s: %s", name, " ".join(problems))
+    return None if problems else results
+
+
+def _submitted_results(model: str, domain: str, commit: str) -> dict[str, Any] | None:
+    path = results_file(domain)
+    text = read_text(model, path, commit)
+    results = None if text is None else _usable(text, f"{model}/{path}")
+    return results if results is not None and results["domain"] == domain else None
+
+
+def _agrees(results: Mapping[str, Any], axis: str, value: float) -> bool:
+    """Whether a results.json is the one that an entry came from."""
+    found = main_value(results["axes"].get(axis, {}), axis)
+    return found is not None and abs(found - value) <= TOLERANCE
+
+
+def _report(benchmark: str, domain: str, revision: str | None) -> BuildReport | None:
+    """The report of a domain; `None` where there is none, so that no row of it can be known."""
+    if revision is None and is_on_the_hub(benchmark):
+        return None
+    try:
+        return read_report(benchmark, domain, revision)
+    except (FileNotFoundError, EntryNotFoundError, HfHubHTTPError, ValueError) as error:
+        logger.warning("no report of %s in %s at %s: %s", domain, benchmark, revision, " ".join(str(error).split()))
+        return None
+
+
+def _rows_of(report: BuildReport | None, domain: str, axis: str) -> dict[str, Any]:
+    """Fingerprint, number of rows and approximator of one axis; empty where they are not known."""
+    config = config_name(domain, axis)
+    if report is None or config not in report.fingerprints:
+        return {}
+    return {
+        "fingerprint": report.fingerprints[config],
+        "num_rows": report.rows[config][SPLIT],
+        "approximator": report.approximator,
+    }

@@ -1,0 +1,151 @@
+"""What the leaderboard asks of a repository: which files it has, what is in them, and to take a change.
+
+Knows the Hub's client, and that a benchmark may also lie in a local directory. Knows nothing of scores.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import EntryNotFoundError
+
+from ..report import BuildReport, read_report, resolve_revision
+
+TASKS_FILE = "eval.yaml"
+MODEL_TAG = "preference-discerning"
+"""By this tag in its card a model is found; without it, only a leaderboard that names the model has its scores."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One domain of a benchmark at one commit.
+
+    Attributes:
+        name: `org/name` on the Hub, or a local directory.
+        revision: The commit; `None` for a local directory.
+        report: Rows and fingerprints of every config of the domain.
+        tasks: Ids of `eval.yaml`.
+    """
+
+    name: str
+    revision: str | None
+    report: BuildReport
+    tasks: frozenset[str]
+
+
+def read_benchmark(name: str, domain: str, revision: str | None = None) -> Benchmark:
+    """Reads what a submission is checked against.
+
+    Args:
+        name (`str`): A local benchmark directory, or a dataset on the Hub.
+        domain (`str`): Such as `beauty`.
+        revision (`str`, *optional*): Commit, branch or tag of the dataset; main where not given.
+
+    Raises:
+        FileNotFoundError: If there is no report of the domain, or no `eval.yaml`.
+        ValueError: If one of them cannot be read.
+        HfHubHTTPError: If the dataset, or the revision of it, does not exist.
+    """
+    commit = resolve_revision(name, revision)
+    report = read_report(name, domain, commit)
+    if commit is None:
+        path = Path(name) / TASKS_FILE
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    else:
+        text = read_text(name, TASKS_FILE, commit, "dataset")
+    if text is None:
+        raise FileNotFoundError(f"{name} has no {TASKS_FILE}, which lists its tasks; publish the benchmark again.")
+    try:
+        ids = frozenset(task["id"] for task in parse_yaml(text)["tasks"])
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{TASKS_FILE} of {name} lists no tasks with ids; publish the benchmark again.") from None
+    return Benchmark(name, commit, report, ids)
+
+
+def newest_commit(model: str) -> str:
+    """The commit at which the main branch of a model stands."""
+    return HfApi().model_info(model).sha
+
+
+def is_tagged(model: str) -> bool:
+    """Whether [`list_models`] finds a model."""
+    return MODEL_TAG in (HfApi().model_info(model).tags or ())
+
+
+def list_files(model: str, revision: str) -> list[str]:
+    """Paths of all files of a commit of a model."""
+    return HfApi().list_repo_files(model, revision=revision)
+
+
+def read_text(repo_id: str, path: str, revision: str, repo_type: str = "model") -> str | None:
+    """A small text file of a commit; `None` where there is none of that name."""
+    try:
+        file = HfApi().hf_hub_download(repo_id, path, repo_type=repo_type, revision=revision)
+    except EntryNotFoundError:
+        return None
+    return Path(file).read_text(encoding="utf-8")
+
+
+def list_models() -> list[str]:
+    """Names of the models on the Hub that carry our tag."""
+    return [model.id for model in HfApi().list_models(filter=MODEL_TAG)]
+
+
+def model_url(repo_id: str) -> str:
+    """Where a browser finds a model."""
+    return f"{HfApi().endpoint}/{repo_id}"
+
+
+def commit_files(
+    repo_id: str, files: Mapping[str, str], parent: str, message: str, description: str, create_pr: bool = True
+) -> str:
+    """Adds or replaces text files of a model repository, all in one commit.
+
+    Args:
+        repo_id (`str`): As in `org/name`; it exists.
+        files (`Mapping[str, str]`): Path -> text.
+        parent (`str`): The commit that was read before; a direct commit is refused where the repository has moved on.
+        message (`str`), description (`str`): Of the commit and of the pull request.
+        create_pr (`bool`, defaults to `True`): Opens a pull request; else commits to main.
+
+    Returns:
+        `str`: Address of the pull request or of the commit.
+    """
+    operations = [CommitOperationAdd(path, text.encode()) for path, text in files.items()]
+    commit = HfApi().create_commit(
+        repo_id,
+        operations,
+        commit_message=message,
+        commit_description=description,
+        create_pr=create_pr,
+        parent_commit=parent,
+    )
+    return commit.pr_url or commit.commit_url
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML as plain values.
+
+    Raises:
+        ValueError: If it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"no YAML: {' '.join(str(error).split())}") from None
+
+
+def parse_json(text: str) -> Any:
+    """JSON as plain values; the numbers may still be NaN or infinite, which Python's parser lets through.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error}") from None

@@ -1,0 +1,107 @@
+"""The leaderboard as a page: records put into tables by the rows they are of, ranked, and filled into a template.
+
+Knows records alone. The template is whoever calls to choose; it gets plain values, and everything is escaped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..dataset_publication import AXIS_DESCRIPTIONS
+from ..schema import AXES
+
+TITLE = "Preference discerning leaderboard"
+
+
+def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One table per set of rows: scores of other rows, or of rows that are not known, never stand side by side.
+
+    Args:
+        records (`Iterable[Mapping]`): Of `leaderboard.json`.
+
+    Returns:
+        `list[dict]`: By domain and axis, those of the benchmark as it is now first: `domain`, `axis`, `metric`,
+        `description`, `num_rows`, `fingerprint`, `stale`, and `entries`, best first: records with `rank` (equal
+        values share one) and `bar`, the interval and the value in percent of the table's largest figure.
+    """
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for record in records:
+        rows = (record.get("stale", False), record["fingerprint"] or "", record["num_rows"] or 0)
+        groups.setdefault((record["domain"], AXES.index(record["axis"]), *rows), []).append(record)
+    tables = []
+    for key in sorted(groups, key=lambda key: (*key[:3], -key[4], key[3])):
+        domain, axis, stale, fingerprint, num_rows = key
+        tables.append(
+            {
+                "domain": domain,
+                "axis": AXES[axis],
+                "metric": groups[key][0]["metric"],
+                "description": AXIS_DESCRIPTIONS[AXES[axis]],
+                "num_rows": num_rows or None,
+                "fingerprint": fingerprint or None,
+                "stale": stale,
+                "entries": rank_records(groups[key]),
+            }
+        )
+    return tables
+
+
+def rank_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The records of one table, best first.
+
+    >>> records = [{"model": name, "value": value, "interval": None} for name, value in zip("abc", (0.1, 0.2, 0.2))]
+    >>> [(record["rank"], record["model"]) for record in rank_records(records)]
+    [(1, 'b'), (1, 'c'), (3, 'a')]
+    """
+    largest = max((record["interval"] or [0, record["value"]])[1] for record in records) or 1
+    ranked = []
+    for record in sorted(records, key=lambda record: (-record["value"], record["model"])):
+        rank = 1 + sum(other["value"] > record["value"] for other in records)
+        low, high = record["interval"] or (record["value"], record["value"])
+        bar = [round(100 * min(figure / largest, 1), 2) for figure in (low, record["value"], high)]
+        ranked.append({**record, "rank": rank, "bar": bar})
+    return ranked
+
+
+def writers(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Domain -> who wrote the preferences that its scores rest on, where that is known."""
+    found: dict[str, set[str | None]] = {}
+    for record in records:
+        found.setdefault(record["domain"], set()).update(
+            [record["approximator"]] if record.get("approximator") else []
+        )
+    return {domain: sorted(names) for domain, names in sorted(found.items())}
+
+
+def render_page(records: Sequence[Mapping[str, Any]], template: Path, benchmark: str | None = None) -> str:
+    """The page as HTML text that needs nothing but itself.
+
+    Args:
+        records (`Sequence[Mapping]`): Of `leaderboard.json`.
+        template (`Path`): A jinja2 template.
+        benchmark (`str`, *optional*): Name of the dataset, for the text.
+    """
+    import jinja2  # with the template alone: whoever only submits does without
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        title=TITLE,
+        benchmark=benchmark,
+        domains=sorted({record["domain"] for record in records}),
+        tables=make_tables(records),
+        writers=writers(records),
+    )
+
+
+def readme(benchmark: str | None = None) -> str:
+    """README.md of a static Space that shows the page."""
+    of = f" of [{benchmark}](https://huggingface.co/datasets/{benchmark})" if benchmark else ""
+    datasets = f"datasets:\n- {benchmark}\n" if benchmark else ""
+    return (
+        f"---\ntitle: {TITLE}\nsdk: static\ntags:\n- leaderboard\n- preference-discerning\n- recommender-systems\n"
+        f"{datasets}---\n\n# {TITLE}\n\n"
+        f"Scores{of} on the five axes, collected by `scripts/make_leaderboard.py`: `index.html` is the page, "
+        "`leaderboard.json` holds its records.\n"
+    )

@@ -1,0 +1,174 @@
+"""What a submission sends: the entries of a results.json, and how they go beside those that a model already has.
+
+Knows the Hub's `.eval_results/*.yaml`. Leaves to `validation.py` whether the figures may be sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+from ..schema import AXES
+from .hub import list_files, parse_yaml, read_text
+from .validation import main_value, task_id
+
+ENTRIES_FOLDER = ".eval_results"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of one task: `new`, `update` or `already submitted`; `said` is that in words."""
+
+    entry: EvalResultEntry
+    kind: str
+    said: str
+
+
+def entries_file(benchmark: str, domain: str) -> str:
+    """Where the entries of a domain go in a model's repository.
+
+    >>> entries_file("org/pref-discerning", "beauty")
+    '.eval_results/pref-discerning_beauty.yaml'
+    """
+    return f"{ENTRIES_FOLDER}/{benchmark.rstrip('/').split('/')[-1]}_{domain}.yaml"
+
+
+def results_file(domain: str) -> str:
+    """Where the whole results.json goes: intervals and the figures without the preference are read from it.
+
+    >>> results_file("beauty")
+    'results/beauty.json'
+    """
+    return f"results/{domain}.json"
+
+
+def make_entries(
+    results: Mapping[str, Any],
+    benchmark: str,
+    revision: str | None,
+    date: str,
+    source_url: str | None = None,
+    notes: str | None = None,
+) -> tuple[list[EvalResultEntry], list[str]]:
+    """One entry per axis that has its figure.
+
+    Args:
+        results (`Mapping[str, Any]`): A results.json without objections.
+        benchmark (`str`): Name of the dataset.
+        revision (`str`, *optional*): Commit of the dataset.
+        date (`str`): Day of the evaluation, as in `2026-11-20`.
+        source_url (`str`, *optional*): Where the evaluation can be looked up.
+        notes (`str`, *optional*): On the set-up.
+
+    Returns:
+        `tuple[list[EvalResultEntry], list[str]]`: The entries, and a line on every axis that has none.
+    """
+    entries, left_out = [], [f"{axis}: {why}" for axis, why in results["left_out"].items()]
+    for axis in AXES:
+        if axis not in results["axes"]:
+            continue
+        value = main_value(results["axes"][axis], axis)
+        if value is None:
+            left_out.append(f"{axis}: no figure, for {results['method']} reads no preference; not submitted")
+            continue
+        entries.append(
+            EvalResultEntry(
+                dataset_id=benchmark,
+                task_id=task_id(results["domain"], axis),
+                value=value,
+                dataset_revision=revision,
+                date=date,
+                source_url=source_url,
+                notes=notes,
+            )
+        )
+    return entries, left_out
+
+
+def read_entry_files(model: str, revision: str) -> dict[str, list[dict[str, Any]]]:
+    """All `.eval_results/*.yaml` of a model at a commit: path -> its list, as it stands.
+
+    Raises:
+        ValueError: If one of them is no list of results.
+    """
+    paths = [
+        path for path in list_files(model, revision)
+        if path.startswith(f"{ENTRIES_FOLDER}/") and path.endswith(".yaml") and path.count("/") == 1
+    ]  # fmt: skip
+    return {path: parse_entries(read_text(model, path, revision) or "", f"{model}/{path}") for path in paths}
+
+
+def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
+    """A file of entries as plain values, those kept that the client's own class does not know.
+
+    Raises:
+        ValueError: If it is no list of results; names the file.
+    """
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}; repair it first.") from None
+    for item in content if isinstance(content, list) else [None]:
+        dataset = item.get("dataset") if isinstance(item, dict) else None
+        if not isinstance(dataset, dict) or not {"id", "task_id"} <= set(dataset) or "value" not in item:
+            raise ValueError(
+                f"{name} is no list of results, each with dataset.id, dataset.task_id and value; repair it first."
+            )
+    return content
+
+
+def compare(entries: Sequence[EvalResultEntry], files: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Change]:
+    """What the entries change, given those that the model already has."""
+    changes = []
+    for entry in entries:
+        kind, said = "new", "new"
+        for path, content in files.items():
+            for item in filter(lambda item, entry=entry: _same_task(item, entry), content):
+                if item["value"] == entry.value and item["dataset"].get("revision") == entry.dataset_revision:
+                    kind, said = "already submitted", f"already submitted ({path})"
+                else:
+                    revision = item["dataset"].get("revision")
+                    kind, said = "update", f"update of {item['value']} at revision {revision} ({path})"
+        changes.append(Change(entry, kind, said))
+    return changes
+
+
+def merge(changes: Sequence[Change], files: Mapping[str, list[dict[str, Any]]], target: str) -> dict[str, str]:
+    """The files that a submission changes: path -> YAML text.
+
+    An entry is replaced in the file where it stands, for a task has one value; new ones go to the end of `target`.
+    What else is in the files stays as it is, and a file without a change is not among those returned.
+
+    Args:
+        changes (`Sequence[Change]`): Of [`compare`].
+        files (`Mapping[str, list[dict]]`): All entries that the model has, of [`read_entry_files`].
+        target (`str`): Path for what is new.
+    """
+    merged = {path: list(content) for path, content in files.items()}
+    for change in changes:
+        (item,) = eval_result_entries_to_yaml([change.entry])
+        if change.kind == "new":
+            merged.setdefault(target, []).append(item)
+        elif change.kind == "update":
+            for content in merged.values():
+                content[:] = [item if _same_task(old, change.entry) else old for old in content]
+    return {path: entries_text(content) for path, content in merged.items() if content != files.get(path)}
+
+
+def entries_text(items: Sequence[Mapping[str, Any]]) -> str:
+    """A list of entries as YAML.
+
+    >>> print(entries_text([{"dataset": {"id": "o/n", "task_id": "t"}, "value": 0.5, "date": "2026-11-20"}]), end="")
+    - dataset:
+        id: o/n
+        task_id: t
+      value: 0.5
+      date: '2026-11-20'
+    """
+    return yaml.safe_dump(list(items), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _same_task(item: Mapping[str, Any], entry: EvalResultEntry) -> bool:
+    return item["dataset"].get("id") == entry.dataset_id and item["dataset"].get("task_id") == entry.task_id

@@ -1,0 +1,115 @@
+"""Loads a recommender by the name of its folder or repository, and says what is wrong with one that is none of ours.
+
+Knows which configurations are recommenders. Leaves the Hub's refusals (private, gated, missing) to whoever called.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import yaml
+from huggingface_hub import snapshot_download
+from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+
+from .. import MenderEmb, MenderTok, MostPopular, SASRec, SemanticIds, Tiger, TransitionGraph
+from ..training.arguments import TrainingArguments
+from ..training.building import Catalogue
+from ..training.lora import load_adapter
+from ..training.methods import ARGUMENTS_FILE, get_method
+
+MODEL_CLASSES = {
+    model.config_class.model_type: model
+    for model in (MenderTok, MenderEmb, Tiger, SASRec, MostPopular, TransitionGraph)
+}
+
+# How transformers says so, of a repository and of a folder.
+MISSING_FILE = ("does not appear to have a file named", "no file named")
+
+
+def load_recommender(
+    name_or_path: str | Path, revision: str | None = None, device: str | torch.device = "cpu"
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model and its processor, from a folder or the Hub.
+
+    Args:
+        name_or_path (`str` or `Path`): As in `outputs/quickstart/model` or `org/mender-tok-beauty`.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        device (defaults to cpu): Where the model goes.
+
+    Returns:
+        The model in evaluation mode, and its processor.
+
+    Raises:
+        ValueError: If it is a model of another kind.
+        FileNotFoundError: If it is incomplete: a folder half written, or a repository half uploaded.
+        OSError: As `from_pretrained`, if there is no such repository, revision, or permission.
+    """
+    name = str(name_or_path)
+    where = f"{name} at revision {revision}" if revision else name
+    try:
+        fields, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise OSError(f"{where} is no folder with a config.json here, and the Hub gave none ({reason})") from error
+    model_type = fields.get("model_type")
+    if model_type not in MODEL_CLASSES:
+        raise ValueError(
+            f"{where} says in its config.json that it is a {model_type!r}, and recommenders here are "
+            f"{', '.join(MODEL_CLASSES)}; name another model, or publish it anew with scripts/publish_model.py if its "
+            "configuration was renamed."
+        )
+    try:
+        model = AutoModel.from_pretrained(name, revision=revision)
+        processor = AutoProcessor.from_pretrained(name, revision=revision)
+    except OSError as error:
+        if not any(words in str(error) for words in MISSING_FILE):
+            raise
+        raise FileNotFoundError(
+            f"{where} has a configuration but not all of its files ({' '.join(str(error).split())}); it was uploaded "
+            "or written in part: publish it again with scripts/publish_model.py, or name another revision."
+        ) from error
+    return model.to(device).eval(), processor
+
+
+def local_folder(name_or_path: str | Path, revision: str | None = None) -> Path:
+    """Where a model's files lie here: its own folder, or the cache's of one commit, whose name is the folder's.
+
+    Args:
+        name_or_path, revision: As in [`load_recommender`].
+    """
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    return Path(snapshot_download(str(name_or_path), revision=revision))
+
+
+def load_adapted(name_or_path: str | Path, revision: str | None = None) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model built anew around its pretrained text encoder, with a published LoRA adapter merged into it.
+
+    Args:
+        name_or_path (`str` or `Path`): Folder or repository of the adapter, as `scripts/publish_model.py` writes it.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+
+    Returns:
+        The model in evaluation mode, its weights plain, and its processor.
+
+    Raises:
+        FileNotFoundError: If the adapter is incomplete.
+        ImportError: If peft is not installed.
+        ValueError: If the adapter does not fit the text encoder that it names.
+    """
+    folder = local_folder(name_or_path, revision)
+    for name in (ARGUMENTS_FILE, "items.jsonl", "semantic_ids.parquet"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{name_or_path} has no {name}; publish the adapter with scripts/publish_model.py."
+            )
+    arguments = TrainingArguments(
+        **yaml.safe_load((folder / ARGUMENTS_FILE).read_text(encoding="utf-8")), output_dir="", semantic_ids=""
+    )
+    method = get_method(arguments.method).with_inputs(arguments.inputs)
+    with (folder / "items.jsonl").open(encoding="utf-8") as file:
+        items = [{"title": item["title"], "text": item["text"]} for item in map(json.loads, file)]
+    semantic_ids = SemanticIds.from_parquet(folder / "semantic_ids.parquet")
+    catalogue = Catalogue(items, [item["text"] for item in items], semantic_ids)
+    model, processor = method.build(method, arguments, catalogue, [])
+    return load_adapter(model, folder).eval(), processor

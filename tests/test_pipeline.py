@@ -1,0 +1,153 @@
+"""`pipeline("preference-recommendation")` and the endpoint's handler around it."""
+
+import importlib.util
+import json
+
+import pytest
+from tiny_models import TITLES
+from trained_folders import train_tiny
+from transformers import AutoModel, AutoProcessor, pipeline
+
+from modeling_mender.hub.model_publication import HANDLER, stage_recommender
+from modeling_mender.training.methods import METHODS
+
+WISH = "search for red soap"
+REQUESTS = [
+    {"history": [1, 5], "preference": WISH},
+    {"preference": [WISH, "avoid blue mug"]},
+    {"history": [2, 3, 4], "exclude": [2, 3, 4]},
+    {"history": [7], "candidates": [1, 2, 3, 4]},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return train_tiny("mender_emb", tmp_path_factory.mktemp("emb"))
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    return pipeline("preference-recommendation", model=str(folder), device="cpu")
+
+
+def test_a_dict_gives_items_with_titles_and_scores_best_first(pipe):
+    items = pipe(REQUESTS[0], k=3)
+    assert [set(item) for item in items] == [{"item_id", "title", "score"}] * 3
+    assert all(item["title"] == TITLES[item["item_id"] - 1] for item in items)
+    assert [item["score"] for item in items] == sorted((item["score"] for item in items), reverse=True)
+    json.dumps(items)  # plain values
+
+
+def test_it_says_what_the_model_says(pipe, folder):
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    found = model.eval().recommend(**processor(history=[[1, 5]], preference=[WISH]), k=5)
+    assert [item["item_id"] for item in pipe(REQUESTS[0], k=5)] == found.items[0].tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+def test_a_batch_gives_each_request_what_it_gets_alone(pipe, batch_size):
+    alone = [pipe(request, k=4) for request in REQUESTS]
+    together = pipe(REQUESTS, k=4, batch_size=batch_size)
+    for one, other in zip(alone, together, strict=True):
+        assert [item["item_id"] for item in one] == [item["item_id"] for item in other]
+        assert [item["score"] for item in one] == pytest.approx([item["score"] for item in other], abs=1e-5)
+
+
+def test_an_iterator_is_answered_as_it_comes(pipe):
+    asked = []
+
+    def requests():
+        for request in REQUESTS:
+            asked.append(request)
+            yield request
+
+    answers = pipe(requests(), k=2, batch_size=2)
+    next(iter(answers))
+    assert len(asked) == 2
+    assert len(list(answers)) == 3
+
+
+def test_no_request_gets_no_answer(pipe):
+    assert pipe([]) == []
+
+
+def test_a_request_s_own_limits_come_before_the_call_s(pipe):
+    own, others = pipe([REQUESTS[3], {"history": [7]}], k=3, candidates=[9, 10, 11, 12])
+    assert {item["item_id"] for item in own} <= {1, 2, 3, 4}
+    assert {item["item_id"] for item in others} <= {9, 10, 11, 12}
+
+
+def test_what_is_excluded_does_not_come_back(pipe):
+    assert not {2, 3, 4} & {item["item_id"] for item in pipe(REQUESTS[2], k=9)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "options", "message"),
+    [
+        ({"histori": [1]}, {}, "no field histori; there are history, preference"),
+        ("red soap", {}, "a request is a dict"),
+        ({"history": [13]}, {}, "13, which is no item"),
+        ({}, {}, "empty history and no preference"),
+        ({"history": [1], "user": "ada"}, {}, None),
+        ({"history": [1]}, {"top_k": 3}, "top_k: no such option"),
+        ({"history": [1]}, {"k": 13}, r"k \(13\) must be in 1..12"),
+        ({"history": [1]}, {"num_beams": 99}, r"num_beams \(99\)"),
+    ],
+)
+def test_bad_requests_are_refused_with_the_way_out(pipe, request_, options, message):
+    if message is None:
+        assert pipe(request_)  # a processor that does not look at who asks passes over it
+        return
+    with pytest.raises(ValueError, match=message):
+        pipe(request_, **options)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_answers_through_it(tmp_path, name):
+    folder = train_tiny(name, tmp_path, "t5-with-decoder")
+    pipe = pipeline("preference-recommendation", model=str(folder), device="cpu")
+    request = {"history": [1, 5, 9]}
+    if METHODS[name].preference != "none":
+        request["preference"] = WISH
+    if METHODS[name].reads_user:
+        request["user"] = "ada"
+    assert len(pipe([request, {"history": [2]}], k=12, num_beams=12, batch_size=2)[0]) == 12
+
+
+@pytest.fixture(scope="module")
+def handler(folder, tmp_path_factory):
+    staged = tmp_path_factory.mktemp("staged")
+    stage_recommender(folder, staged)
+    spec = importlib.util.spec_from_file_location("handler", staged / HANDLER.name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.EndpointHandler(str(staged))
+
+
+class TestHandler:
+    """As a hosted endpoint does: the file is imported from the folder, and called with what a call's body holds."""
+
+    def call(self, handler, body):
+        return json.loads(json.dumps(handler(json.loads(json.dumps(body)))))
+
+    def test_one_request(self, handler, pipe):
+        answer = self.call(handler, {"inputs": REQUESTS[0], "parameters": {"k": 4}})
+        assert [item["item_id"] for item in answer] == [item["item_id"] for item in pipe(REQUESTS[0], k=4)]
+
+    def test_several_requests(self, handler):
+        answers = self.call(handler, {"inputs": REQUESTS, "parameters": {"k": 2}})
+        assert [len(answer) for answer in answers] == [2] * 4
+
+    def test_a_string_is_a_preference(self, handler):
+        asked = self.call(handler, {"inputs": WISH, "parameters": {"k": 3}})
+        assert asked == self.call(handler, {"inputs": {"preference": WISH}, "parameters": {"k": 3}})
+
+    def test_parameters_may_be_absent(self, handler):
+        assert len(self.call(handler, {"inputs": WISH, "parameters": None})) == 10
+
+    def test_a_call_without_inputs_says_so(self, handler):
+        with pytest.raises(ValueError, match="no inputs"):
+            handler({"history": [1]})
+
+    def test_it_knows_the_public_libraries_alone(self):
+        assert "from ." not in HANDLER.read_text() and "modeling_mender" not in HANDLER.read_text()

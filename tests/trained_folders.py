@@ -1,0 +1,34 @@
+"""Folders as training leaves them, of tiny random models of any method, for the tests of what reaches the Hub."""
+
+import torch
+from test_methods import EXAMPLES
+from test_modeling_tiger import SIZES, save_language_model
+from tiny_models import ITEMS, catalogue
+
+from modeling_mender.training.arguments import TrainingArguments
+from modeling_mender.training.building import Catalogue
+from modeling_mender.training.checkpoints import TrainingState, save_model
+from modeling_mender.training.lora import apply_finetuning
+from modeling_mender.training.methods import METHODS
+
+
+def train_tiny(name, folder, family="bert", **changes):
+    """`folder/model`, and `folder/adapter` where asked for, as `scripts/train.py` writes them after a step."""
+    method = METHODS[name]
+    if "text_encoder" not in changes:
+        changes["text_encoder"] = str(save_language_model(family, folder))
+    arguments = TrainingArguments(
+        benchmark="outputs/toy/benchmark", domain="toy", output_dir=str(folder), method=name, **SIZES, **changes
+    )
+    semantic_ids = catalogue() if method.needs_semantic_ids else None
+    model, processor = method.build(
+        method, arguments, Catalogue(ITEMS, [item["text"] for item in ITEMS], semantic_ids), EXAMPLES
+    )
+    apply_finetuning(model, arguments)
+    if arguments.lora_rank:
+        with torch.no_grad():  # as if trained: LoRA starts at 0
+            for weight_name, weight in model.named_parameters():
+                if ".lora_" in weight_name:
+                    weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(len(weight_name)))
+    save_model(model.eval(), processor, TrainingState(step=4, best_step=3, best_score=0.5), arguments)
+    return folder / "model"
