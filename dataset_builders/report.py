@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # who scores a run file needs no report of steering, and may 
 
 logger = logging.getLogger(__name__)
 
+OUT_OF_REACH = "{} is no local directory, and the Hub did not give it."
 REPORTS_FOLDER = "reports"
 
 
@@ -204,7 +205,7 @@ def resolve_revision(benchmark: Path | str, revision: str | None = None) -> str 
     try:
         card = hf_hub_download(str(benchmark), "README.md", repo_type="dataset", revision=revision)
     except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(f"{benchmark} is no local directory, and the Hub did not give it.") from error
+        raise FileNotFoundError(OUT_OF_REACH.format(benchmark)) from error
     return Path(card).parent.name  # the cache keeps a file under snapshots/{commit}/
 
 
@@ -261,6 +262,8 @@ def report_text(benchmark: Path | str, domain: str, revision: str | None = None)
             path = Path(hf_hub_download(str(benchmark), report_file(domain), repo_type="dataset", revision=revision))
         except RemoteEntryNotFoundError:
             path = None
+        except LocalEntryNotFoundError as error:
+            raise FileNotFoundError(OUT_OF_REACH.format(benchmark)) from error
     if path is None or not path.is_file():  # outside the handler: the client's error says less
         there = list_domains(benchmark, revision)
         raise FileNotFoundError(f"{benchmark} has no report of domain {domain!r}; it has {', '.join(there)}.")

@@ -26,7 +26,7 @@ UNKNOWN_BRANDS = frozenset({"", "unknown", "generic", "n/a", "na", "none", "unbr
 """Values of the field brand that name no brand, case-folded."""
 
 _SEQUENCE_COLUMNS = {"user_id": Value("string"), "position": Value("int32"), "history": List(Value("int32"))}
-_FIVE = List(Value("string"), length=NUM_PREFERENCES)
+_FIVE = List(Value("string"))  # no length=: pyarrow 24 and 25 cannot read a null list of a fixed size
 _FEATURES: dict[str, dict[str, Any]] = {
     "recommendation": {**_SEQUENCE_COLUMNS, "preference": Value("string"), "target": Value("int32")},
     "sentiment": {

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from command_line import run_command
 
 from dataset_builders.scoring.figures import MAIN_METRIC, SIDES, side_values
 from dataset_builders.scoring.ranks import read_ranks
@@ -44,12 +45,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Compares; returns 0, or 1 after one line on bad input."""
-    try:
-        run(parse_arguments(argv))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: run(parse_arguments(argv)))
 
 
 def run(arguments: argparse.Namespace) -> dict[tuple[str, str], PairedTest]:

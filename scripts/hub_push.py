@@ -6,8 +6,9 @@ Knows the Hub's client. Knows nothing of what lies in the folder; whoever prepar
 import argparse
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import HfApi
+
+from dataset_builders.hub_http import httpx
 
 
 def add_push_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +77,7 @@ def push_folder(
             commit_message=arguments.message or default_message,
             delete_patterns=delete_patterns,
         )
-    except (RuntimeError, httpx2.TransportError) as error:  # the client's, when a large file does not get through
+    except (RuntimeError, httpx.TransportError) as error:  # the client's, when a large file does not get through
         raise ConnectionError(
             f"the upload to {repo_type} {repo_id} broke off ({' '.join(str(error).split())}); nobody sees any of it, "
             "and the same command goes on with what has not arrived."

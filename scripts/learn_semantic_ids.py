@@ -20,9 +20,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from command_line import run_command
 from safetensors.numpy import save_file
 
+from dataset_builders.benchmark_tables import load_table
 from dataset_builders.dataset_publication import new_directory
+from dataset_builders.report import is_on_the_hub
 from dataset_builders.schema import ITEM_TEXT_FIELDS, features, item_text
 
 METHODS = ("rqvae", "residual_kmeans")
@@ -31,12 +34,7 @@ METHODS = ("rqvae", "residual_kmeans")
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, or 1 after one line on what was wrong."""
     arguments = parse_arguments(argv)
-    try:
-        learn(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: learn(arguments))
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -203,17 +201,12 @@ def _read_local(benchmark: Path, domain: str | None) -> pa.Table:
 
 
 def _read_hub(name: str, domain: str | None) -> pa.Table:
-    from datasets import load_dataset
-
-    if domain is None:
+    if is_on_the_hub(name) and domain is None:
         raise ValueError(f"{name} is no local directory; for a dataset on the Hub pass --domain.")
-    try:
-        return load_dataset(name, f"{domain}_items", split="train").with_format("arrow")[:]
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(
-            f"{name} is neither a local directory nor a dataset that can be loaded ({reason})."
-        ) from error
+    rows = load_table(name, domain, "items")
+    if rows is None:
+        raise ValueError(f"{name} has no config {domain}_items; publish the benchmark again.")
+    return rows.with_format("arrow")[:]
 
 
 if __name__ == "__main__":

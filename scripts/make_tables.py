@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from command_line import run_command
+
 from dataset_builders.paper_tables import figures
 from dataset_builders.paper_tables.layout import table_markdown, tables_csv
 from dataset_builders.paper_tables.results import PROTOCOLS, Group, check_comparable, find_results, group_results
@@ -43,12 +45,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Makes them; returns 0, or 1 after one line on bad input."""
-    try:
-        run(parse_arguments(argv))
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: run(parse_arguments(argv)))
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command_line import run_command
 from source_arguments import add_source_arguments, source_from
 
 Row = tuple[str, dict[str, Any], float | None]
@@ -47,17 +48,17 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        table = measure(arguments)
-        if arguments.output is not None:
-            temporary = arguments.output.with_name(f".{arguments.output.name}.tmp")
-            temporary.write_text(table + "\n", encoding="utf-8")
-            temporary.replace(arguments.output)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measures, writes, prints."""
+    table = measure(arguments)
+    if arguments.output is not None:
+        temporary = arguments.output.with_name(f".{arguments.output.name}.tmp")
+        temporary.write_text(table + "\n", encoding="utf-8")
+        temporary.replace(arguments.output)
     print(table)
-    return 0
 
 
 def measure(arguments: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ An interrupted run continues by the same command. Writes output_dir/model (the b
 output_dir/checkpoints.
 """
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
+from command_line import explain
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
 from dataset_builders.benchmark_tables import load_table
 from dataset_builders.ranking_metrics import score_run
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parse_arguments(argv, DEFAULT_RECIPE)
         state = run(arguments)
     except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
@@ -90,8 +94,12 @@ def read_catalogue(arguments: TrainingArguments, needs_semantic_ids: bool) -> Ca
 
 
 def read_semantic_ids(arguments: TrainingArguments) -> SemanticIds:
-    """The semantic IDs that the arguments name."""
-    path = Path(arguments.semantic_ids or "outputs/semantic_ids") / "semantic_ids.parquet"
+    """The semantic IDs that the arguments name: a folder, or the repository of a published RQ-VAE."""
+    folder = arguments.semantic_ids or "outputs/semantic_ids"
+    path = Path(folder) / "semantic_ids.parquet"
+    if not path.parent.is_dir() and folder.count("/") == 1 and folder[0] not in "./~":  # an RQ-VAE on the Hub, perhaps
+        with contextlib.suppress(RepositoryNotFoundError, LocalEntryNotFoundError):
+            path = Path(hf_hub_download(folder, path.name))
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist, and {arguments.method} generates semantic IDs; run scripts/learn_semantic_ids.py "

@@ -3,12 +3,12 @@
 import json
 from types import SimpleNamespace
 
-import httpx2
 import pyarrow as pa
 import yaml
 from huggingface_hub import errors
 
 import dataset_builders.report
+from dataset_builders.hub_http import httpx
 from dataset_builders.leaderboard import hub
 from dataset_builders.report import BuildReport
 from dataset_builders.scoring.figures import score_axes
@@ -176,7 +176,7 @@ class MemoryHub:
         return commit, repo[commit]
 
     def _refusal(self, kind, path):
-        return kind("404", response=httpx2.Response(404, request=httpx2.Request("GET", f"{self.endpoint}/{path}")))
+        return kind("404", response=httpx.Response(404, request=httpx.Request("GET", f"{self.endpoint}/{path}")))
 
 
 def use_memory_hub(monkeypatch, folder):

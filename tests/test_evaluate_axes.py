@@ -8,7 +8,6 @@ import sys
 
 import datasets
 import evaluate_axes
-import httpx2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from tiny_models import build
 
 from dataset_builders import benchmark_tables, report
+from dataset_builders.hub_http import httpx
 from dataset_builders.scoring.ranks import query_ids, variants_of
 from dataset_builders.scoring.runs import METADATA_KEY, Run, write_run
 
@@ -205,9 +205,7 @@ def on_the_hub(benchmark, tmp_path, monkeypatch):
         assert (repo_id, repo_type) == ("org/toys", "dataset")
         asked.add(revision)
         if not (snapshot / filename).exists():
-            raise RemoteEntryNotFoundError(
-                "404", response=httpx2.Response(404, request=httpx2.Request("GET", filename))
-            )
+            raise RemoteEntryNotFoundError("404", response=httpx.Response(404, request=httpx.Request("GET", filename)))
         return str(snapshot / filename)
 
     def download_some(repo_id, allow_patterns, **rest):

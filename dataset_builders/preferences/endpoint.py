@@ -20,10 +20,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
 from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
 
+from ..hub_http import httpx
 from .prompts import Messages
 
 logger = logging.getLogger(__name__)
@@ -127,9 +127,9 @@ class _Client(AsyncInferenceClient):
             request_parameters.json["response_format"] = request_parameters.json["response_format"]["value"]
         return await super()._inner_post(request_parameters, stream=stream)
 
-    async def _get_async_client(self) -> httpx2.AsyncClient:
+    async def _get_async_client(self) -> httpx.AsyncClient:
         if self._async_client is None:
-            client = httpx2.AsyncClient(timeout=None, limits=httpx2.Limits(max_connections=None))
+            client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None))
             self._async_client = await self.exit_stack.enter_async_context(client)
         return self._async_client
 
@@ -229,12 +229,12 @@ class Endpoint:
             raise _Trouble(f"no reply within {self.settings.timeout:g} s") from error
         except HfHubHTTPError as error:
             raise self._http_error(error.response) from None  # whose own text may repeat the key
-        except httpx2.HTTPError as error:
+        except httpx.HTTPError as error:
             raise _Trouble(f"the connection failed ({self._safe(str(error)) or type(error).__name__})") from error
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise _Trouble(f"the answer is no chat completion ({self._safe(str(error))})") from error
 
-    def _http_error(self, response: httpx2.Response) -> Exception:
+    def _http_error(self, response: httpx.Response) -> Exception:
         status = response.status_code
         trouble = f"status {status}, {self._safe(response.text)!r}"
         if status in _FATAL:
@@ -331,7 +331,7 @@ def _text(output: Any) -> str:
     return content
 
 
-def _retry_after(response: httpx2.Response) -> float | None:
+def _retry_after(response: httpx.Response) -> float | None:
     """Seconds that the server asks to wait, given as seconds or as a date."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdigit():

@@ -57,9 +57,11 @@ class Preferences:
         return pa.array(self.strings, pa.string()).take(pa.array(ids, mask=ids < 0))
 
     def five(self, rows: np.ndarray) -> pa.Array:
-        """The sets of five of some actions, as lists of a fixed size; null where they are missing."""
-        flat = self.column(self.ids[rows].ravel())
-        return pa.FixedSizeListArray.from_arrays(flat, NUM_PREFERENCES, mask=pa.array(self.missing[rows]))
+        """The sets of five of some actions, as lists; null where they are missing."""
+        missing = self.missing[rows]
+        flat = self.column(self.ids[rows[~missing]].ravel())
+        ends = NUM_PREFERENCES * np.cumsum(~missing)
+        return pa.ListArray.from_arrays(np.append(0, ends).astype(np.int32), flat, mask=pa.array(missing))
 
 
 def approximate_preferences(

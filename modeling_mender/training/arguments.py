@@ -26,7 +26,7 @@ class TrainingArguments:
     output_dir: str = field(metadata={"help": "gets model/ (the best so far) and checkpoints/"})
     semantic_ids: str | None = field(
         default=None,
-        metadata={"help": "folder that scripts/learn_semantic_ids.py wrote; methods over item ids need none"},
+        metadata={"help": "folder that scripts/learn_semantic_ids.py wrote, or a published RQ-VAE; not for item ids"},
     )
     method: str = field(default="mender_tok", metadata={"help": "a row of modeling_mender/training/methods.py"})
     mixture: str = field(
