@@ -1,6 +1,6 @@
 """Recommends in the terminal: a history and a wish in, titles and scores out.
 
-    python scripts/recommend.py outputs/quickstart/model --history 17 "lavender honey" --preference "Look for tea"
+    python scripts/recommend.py outputs/quickstart/model --history 17 "lavender honey bar" --preference "Look for tea"
     python scripts/recommend.py org/mender-tok-beauty --search "nail polish"
 
 An item of the history is an id, or words of its title that fit no other item.

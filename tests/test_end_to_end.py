@@ -3,8 +3,10 @@
 The encoder is random (its code path is the one of a pretrained one), so the figures mean nothing; the files do.
 """
 
+import importlib
 import json
 import re
+import shlex
 from pathlib import Path
 
 import benchmark_decoding
@@ -182,13 +184,26 @@ class TestBadInput:
         assert "num_beams (9999) must be in 39..354" in self.one_line(capsys)
 
 
-def test_the_python_of_the_readme_runs_as_it_is_printed(trained, world, project, tmp_path, monkeypatch, capsys):
+def test_the_code_and_the_commands_of_the_readme_run_as_they_are_printed(
+    trained, world, project, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "outputs/quickstart").mkdir(parents=True)
     (tmp_path / "outputs/quickstart/model").symlink_to(trained / "model")
     (tmp_path / "outputs/quickstart/benchmark").symlink_to(world[1])
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```$", (project / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    readme = (project / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert "by " in capsys.readouterr().out
+    commands = "\n".join(re.findall(r"^```bash\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    ran = 0
+    for script, words in re.findall(r"^python scripts/(\w+)\.py (.*)", commands, re.MULTILINE):
+        words = shlex.split(words, comments=True)
+        if script in ("recommend", "make_leaderboard") or "outputs/popular.parquet" in words:
+            assert importlib.import_module(script).main(words) == 0, script
+            ran += 1
+    assert ran == 4
+    assert "Walnut Table Lamp" in capsys.readouterr().out
+    assert (tmp_path / "outputs/leaderboard/index.html").is_file()

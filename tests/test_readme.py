@@ -2,8 +2,10 @@
 
 import importlib
 import re
+import tomllib
 
 import pytest
+import yaml
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -48,8 +50,8 @@ def test_both_commands_and_their_output_come_before_line_40(readme):
 
 def test_every_make_command_is_a_target(readme, project):
     makefile = (project / "Makefile").read_text()
-    targets = set(re.findall(r"^make (\w+)", readme, re.MULTILINE)) | set(re.findall(r"`make (\w+)", readme))
-    assert targets == {"quickstart", "test"}
+    targets = set(re.findall(r"^make ([\w-]+)", readme, re.MULTILINE)) | set(re.findall(r"`make ([\w-]+)", readme))
+    assert targets == {"quickstart", "demo", "test", "test-oldest", "lint"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
@@ -61,6 +63,30 @@ def test_continuous_integration_runs_the_readmes_test_command(project):
 def test_every_script_and_recipe_that_is_named_exists(readme, project):
     for path in re.findall(r"\bscripts/[\w/]+\.(?:py|yaml)", readme):
         assert (project / path).is_file(), path
+
+
+def test_the_citation_file_names_the_paper_and_the_software(project):
+    citation = yaml.safe_load((project / "CITATION.cff").read_text(encoding="utf-8"))
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (pyproject["version"], pyproject["license"])
+    assert len(citation["preferred-citation"]["authors"]) == 15
+
+
+def test_the_oldest_constraints_are_the_lower_bounds(project):
+    """Whoever raises a bound, or leaves one out, moves the pin that the suite is run with."""
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = pyproject["optional-dependencies"]
+    wanted = [
+        *pyproject["dependencies"],
+        *(one for extra in extras if extra not in ("all", "spark") for one in extras[extra]),
+    ]
+    bounds = dict(re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", one).groups() for one in wanted)
+    lines = (project / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert pins.keys() == bounds.keys()
+    for name, bound in bounds.items():
+        assert f"{pins[name]}.".startswith(f"{bound}."), name
 
 
 def test_every_script_explains_itself(project, capsys):
