@@ -70,7 +70,7 @@ def record(model, value, domain="toy", axis="recommendation", **others):
 
 
 LEADERBOARD = [
-    record("org/second", 0.25),
+    record("org/second", 0.25, fingerprint="0123456789abcdef"),
     record("org/first", 0.5, url="https://hub.test/org/first", interval=[0.375, 0.75], fingerprint="0123456789abcdef"),
     record("org/first", 0.125, axis="sentiment"),
     record("elsewhere", 0.75, domain="other"),
@@ -167,7 +167,7 @@ def test_what_to_avoid_becomes_a_second_preference_and_empty_texts_none():
 def test_the_table_of_the_axes_uses_the_main_metric_and_says_what_is_missing():
     assert app.axes_rows(RESULTS) == [
         ["Preference-based recommendation", "recall@10", "0.5000", "0.1250", "0.2500", "0.0625", 20],
-        ["Sentiment following", "m@10", "0.3750", "-", "0.2500", "-", 8],
+        ["Sentiment following", "m@10", "0.3750", "-", "-", "-", 8],
     ]
 
 
@@ -193,6 +193,13 @@ def test_the_leaderboard_ranks_within_a_task_and_filters():
         3,
     ]
     assert app.leaderboard_rows(LEADERBOARD, domain="nowhere") == []
+
+
+def test_a_score_of_a_part_of_the_rows_is_ranked_apart():
+    records = [record("part", 0.9) | {"num_rows": 10}, record("whole", 0.5) | {"num_rows": 20}]
+    records += [record("old", 0.8) | {"num_rows": 20, "stale": True}]
+    rows = app.leaderboard_rows(records)
+    assert [(row[0], row[1]) for row in rows] == [(1, "whole"), (1, "part"), (1, "old")]
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "https://x) [y](javascript:alert(1)", 'https://x"onclick="y'])

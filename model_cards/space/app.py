@@ -207,7 +207,8 @@ def axes_rows(results: Mapping[str, Any]) -> list[list[Any]]:
     for axis in [axis for axis in AXES if axis in results["axes"]]:
         found, metric = results["axes"][axis], main_metric(axis)
         sides = [found.get("with_preference") or {}, found.get("without_preference") or {}]
-        values = [side.get(name) for name in (metric, "ndcg@10") for side in sides]
+        ndcg = "" if metric.startswith("m@") else "ndcg@10"  # of the positive preference alone, it would mislead
+        values = [side.get(name) for name in (metric, ndcg) for side in sides]
         texts = ["-" if value is None else f"{value:.4f}" for value in values]
         rows.append([AXIS_TITLES[axis], metric, *texts, found.get("num_rows")])
     return rows
@@ -254,7 +255,10 @@ def _side(found: Mapping[str, Any], side: str, metric: str) -> tuple[float | Non
 
 
 def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, axis: str = ALL) -> list[list[Any]]:
-    """Rows under `LEADERBOARD_HEADERS`, best first within each domain, axis and metric; equal values share a rank.
+    """Rows under `LEADERBOARD_HEADERS`, best first among those that answer the same rows; equal values share a rank.
+
+    Scores of other rows (another fingerprint, a part of the rows, a benchmark as it was) are ranked apart, the most
+    rows first.
 
     Args:
         records: One flat record per model, domain and axis.
@@ -262,12 +266,16 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
     """
     kept = [r for r in records if domain in (ALL, r["domain"]) and axis in (ALL, r["axis"])]
     order = {name: number for number, name in enumerate(AXES)}
-    kept.sort(key=lambda r: (r["domain"], order.get(r["axis"], len(order)), r["metric"], -r["value"], r["model"]))
+
+    def asked(record: Mapping[str, Any]) -> tuple:
+        task = (record["domain"], order.get(record["axis"], len(order)), record["metric"])
+        return (*task, bool(record.get("stale")), -(record.get("num_rows") or 0), record.get("fingerprint") or "")
+
+    kept.sort(key=lambda r: (*asked(r), -r["value"], r["model"]))
     rows, group, values = [], None, []
     for record in kept:
-        task = (record["domain"], record["axis"], record["metric"])
-        if task != group:
-            group, values = task, []
+        if asked(record) != group:
+            group, values = asked(record), []
         values.append(record["value"])
         interval = record.get("interval")
         without = record.get("without_preference")
@@ -655,8 +663,8 @@ def leaderboard_tab(records: Sequence[Mapping[str, Any]] | None) -> None:
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
     gr.Markdown(
-        "Higher is better; the menu ⋮ of a heading sorts and filters. Values on benchmarks of different fingerprints "
-        "(column *benchmark*) do not compare."
+        "Higher is better; the menu ⋮ of a heading sorts and filters. Scores of other rows (columns *rows* and "
+        "*benchmark*) do not compare, and are ranked apart."
     )
 
 
