@@ -13,7 +13,7 @@ import pytest
 from benchmark_world import ToySource, hash_embed, item
 from fake_hub import FakeHub
 from fresh_process import PREFIX
-from tiny_models import TITLES
+from tiny_models import TITLES, save_text_encoder
 from trained_folders import train_tiny
 
 from dataset_builders.builder import build_benchmark
@@ -208,6 +208,18 @@ class TestLeaderboard:
         assert not any(record["stale"] for record in records)
         assert MODEL in (submitted[2] / "index.html").read_text()
 
+    def test_demo_and_leaderboard_become_spaces(self, site, submitted):
+        board = submitted[2]
+        answers = site.type(
+            ("publish_space", "demo", "--repo_id", "org/demo", "--model", MODEL, "--leaderboard", board),
+            ("publish_space", "leaderboard", "--repo_id", "org/board", "--leaderboard", board),
+        )
+        assert [answer["status"] for answer in answers] == [0, 0], answers
+        demo = site.hub.repo("space", "org/demo").files()
+        assert json.loads(demo["settings.json"])["model"] == MODEL
+        assert {"app.py", "requirements.txt", "leaderboard.json"} <= demo.keys()
+        assert MODEL.encode() in site.hub.repo("space", "org/board").files()["index.html"]
+
     def test_the_command_line_of_the_hub_submits_too(self, site, submitted):
         """`hf upload ... --create-pr`, by somebody who may not write to the repository."""
         name = "org/open-model"
@@ -226,6 +238,28 @@ class TestLeaderboard:
         assert ".eval_results/pref-discerning_toy.yaml" not in repository.files()
         repository.merge(1)
         assert ".eval_results/pref-discerning_toy.yaml" in repository.files()
+
+
+class TestTraining:
+    def test_semantic_ids_and_training_take_benchmark_and_ids_from_the_hub(self, site):
+        """A team goes on from what another one published, without a file of its own."""
+        encoder = save_text_encoder("bert", site.folder / "encoder")
+        here = ("--benchmark", DATASET, "--domain", "toy")
+        train = ("--output_dir", site.folder / "trained", "--max_steps", "3", "--warmup_steps", "1", "--eval_steps",
+                 "3", "--num_beams", "12", "--text_encoder", encoder, "--semantic_ids", "org/rqvae-toy")  # fmt: skip
+        answers = site.type(
+            ("learn_semantic_ids", *here, "--output_dir", site.folder / "ids", "--embedding_model", encoder,
+             "--codebook_size", "4", "--hidden_sizes", "8", "4", "--epochs", "3"),
+            ("publish_model", site.folder / "ids", "--repo_id", "org/rqvae-toy"),
+            ("train", SCRIPTS / "recipes/mender_emb/sample.yaml", *here, *train),
+            ("publish_model", site.folder / "trained/model", "--repo_id", "org/second", "--benchmark", DATASET),
+            ("recommend", "org/second", "--preference", WISH, "--k", "3", "--json"),
+        )  # fmt: skip
+        assert [answer["status"] for answer in answers] == [0] * 5, answers
+        assert "semantic_ids.parquet" in site.hub.repo("model", "org/rqvae-toy").files()
+        assert len(json.loads(answers[-1]["out"])["items"]) == 3
+        arguments = site.hub.repo("model", "org/second").files()["training_arguments.yaml"].decode()
+        assert f"benchmark: {DATASET}" in arguments and str(site.folder) not in arguments
 
 
 class TestWhatGoesWrong:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import evaluate_axes
 import numpy as np
 import publish_model
 import pyarrow as pa
@@ -151,6 +152,7 @@ def test_every_code_block_of_the_card_runs_as_it_is_printed(published, monkeypat
             assert len(spec["EndpointHandler"](NAME)(json.loads(block))) == 5
         elif language == "bash":
             script, *words = block.split()[1:]
+            evaluate_axes.parse_arguments(words)
             assert script == "scripts/evaluate_axes.py"
             assert words == [NAME, "--benchmark", "org/pref-toy", "--domain", "toy"]
         elif language == "yaml":
