@@ -29,6 +29,9 @@ PLAIN_BEAM_SEARCH_SETTINGS = {
 }  # fmt: skip
 
 
+# Up to so many allowed items, `recommend` searches with a beam for each: a few beams would prune prefixes that lead to
+# allowed items because others below the same code are improbable.
+EXACT_ITEMS = 200
 # The logit of a code that no item has there. Finite: a row of padding would be NaN otherwise.
 NOT_ALLOWED = -1e9
 
@@ -569,10 +572,11 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
 
         Args:
             k (`int`, defaults to 10): Items per request, in `1..num_items`.
-            num_beams (`int`, *optional*): Beams; more find more of the exact top `k`. The generation configuration's
-                where not given, and never fewer than `2 * k` where the catalogue has that many items.
+            num_beams (`int`, *optional*): Beams; more find more of the exact top `k`. Where not given, the generation
+                configuration's, and never fewer than `2 * k` where the catalogue has that many items; where at most
+                `EXACT_ITEMS` (200) items may come back, as many as these, which is exact.
             candidates (*optional*): Ids of the only items that may come back: a sub-catalogue for all requests, or one
-                list per request. With no more of them than beams, the result is exact.
+                list per request.
             exclude (*optional*): Ids that may not come back, such as what was bought already; likewise.
             allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the same as a mask.
                 Scores stay those of the whole catalogue.
@@ -587,9 +591,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         """
         num_items = self.config.num_items
         check_k(k, num_items)
-        if num_beams is None:
-            num_beams = min(num_items, max(2 * k, self.generation_config.num_beams or 1))
-        if not k <= num_beams <= num_items:
+        if num_beams is not None and not k <= num_beams <= num_items:
             raise ValueError(
                 f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; "
                 "leave it unset for a sensible default."
@@ -603,6 +605,10 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             )
         allowed_items = allow_items(num_items, len(attention_mask), candidates, exclude, allowed_items)
         node_masks = self._node_masks(allowed_items, k)
+        if num_beams is None:
+            num_beams = max(2 * k, self.generation_config.num_beams or 1)
+            most = num_items if allowed_items is None else int(allowed_items.sum(1).max())
+            num_beams = min(num_items, max(num_beams, most) if most <= EXACT_ITEMS else num_beams)
         found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_masks)
         return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])
 

@@ -4,7 +4,8 @@
 
 Both are constrained by the same trie and start from the same encoder states, so the ratio is decoding alone. Runs are
 interleaved and the minimum is taken; the largest difference of scores and the number of differing beams are printed
-beside.
+beside. Then what parts of the catalogue cost: 20 items excluded, and 100 candidates, drawn for every request, with as
+many beams as the whole catalogue gets, and with as many as there are candidates, which is exact.
 """
 
 import argparse
@@ -83,6 +84,39 @@ def seconds(run: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
+def random_items(num_rows: int, count: int, num_items: int, seed: int) -> list[list[int]]:
+    """Distinct random item ids, a list per request."""
+    generator = torch.Generator().manual_seed(seed)
+    return [(torch.randperm(num_items, generator=generator)[:count] + 1).tolist() for _ in range(num_rows)]
+
+
+def show_parts(model: MenderTok, inputs: dict[str, object], arguments: argparse.Namespace) -> None:
+    """Times `recommend` over the whole catalogue and over parts of it, and how exact a part is."""
+    k = min(10, arguments.num_beams)
+    rows, items, seed = arguments.batch_size, arguments.num_items, arguments.seed
+    candidates = random_items(rows, min(100, items), items, seed)
+    ways = {
+        "recommend, whole catalogue": {},
+        "recommend, 20 excluded": {"exclude": random_items(rows, min(20, items - k), items, seed)},
+        "recommend, 100 candidates": {"candidates": candidates},
+        "the same, exactly": {"candidates": candidates, "num_beams": None},
+    }
+
+    def ask(num_beams: int | None = arguments.num_beams, **limits: list[list[int]]) -> torch.Tensor:
+        return model.recommend(**inputs, k=k, num_beams=num_beams, **limits).items
+
+    times = {
+        name: min(seconds(lambda limits=limits: ask(**limits), arguments.device) for _ in range(arguments.repeats))
+        for name, limits in ways.items()
+    }
+    whole = times["recommend, whole catalogue"]
+    for name, time_spent in times.items():
+        print(f"{name:<30} {time_spent:8.3f} s   {time_spent / whole:.2f} x")
+    found, exact = ask(candidates=candidates), ask(None, candidates=candidates)
+    share = (found.unsqueeze(2) == exact.unsqueeze(1)).any(1).float().mean().item()
+    print(f"of the exact top {k} among the candidates, {arguments.num_beams} beams found {share:.1%}")
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     torch.set_num_threads(arguments.num_threads)
@@ -119,6 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"own beam search                {time_own:8.3f} s   peak memory above the model {memory_own:7.0f} MB")
     print(f"ratio                          {time_generic / time_own:8.1f} x")
     print(f"beams that differ {differing} of {len(found.sequences)}; largest score difference {difference:.1e}")
+    show_parts(model, inputs, arguments)
     return 0
 
 

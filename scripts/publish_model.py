@@ -164,7 +164,7 @@ def name_publicly(results: dict[str, Any], arguments: argparse.Namespace) -> Non
         # the fingerprints agree, so its rows are the published ones
         benchmark |= {"name": arguments.benchmark, "revision": resolve_revision(arguments.benchmark)}
     elif not benchmark.get("revision"):
-        benchmark["name"] = Path(benchmark.get("name") or "").name
+        benchmark["name"] = f"path/to/{Path(benchmark.get('name') or 'benchmark').name}"
     if results.get("arguments"):
         results["arguments"] = public_arguments(results["arguments"], arguments.benchmark)
 

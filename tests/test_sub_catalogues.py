@@ -6,7 +6,9 @@ The referee is the whole ranking, filtered afterwards.
 import pytest
 import torch
 from test_methods import ASKED, CASES, build
+from tiny_models import random_codes
 
+from modeling_mender import MenderTok, MenderTokConfig, SemanticIds
 from modeling_mender.recommendation import allow_items
 
 OTHERS = ASKED._replace(history=(2, 7))
@@ -90,6 +92,27 @@ def test_what_no_request_can_mean_is_refused_with_the_way_out(tmp_path, case, li
     model, inputs, _ = ask(*case, tmp_path)
     with pytest.raises(ValueError, match=message):
         model.recommend(**inputs, k=2, **limits)
+
+
+def test_few_candidates_are_ranked_exactly_where_few_beams_are_not():
+    """Two hundred items, of which eight may come back: with as few beams as results, some of the best are lost."""
+    torch.manual_seed(0)
+    config = MenderTokConfig(
+        num_items=200, num_levels=3, codebook_size=8, d_model=16, d_ff=16, d_kv=8, num_heads=2, num_decoder_layers=1,
+        text_config={"model_type": "t5", "vocab_size": 16, "d_model": 8, "d_ff": 8, "d_kv": 4, "num_layers": 1,
+                     "num_heads": 1},
+    )  # fmt: skip
+    model = MenderTok(config).eval()
+    model.set_item_semantic_ids(SemanticIds(random_codes(200, 3, 8, seed=0), codebook_size=8))
+    inputs = {"input_ids": torch.randint(1, 16, (16, 6)), "attention_mask": torch.ones(16, 6, dtype=torch.long)}
+    candidates = [(torch.randperm(200)[:8] + 1).tolist() for _ in range(16)]
+    everything = model.recommend(**inputs, k=200, num_beams=200)
+    expected = [
+        [item for item in row if item in allowed][:4]
+        for row, allowed in zip(everything.items.tolist(), candidates, strict=True)
+    ]
+    assert model.recommend(**inputs, k=4, candidates=candidates).items.tolist() == expected
+    assert model.recommend(**inputs, k=4, num_beams=4, candidates=candidates).items.tolist() != expected
 
 
 def test_nothing_said_is_no_mask_at_all():

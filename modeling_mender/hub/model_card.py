@@ -199,7 +199,9 @@ def model_card(
         name=name,
         domain=domain,
         benchmark=benchmark,
-        dataset=f"[{benchmark}](https://huggingface.co/datasets/{benchmark})" if on_hub else "a local benchmark",
+        dataset=f"[{benchmark}](https://huggingface.co/datasets/{benchmark})"
+        if on_hub
+        else "a benchmark that was not published",
         base_model=base_model,
         results=results,
         table=table,
