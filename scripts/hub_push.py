@@ -4,6 +4,8 @@ Knows the Hub's client. Knows nothing of what lies in the folder; whoever prepar
 """
 
 import argparse
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -13,11 +15,40 @@ from dataset_builders.hub_http import httpx
 
 def add_push_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that every publishing command has."""
+    parser.add_argument("--output_dir", type=Path, help="keep what is published here")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
     parser.add_argument("--private", action="store_true", help="make the repository private where it is new")
     parser.add_argument("--revision", help="branch to write to, made where it is missing; main where not given")
     parser.add_argument("--create_pr", action="store_true", help="open a pull request in place of a commit")
     parser.add_argument("--message", help="message of the commit")
     parser.add_argument("--dry_run", action="store_true", help="prepare and check everything, list it, send nothing")
+
+
+def stage_and_push(
+    fill: Callable[[Path], None],
+    repo_type: str,
+    arguments: argparse.Namespace,
+    delete_patterns: list[str] | None = None,
+    default_message: str = "Upload",
+) -> str:
+    """Has a folder filled, keeps it where `--output_dir` says so, and sends it.
+
+    Args:
+        fill (`Callable`): Writes and checks everything in the folder it is given; nothing is sent if it raises.
+        repo_type, arguments, delete_patterns, default_message: As in [`push_folder`]; the arguments name `repo_id`.
+
+    Returns:
+        `str`: As [`push_folder`]; printed, too.
+    """
+    from dataset_builders.dataset_publication import new_directory  # after parsing: --help must not wait for datasets
+
+    with tempfile.TemporaryDirectory() as scratch:
+        staged = arguments.output_dir or Path(scratch) / repo_type
+        with new_directory(staged, arguments.overwrite) as folder:
+            fill(folder)
+        address = push_folder(staged, arguments.repo_id, repo_type, arguments, delete_patterns, default_message)
+    print(address)
+    return address
 
 
 def push_folder(

@@ -14,15 +14,13 @@ reports. A domain that is given replaces its namesake whole. --replace makes the
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line import run_command
 from fresh_process import run_fresh
-from hub_push import add_push_arguments, push_folder
+from hub_push import add_push_arguments, stage_and_push
 
 if TYPE_CHECKING:  # --help must not wait for datasets
     from datasets.info import DatasetInfosDict
@@ -59,8 +57,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("benchmarks", type=Path, nargs="+", help="directories that scripts/build_benchmark.py wrote")
     parser.add_argument("--repo_id", required=True, help="dataset on the Hub, as in org/pref-discerning")
-    parser.add_argument("--output_dir", type=Path, help="keep what is published here")
-    parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
     parser.add_argument("--replace", action="store_true", help="remove the domains that the repository has already")
     parser.add_argument(
         "--i_have_the_right_to_redistribute",
@@ -79,36 +75,27 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> str:
     """Everything between the arguments and the address of the commit."""
-    from dataset_builders.dataset_publication import copy_configs, describe, new_directory
+    from dataset_builders.dataset_publication import copy_configs, describe
 
     chosen = choose_domains(arguments.benchmarks)
     check_terms([report for _, report in chosen], arguments.i_have_the_right_to_redistribute)
     check_promises(arguments.benchmarks)
     given = {report.domain for _, report in chosen}
     kept, known = ([], None) if arguments.replace else read_published(arguments.repo_id, arguments.revision, given)
-    temporary = tempfile.TemporaryDirectory() if arguments.output_dir is None else nullcontext()
-    with temporary as scratch:
-        staged = arguments.output_dir or Path(scratch) / "dataset"
-        with new_directory(staged, arguments.overwrite) as folder:
-            for benchmark, report in chosen:
-                copy_configs(folder, {config: benchmark / config for config in report.rows}, report)
-            reports = [report for _, report in chosen]
-            describe(folder, by_domain(reports), arguments.repo_id)
-            check_loading(folder, reports)
-            # only now, for datasets loads nothing from a folder whose card names configs without files
-            describe(folder, by_domain(reports + kept), arguments.repo_id, known)
+
+    def fill(folder: Path) -> None:
+        for benchmark, report in chosen:
+            copy_configs(folder, {config: benchmark / config for config in report.rows}, report)
+        reports = [report for _, report in chosen]
+        describe(folder, by_domain(reports), arguments.repo_id)
+        check_loading(folder, reports)
+        # only now, for datasets loads nothing from a folder whose card names configs without files
+        describe(folder, by_domain(reports + kept), arguments.repo_id, known)
         if kept:
             print(f"kept as they are: {', '.join(report.domain for report in kept)}")
-        address = push_folder(
-            staged,
-            arguments.repo_id,
-            "dataset",
-            arguments,
-            delete_patterns=stale_files(given, arguments.replace),
-            default_message=f"Publish {', '.join(sorted(given))}",
-        )
-    print(address)
-    return address
+
+    stale, message = stale_files(given, arguments.replace), f"Publish {', '.join(sorted(given))}"
+    return stage_and_push(fill, "dataset", arguments, stale, message)
 
 
 def by_domain(reports: Sequence["BuildReport"]) -> list["BuildReport"]:

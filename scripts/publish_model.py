@@ -22,12 +22,11 @@ from typing import Any
 import torch
 from command_line import run_command
 from fresh_process import run_fresh
-from hub_push import add_push_arguments, push_folder
+from hub_push import add_push_arguments, stage_and_push
 from huggingface_hub import eval_result_entries_to_yaml
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-from dataset_builders.dataset_publication import new_directory
 from dataset_builders.leaderboard.submission import entries_file, entries_text, make_entries, results_file
 from dataset_builders.leaderboard.validation import check_figures
 from dataset_builders.report import BuildReport, read_report, resolve_revision
@@ -107,8 +106,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--benchmark", help="the benchmark's dataset on the Hub, as in org/pref-discerning")
     parser.add_argument("--license", default="apache-2.0", help="licence of the weights")
-    parser.add_argument("--output_dir", type=Path, help="keep what is published here")
-    parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
     add_push_arguments(parser)
     return parser.parse_args(argv)
 
@@ -122,10 +119,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Stages, checks, sends."""
     kind = kind_of(arguments.folder)
     stage = {"recommender": publish_recommender, "adapter": publish_adapter, "rqvae": publish_rqvae}[kind]
-    kept = arguments.output_dir
-    with new_directory(kept, arguments.overwrite) if kept else tempfile.TemporaryDirectory() as folder:
-        stage(arguments, Path(folder))
-        print(push_folder(Path(folder), arguments.repo_id, "model", arguments, REPLACED, f"Upload {kind}"))
+    stage_and_push(lambda folder: stage(arguments, folder), "model", arguments, REPLACED, f"Upload {kind}")
 
 
 def publish_recommender(arguments: argparse.Namespace, staged: Path) -> None:

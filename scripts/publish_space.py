@@ -16,12 +16,11 @@ import re
 import shutil
 import sys
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
 from command_line import run_command
 from fresh_process import run_fresh
-from hub_push import add_push_arguments, push_folder
+from hub_push import add_push_arguments, stage_and_push
 
 PROJECT = Path(__file__).resolve().parents[1]
 METRIC = PROJECT / "dataset_builders" / "ranking_metrics"
@@ -74,8 +73,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--leaderboard", type=Path, help="directory that scripts/make_leaderboard.py wrote; the demo may do without"
     )
-    parser.add_argument("--output_dir", type=Path, help="keep what is published here")
-    parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
     add_push_arguments(parser)
     return parser.parse_args(argv)
 
@@ -88,19 +85,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> str:
     """Stages, checks, sends; the address of the commit."""
-    from dataset_builders.dataset_publication import new_directory
-
-    temporary = tempfile.TemporaryDirectory() if arguments.output_dir is None else nullcontext()
-    with temporary as scratch:
-        staged = arguments.output_dir or Path(scratch) / "space"
-        with new_directory(staged, arguments.overwrite) as folder:
-            STAGES[arguments.kind](folder, arguments)
-        stale = ["*.py"] if arguments.kind == "metric" else None  # another main file of an earlier name
-        address = push_folder(
-            staged, arguments.repo_id, "space", arguments, stale, default_message=f"Publish the {arguments.kind}"
-        )
-    print(address)
-    return address
+    stale = ["*.py"] if arguments.kind == "metric" else None  # another main file of an earlier name
+    stage = STAGES[arguments.kind]
+    return stage_and_push(
+        lambda folder: stage(folder, arguments), "space", arguments, stale, f"Publish the {arguments.kind}"
+    )
 
 
 def stage_metric(folder: Path, arguments: argparse.Namespace) -> None:

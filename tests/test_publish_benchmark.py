@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fresh_process
+import hub_push
 import numpy as np
 import publish_benchmark
 import pytest
@@ -76,7 +77,7 @@ def hub(tmp_path, monkeypatch):
         return repository if repository.is_dir() else None
 
     monkeypatch.setattr(publish_benchmark, "check_loading", lambda folder, reports: None)  # seconds; has its own tests
-    monkeypatch.setattr(publish_benchmark, "push_folder", push)
+    monkeypatch.setattr(hub_push, "push_folder", push)
     monkeypatch.setattr(publish_benchmark, "download_descriptions", descriptions)
     return repository
 

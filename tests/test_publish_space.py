@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import fresh_process
+import hub_push
 import publish_space
 import pytest
 from huggingface_hub import RepoCard
@@ -28,7 +29,7 @@ def push(tmp_path, monkeypatch):
         shutil.copytree(folder, tmp_path / repo_id)
         return f"sent to {repo_id}"
 
-    monkeypatch.setattr(publish_space, "push_folder", keep)
+    monkeypatch.setattr(hub_push, "push_folder", keep)
     return tmp_path
 
 
