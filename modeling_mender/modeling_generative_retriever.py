@@ -5,6 +5,7 @@ Knows how to turn encoder states into items. Leaves to its subclasses how a requ
 """
 
 import copy
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ PLAIN_BEAM_SEARCH_SETTINGS = {
 # Up to so many allowed items, `recommend` searches with a beam for each: a few beams would prune prefixes that lead to
 # allowed items because others below the same code are improbable.
 EXACT_ITEMS = 200
+# What transformers calls the keys and values of earlier steps: `cache` since 5.24, `past_key_values` before.
+CACHE = "cache" if "cache" in {field.name for field in fields(Seq2SeqLMOutput)} else "past_key_values"
 # The logit of a code that no item has there. Finite: a row of padding would be NaN otherwise.
 NOT_ALLOWED = -1e9
 
@@ -455,14 +458,14 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             inputs_embeds=embeds,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=attention_mask,
-            past_key_values=past_key_values,
             use_cache=use_cache if labels is None else False,
+            **{CACHE: past_key_values},
         )
         logits = decoder_logits(self.decoder, output.last_hidden_state)
         if labels is not None and self.config.constrained_softmax:
             logits = self.constrain(logits, labels)
         loss = None if labels is None else functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
-        return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=output.past_key_values)
+        return Seq2SeqLMOutput(loss=loss, logits=logits, **{CACHE: getattr(output, CACHE)})
 
     def _forward(
         self,
@@ -477,6 +480,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         **settings: Any,
     ) -> Seq2SeqLMOutput:
         """The part of `forward` that no subclass changes."""
+        past_key_values = settings.pop("cache", past_key_values)
         refuse_unknown(settings)
         if encoder_outputs is None:
             encoder_outputs = self.encode(attention_mask=attention_mask, **encoder_inputs)
