@@ -116,7 +116,7 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
                 where not given.
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
-            past_key_values, use_cache: Of the generic generation loop, which calls the first `cache` since transformers 5.24.
+            past_key_values, use_cache: Of the generic generation loop; `cache` in place of the first from 5.24 on.
             text_hidden_states (`torch.Tensor`, *optional*): See [`encode`].
 
         Returns:
@@ -285,7 +285,7 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
                 where not given.
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
-            past_key_values, use_cache: Of the generic generation loop, which calls the first `cache` since transformers 5.24.
+            past_key_values, use_cache: Of the generic generation loop; `cache` in place of the first from 5.24 on.
             example_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_examples, num_preferences +
                 history_length)`; many examples of one sequence, see `decode_prefixes`. `labels` then have the shape
                 `(batch_size, num_examples, num_levels)`, and the history must be causal.

@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fake_hub import FakeHub, check_card
+from fake_hub import FakeHub
+from fake_hub_repositories import check_card
 from huggingface_hub import HfApi, HfFileSystem, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,

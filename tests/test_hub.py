@@ -103,7 +103,7 @@ STRANGER = """
 import json
 from datasets import load_dataset
 import evaluate
-from transformers import AutoModel, AutoProcessor, pipeline
+from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoProcessor, pipeline
 
 model, dataset, metric, wish = sys.argv[1:]
 answer = {}
@@ -111,7 +111,8 @@ loaded = AutoModel.from_pretrained(model, trust_remote_code=True)
 processor = AutoProcessor.from_pretrained(model, trust_remote_code=True)
 found = loaded.recommend(**processor(history=[[1, 5]], preference=[wish], return_tensors="pt"), k=5)
 answer["items"], answer["scores"] = found.items[0].tolist(), [score.hex() for score in found.scores[0].tolist()]
-generated = loaded.generate(**processor(history=[[1, 5]], preference=[wish]), num_beams=4, num_return_sequences=3)
+generator = AutoModelForSeq2SeqLM.from_pretrained(model, trust_remote_code=True)
+generated = generator.generate(**processor(history=[[1, 5]], preference=[wish]), num_beams=4, num_return_sequences=3)
 answer["generated"] = list(generated.shape)
 pipe = pipeline("preference-recommendation", model=model, trust_remote_code=True, device="cpu")
 answer["pipeline"] = [item["item_id"] for item in pipe({"history": [1, 5], "preference": wish}, k=5)]
