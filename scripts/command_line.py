@@ -80,7 +80,10 @@ def explain_refusal(error: errors.HfHubHTTPError) -> str | None:
             f"{name} at revision {revision!r} has no file {missing!r}: it was uploaded in part, or it is not one of "
             "ours; publish it again, or name another revision."
         )
-    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 412:
+        return f"{name} was changed by somebody else since it was read; run the same command again."
+    if status in (401, 403):
         return (
             f"the Hub refuses this account's request on {name}; log in with a token that may (hf auth login), or "
             "propose the change as a pull request (--create_pr, or leave out --no_pr)."

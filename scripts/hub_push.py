@@ -30,12 +30,14 @@ def stage_and_push(
     arguments: argparse.Namespace,
     delete_patterns: list[str] | None = None,
     default_message: str = "Upload",
+    parent_commit: str | None = None,
 ) -> str:
     """Has a folder filled, keeps it where `--output_dir` says so, and sends it.
 
     Args:
         fill (`Callable`): Writes and checks everything in the folder it is given; nothing is sent if it raises.
-        repo_type, arguments, delete_patterns, default_message: As in [`push_folder`]; the arguments name `repo_id`.
+        repo_type, arguments, delete_patterns, default_message, parent_commit: As in [`push_folder`]; the arguments
+            name `repo_id`.
 
     Returns:
         `str`: As [`push_folder`]; printed, too.
@@ -46,7 +48,9 @@ def stage_and_push(
         staged = arguments.output_dir or Path(scratch) / repo_type
         with new_directory(staged, arguments.overwrite) as folder:
             fill(folder)
-        address = push_folder(staged, arguments.repo_id, repo_type, arguments, delete_patterns, default_message)
+        address = push_folder(
+            staged, arguments.repo_id, repo_type, arguments, delete_patterns, default_message, parent_commit
+        )
     print(address)
     return address
 
@@ -58,6 +62,7 @@ def push_folder(
     arguments: argparse.Namespace,
     delete_patterns: list[str] | None = None,
     default_message: str = "Upload",
+    parent_commit: str | None = None,
 ) -> str:
     """Sends a folder in one commit, so that nobody ever sees half of it.
 
@@ -71,6 +76,8 @@ def push_folder(
         delete_patterns (`list[str]`, *optional*): Files that the repository loses where the folder has none of that
             name, such as `*.py`.
         default_message (`str`): Message of the commit where none was given.
+        parent_commit (`str`, *optional*): The commit that the folder was made from; the Hub refuses where somebody
+            else has written since.
 
     Returns:
         `str`: Address of the commit or of the pull request; with `--dry_run`, where it would have gone.
@@ -107,6 +114,7 @@ def push_folder(
             create_pr=arguments.create_pr,
             commit_message=arguments.message or default_message,
             delete_patterns=delete_patterns,
+            parent_commit=parent_commit,
         )
     except (RuntimeError, httpx.TransportError) as error:  # the client's, when a large file does not get through
         raise ConnectionError(

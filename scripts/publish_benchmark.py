@@ -13,6 +13,7 @@ reports. A domain that is given replaces its namesake whole. --replace makes the
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,9 @@ def run(arguments: argparse.Namespace) -> str:
     check_terms([report for _, report in chosen], arguments.i_have_the_right_to_redistribute)
     check_promises(arguments.benchmarks)
     given = {report.domain for _, report in chosen}
-    kept, known = ([], None) if arguments.replace else read_published(arguments.repo_id, arguments.revision, given)
+    kept, known, commit = [], None, None
+    if not arguments.replace:
+        kept, known, commit = read_published(arguments.repo_id, arguments.revision, given)
 
     def fill(folder: Path) -> None:
         for benchmark, report in chosen:
@@ -95,7 +98,7 @@ def run(arguments: argparse.Namespace) -> str:
             print(f"kept as they are: {', '.join(report.domain for report in kept)}")
 
     stale, message = stale_files(given, arguments.replace), f"Publish {', '.join(sorted(given))}"
-    return stage_and_push(fill, "dataset", arguments, stale, message)
+    return stage_and_push(fill, "dataset", arguments, stale, message, commit)
 
 
 def by_domain(reports: Sequence["BuildReport"]) -> list["BuildReport"]:
@@ -166,7 +169,7 @@ def check_promises(benchmarks: Sequence[Path]) -> None:
 
 def read_published(
     repo_id: str, revision: str | None, given: set[str]
-) -> tuple[list["BuildReport"], "DatasetInfosDict | None"]:
+) -> tuple[list["BuildReport"], "DatasetInfosDict | None", str | None]:
     """What a published dataset says of the domains that are not given.
 
     Args:
@@ -175,7 +178,8 @@ def read_published(
         given (`set[str]`): Domains that are replaced.
 
     Returns:
-        `tuple`: The reports of the other domains, and `datasets`' description of their configs, from the card.
+        `tuple`: The reports of the other domains; `datasets`' description of their configs, from the card; and the
+        commit that was read.
 
     Raises:
         ValueError: If the dataset is not one that this version can add to.
@@ -189,7 +193,7 @@ def read_published(
 
     folder = download_descriptions(repo_id, revision)
     if folder is None:
-        return [], None
+        return [], None, None
     domains = sorted({path.stem for path in folder.glob("reports/*.json")} - given)
     card = folder / "README.md"
     known = DatasetInfosDict()
@@ -215,7 +219,7 @@ def read_published(
                     f"the card of {repo_id} does not describe the config {config} in the format of this version; "
                     f"{way_out}."
                 )
-    return kept, known
+    return kept, known, folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else None
 
 
 def download_descriptions(repo_id: str, revision: str | None) -> Path | None:

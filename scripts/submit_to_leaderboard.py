@@ -4,8 +4,8 @@
         --benchmark org/pref-discerning --dry_run
 
 Checks the file, computes its figures again from rows.parquet beside it, and shows what would be sent. The pull request
-carries `.eval_results/*.yaml`, which the Hub shows and the leaderboard collects, and the whole file as
-`results/DOMAIN.json`.
+carries `.eval_results/*.yaml`, which the Hub shows and the leaderboard collects, and `results/DOMAIN.json`, the file
+without the folders of the machine that it ran on.
 """
 
 import argparse
@@ -23,8 +23,10 @@ from dataset_builders.leaderboard.submission import (
     Change,
     compare,
     entries_file,
+    find_waiting,
     make_entries,
     merge,
+    published_results,
     read_entry_files,
     results_file,
 )
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{arguments.results} is {error}; pass what scripts/evaluate_axes.py wrote.") from None
     revision = check(arguments, results)
-    submission = prepare(arguments, results, text, revision)
+    submission = prepare(arguments, results, revision)
     show(submission, arguments)
     if all(change.kind == "already submitted" for change in submission.changes):
         raise ValueError(
@@ -150,7 +152,7 @@ def choose_revision(arguments: argparse.Namespace, results: Mapping[str, Any]) -
     return named, f" {arguments.results} names that revision ({named}); name another one by --revision."
 
 
-def prepare(arguments: argparse.Namespace, results: Mapping[str, Any], text: str, revision: str | None) -> Submission:
+def prepare(arguments: argparse.Namespace, results: Mapping[str, Any], revision: str | None) -> Submission:
     """The entries beside those that the model has; a dry run against a local directory does not ask the Hub."""
     benchmark = arguments.benchmark if revision else Path(arguments.benchmark).resolve().name
     entries, left_out = make_entries(
@@ -162,7 +164,10 @@ def prepare(arguments: argparse.Namespace, results: Mapping[str, Any], text: str
     existing = read_entry_files(arguments.model, parent) if parent else {}
     changes = compare(entries, existing)
     files = merge(changes, existing, entries_file(benchmark, results["domain"]))
-    return Submission(changes, left_out, {**files, results_file(results["domain"]): text}, parent)
+    if parent and (waiting := find_waiting(entries, arguments.model)):
+        raise ValueError(f"an open pull request has all of these scores already: {waiting}; nothing was sent.")
+    files[results_file(results["domain"])] = published_results(results, arguments.model)
+    return Submission(changes, left_out, files, parent)
 
 
 def show(submission: Submission, arguments: argparse.Namespace) -> None:
@@ -180,7 +185,7 @@ def show(submission: Submission, arguments: argparse.Namespace) -> None:
         if path.endswith(".yaml"):
             print(f"{path}:\n\n{text}")
         else:
-            print(f"{path}: the whole of {arguments.results}, {len(text.encode()):,} bytes\n")
+            print(f"{path}: {arguments.results} without the folders it names, {len(text.encode()):,} bytes\n")
 
 
 def change_table(changes: Sequence[Change]) -> str:

@@ -123,6 +123,7 @@ class MemoryHub:
         self.folder = folder
         self.repos = {("dataset", BENCHMARK): {DATA_COMMIT: benchmark_files()}, ("model", MODEL): {"1" * 40: {}}}
         self.commits = []
+        self.waiting = {}  # model -> reference of a pull request -> path -> text
 
     def set_model(self, name, files, commit="2" * 40):
         """A model with these files at its newest commit."""
@@ -132,6 +133,11 @@ class MemoryHub:
         """Of the newest commit; only models of `me` are tagged."""
         tags = ["preference-discerning"] if name.startswith("me/") else None
         return SimpleNamespace(id=name, sha=list(self._repo("model", name))[-1], tags=tags)
+
+    def get_repo_discussions(self, name, discussion_type, discussion_status):
+        """Open pull requests: commits that were sent as such."""
+        assert (discussion_type, discussion_status) == ("pull_request", "open")
+        return [SimpleNamespace(num=reference.rpartition("/")[2]) for reference in self.waiting.get(name, {})]
 
     def list_models(self, filter):
         """All models, whatever they are."""
@@ -169,6 +175,8 @@ class MemoryHub:
         return self.repos[(kind, name)]
 
     def _files(self, kind, name, revision):
+        if revision in self.waiting.get(name, {}):
+            return revision, self.waiting[name][revision]
         repo = self._repo(kind, name)
         commit = list(repo)[-1] if revision in (None, "main") else revision
         if commit not in repo:

@@ -177,8 +177,8 @@ class TestLeaderboard:
                     "--num_beams", "12", "--output_dir", scores)  # fmt: skip
         submit = ("submit_to_leaderboard", scores / "results.json", "--model", MODEL, "--benchmark", DATASET)
         before = commits(site, "model", MODEL)
-        first = site.type(evaluate, (*submit, "--dry_run"), submit)
-        assert [answer["status"] for answer in first] == [0, 0, 0], first
+        first = site.type(evaluate, (*submit, "--dry_run"), submit, submit)
+        assert [answer["status"] for answer in first] == [0, 0, 0, 1], first
         assert len(site.hub.repo("model", MODEL).pull_refs) == 1
         site.hub.repo("model", MODEL).merge(1)
         assert commits(site, "model", MODEL) > before
@@ -197,7 +197,8 @@ class TestLeaderboard:
         assert json.loads(files["results/toy.json"])["method"] == "mender_emb"
         assert "toy_fine_recall_at_10" in submitted[0][1]["out"]
 
-    def test_what_is_submitted_already_is_refused(self, submitted):
+    def test_what_waits_in_an_open_pull_request_or_is_merged_is_refused(self, submitted):
+        assert "an open pull request has all of these scores already" in submitted[0][3]["errors"][0]
         assert submitted[1][0]["status"] == 1
         assert "already submitted" in submitted[1][0]["errors"][0]
 
@@ -321,6 +322,30 @@ class TestWhatGoesWrong:
         assert changed["status"] == 1 and "differ from the Hub's" in changed["errors"][0]
         assert "hf cache rm" in changed["errors"][0]
         assert whole["status"] == 0
+
+    def test_two_who_publish_at_once_do_not_overwrite_each_other(self, site):
+        """A commit between the reading of what is kept and the writing is refused, and the same command goes on."""
+        code = """
+import publish_benchmark
+read = publish_benchmark.read_published
+
+def late(*words):
+    found = read(*words)
+    from huggingface_hub import HfApi
+    HfApi().upload_file(path_or_fileobj=b"x", path_in_repo="note.txt", repo_id=words[0], repo_type="dataset")
+    return found
+
+publish_benchmark.read_published = late
+status = publish_benchmark.main(sys.argv[2:])
+publish_benchmark.read_published = read
+print(status, publish_benchmark.main(sys.argv[2:]))
+"""
+        words = (site.benchmarks[0], "--repo_id", "org/shared-rows")
+        site.type(("publish_benchmark", site.benchmarks[1], "--repo_id", "org/shared-rows"))
+        out = site.python(f"import sys\nsys.path[:0] = [sys.argv[1]]\n{code}", SCRIPTS, *words)
+        assert out.splitlines()[-1] == "1 0"
+        files = site.hub.repo("dataset", "org/shared-rows").files()
+        assert {"note.txt", "reports/toy.json", "reports/sample.json"} <= files.keys()
 
     def test_models_that_cannot_be_had_are_named_with_the_way_out(self, site):
         hub = site.hub

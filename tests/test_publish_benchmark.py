@@ -63,7 +63,7 @@ def hub(tmp_path, monkeypatch):
     repository = tmp_path / NAME
     monkeypatch.chdir(tmp_path)
 
-    def push(folder, repo_id, repo_type, arguments, delete_patterns=None, default_message=""):
+    def push(folder, repo_id, repo_type, arguments, delete_patterns=None, default_message="", parent_commit=None):
         assert (repo_id, repo_type) == (NAME, "dataset")
         sent = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
         for path in [path for path in repository.rglob("*") if path.is_file()]:

@@ -23,7 +23,7 @@ def push(tmp_path, monkeypatch):
     """What would be sent lies in the folder of the repository's name, below the working directory."""
     monkeypatch.chdir(tmp_path)
 
-    def keep(folder, repo_id, repo_type, arguments, delete_patterns=None, default_message=""):
+    def keep(folder, repo_id, repo_type, arguments, delete_patterns=None, default_message="", parent_commit=None):
         assert repo_type == "space"
         PUSHED[repo_id] = delete_patterns
         shutil.copytree(folder, tmp_path / repo_id)

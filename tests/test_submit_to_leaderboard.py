@@ -240,7 +240,8 @@ def test_a_submission_is_a_pull_request_with_entries_and_the_whole_file(memory, 
     (commit,) = memory.commits
     assert commit["create_pr"] and commit["model"] == MODEL and commit["parent_commit"] == "1" * 40
     assert set(commit["files"]) == {TARGET, "results/toy.json"}
-    assert commit["files"]["results/toy.json"] == results_file.read_text()
+    sent, written = json.loads(commit["files"]["results/toy.json"]), json.loads(results_file.read_text())
+    assert sent == {**written, "model": MODEL}
     entries = parse_eval_result_entries(yaml.safe_load(commit["files"][TARGET]))
     assert [(entry.task_id, entry.value) for entry in entries] == [
         ("toy_recommendation_recall_at_10", 0.5),
@@ -304,6 +305,15 @@ def test_the_same_score_twice_is_refused(memory, results_file, capsys):
     assert len(memory.commits) == 1
 
 
+def test_scores_that_wait_in_an_open_pull_request_are_refused(memory, results_file, capsys):
+    assert submit(results_file) == 0
+    memory.waiting[MODEL] = {"refs/pr/7": memory.commits[0]["files"]}
+    assert submit(results_file) == 1
+    assert "https://hub.invalid/me/my-model/discussions/7" in capsys.readouterr().err
+    memory.waiting[MODEL] = {"refs/pr/7": {TARGET: "- nothing"}, "refs/pr/8": {}}  # broken, or of something else
+    assert submit(results_file) == 0
+
+
 def test_another_value_is_an_update_in_the_file_where_the_task_stands(memory, results_file, capsys):
     foreign = {"dataset": {"id": "cais/hle", "task_id": "hle"}, "value": 20.9, "verifyToken": "kept"}
     old = {"dataset": {"id": BENCHMARK, "task_id": TASKS[1], "revision": OLD_COMMIT}, "value": 0.25}
@@ -361,9 +371,12 @@ def test_task_ids_are_those_that_the_benchmark_publishes():
     assert {task["id"] for task in published} == {task_id("toy", axis) for axis in RANKS} == set(TASKS)
 
 
-def test_the_whole_file_is_sent_as_it_is_and_stays_readable(memory, results_file):
+def test_the_file_is_sent_whole_but_for_the_folders_of_the_machine_it_ran_on(memory, results_file):
+    results = make_results() | {"arguments": {"output_dir": "/home/me/x", "benchmark": "/data/toy", "seed": 7}}
+    results_file.write_text(json.dumps(results))
     assert submit(results_file) == 0
-    assert json.loads(memory.commits[0]["files"]["results/toy.json"]) == make_results()
+    sent = json.loads(memory.commits[0]["files"]["results/toy.json"])
+    assert sent == results | {"model": MODEL, "arguments": {"seed": 7}}
 
 
 def test_a_model_that_no_leaderboard_would_find_is_told_so(memory, results_file, capsys):

@@ -81,6 +81,12 @@ def list_files(model: str, revision: str) -> list[str]:
     return HfApi().list_repo_files(model, revision=revision)
 
 
+def open_pull_requests(model: str) -> dict[str, str]:
+    """Pull requests of a model that wait for an answer: git reference -> address."""
+    waiting = HfApi().get_repo_discussions(model, discussion_type="pull_request", discussion_status="open")
+    return {f"refs/pr/{one.num}": f"{model_url(model)}/discussions/{one.num}" for one in waiting}
+
+
 def read_text(repo_id: str, path: str, revision: str, repo_type: str = "model") -> str | None:
     """A small text file of a commit; `None` where there is none of that name."""
     try:

@@ -3,6 +3,7 @@
 Knows the Hub's `.eval_results/*.yaml`. Leaves to `validation.py` whether the figures may be sent.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,12 @@ import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from ..schema import AXES
-from .hub import list_files, parse_yaml, read_text
+from .hub import list_files, open_pull_requests, parse_yaml, read_text
 from .validation import main_value, task_id
 
 ENTRIES_FOLDER = ".eval_results"
+LOCAL_ARGUMENTS = ("benchmark", "cache_dir", "output_dir", "semantic_ids")
+"""Arguments of a training that name folders of the machine it ran on."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,37 @@ def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
                 f"{name} is no list of results, each with dataset.id, dataset.task_id and value; repair it first."
             )
     return content
+
+
+def find_waiting(entries: Sequence[EvalResultEntry], model: str) -> str | None:
+    """Address of an open pull request that already carries every one of the entries; `None` where there is none."""
+    for reference, address in open_pull_requests(model).items():
+        try:
+            files = read_entry_files(model, reference)
+        except ValueError:  # somebody's broken file is that pull request's trouble
+            continue
+        if all(change.kind == "already submitted" for change in compare(entries, files)):
+            return address
+    return None
+
+
+def published_results(results: Mapping[str, Any], model: str) -> str:
+    """A results.json as others may read it: the model by its name on the Hub, and no folder of one machine.
+
+    >>> arguments = {"output_dir": "outputs", "seed": 0}
+    >>> print(published_results({"model": "outputs/x", "arguments": arguments}, "o/m"), end="")
+    {
+      "model": "o/m",
+      "arguments": {
+        "seed": 0
+      }
+    }
+    """
+    published = {**results, "model": model}
+    if isinstance(results.get("arguments"), Mapping):
+        arguments = results["arguments"].items()
+        published["arguments"] = {name: value for name, value in arguments if name not in LOCAL_ARGUMENTS}
+    return json.dumps(published, indent=2, ensure_ascii=False) + "\n"
 
 
 def compare(entries: Sequence[EvalResultEntry], files: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Change]:
