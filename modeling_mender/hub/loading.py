@@ -17,10 +17,9 @@ from ..training.building import Catalogue
 from ..training.lora import load_adapter
 from ..training.methods import ARGUMENTS_FILE, get_method
 
-MODEL_CLASSES = {
-    model.config_class.model_type: model
-    for model in (MenderTok, MenderEmb, Tiger, SASRec, MostPopular, TransitionGraph)
-}
+RECOMMENDERS = tuple(
+    model.config_class.model_type for model in (MenderTok, MenderEmb, Tiger, SASRec, MostPopular, TransitionGraph)
+)
 
 # How transformers says so, of a repository and of a folder.
 MISSING_FILE = ("does not appear to have a file named", "no file named")
@@ -52,10 +51,10 @@ def load_recommender(
         reason = " ".join(str(error).split())
         raise OSError(f"{where} is no folder with a config.json here, and the Hub gave none ({reason})") from error
     model_type = fields.get("model_type")
-    if model_type not in MODEL_CLASSES:
+    if model_type not in RECOMMENDERS:
         raise ValueError(
             f"{where} says in its config.json that it is a {model_type!r}, and recommenders here are "
-            f"{', '.join(MODEL_CLASSES)}; name another model, or publish it anew with scripts/publish_model.py if its "
+            f"{', '.join(RECOMMENDERS)}; name another model, or publish it anew with scripts/publish_model.py if its "
             "configuration was renamed."
         )
     try:
