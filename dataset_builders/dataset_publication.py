@@ -23,17 +23,9 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from .polarity import measured_text
 from .report import BuildReport, report_file
-from .schema import AXES, config_name, features, splits_of
+from .schema import AXES, AXIS_DESCRIPTIONS, MAIN_METRICS, config_name, features, splits_of
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
-
-AXIS_DESCRIPTIONS = {
-    "recommendation": "history and the one preference that fits the target best; recommend the next item",
-    "sentiment": "a negative preference, its inversion, and an item that the user disliked; no history",
-    "fine": "the history of a user with the same ground truth; the preference asks for a very similar item",
-    "coarse": "a user's history; the preference asks for a very distinct item",
-    "history": "history and all five preferences; recommend the next item without help from the target",
-}
 
 
 @contextmanager
@@ -156,8 +148,6 @@ def describe(folder: Path, reports: Sequence[BuildReport], name: str, known: Dat
 
 
 LICENCE_FILE = "LICENSE.md"
-MAIN_METRICS = {axis: "m_at_10" if axis == "sentiment" else "recall_at_10" for axis in AXES}
-"""Axis -> the figure that its leaderboard ranks by; a task has one value, and higher is better."""
 EVALUATION_FRAMEWORK = "preference-discerning"
 """The Hub takes ids from a fixed list, which has none for recommendation yet: this one has to be requested there."""
 

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from .axes import UnsupportedAxis
-from .dataset_publication import AXIS_DESCRIPTIONS, split_file
+from .dataset_publication import split_file
 from .domains import DOMAINS, domain_source, get_domain
 from .polarity import DEFAULT_POLARITY, get_polarity_classifier
 from .preferences.journal_approximator import JournalApproximator
 from .preferences.matching import Embed
-from .schema import AXES, ITEM_TEXT_FIELDS, TABLES, config_name, features, splits_of
+from .schema import AXES, AXIS_DESCRIPTIONS, ITEM_TEXT_FIELDS, TABLES, config_name, features, splits_of
 from .sources import get_source
 from .stage_cache import StageCache
 from .stages import BenchmarkBuild, BuildOptions

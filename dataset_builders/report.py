@@ -11,20 +11,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from .schema import config_name
 
-if TYPE_CHECKING:  # who scores a run file needs no report of steering, and may not have what steering needs
-    from .steering import SteeringReport
-
 logger = logging.getLogger(__name__)
 
 OUT_OF_REACH = "{} is no local directory, and the Hub did not give it."
 REPORTS_FOLDER = "reports"
+
+
+@dataclass
+class SteeringReport:
+    """What did not go by the book, per axis and split (`"fine_train"`, ...).
+
+    Attributes:
+        reused: Rows whose preference had been matched to another item of the same split (the pool was too small).
+        dropped: Rows without a preference: none left to pair uniquely, or (`as_released`) none matched to the source.
+        own_history: Fine rows for which no other user has the same ground truth: the user's own history is used.
+        empty_history: Rows whose ground truth only ever comes first in a window.
+    """
+
+    reused: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    own_history: dict[str, int] = field(default_factory=dict)
+    empty_history: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,7 +62,7 @@ class BuildReport:
         negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
         left_out: Axis -> reason.
         skipped, noted: Raw records dropped, or kept though incomplete: reason -> count.
-        steering: What did not go by the book, see [`~dataset_builders.steering.SteeringReport`].
+        steering: What did not go by the book, see [`SteeringReport`].
         seconds: Stage -> wall-clock time of this build; not saved, for the files must be the same in the next one.
     """
 
@@ -77,7 +91,7 @@ class BuildReport:
     left_out: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
-    steering: "SteeringReport | None" = None
+    steering: SteeringReport | None = None
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -111,8 +125,6 @@ class BuildReport:
         Raises:
             ValueError: If another version wrote it, or it is no report at all.
         """
-        from .steering import SteeringReport
-
         try:
             values = json.loads(text)
             if values.get("steering") is not None:

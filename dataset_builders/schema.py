@@ -16,6 +16,15 @@ WINDOW = 20
 
 AXES = ("recommendation", "sentiment", "fine", "coarse", "history")
 """The five evaluation axes (section 3.2); each has the splits train, validation and test."""
+AXIS_DESCRIPTIONS = {
+    "recommendation": "history and the one preference that fits the target best; recommend the next item",
+    "sentiment": "a negative preference, its inversion, and an item that the user disliked; no history",
+    "fine": "the history of a user with the same ground truth; the preference asks for a very similar item",
+    "coarse": "a user's history; the preference asks for a very distinct item",
+    "history": "history and all five preferences; recommend the next item without help from the target",
+}
+MAIN_METRICS = {axis: "m_at_10" if axis == "sentiment" else "recall_at_10" for axis in AXES}
+"""Axis -> the figure that its leaderboard ranks by; a task has one value, and higher is better."""
 TABLES = ("items", "preferences")
 """The configs beside the axes; each has the one split train."""
 SPLITS = ("train", "validation", "test")

@@ -27,13 +27,13 @@ from .preferences.approximation import PreferenceApproximator
 from .preferences.matching import Embed, EmbeddingTable
 from .preferences.metadata import MetadataApproximator
 from .preferences.table import Preferences, approximate_preferences, match_targets
-from .report import BuildReport
+from .report import BuildReport, SteeringReport
 from .schema import AXES, ITEM_TEXT_FIELDS, NUM_PREFERENCES, SPLITS, TABLES, WINDOW, config_name, item_text, splits_of
 from .sentiment import is_negative_preference
 from .sequences import TRAIN, Sequences
 from .sources import Source
 from .stage_cache import StageCache, StageResult, digest_of
-from .steering import STEERING_VARIANTS, SteeringReport, SteeringRows, TooAlike, plan_steering
+from .steering import STEERING_VARIANTS, SteeringRows, TooAlike, plan_steering
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,13 @@ two splits. The variant `as_released` does what the authors' release does instea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from .nearest import BLOCK_SIZE, KEY_BLOCK_SIZE, best_of, check_engine, nearest_and_farthest, top_k
+from .report import SteeringReport
 from .schema import SPLITS
 from .sequences import TEST, TRAIN, VALIDATION, Sequences
 
@@ -51,23 +52,6 @@ class SteeringRows:
     source_item: np.ndarray
     target: np.ndarray
     preference: np.ndarray
-
-
-@dataclass
-class SteeringReport:
-    """What did not go by the book, per axis and split (`"fine_train"`, ...).
-
-    Attributes:
-        reused: Rows whose preference had been matched to another item of the same split (the pool was too small).
-        dropped: Rows without a preference: none left to pair uniquely, or (`as_released`) none matched to the source.
-        own_history: Fine rows for which no other user has the same ground truth: the user's own history is used.
-        empty_history: Rows whose ground truth only ever comes first in a window.
-    """
-
-    reused: dict[str, int] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
-    own_history: dict[str, int] = field(default_factory=dict)
-    empty_history: dict[str, int] = field(default_factory=dict)
 
 
 def similar_and_distinct(

@@ -1,11 +1,14 @@
 """The directions of imports (who may know whom), read from the sources and tried in a fresh process."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from leaderboard_world import RANKS, make_results, write_benchmark, write_results
 
 SUB_PACKAGES = {"quantization", "training", "evaluation", "hub"}
 
@@ -65,6 +68,35 @@ def test_inside_the_root_knowledge_flows_one_way(project):
             assert others == set(), name
         if name.startswith("processing_"):
             assert not any(other.startswith("modeling_") for other in others), name
+
+
+def test_scoring_submitting_and_ranking_need_the_base_dependencies_alone(project, tmp_path):
+    """A researcher who installs no extra: what these bring is hidden from a process that runs the commands."""
+    results = write_results(tmp_path / "mine", make_results(), RANKS)
+    extras = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {re.split(r"[\[<>=]", one)[0] for extra in extras if extra != "test" for one in extras[extra]}
+    renamed = {"scikit-learn": "sklearn", "faiss-cpu": "faiss", "ibis-framework": "ibis"}
+    hidden = {renamed.get(name, name.replace("-", "_")) for name in names}
+    hidden -= {"packaging", "pandas", "requests", "filelock"}  # the base dependencies bring these
+    assert {"torch", "transformers", "ibis", "duckdb", "matplotlib", "gradio", "sklearn"} <= hidden
+    code = f"""
+import sys
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+hide = lambda name, *rest: None if name.split(".")[0] in {sorted(hidden)!r} else find(name, *rest)
+PathFinder.find_spec = staticmethod(hide)
+sys.path[:0] = [".", "scripts"]
+import compare_runs, evaluate_axes, make_leaderboard, submit_to_leaderboard
+
+results, benchmark, output = sys.argv[1:]
+submit = ["--model", "org/name", "--benchmark", benchmark, "--dry_run"]
+print(submit_to_leaderboard.main([results, *submit]), make_leaderboard.main([results, "--output_dir", output]))
+"""
+    words = [results, write_benchmark(tmp_path / "benchmark"), tmp_path / "board"]
+    run = subprocess.run([sys.executable, "-c", code, *words], cwd=project, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.strip().splitlines()[-1] == "0 0", run.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

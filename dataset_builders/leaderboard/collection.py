@@ -14,9 +14,8 @@ from typing import Any
 
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-from ..dataset_publication import MAIN_METRICS
 from ..report import BuildReport, is_on_the_hub, read_report, resolve_revision
-from ..schema import AXES, config_name
+from ..schema import AXES, MAIN_METRICS, config_name
 from .hub import list_models, model_url, newest_commit, parse_json, read_text
 from .submission import read_entry_files, results_file
 from .validation import SPLIT, TOLERANCE, check_figures, is_share, main_metric, main_value

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..dataset_publication import AXIS_DESCRIPTIONS
-from ..schema import AXES
+from ..schema import AXES, AXIS_DESCRIPTIONS
 
 TITLE = "Preference discerning leaderboard"
 
