@@ -248,7 +248,7 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
         assert words in text
     assert "{{" not in text and "{%" not in text
     data = ModelCard(text).data
-    assert data.library_name == "transformers"
+    assert data["library_name"] == "transformers"
     assert not data.eval_results and not data.datasets  # a local benchmark is no dataset of the Hub
 
 

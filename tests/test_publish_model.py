@@ -124,7 +124,7 @@ def test_nothing_tells_of_the_machine_that_trained_it(published, trained):
 def test_the_card_s_header_is_filled_from_the_results(published):
     card = ModelCard.load(published / "README.md")
     data = card.data
-    assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "transformers", "text-ranking")
+    assert (data.license, data["library_name"], data.pipeline_tag) == ("apache-2.0", "transformers", "text-ranking")
     assert data.datasets == ["org/pref-toy"]
     by_metric = {(result.dataset_config, result.metric_type): result.metric_value for result in data.eval_results}
     assert by_metric == {
@@ -289,7 +289,7 @@ class TestAdapter:
 
     def test_its_card_is_peft_s(self, adapter):
         data = ModelCard.load(adapter[1] / "README.md").data
-        assert data.library_name == "peft" and "lora" in data.tags
+        assert data["library_name"] == "peft" and "lora" in data.tags
 
     def test_an_adapter_of_a_text_encoder_that_nobody_else_has_is_refused(self, tmp_path, capsys):
         train_tiny("mender_tok", tmp_path, lora_rank=2, save_adapter=True)
