@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+import benchmark_pipeline
 import pytest
 from tiny_models import TITLES
 from trained_folders import train_tiny
@@ -100,6 +101,16 @@ def test_bad_requests_are_refused_with_the_way_out(pipe, request_, options, mess
         return
     with pytest.raises(ValueError, match=message):
         pipe(request_, **options)
+
+
+def test_the_benchmark_prints_rates_of_both_ways_for_every_batch_size(folder, capsys):
+    words = ["--num_requests", "4", "--batch_sizes", "1", "4", "--k", "3", "--repeats", "1"]
+    assert benchmark_pipeline.main([str(folder), *words]) == 0
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row[0].strip() for row in rows] == ["batch", "1", "4"]
+    assert all(float(cell) > 0 for row in rows[1:] for cell in row)
+    assert benchmark_pipeline.main([str(folder), "--repeats", "0"]) == 1
+    assert "repeats (0)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", METHODS)
