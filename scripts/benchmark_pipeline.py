@@ -4,7 +4,8 @@
 
 Requests are those that a publication is checked by: histories of one to five items over the whole catalogue and, for a
 model that reads one, a preference each. The bare model is given the processor's tensors, so the difference is what
-reading requests and writing titles costs. Runs are interleaved and the minimum is taken.
+reading requests and writing titles costs. Runs are interleaved and the minimum is taken. For a generative model the
+last line says how many of the exact best among random candidates its usual beams would have found.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from benchmark_decoding import random_items
 from command_line import run_command
-from transformers import pipeline
+from transformers import PreTrainedModel, pipeline
 from transformers.utils import logging as transformers_logging
 
 from modeling_mender.hub.loading import load_recommender, local_folder
@@ -31,6 +33,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_requests", type=int, default=64, help="different requests of a run")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--k", type=int, default=10, help="items per request")
+    parser.add_argument("--num_candidates", type=int, default=100, help="items of a part of the catalogue, at least k")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -49,6 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name in ("num_requests", "repeats", "num_threads"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"{name} ({getattr(arguments, name)}) must be at least 1.")
+    if arguments.num_candidates < arguments.k:
+        raise ValueError(f"num_candidates ({arguments.num_candidates}) must be at least k ({arguments.k}).")
     torch.set_num_threads(arguments.num_threads)
     model, processor = load_recommender(arguments.model, device=arguments.device)
     method = load_method(local_folder(arguments.model), model.config.model_type)
@@ -77,6 +82,20 @@ def run(arguments: argparse.Namespace) -> None:
         print(
             f"| {batch_size} | {rates[0]:.1f} | {1000 / rates[0]:.1f} | {rates[1]:.1f} | {rates[0] / rates[1]:.2f} |"
         )
+    if model.can_generate():
+        fields = {name: [request[name] for request in requests] for name in requests[0]}
+        show_candidates(model, dict(processor(**fields).to(model.device)), arguments)
+
+
+def show_candidates(model: PreTrainedModel, inputs: dict[str, torch.Tensor], arguments: argparse.Namespace) -> None:
+    """How many of the exact best among random candidates the model's usual number of beams finds."""
+    num_items, k = model.config.num_items, arguments.k
+    candidates = random_items(arguments.num_requests, min(arguments.num_candidates, num_items), num_items, seed=0)
+    beams = min(len(candidates[0]), max(2 * k, model.generation_config.num_beams))
+    exact = model.recommend(**inputs, k=k, num_beams=len(candidates[0]), candidates=candidates).items
+    found = model.recommend(**inputs, k=k, num_beams=beams, candidates=candidates).items
+    share = (found.unsqueeze(2) == exact.unsqueeze(1)).any(1).float().mean().item()
+    print(f"\nof the exact top {k} among {len(candidates[0])} random candidates, {beams} beams found {share:.1%}")
 
 
 def measure(ways: list[Callable[[int], None]], batch_size: int, arguments: argparse.Namespace) -> list[float]:
