@@ -137,8 +137,12 @@ class SemanticIds:
 
         Raises:
             ValueError: If a column is missing or the item ids are not 1..num_items, each once.
+            ImportError: If pyarrow is not installed.
         """
-        import pyarrow.parquet as pq
+        try:  # outside of `try`, transformers would ask everybody who loads a model for it
+            import pyarrow.parquet as pq
+        except ImportError:
+            raise ImportError("semantic IDs in a Parquet file need pyarrow: pip install pyarrow.") from None
 
         table = pq.read_table(path)
         missing = {"item_id", "codes"} - set(table.column_names)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from leaderboard_world import RANKS, make_results, write_benchmark, write_results
+from transformers.dynamic_module_utils import get_imports
 
 SUB_PACKAGES = {"quantization", "training", "evaluation", "hub"}
 
@@ -97,6 +98,15 @@ print(submit_to_leaderboard.main([results, *submit]), make_leaderboard.main([res
     run = subprocess.run([sys.executable, "-c", code, *words], cwd=project, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.strip().splitlines()[-1] == "0 0", run.stderr[-2000:]
+
+
+def test_a_model_from_the_hub_asks_for_torch_and_transformers_alone(project):
+    """By the function that decides it: for code on the Hub, transformers refuses where an import is missing, in
+    whatever function it stands."""
+    for path in (project / "modeling_mender").glob("*.py"):
+        if path.name != "__init__.py":
+            needed = {name.split(".")[0] for name in get_imports(path)} - set(sys.stdlib_module_names)
+            assert needed <= {"torch", "transformers", "huggingface_hub"}, path.name
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ def test_nothing_tells_of_the_machine_that_trained_it(published, trained):
     for path in published.iterdir():
         if path.suffix in (".json", ".jsonl", ".yaml", ".md", ".py", ".txt"):
             assert str(trained.parent.parent) not in path.read_text(), path.name
+    assert (
+        not {"is_local", "local_files_only", "name_or_path"}
+        & json.loads((published / "tokenizer_config.json").read_text()).keys()
+    )
 
 
 def test_the_card_s_header_is_filled_from_the_results(published):

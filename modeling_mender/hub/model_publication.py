@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
 from ..pipeline_preference_recommendation import PreferenceRecommendationPipeline
@@ -61,7 +61,7 @@ def stage_recommender(source: Path, target: Path, benchmark: str | None = None) 
         benchmark (`str`, *optional*): The benchmark's name on the Hub, for the arguments of the training.
     """
     model, processor = load_recommender(source)
-    forget_paths(model)
+    forget_paths(model, processor)
     model.config.auto_map = getattr(model.config, "auto_map", None) or {}
     if model.can_generate():
         model.config.auto_map["AutoModelForSeq2SeqLM"] = f"{module_of(model)}.{type(model).__name__}"
@@ -86,6 +86,7 @@ def stage_adapter(source: Path, model_folder: Path, target: Path, benchmark: str
         benchmark (`str`, *optional*): The benchmark's name on the Hub, for the arguments of the training.
     """
     model, processor = load_recommender(model_folder)
+    forget_paths(model, processor)
     for name in ADAPTER_FILES:
         shutil.copyfile(source / name, target / name)
     processor.save_pretrained(target)
@@ -126,11 +127,15 @@ def copy_records(source: Path, target: Path, benchmark: str | None) -> None:
         shutil.copyfile(source / STATE_FILE, target / STATE_FILE)
 
 
-def forget_paths(model: PreTrainedModel) -> None:
-    """Takes out of a configuration where the text encoder lay when the model was made."""
+def forget_paths(model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Takes out of both configurations where text encoder and tokenizer lay when the model was made."""
     text_config = getattr(model.config, "text_config", None)
     if text_config is not None:
         text_config.name_or_path = ""
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is not None:
+        for name in ("is_local", "local_files_only", "name_or_path"):
+            tokenizer.init_kwargs.pop(name, None)
 
 
 def module_of(model: PreTrainedModel) -> str:
