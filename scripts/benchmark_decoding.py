@@ -90,6 +90,15 @@ def random_items(num_rows: int, count: int, num_items: int, seed: int) -> list[l
     return [(torch.randperm(num_items, generator=generator)[:count] + 1).tolist() for _ in range(num_rows)]
 
 
+def share_found(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """How many of the exact items are among those found, over all requests: both `(batch_size, k)`.
+
+    >>> share_found(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[2, 9], [4, 3]]))
+    0.75
+    """
+    return (found.unsqueeze(2) == exact.unsqueeze(1)).any(1).float().mean().item()
+
+
 def show_parts(model: MenderTok, inputs: dict[str, object], arguments: argparse.Namespace) -> None:
     """Times `recommend` over the whole catalogue and over parts of it, and how exact a part is."""
     k = min(10, arguments.num_beams)
@@ -113,8 +122,8 @@ def show_parts(model: MenderTok, inputs: dict[str, object], arguments: argparse.
     for name, time_spent in times.items():
         print(f"{name:<30} {time_spent:8.3f} s   {time_spent / whole:.2f} x")
     found, exact = ask(candidates=candidates), ask(None, candidates=candidates)
-    share = (found.unsqueeze(2) == exact.unsqueeze(1)).any(1).float().mean().item()
-    print(f"of the exact top {k} among the candidates, {arguments.num_beams} beams found {share:.1%}")
+    found_share = share_found(found, exact)
+    print(f"of the exact top {k} among the candidates, {arguments.num_beams} beams found {found_share:.1%}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmark_decoding import random_items
+from benchmark_decoding import random_items, share_found
 from command_line import run_command
 from transformers import PreTrainedModel, pipeline
 from transformers.utils import logging as transformers_logging
@@ -94,7 +94,7 @@ def show_candidates(model: PreTrainedModel, inputs: dict[str, torch.Tensor], arg
     beams = min(len(candidates[0]), max(2 * k, model.generation_config.num_beams))
     exact = model.recommend(**inputs, k=k, num_beams=len(candidates[0]), candidates=candidates).items
     found = model.recommend(**inputs, k=k, num_beams=beams, candidates=candidates).items
-    share = (found.unsqueeze(2) == exact.unsqueeze(1)).any(1).float().mean().item()
+    share = share_found(found, exact)
     print(f"\nof the exact top {k} among {len(candidates[0])} random candidates, {beams} beams found {share:.1%}")
 
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from command_line import run_command
 
-from dataset_builders.scoring.figures import MAIN_METRIC, SIDES, side_values
+from dataset_builders.schema import MAIN_METRIC
+from dataset_builders.scoring.figures import SIDES, side_values
 from dataset_builders.scoring.ranks import read_ranks
 from dataset_builders.scoring.significance import PairedTest, paired_test
 

@@ -3,12 +3,14 @@
 Knows how to hide this project's packages from a child process. Knows nothing of what is checked there.
 """
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 OUR_PACKAGES = ("modeling_mender", "dataset_builders")
 # An installed package (editable, too) must not be found; a copy on the path cannot be, for the child is isolated.
@@ -24,13 +26,17 @@ sys.meta_path.insert(0, Hidden())
 """
 
 
-def run_fresh(code: str, arguments: Sequence[str | Path] = (), offline: bool = True) -> str:
-    """Runs code in a new process without our packages, with empty caches, in an empty working directory.
+def run_fresh_json(code: str, arguments: Sequence[str | Path] = ()) -> Any:
+    """[`run_fresh`] of code whose last line of output is JSON, and that value."""
+    return json.loads(run_fresh(code, arguments).strip().splitlines()[-1])
+
+
+def run_fresh(code: str, arguments: Sequence[str | Path] = ()) -> str:
+    """Runs code in a new process without our packages and the Hub, with empty caches, in an empty working directory.
 
     Args:
         code (`str`): Python; finds `arguments` in `sys.argv[1:]`.
         arguments (`Sequence`): Paths are made absolute.
-        offline (`bool`, defaults to `True`): Whether the Hub is closed to it.
 
     Returns:
         `str`: What it printed.
@@ -43,7 +49,7 @@ def run_fresh(code: str, arguments: Sequence[str | Path] = (), offline: bool = T
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         for name in ("HF_MODULES_CACHE", "HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_EVALUATE_CACHE"):
             environment.pop(name, None)
-        environment |= {"HF_HOME": f"{folder}/cache"} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+        environment |= {"HF_HOME": f"{folder}/cache", "HF_HUB_OFFLINE": "1"}
         (Path(folder) / "empty").mkdir()
         # -P: the working directory and the script's are not on the path
         done = subprocess.run(

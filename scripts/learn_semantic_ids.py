@@ -164,7 +164,11 @@ def read_items(benchmark: str, domain: str | None, fields: Sequence[str]) -> lis
         raise ValueError(
             f"--item_fields {' '.join(unknown)}: no such column; choose among {', '.join(features('items'))}."
         )
-    table = _read_local(Path(benchmark), domain) if Path(benchmark).is_dir() else _read_hub(benchmark, domain)
+    domain = _choose_domain(benchmark, domain)
+    items = load_table(benchmark, domain, "items")
+    if items is None:
+        raise ValueError(f"{benchmark} has no config {domain}_items; publish the benchmark again.")
+    table = items.with_format("arrow")[:]
     if missing := [name for name in ("item_id", *fields) if name not in table.column_names]:
         raise ValueError(
             f"the items of {benchmark} lack the columns {', '.join(missing)}; they have {table.column_names}."
@@ -187,26 +191,20 @@ def write_ids(ids: np.ndarray, path: Path):
     pq.write_table(pa.table({"item_id": pa.array(range(1, len(ids) + 1), type=pa.int32()), "codes": codes}), path)
 
 
-def _read_local(benchmark: Path, domain: str | None) -> pa.Table:
-    domains = sorted(folder.name.removesuffix("_items") for folder in benchmark.glob("*_items") if folder.is_dir())
+def _choose_domain(benchmark: str, domain: str | None) -> str:
+    """The domain that is meant; of a local directory with one alone, that one."""
+    if is_on_the_hub(benchmark):
+        if domain is None:
+            raise ValueError(f"{benchmark} is no local directory; for a dataset on the Hub pass --domain.")
+        return domain
+    folders = Path(benchmark).glob("*_items")
+    domains = sorted(folder.name.removesuffix("_items") for folder in folders if folder.is_dir())
     if domain is None and len(domains) == 1:
-        domain = domains[0]
+        return domains[0]
     if domain not in domains:
         found = f"it has {', '.join(domains)}" if domains else "it has no folder <domain>_items"
         raise ValueError(f"--domain {domain}: no such domain in {benchmark}; {found}.")
-    shards = sorted((benchmark / f"{domain}_items").glob("train-*.parquet"))
-    if not shards:
-        raise ValueError(f"{benchmark / f'{domain}_items'} has no train-*.parquet; build the benchmark again.")
-    return pa.concat_tables([pq.read_table(shard) for shard in shards])
-
-
-def _read_hub(name: str, domain: str | None) -> pa.Table:
-    if is_on_the_hub(name) and domain is None:
-        raise ValueError(f"{name} is no local directory; for a dataset on the Hub pass --domain.")
-    rows = load_table(name, domain, "items")
-    if rows is None:
-        raise ValueError(f"{name} has no config {domain}_items; publish the benchmark again.")
-    return rows.with_format("arrow")[:]
+    return domain
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line import run_command
-from fresh_process import run_fresh
+from fresh_process import run_fresh_json
 from hub_push import add_push_arguments, stage_and_push
 
 if TYPE_CHECKING:  # --help must not wait for datasets
@@ -257,7 +257,7 @@ def check_loading(folder: Path, reports: Sequence["BuildReport"]) -> None:
         for report in reports
         for config in report.rows
     }
-    found = json.loads(run_fresh(LOAD_EVERY_CONFIG, [folder, json.dumps(list(expected))]).splitlines()[-1])
+    found = run_fresh_json(LOAD_EVERY_CONFIG, [folder, json.dumps(list(expected))])
     for config, what in expected.items():
         if found[config] != what:
             raise ValueError(

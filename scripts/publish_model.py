@@ -21,11 +21,10 @@ from typing import Any
 
 import torch
 from command_line import run_command
-from fresh_process import run_fresh
+from fresh_process import run_fresh, run_fresh_json
 from hub_push import add_push_arguments, stage_and_push
 from huggingface_hub import eval_result_entries_to_yaml
 from safetensors.torch import load_file
-from transformers import AutoModel
 
 from dataset_builders.leaderboard.submission import entries_file, entries_text, make_entries, results_file
 from dataset_builders.leaderboard.validation import check_figures
@@ -36,6 +35,7 @@ from modeling_mender.hub.model_card import (
     HUB_NAMES,
     SavedModel,
     adapter_card,
+    looks_like_hub_name,
     model_card,
     public_arguments,
     rqvae_card,
@@ -246,11 +246,7 @@ def check_recommender(source: Path, staged: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = Path(scratch) / "requests.json", Path(scratch) / "answers.safetensors"
         asked.write_text(json.dumps(requests), encoding="utf-8")
-        used = json.loads(
-            run_fresh(CHECK_RECOMMENDER, [staged, asked, answered, str(torch.get_num_threads()), str(k)])
-            .strip()
-            .splitlines()[-1]
-        )
+        used = run_fresh_json(CHECK_RECOMMENDER, [staged, asked, answered, str(torch.get_num_threads()), str(k)])
         answers = load_file(answered)
     for name in ("items", "scores"):
         if not torch.equal(answers[name], torch.cat([getattr(one, name) for one in found])):
@@ -276,7 +272,7 @@ def publish_adapter(arguments: argparse.Namespace, staged: Path) -> None:
             "model."
         )
     encoder = SavedModel.read(model_folder).arguments["text_encoder"]
-    if encoder not in HUB_NAMES and not (encoder.count("/") == 1 and encoder[0] not in "./~"):
+    if encoder not in HUB_NAMES and not looks_like_hub_name(encoder):
         raise ValueError(
             f"text_encoder ({encoder}) is a folder here, and nobody else could put the adapter onto it; publish the "
             "merged model instead, or the text encoder first, and train with its name on the Hub."
@@ -306,15 +302,15 @@ def publish_adapter(arguments: argparse.Namespace, staged: Path) -> None:
 
 def publish_rqvae(arguments: argparse.Namespace, staged: Path) -> None:
     """An RQ-VAE's folder, its card, and proof that strangers get the same codes from it."""
-    report = stage_rqvae(arguments.folder, staged)
-    config = AutoModel.from_pretrained(arguments.folder / "rqvae").config
-    write_card(rqvae_card(config, report, TEMPLATES / "rqvae_card.md", arguments.repo_id, arguments.license), staged)
+    model, report = stage_rqvae(arguments.folder, staged)
+    write_card(
+        rqvae_card(model.config, report, TEMPLATES / "rqvae_card.md", arguments.repo_id, arguments.license), staged
+    )
     embeddings = arguments.folder / "item_embeddings.safetensors"
     with tempfile.TemporaryDirectory() as scratch:
         answered = Path(scratch) / "codes.safetensors"
         run_fresh(CHECK_RQVAE, [staged, embeddings, answered, str(torch.get_num_threads())])
         codes = load_file(answered)["codes"]
-    model = AutoModel.from_pretrained(arguments.folder / "rqvae").eval()
     if not torch.equal(codes, model.encode(load_file(embeddings)["item_embeddings"])):
         raise ValueError(f"the published folder gives other codes than {arguments.folder}; nothing was sent.")
     print(f"checked: the same codes of {len(codes)} items in a process without this project")

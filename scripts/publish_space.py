@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from command_line import run_command
-from fresh_process import run_fresh
+from fresh_process import run_fresh_json
 from hub_push import add_push_arguments, stage_and_push
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -139,7 +139,7 @@ def check_metric(folder: Path, name: str) -> None:
     expected = score_run(**KNOWN_ROWS)
     with tempfile.TemporaryDirectory() as scratch:
         copy = shutil.copytree(folder, Path(scratch) / name)  # evaluate wants the folder to be named like the file
-        found = json.loads(run_fresh(LOAD_METRIC, [copy, json.dumps(KNOWN_ROWS)]).splitlines()[-1])
+        found = run_fresh_json(LOAD_METRIC, [copy, json.dumps(KNOWN_ROWS)])
     if found != expected:
         raise ValueError(f"the published metric gives {found}, and our own functions give {expected}.")
     print(f"loaded with evaluate alone: {len(expected)} figures, the same as ours")

@@ -28,6 +28,7 @@ from dataset_builders.ranking_metrics import score_run
 from dataset_builders.schema import item_text
 from modeling_mender import SemanticIds
 from modeling_mender.evaluation.ranking import rank
+from modeling_mender.hub.model_card import is_hub_name
 from modeling_mender.training.arguments import TrainingArguments, parse_arguments
 from modeling_mender.training.benchmark_tables import requests_of
 from modeling_mender.training.building import Catalogue
@@ -97,7 +98,7 @@ def read_semantic_ids(arguments: TrainingArguments) -> SemanticIds:
     """The semantic IDs that the arguments name: a folder, or the repository of a published RQ-VAE."""
     folder = arguments.semantic_ids or "outputs/semantic_ids"
     path = Path(folder) / "semantic_ids.parquet"
-    if not path.parent.is_dir() and folder.count("/") == 1 and folder[0] not in "./~":  # an RQ-VAE on the Hub, perhaps
+    if is_hub_name(folder):  # an RQ-VAE's, perhaps
         with contextlib.suppress(RepositoryNotFoundError, LocalEntryNotFoundError):
             path = Path(hf_hub_download(folder, path.name))
     if not path.is_file():

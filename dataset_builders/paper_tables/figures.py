@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from ..scoring.figures import MAIN_METRIC
+from ..schema import MAIN_METRIC
 from ..scoring.ranks import read_ranks
 from .layout import domain_title
 from .results import AXES, ROWS_FILE, Cell, Group

@@ -11,10 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..schema import MAIN_METRIC
 from .significance import bootstrap_intervals
-
-MAIN_METRIC = {"recommendation": "recall", "sentiment": "m", "fine": "recall", "coarse": "recall", "history": "recall"}
-"""What an axis is judged by (section 3.2)."""
 
 SIDES = {"with_preference": "rank", "without_preference": "rank_no_preference"}
 

@@ -27,13 +27,22 @@ MAIN_METRIC = {"sentiment": "m"}  # recall elsewhere (section 3.2)
 PRIVATE_ARGUMENTS = ("output_dir", "cache_dir", "cache_limit_gb", "semantic_ids", "resume", "report_to")
 
 
+def looks_like_hub_name(name: str | None) -> bool:
+    """Whether it is written as a repository's name, `org/name`.
+
+    >>> looks_like_hub_name("org/pref-discerning"), looks_like_hub_name("./model"), looks_like_hub_name(None)
+    (True, False, False)
+    """
+    return bool(name) and name.count("/") == 1 and name[0] not in "./~"
+
+
 def is_hub_name(name: str | None) -> bool:
-    """Whether it can be a repository: `org/name`, and no folder.
+    """Whether it can be a repository: `org/name`, and nothing here of that name.
 
     >>> is_hub_name("org/pref-discerning"), is_hub_name("outputs/a/benchmark"), is_hub_name(None)
     (True, False, False)
     """
-    return bool(name) and name.count("/") == 1 and name[0] not in "./~" and not Path(name).exists()
+    return looks_like_hub_name(name) and not Path(name).exists()
 
 
 def base_model_of(arguments: Mapping[str, Any], method: Method) -> str | None:

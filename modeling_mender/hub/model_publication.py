@@ -29,7 +29,6 @@ PIPELINE_FILE = f"pipeline_{TASK.replace('-', '_')}"
 HANDLER = Path(__file__).with_name("handler.py")
 # What a hosted endpoint installs beside its own transformers and torch.
 REQUIREMENTS = "transformers>=5.17\n"
-KINDS = ("recommender", "adapter", "rqvae")
 
 
 def kind_of(folder: Path) -> str:
@@ -96,7 +95,7 @@ def stage_adapter(source: Path, model_folder: Path, target: Path, benchmark: str
     copy_records(model_folder, target, benchmark)
 
 
-def stage_rqvae(source: Path, target: Path) -> dict[str, Any]:
+def stage_rqvae(source: Path, target: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Writes the repository of an RQ-VAE: its model, and the semantic IDs that it gave.
 
     Args:
@@ -104,16 +103,16 @@ def stage_rqvae(source: Path, target: Path) -> dict[str, Any]:
         target (`Path`): An empty folder.
 
     Returns:
-        `dict`: Its report, without paths.
+        `tuple`: The model, in evaluation mode, and its report without paths.
     """
-    model = AutoModel.from_pretrained(source / "rqvae")
+    model = AutoModel.from_pretrained(source / "rqvae").eval()
     model.save_pretrained(target)
     shutil.copyfile(source / "semantic_ids.parquet", target / "semantic_ids.parquet")
     report = json.loads((source / "report.json").read_text(encoding="utf-8"))
     report["settings"] = public_arguments(report["settings"])
     report["settings"].pop("overwrite", None)
     (target / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return report
+    return model, report
 
 
 def copy_records(source: Path, target: Path, benchmark: str | None) -> None:
