@@ -5,17 +5,20 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
+from .configuration_mender_steer import MenderSteerConfig
 from .configuration_rqvae import RQVAEConfig
 from .configuration_sasrec import SASRecConfig
 from .configuration_tiger import TigerConfig
 from .modeling_baselines import MostPopular, TransitionGraph
 from .modeling_mender import MenderEmb, MenderTok
+from .modeling_mender_steer import MenderSteer
 from .modeling_rqvae import RQVAEModel
 from .modeling_sasrec import SASRec
 from .modeling_tiger import Tiger
 from .pipeline_preference_recommendation import PreferenceRecommendationPipeline
 from .processing_item_ids import ItemIdProcessor
 from .processing_mender import MenderEmbProcessor, MenderTokProcessor
+from .processing_mender_steer import MenderSteerProcessor
 from .processing_tiger import TigerProcessor
 from .semantic_ids import SemanticIds
 
@@ -24,6 +27,9 @@ __all__ = [
     "MenderEmb",
     "MenderEmbConfig",
     "MenderEmbProcessor",
+    "MenderSteer",
+    "MenderSteerConfig",
+    "MenderSteerProcessor",
     "MenderTok",
     "MenderTokConfig",
     "MenderTokProcessor",
@@ -45,6 +51,7 @@ __all__ = [
 for _config, _model, _processor in (
     (MenderTokConfig, MenderTok, MenderTokProcessor),
     (MenderEmbConfig, MenderEmb, MenderEmbProcessor),
+    (MenderSteerConfig, MenderSteer, MenderSteerProcessor),
     (TigerConfig, Tiger, TigerProcessor),
     (SASRecConfig, SASRec, ItemIdProcessor),
     (MostPopularConfig, MostPopular, ItemIdProcessor),

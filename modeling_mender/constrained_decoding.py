@@ -8,11 +8,14 @@ order, are the distinct prefixes of that length; the children of a node, and the
 contiguous ranges. A node is therefore one integer, and at the last level it is the item's rank.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from transformers import LogitsProcessor
+
+from .recommendation import ItemLogWeights, SparseItemLogWeights
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,17 @@ class TrieLevel:
     first_leaf: torch.Tensor
     first_child: torch.Tensor
     max_children: int
+
+    @cached_property
+    def parents(self) -> torch.Tensor:
+        """Shape `(num_nodes,)`, int32: each node's parent at the level above; made on first use, by a fold."""
+        numbers = torch.arange(len(self.first_child) - 1, dtype=torch.int32, device=self.first_child.device)
+        return numbers.repeat_interleave(self.first_child.diff().long())
+
+    def num_leaves(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Items below each of `nodes`, in float32 of the same shape; exact up to 2 ** 24."""
+        ends = self.first_leaf.index_select(0, torch.cat([nodes.flatten() + 1, nodes.flatten()]))
+        return (ends[: nodes.numel()] - ends[nodes.numel() :]).float().view_as(nodes)
 
 
 class Trie:
@@ -60,7 +74,8 @@ class Trie:
         starts_prefix[0] = True
         end = torch.tensor([num_items], device=codes.device)
         parent_starts = torch.zeros(1, dtype=torch.long, device=codes.device)
-        code_type = torch.uint8 if int(codes.max()) < 256 else torch.int32
+        self.num_codes = int(codes.max()) + 1  # the range of the codes at all levels
+        code_type = torch.uint8 if self.num_codes <= 256 else torch.int32
         self.levels: list[TrieLevel] = []
         for level in range(num_levels):
             starts_prefix[1:] |= codes[1:, level] != codes[:-1, level]
@@ -141,20 +156,64 @@ class Trie:
             nodes = children.gather(-1, matches.int().argmax(-1, keepdim=True)).squeeze(-1)
         return allowed
 
-    def node_masks(self, allowed_items: torch.Tensor) -> list[torch.Tensor]:
-        """Which nodes still lead to an allowed item: a bit per edge, for every request of the batch.
+    @cached_property
+    def item_codes(self) -> torch.Tensor:
+        """Shape `(num_levels, num_items + 1)`, uint8 or int32: each item's codes; column 0 is padding."""
+        shape = (self.num_levels, self.num_items + 1)
+        codes = torch.zeros(shape, dtype=self.levels[0].codes.dtype, device=self.device)
+        for number, level in enumerate(self.levels):
+            codes[number, self.leaf_items] = level.codes.repeat_interleave(level.first_leaf.diff())
+        return codes
+
+    def fold(self, item_log_weights: ItemLogWeights) -> "NodeLogWeights":
+        """Log-sum-exp of the items' log-weights below every node: a node's weight is the sum of its items' weights.
 
         Args:
-            allowed_items (`torch.Tensor`): Shape `(batch_size, num_items)`, bool; column `i - 1` is item `i`.
+            item_log_weights (`torch.Tensor` or [`SparseItemLogWeights`]): Shape `(batch_size, num_items)`, float;
+                column `i - 1` is item `i`; `-inf` where an item may not come back. Gradients pass through a tensor;
+                those of items at `-inf` are 0.
 
         Returns:
-            `list[torch.Tensor]`: Per level, shape `(batch_size, num_nodes)`, bool.
+            `NodeLogWeights`: Per level, shape `(batch_size, num_nodes)`, float32; `-inf` where no item below may come
+            back. The last level is `item_log_weights` in the order of the leaves. [`SparseNodeLogWeights`] where the
+            items' are sparse.
         """
-        counts = allowed_items[:, self.leaf_items - 1].int().cumsum(1)
-        counts = torch.nn.functional.pad(counts, (1, 0))  # shape (batch_size, num_items + 1): allowed leaves before
-        return [
-            counts[:, level.first_leaf[1:].long()] > counts[:, level.first_leaf[:-1].long()] for level in self.levels
-        ]
+        means = self.mean_fold(item_log_weights)
+        if isinstance(means, SparseNodeLogWeights):
+            return replace(means, times_leaves=True)
+        return [mean + level.first_leaf.diff().log() for mean, level in zip(means, self.levels, strict=True)]
+
+    def mean_fold(self, item_log_weights: ItemLogWeights) -> "NodeLogWeights":
+        """[`Trie.fold`] less the logarithm of the number of items below: the log-mean-exp.
+
+        Equal weights of all items stay as they are at every level, bit for bit: weights of 0 change nothing.
+        """
+        if isinstance(item_log_weights, SparseItemLogWeights):
+            item_log_weights.refuse_repeated()
+            return SparseNodeLogWeights(self, item_log_weights)
+        weights = item_log_weights.float().index_select(1, self.leaf_items - 1)
+        folded = [weights]
+        for above, level in zip(reversed(self.levels[:-1]), reversed(self.levels[1:]), strict=True):
+            if len(above.codes) < len(level.codes):  # else every node has one child
+                weights = _log_mean_exp(weights, level, above)
+            folded.append(weights)
+        return folded[::-1]
+
+
+def _log_mean_exp(weights: torch.Tensor, level: TrieLevel, above: TrieLevel) -> torch.Tensor:
+    """Log-mean-exps of the children `(batch_size, num_nodes)` to those of the parents `(batch_size, num_parents)`."""
+    # (num_nodes, batch_size), for an index that is the same in every column is by far the fastest
+    columns = weights.t().contiguous()
+    index = level.parents.long().unsqueeze(1).expand_as(columns)
+    # every parent's own largest: one of the whole row would underflow where weights differ by hundreds
+    largest = columns.detach().new_full((len(above.codes), columns.shape[1]), -torch.inf)
+    largest = largest.scatter_reduce(0, index, columns.detach(), "amax")
+    # where nothing is allowed, -inf less -inf would be NaN, and the logarithm's gradient at 0 infinite
+    shifts = largest.clamp(min=torch.finfo(largest.dtype).min).gather(0, index)
+    num_leaves, num_leaves_above = level.first_leaf.diff().unsqueeze(1), above.first_leaf.diff().unsqueeze(1)
+    terms = (columns - shifts).exp() * num_leaves
+    total = torch.zeros_like(largest).scatter_add(0, index, terms) / num_leaves_above
+    return (largest + total.clamp(min=torch.finfo(total.dtype).tiny).log()).t().contiguous()
 
 
 def lexicographic_order(codes: torch.Tensor) -> torch.Tensor:
@@ -169,14 +228,154 @@ def lexicographic_order(codes: torch.Tensor) -> torch.Tensor:
     return order
 
 
+@dataclass(frozen=True)
+class SparseNodeLogWeights:
+    """What nodes weigh where few items are listed: counted during the search, for the nodes that it looks at alone.
+
+    Attributes:
+        trie ([`Trie`]): The catalogue.
+        weights ([`SparseItemLogWeights`]): On the device of the trie.
+        times_leaves (`bool`): Whether a node has the sum of its items' weights, and not their mean.
+    """
+
+    trie: Trie
+    weights: SparseItemLogWeights
+    times_leaves: bool = False
+
+
+# What each node weighs: per level a tensor of shape `(batch_size, num_nodes)`, or the sparse form.
+NodeLogWeights = Sequence[torch.Tensor] | SparseNodeLogWeights
+
+
+class DenseWalk:
+    """Looks up the weights of nodes on the way down the trie."""
+
+    def __init__(self, node_log_weights: Sequence[torch.Tensor]) -> None:
+        self.node_log_weights = node_log_weights
+        self.batch_size = len(node_log_weights[0])
+
+    def weigh(self, level: int, nodes: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """The log-weights of some children of each beam: see [`SparseWalk.weigh`]."""
+        return self.node_log_weights[level].gather(1, nodes.flatten(1)).view_as(nodes)
+
+    def follow(self, parents: torch.Tensor, codes: torch.Tensor, is_alive: torch.Tensor) -> None:
+        """Nothing to do: every node is at hand."""
+
+
+class SparseWalk:
+    """Follows the listed items down the trie, beam by beam, and drops those that are below none.
+
+    A listed item is an entry; several beams of a request at the root give it an entry each.
+    """
+
+    def __init__(self, node_log_weights: SparseNodeLogWeights, num_rows: int) -> None:
+        self.trie, self.times_leaves = node_log_weights.trie, node_log_weights.times_leaves
+        weights = node_log_weights.weights
+        self.num_rows = num_rows  # a row is a beam of a request: request * width + beam
+        self.batch_size, num_listed = weights.items.shape
+        shape = (self.batch_size, num_rows // self.batch_size, num_listed)
+        self.items = weights.items.unsqueeze(1).expand(shape).flatten()
+        self.rest = weights.rest.float().view(-1, 1, 1)
+        self.values = weights.log_weights.float().unsqueeze(1).expand(shape).flatten()
+        self.rows = torch.arange(num_rows, device=self.items.device).repeat_interleave(num_listed)
+        if bool((self.items == 0).any()):
+            self._keep(self.items > 0)
+        self.cells = self.rows  # where each entry goes on: row * num_codes + code
+
+    def weigh(self, level: int, nodes: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """The log-weights of some children of each beam.
+
+        Args:
+            level (`int`): The children's level.
+            nodes (`torch.Tensor`): Shape `(batch_size, width, num_children)`, the children. What is no child of the
+                beam gets a weight that means nothing.
+            codes (`torch.Tensor`): The same shape, their codes.
+
+        Returns:
+            `torch.Tensor`: The same shape, float32.
+        """
+        num_codes, num_cells = self.trie.num_codes, self.num_rows * self.trie.num_codes
+        self.cells = self.rows * num_codes + self.trie.item_codes[level].index_select(0, self.items)
+        num_listed = self.values.new_zeros(num_cells).scatter_add_(0, self.cells, torch.ones_like(self.values))
+        at = torch.arange(self.num_rows, device=nodes.device).view(*nodes.shape[:2], 1) * num_codes + codes
+        is_above_listed = num_listed.index_select(0, at.flatten()) > 0
+        above_listed = is_above_listed.nonzero().squeeze(1)
+        weights = self.rest.repeat(1, *nodes.shape[1:]).flatten()
+        weights[above_listed] = self._weigh_cells(
+            at.flatten().index_select(0, above_listed),
+            num_listed,
+            self.trie.levels[level].num_leaves(nodes.flatten().index_select(0, above_listed)),
+            weights.index_select(0, above_listed),
+        )
+        weights = weights.view_as(nodes)
+        return weights + self.trie.levels[level].num_leaves(nodes).log() if self.times_leaves else weights
+
+    def _weigh_cells(
+        self, at: torch.Tensor, num_listed: torch.Tensor, num_leaves: torch.Tensor, rest: torch.Tensor
+    ) -> torch.Tensor:
+        """Log-mean-exps of listed items and the others, `(num_nodes,)`.
+
+        Args:
+            at (`torch.Tensor`): Shape `(num_nodes,)`, the nodes' cells.
+            num_listed (`torch.Tensor`): Shape `(num_cells,)`, entries of each cell.
+            num_leaves (`torch.Tensor`): Shape `(num_nodes,)`, all items below.
+            rest (`torch.Tensor`): Shape `(num_nodes,)`, the weight of those that are not listed.
+        """
+        smallest = torch.finfo(rest.dtype).min
+        largest = torch.full_like(num_listed, -torch.inf).scatter_reduce_(0, self.cells, self.values, "amax")
+        # every cell's own largest, lest its sum underflows; -inf less -inf would be NaN
+        terms = (self.values - largest.clamp(min=smallest).index_select(0, self.cells)).exp()
+        total = torch.zeros_like(num_listed).scatter_add_(0, self.cells, terms)
+        largest, total, num_listed = (cells.index_select(0, at) for cells in (largest, total, num_listed))
+        num_others = num_leaves - num_listed
+        others = rest.masked_fill(num_others <= 0, -torch.inf)
+        highest = torch.maximum(largest, others)
+        shifts = highest.clamp(min=smallest)
+        total = total * (largest - shifts).exp() + num_others * (others - shifts).exp()
+        return highest + (total / num_leaves).clamp(min=torch.finfo(rest.dtype).tiny).log()
+
+    def follow(self, parents: torch.Tensor, codes: torch.Tensor, is_alive: torch.Tensor) -> None:
+        """Goes down a level, with the beams that were chosen after `weigh`.
+
+        Args:
+            parents (`torch.Tensor`): Shape `(batch_size, width)`, the previous beam that each one extends.
+            codes (`torch.Tensor`): The same shape, the codes they extend them by.
+            is_alive (`torch.Tensor`): The same shape, bool; false for a beam that no item continues.
+        """
+        num_cells = self.num_rows * self.trie.num_codes
+        requests = torch.arange(self.batch_size, device=parents.device).unsqueeze(1)
+        rows = requests * (self.num_rows // self.batch_size) + parents
+        # a dead beam's code may be a living one's, whose entries it would take
+        cells = torch.where(is_alive, rows * self.trie.num_codes + codes, num_cells)
+        rows_of_cells = self.cells.new_full((num_cells + 1,), -1)
+        rows_of_cells[cells.flatten()] = torch.arange(cells.numel(), device=cells.device)
+        rows_of_cells[num_cells] = -1
+        self.rows = rows_of_cells.index_select(0, self.cells)
+        self.num_rows = cells.numel()
+        self._keep(self.rows >= 0)
+
+    def _keep(self, is_kept: torch.Tensor) -> None:
+        """Drops the other entries."""
+        kept = is_kept.nonzero().squeeze(1)
+        self.rows, self.values = self.rows.index_select(0, kept), self.values.index_select(0, kept)
+        self.items = self.items.index_select(0, kept)
+
+
+def start_walk(node_log_weights: NodeLogWeights, num_rows: int) -> DenseWalk | SparseWalk:
+    """A walk down the trie with `num_rows` beams at the root, those of a request one after the other."""
+    if isinstance(node_log_weights, SparseNodeLogWeights):
+        return SparseWalk(node_log_weights, num_rows)
+    return DenseWalk(node_log_weights)
+
+
 class TrieLogitsProcessor(LogitsProcessor):
-    """Forbids every token that leaves the trie; stateless, so any `generate` mode may use it.
+    """Forbids every token that leaves the trie and weights the others; stateless, so any `generate` mode may use it.
 
     Args:
         trie ([`Trie`]): The catalogue.
         codebook_size (`int`): Codes per level.
-        node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`] of the requests; rows of one request follow
-            each other, as `generate` expands them.
+        node_log_weights (`NodeLogWeights`, *optional*): As in [`beam_search`]; rows of one request follow each
+            other, as `generate` expands them.
         renormalize (`bool`, defaults to `False`): Whether the codes that the catalogue allows share the whole
             probability; see [`beam_search`].
     """
@@ -185,16 +384,16 @@ class TrieLogitsProcessor(LogitsProcessor):
         self,
         trie: Trie,
         codebook_size: int,
-        node_masks: list[torch.Tensor] | None = None,
+        node_log_weights: NodeLogWeights | None = None,
         renormalize: bool = False,
     ) -> None:
         self.renormalize = renormalize
         self.trie = trie
         self.codebook_size = codebook_size
-        self.node_masks = node_masks
+        self.node_log_weights = node_log_weights
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Masks `scores (batch_size * num_beams, vocabulary)` given `input_ids`, start token first."""
+        """Masks and weights `scores (batch_size * num_beams, vocabulary)` given `input_ids`, start token first."""
         level = input_ids.shape[1] - 1
         if level >= self.trie.num_levels:
             raise ValueError(
@@ -202,17 +401,39 @@ class TrieLogitsProcessor(LogitsProcessor):
                 "max_new_tokens unset."
             )
         offsets = 1 + self.codebook_size * torch.arange(level, device=input_ids.device)
-        nodes, exists = self.trie.walk(input_ids[:, 1:] - offsets)
+        codes = input_ids[:, 1:] - offsets
+        nodes, exists = self.trie.walk(codes)
         children, valid = self.trie.children(level, nodes)
         valid = valid & exists.unsqueeze(-1)
         tokens = 1 + self.codebook_size * level + self.trie.levels[level].codes[children].long()
         if self.renormalize:
             scores = self._only(scores, tokens, valid).log_softmax(-1)
-        if self.node_masks is not None:
-            mask = self.node_masks[level]
-            request = torch.arange(len(nodes), device=nodes.device) // (len(nodes) // len(mask))
-            valid = valid & mask[request.unsqueeze(-1), children]
+        if self.node_log_weights is not None:
+            steps = self._weight_steps(codes, children, tokens - 1 - self.codebook_size * level)
+            valid = valid & (steps > -torch.inf)
+            scores = scores.scatter_add(1, tokens, steps.masked_fill(~valid, 0.0).to(scores.dtype))
         return self._only(scores, tokens, valid)
+
+    def _weight_steps(self, prefixes: torch.Tensor, children: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """What each child's log-weight adds to its parent's, `(rows, max_children)`; `-inf` where it is pruned.
+
+        The loop sums over the levels, so that the weights of an item's prefixes leave its own.
+        """
+        num_rows, level = prefixes.shape
+        walk = start_walk(self.node_log_weights, num_rows)
+        batch_size = walk.batch_size
+        width = num_rows // batch_size
+        itself = torch.arange(width, device=prefixes.device).expand(batch_size, -1)
+        above = torch.zeros(num_rows, 1, device=prefixes.device)
+        for number in range(level):
+            nodes, exists = self.trie.walk(prefixes[:, : number + 1])
+            last = prefixes[:, number].view(batch_size, width)
+            above = walk.weigh(number, nodes.view(batch_size, width, 1), last.unsqueeze(-1)).view(-1, 1)
+            walk.follow(itself, last, exists.view(batch_size, width))
+        shape = (batch_size, width, -1)
+        steps = walk.weigh(level, children.view(shape), codes.view(shape)).flatten(0, 1) - above
+        # a row that no item continues has a parent at -inf, and -inf less -inf would be NaN
+        return steps.masked_fill(above == -torch.inf, -torch.inf)
 
     @staticmethod
     def _only(scores: torch.Tensor, tokens: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -244,13 +465,14 @@ def beam_search(
     trie: Trie,
     batch_size: int,
     num_beams: int,
-    node_masks: list[torch.Tensor] | None = None,
+    node_log_weights: NodeLogWeights | None = None,
     renormalize: bool = False,
 ) -> BeamSearchOutput:
     """Beam search over a trie of fixed depth: `num_levels` steps, the first one beam wide.
 
-    Exact wherever `num_beams` covers every prefix of each length. Scores are sums of the log-probabilities that
-    `next_log_probs` returned, so they are exact log-probabilities of the item under the model.
+    Exact wherever `num_beams` covers every prefix of each length. A prefix is ranked by the sum of the
+    log-probabilities that `next_log_probs` returned, plus its node's log-weight; an item's score is therefore exactly
+    its log-probability under the model plus its own log-weight, whatever the weights above it are.
 
     Args:
         next_log_probs (`Callable`): Called as `next_log_probs(level, codes, parents)`; returns log-probabilities of
@@ -260,11 +482,11 @@ def beam_search(
         trie ([`Trie`]): The catalogue, on the device of the log-probabilities.
         batch_size (`int`): Number of requests.
         num_beams (`int`): Beams kept per request.
-        node_masks (`list[torch.Tensor]`, *optional*): [`Trie.node_masks`]: the one place where knowledge of single
-            items enters. Log-weights of items, summed up the trie by log-sum-exp, would enter here too.
+        node_log_weights (`NodeLogWeights`, *optional*): [`Trie.mean_fold`] or [`Trie.fold`] of log-weights of items,
+            the one place where knowledge of single items enters. A node at `-inf` is pruned.
         renormalize (`bool`, defaults to `False`): Whether the codes that the catalogue allows after a prefix share the
-            whole probability, for a model that was trained so; the probabilities of all items then sum to 1, whichever
-            of them `node_masks` allow.
+            whole probability, for a model that was trained so; the probabilities of all items then sum to 1, whatever
+            `node_log_weights` are.
 
     Returns:
         [`BeamSearchOutput`]: `min(num_beams, num_items)` results a request; no item twice.
@@ -272,9 +494,13 @@ def beam_search(
     device = trie.device
     nodes = torch.zeros(batch_size, 1, dtype=torch.long, device=device)
     scores = torch.zeros(batch_size, 1, device=device)
+    sums = scores  # of the log-probabilities, without the weights
     history = torch.empty(batch_size, 1, 0, dtype=torch.long, device=device)
+    walk = None if node_log_weights is None else start_walk(node_log_weights, batch_size)
     codes = parents = None
     for level, trie_level in enumerate(trie.levels):
+        if walk is not None and level:
+            walk.follow(parents, codes, scores > -torch.inf)
         log_probs = next_log_probs(level, codes, parents)
         children, valid = trie.children(level, nodes)  # both (batch_size, width, max_children)
         child_codes = trie_level.codes[children].long()
@@ -282,13 +508,16 @@ def beam_search(
         if renormalize:
             # a beam without a prefix of its own has no child: its row would be NaN
             log_probs = log_probs.masked_fill(~valid, torch.finfo(log_probs.dtype).min).log_softmax(-1)
-        if node_masks is not None:
-            valid = valid & node_masks[level].gather(1, children.flatten(1)).view_as(children)
-        candidates = scores.unsqueeze(-1) + log_probs
-        candidates = candidates.masked_fill(~valid, -torch.inf).flatten(1)
+        child_sums = (sums.unsqueeze(-1) + log_probs).masked_fill(~valid, -torch.inf).flatten(1)
+        candidates = child_sums
+        if walk is not None:
+            # a level's weight takes the place of the one above and is not added to it: nothing is left to round
+            candidates = child_sums + walk.weigh(level, children, child_codes).flatten(1)
         width = min(num_beams, candidates.shape[1], len(trie_level.codes))
         scores, chosen = candidates.topk(width, dim=1)
         parents = chosen // trie_level.max_children
+        # what was pruned stays so: a node that is not followed has no weight of its own any more
+        sums = child_sums.gather(1, chosen).masked_fill(scores == -torch.inf, -torch.inf)
         nodes = children.flatten(1).gather(1, chosen)
         codes = child_codes.flatten(1).gather(1, chosen)
         history = history.gather(1, parents.unsqueeze(-1).expand(-1, -1, level))

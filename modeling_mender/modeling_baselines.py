@@ -95,6 +95,7 @@ class TransitionGraph(MostPopular):
     """
 
     config_class = TransitionGraphConfig
+    _supports_sdpa = True  # it attends to nothing, and as a part of a model refuses no attention of it
 
     def __init__(self, config: TransitionGraphConfig) -> None:
         super().__init__(config)

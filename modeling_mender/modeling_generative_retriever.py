@@ -18,8 +18,16 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.t5.modeling_t5 import T5Stack
 from transformers.utils import ModelOutput
 
-from .constrained_decoding import BeamSearchOutput, Trie, TrieLogitsProcessor, beam_search
-from .recommendation import ItemIds, RecommendOutput, allow_items, check_enough, check_k
+from .constrained_decoding import BeamSearchOutput, NodeLogWeights, Trie, TrieLogitsProcessor, beam_search
+from .recommendation import (
+    ItemIds,
+    ItemLogWeights,
+    RecommendOutput,
+    check_enough,
+    check_k,
+    count_allowed,
+    weigh_items,
+)
 from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens, tokens_to_codes
 
 # What a generation configuration may set and still be plain beam search; anything else takes the generic loop.
@@ -508,6 +516,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         logits_processor: list | None = None,
         stopping_criteria: list | None = None,
         allowed_items: torch.Tensor | None = None,
+        item_log_weights: ItemLogWeights | None = None,
         **kwargs: Any,
     ) -> torch.Tensor | ModelOutput:
         """Generates semantic IDs of the catalogue; always constrained, whatever the decoding strategy.
@@ -521,15 +530,18 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             generation_config, logits_processor, stopping_criteria: As in `transformers`.
             allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; column `i - 1` is item
                 `i`.
+            item_log_weights (`torch.Tensor` or [`SparseItemLogWeights`], *optional*): As in `recommend`. Sampling
+                draws from the model's tokens times what their items weigh on average.
             kwargs: The processor's output, and settings of the generation configuration.
 
         Returns:
             `torch.Tensor` of shape `(batch_size * num_return_sequences, 1 + num_levels)`, the start token first; with
             `return_dict_in_generate` a `GenerateBeamEncoderDecoderOutput` whose `sequences_scores` are
-            log-probabilities.
+            log-probabilities, plus the items' log-weights where given.
 
         Raises:
-            ValueError: If there are more beams or results than items, or the settings ask for another length.
+            ValueError: If there are more beams or results than items, the settings ask for another length, or
+                `item_log_weights` or `allowed_items` are not as promised.
         """
         if inputs is not None:
             raise ValueError(
@@ -543,13 +555,16 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         self._check_generation(settings)
         encoder_outputs, attention_mask = self._encode_request(model_inputs)
         num_distinct = 1 if settings.do_sample else settings.num_return_sequences or 1  # samples may repeat an item
-        allowed_items = allow_items(self.config.num_items, len(attention_mask), allowed_items=allowed_items)
-        node_masks = self._node_masks(allowed_items, num_distinct)
+        weights = weigh_items(
+            self.config.num_items, len(attention_mask), allowed_items=allowed_items, item_log_weights=item_log_weights
+        )
+        check_enough(count_allowed(weights, self.config.num_items), num_distinct)
+        node_log_weights = self._fold(weights)
         if self._is_plain_beam_search(settings, logits_processor, stopping_criteria, model_inputs):
-            found = self._search_beams(encoder_outputs, attention_mask, settings.num_beams, node_masks)
+            found = self._search_beams(encoder_outputs, attention_mask, settings.num_beams, node_log_weights)
             return self._as_generate_output(found, settings)
         processor = TrieLogitsProcessor(
-            self.trie, self.config.codebook_size, node_masks, renormalize=self.config.constrained_softmax
+            self.trie, self.config.codebook_size, node_log_weights, renormalize=self.config.constrained_softmax
         )
         settings.max_new_tokens, settings.max_length = self.config.num_levels, None
         return super().generate(
@@ -557,7 +572,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             logits_processor=[processor, *(logits_processor or [])],
             stopping_criteria=stopping_criteria,
             # a copy: the generic loop expands the states of the object it is given, in place
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoder_outputs.last_hidden_state),
+            encoder_outputs=type(encoder_outputs)(**encoder_outputs),
             attention_mask=attention_mask,
             **model_inputs,
         )
@@ -570,6 +585,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         candidates: ItemIds | None = None,
         exclude: ItemIds | None = None,
         allowed_items: torch.Tensor | None = None,
+        item_log_weights: ItemLogWeights | None = None,
         **inputs: Any,
     ) -> RecommendOutput:
         """The `k` most probable items, as far as the beams see.
@@ -584,14 +600,18 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             exclude (*optional*): Ids that may not come back, such as what was bought already; likewise.
             allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the same as a mask.
                 Scores stay those of the whole catalogue.
+            item_log_weights (`torch.Tensor` or [`SparseItemLogWeights`], *optional*): Shape `(batch_size, num_items)`,
+                float; column `i - 1` is what is added to the log-probability of item `i`, in the search and not after
+                it. 0 says nothing, `-inf` keeps an item from coming back.
             inputs: The processor's output.
 
         Returns:
             [`RecommendOutput`]: `items (batch_size, k)`, no item twice, and `scores (batch_size, k)`,
-                log-probabilities.
+                log-probabilities plus log-weights.
 
         Raises:
-            ValueError: If `k` or `num_beams` is out of range, an id is unknown, or fewer than `k` items are allowed.
+            ValueError: If `k` or `num_beams` is out of range, an id is unknown, a log-weight is NaN or `+inf`, or
+                fewer than `k` items are allowed.
         """
         num_items = self.config.num_items
         check_k(k, num_items)
@@ -604,16 +624,18 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         if inputs:
             raise ValueError(
                 f"recommend does not take {', '.join(sorted(inputs))}; it takes the processor's output "
-                f"({', '.join(self.encoder_input_names)}, attention_mask), k, num_beams, candidates, exclude and "
-                "allowed_items."
+                f"({', '.join(self.encoder_input_names)}, attention_mask), k, num_beams, candidates, exclude, "
+                "allowed_items and item_log_weights."
             )
-        allowed_items = allow_items(num_items, len(attention_mask), candidates, exclude, allowed_items)
-        node_masks = self._node_masks(allowed_items, k)
+        weights = weigh_items(num_items, len(attention_mask), candidates, exclude, allowed_items, item_log_weights)
+        num_allowed = count_allowed(weights, num_items)
+        check_enough(num_allowed, k)
+        node_log_weights = self._fold(weights)
         if num_beams is None:
             num_beams = max(2 * k, self.generation_config.num_beams or 1)
-            most = num_items if allowed_items is None else int(allowed_items.sum(1).max())
+            most = num_items if num_allowed is None else int(num_allowed.max())
             num_beams = min(num_items, max(num_beams, most) if most <= EXACT_ITEMS else num_beams)
-        found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_masks)
+        found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_log_weights)
         return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])
 
     def _encode_request(self, inputs: dict[str, Any]) -> tuple[BaseModelOutput, torch.Tensor]:
@@ -638,10 +660,9 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             )
         return encoder_outputs, attention_mask
 
-    def _node_masks(self, allowed_items: torch.Tensor | None, num_results: int) -> list[torch.Tensor] | None:
-        """Carries a mask of allowed items up the trie."""
-        check_enough(allowed_items, num_results)
-        return None if allowed_items is None else self.trie.node_masks(allowed_items.to(self.trie.device))
+    def _fold(self, weights: ItemLogWeights | None) -> NodeLogWeights | None:
+        """Carries log-weights of items up the trie."""
+        return None if weights is None else self.trie.mean_fold(weights.to(self.trie.device))
 
     def _check_generation(self, settings: GenerationConfig) -> None:
         """Refuses settings that no semantic ID can satisfy."""
@@ -685,7 +706,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         encoder_outputs: BaseModelOutput,
         attention_mask: torch.Tensor,
         num_beams: int,
-        node_masks: list[torch.Tensor] | None,
+        node_log_weights: NodeLogWeights | None,
     ) -> BeamSearchOutput:
         """[`beam_search`] with this model's decoder, in evaluation mode."""
         steps = DecodingSteps(
@@ -700,7 +721,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         self.decoder.eval()
         try:
             return beam_search(
-                steps, self.trie, len(attention_mask), num_beams, node_masks, self.config.constrained_softmax
+                steps, self.trie, len(attention_mask), num_beams, node_log_weights, self.config.constrained_softmax
             )
         finally:
             self.decoder.train(was_training)

@@ -9,7 +9,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from .recommendation import ItemIds, RecommendOutput, allow_items, check_enough, check_k
+from .recommendation import (
+    ItemIds,
+    ItemLogWeights,
+    RecommendOutput,
+    SparseItemLogWeights,
+    check_enough,
+    check_k,
+    count_allowed,
+    weigh_items,
+)
 
 
 class ItemIdRecommender(PreTrainedModel):
@@ -43,6 +52,7 @@ class ItemIdRecommender(PreTrainedModel):
         candidates: ItemIds | None = None,
         exclude: ItemIds | None = None,
         allowed_items: torch.Tensor | None = None,
+        item_log_weights: ItemLogWeights | None = None,
         **inputs: Any,
     ) -> RecommendOutput:
         """The `k` most probable items, exactly.
@@ -56,20 +66,23 @@ class ItemIdRecommender(PreTrainedModel):
                 all requests, or one list per request.
             allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the same as a mask.
                 Column `i - 1` is item `i`. Scores stay those of the whole catalogue.
+            item_log_weights (`torch.Tensor` or [`SparseItemLogWeights`], *optional*): Shape `(batch_size, num_items)`,
+                float: what is added to the items' log-probabilities. 0 says nothing, `-inf` keeps an item from coming
+                back.
 
         Returns:
             [`RecommendOutput`]: `items (batch_size, k)`, no item twice, and `scores (batch_size, k)`,
-                log-probabilities. Items of the history may come back.
+                log-probabilities plus log-weights. Items of the history may come back.
 
         Raises:
-            ValueError: If `k` is out of range, a request is empty, an id is unknown, or fewer than `k` items are
-                allowed.
+            ValueError: If `k` is out of range, a request is empty, an id is unknown, a log-weight is NaN or `+inf`, or
+                fewer than `k` items are allowed.
         """
         check_k(k, self.config.num_items)
         if inputs:
             raise ValueError(
                 f"recommend does not take {', '.join(sorted(inputs))}; it takes the processor's output (history, "
-                "attention_mask), k, num_beams, candidates, exclude and allowed_items."
+                "attention_mask), k, num_beams, candidates, exclude, allowed_items and item_log_weights."
             )
         if history is None:
             raise ValueError("nothing to score: give the processor's output (history, attention_mask).")
@@ -77,15 +90,18 @@ class ItemIdRecommender(PreTrainedModel):
         if not self.config.answers_empty_requests and not bool(attention_mask.any(-1).all()):
             row = int((~attention_mask.any(-1)).int().argmax())
             raise ValueError(f"request {row} is empty: attention_mask is all 0; give a history.")
-        allowed_items = allow_items(self.config.num_items, len(history), candidates, exclude, allowed_items)
-        check_enough(allowed_items, k)
+        num_items = self.config.num_items
+        weights = weigh_items(num_items, len(history), candidates, exclude, allowed_items, item_log_weights)
+        check_enough(count_allowed(weights, num_items), k)
         was_training = self.training
         self.eval()
         try:
-            scores = self.score_items(history, attention_mask)
+            scores = self.score_items(history, attention_mask).float()
         finally:
             self.train(was_training)
-        if allowed_items is not None:
-            scores = scores.masked_fill(~allowed_items.to(scores.device), -torch.inf)
+        if isinstance(weights, SparseItemLogWeights):
+            weights = weights.to_dense(num_items)
+        if weights is not None:
+            scores = scores + weights.to(scores.device)
         best = scores.topk(k)
-        return RecommendOutput(items=best.indices + 1, scores=best.values.float())
+        return RecommendOutput(items=best.indices + 1, scores=best.values)

@@ -12,8 +12,6 @@ import logging
 import sys
 from pathlib import Path
 
-import build_benchmark
-import learn_semantic_ids
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
@@ -39,6 +37,8 @@ from modeling_mender.training.lora import apply_finetuning
 from modeling_mender.training.methods import Method, get_method
 from modeling_mender.training.mixtures import mixture_examples
 from modeling_mender.training.stopping import Interrupted
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_emb" / "sample.yaml"
 # 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
@@ -66,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def prepare_sample(benchmark: str, semantic_ids: str | None, overwrite: bool = False) -> None:
     """Builds the sample benchmark and its semantic IDs where they are missing (or all anew)."""
+    import build_benchmark  # heavy, and of other extras
+    import learn_semantic_ids
+
     if overwrite or not Path(benchmark).is_dir():
         command = ["--source", "sample", "--domain", "sample", "--output_dir", benchmark, "--overwrite"]
         command += ["--polarity", "rating_vader"]  # the sample needs no Hub
@@ -90,8 +93,12 @@ def read_catalogue(arguments: TrainingArguments, needs_semantic_ids: bool) -> Ca
         name = row["title"] or item_text(row) or row["source_id"]
         items.append({"title": name, "text": f"Title: {item_text(row, arguments.item_fields) or name}"})
     embedding_texts = [item_text(row) or item["title"] for row, item in zip(rows, items, strict=True)]
+    plain_texts = [
+        ", ".join(part for part in (row["title"], row["brand"], *(row["categories"] or ())) if part) or item["title"]
+        for row, item in zip(rows, items, strict=True)
+    ]
     semantic_ids = read_semantic_ids(arguments) if needs_semantic_ids else None
-    return Catalogue(items, embedding_texts, semantic_ids)
+    return Catalogue(items, embedding_texts, semantic_ids, plain_texts)
 
 
 def read_semantic_ids(arguments: TrainingArguments) -> SemanticIds:
@@ -159,7 +166,13 @@ def run(arguments: TrainingArguments) -> TrainingState:
     if model.can_generate():
         model.generation_config.num_beams = min(arguments.num_beams, num_items)
     requests = [*(example.request for example in examples), *validation]
-    texts = [text for request in requests for text in request.preferences]
+    fit = method.fit and method.fit(
+        processor,
+        lambda axis: load_table(arguments.benchmark, arguments.domain, axis, "validation"),
+        method.restrict,
+        arguments.seed,
+    )
+    texts = [text for request in requests for text in request.preferences] + (fit.texts if fit else [])
     collator = method.collator_class(
         processor, model, texts, cache_dir=arguments.cache_dir, cache_limit_gb=arguments.cache_limit_gb
     )
@@ -169,6 +182,8 @@ def run(arguments: TrainingArguments) -> TrainingState:
     k = min(10, num_items)
 
     def validate(candidate: torch.nn.Module) -> float:
+        if fit:
+            logger.info("weights fitted: %s", fit(candidate, collator))
         found = rank(
             candidate, collator, validation, k, arguments.per_device_eval_batch_size, accelerator=accelerator,
             description="validation",

@@ -45,11 +45,12 @@ def test_a_walk_finds_exactly_the_catalogue(codes, code):
 def test_a_node_is_allowed_exactly_where_an_allowed_item_is_below_it(codes, data):
     allowed = data.draw(st.lists(st.booleans(), min_size=len(codes), max_size=len(codes)))
     trie = Trie(torch.tensor(codes))
-    masks = trie.node_masks(torch.tensor([allowed]))
+    folded = trie.mean_fold(torch.zeros(1, len(codes)).masked_fill(~torch.tensor([allowed]), -torch.inf))
     kept = [code for code, is_allowed in zip(codes, allowed, strict=True) if is_allowed]
-    for level, mask in enumerate(masks):
+    for level, weights in enumerate(folded):
         prefixes = sorted({code[: level + 1] for code in codes})  # breadth-first order of the nodes
-        assert mask[0].tolist() == [any(code[: level + 1] == prefix for code in kept) for prefix in prefixes]
+        is_allowed = (weights[0] > -torch.inf).tolist()
+        assert is_allowed == [any(code[: level + 1] == prefix for code in kept) for prefix in prefixes]
 
 
 class TableOfLogProbs:
@@ -108,10 +109,10 @@ def test_any_number_of_beams_gives_distinct_items_with_their_true_scores_best_fi
 
 def test_masked_items_never_appear_and_missing_results_are_marked():
     codes = random_codes(20, 3, 4, seed=0)
-    allowed = torch.zeros(1, 20, dtype=torch.bool)
-    allowed[0, [2, 11, 17]] = True
+    weights = torch.full((1, 20), -torch.inf)
+    weights[0, [2, 11, 17]] = 0.0
     trie = Trie(codes)
-    found = beam_search(TableOfLogProbs(1, 4, seed=1), trie, 1, num_beams=10, node_masks=trie.node_masks(allowed))
+    found = beam_search(TableOfLogProbs(1, 4, seed=1), trie, 1, 10, node_log_weights=trie.mean_fold(weights))
     assert sorted(found.items[0, :3].tolist()) == [3, 12, 18]
     assert set(found.items[0, 3:].tolist()) == {0}
     assert (found.scores[0, 3:] == -torch.inf).all()

@@ -17,7 +17,7 @@ import test_modeling_tiger as tiger_tests
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import ITEMS, catalogue
+from tiny_models import ITEMS, SEQUENCES, catalogue
 from torch import nn
 from transformers import AutoModel, AutoProcessor, LogitsProcessor, PreTrainedModel
 from transformers import initialization as init
@@ -34,7 +34,6 @@ from modeling_mender import (
     TransitionGraph,
 )
 
-SEQUENCES = [(1, 2, 3, 4), (2, 3, 1), (3, 5, 3), (6, 2)]
 REQUESTS = {"history": [[1, 5, 9], [2]], "preference": ["search for red soap", None], "user": ["ada", None]}
 
 
@@ -86,6 +85,9 @@ BUILDERS: dict[str, Callable] = {
     "mender_emb_bert": mender("emb", "bert"),
     "mender_emb_t5": mender("emb", "t5"),
     "mender_emb_causal": mender("emb", "t5", num_encoder_layers=2, code_embeddings=True),
+    "mender_steer_bert": mender("steer", "bert"),
+    "mender_steer_t5": mender("steer", "t5"),
+    "mender_steer_decoder": mender("steer", "bert", use_decoder=True),
     "tiger": tiger("tiger", "bert"),
     "tiger_user_emb": tiger("tiger_user_emb", "bert"),
     "tiger_causal": causal_tiger,
@@ -108,6 +110,7 @@ GENERATIVE = tuple(name for name in BUILDERS if name not in (*ITEM_IDS, "rqvae")
 RECOMMENDERS = (*GENERATIVE, *ITEM_IDS)
 TRAINED = tuple(name for name in BUILDERS if name not in COUNTED)
 CAUSAL = ("mender_emb_causal", "tiger_causal")
+STEERED = tuple(name for name in BUILDERS if name.startswith("mender_steer"))
 BERTS = tuple(name for name in BUILDERS if name.endswith("_bert"))
 
 
@@ -136,7 +139,9 @@ def worlds(tmp_path_factory):
             if processor is not None:
                 inputs = dict(processor(**readable(name, processor)))
                 processor.save_pretrained(folder / "saved")
-            if name in GENERATIVE:
+            if name in STEERED:
+                labels = {"labels": torch.tensor([3, 4])}  # items: their scores come first, the codes from them
+            elif name in GENERATIVE:
                 labels = {"labels": model.item_labels(torch.tensor([3, 4]))}
             elif name not in (*COUNTED, "rqvae"):
                 labels = {"labels": torch.tensor([[5, 9, 3], [0, 0, 4]])}

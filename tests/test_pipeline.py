@@ -9,6 +9,7 @@ from tiny_models import TITLES
 from trained_folders import train_tiny
 from transformers import AutoModel, AutoProcessor, pipeline
 
+from modeling_mender import MenderEmb, MenderEmbProcessor
 from modeling_mender.hub.model_publication import HANDLER, stage_recommender
 from modeling_mender.training.methods import METHODS
 
@@ -19,6 +20,29 @@ REQUESTS = [
     {"history": [2, 3, 4], "exclude": [2, 3, 4]},
     {"history": [7], "candidates": [1, 2, 3, 4]},
 ]
+
+
+class SteeringProcessor(MenderEmbProcessor):
+    """Reads what to avoid and strengths, and remembers what it was given; the model sees neither."""
+
+    def __call__(self, history=None, preference=None, avoid=None, strength=None, return_tensors="pt", **kwargs):
+        self.given = {"avoid": avoid, "strength": strength}
+        return super().__call__(history, preference, return_tensors)
+
+
+class SteeringModel(MenderEmb):
+    """Whose score is the sum of two terms, different for each request and rank."""
+
+    def recommend(self, *args, return_terms=False, **kwargs):
+        found = super().recommend(*args, **kwargs)
+        half = found.scores.square()
+        found.terms = {"history": half, "preference 1": found.scores - half} if return_terms else None
+        return found
+
+
+def load_steering(folder):
+    """A model that is asked for terms, and its processor, from any folder of a tiny Mender_Emb."""
+    return SteeringModel.from_pretrained(folder).eval(), SteeringProcessor.from_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +106,52 @@ def test_what_is_excluded_does_not_come_back(pipe):
     assert not {2, 3, 4} & {item["item_id"] for item in pipe(REQUESTS[2], k=9)}
 
 
+@pytest.fixture(scope="module")
+def steering(folder):
+    model, processor = load_steering(folder)
+    return pipeline("preference-recommendation", model=model, processor=processor, device="cpu")
+
+
+class TestSteering:
+    """`avoid`, `strength` and `return_terms`, by a processor and a model that have them."""
+
+    def test_what_to_avoid_and_strengths_reach_the_processor_by_request(self, steering):
+        requests = [
+            {"history": [1], "preference": [WISH, "look for tea"], "strength": [2, 0.5]},
+            {"history": [2], "avoid": ["blue mug"]},
+            {"history": [3], "preference": WISH, "avoid": "", "strength": 0},
+        ]
+        steering(requests, k=2, batch_size=3)
+        assert steering.processor.given == {"avoid": [None, ["blue mug"], None], "strength": [[2, 0.5], None, 0]}
+
+    @pytest.mark.parametrize("said", [{}, {"avoid": None, "strength": None}, {"avoid": ["", " "], "strength": []}])
+    def test_where_nothing_is_said_nothing_is_passed(self, steering, pipe, said):
+        steering({"history": [1]} | said, k=2)
+        assert steering.processor.given == {"avoid": None, "strength": None}
+        assert pipe({"history": [1]} | said, k=2) == pipe({"history": [1]}, k=2)
+
+    def test_each_item_has_its_terms_and_they_sum_to_its_score(self, steering):
+        alone = [steering(request, k=3, return_terms=True) for request in REQUESTS]
+        for one, other in zip(alone, steering(REQUESTS, k=3, return_terms=True, batch_size=4), strict=True):
+            for item, again in zip(one, other, strict=True):
+                assert set(item) == {"item_id", "title", "score", "terms"}
+                assert sum(item["terms"].values()) == pytest.approx(item["score"], abs=1e-5)
+                assert item["terms"]["history"] == pytest.approx(item["score"] ** 2, abs=1e-4)
+                assert again["terms"] == pytest.approx(item["terms"], abs=1e-4)
+        json.dumps(alone)
+
+    def test_terms_come_only_where_they_are_asked_for(self, steering, pipe):
+        assert "terms" not in steering(REQUESTS[0], k=1)[0]
+        assert pipe(REQUESTS[0], k=2, return_terms=False) == pipe(REQUESTS[0], k=2)
+
+    def test_a_model_that_takes_the_option_and_gives_no_terms_is_refused(self, steering, monkeypatch):
+        monkeypatch.setattr(
+            SteeringModel, "recommend", lambda self, return_terms=False, **inputs: MenderEmb.recommend(self, **inputs)
+        )
+        with pytest.raises(ValueError, match="is no sum of terms"):
+            steering(REQUESTS[0], k=2, return_terms=True)
+
+
 @pytest.mark.parametrize(
     ("request_", "options", "message"),
     [
@@ -93,6 +163,27 @@ def test_what_is_excluded_does_not_come_back(pipe):
         ({"history": [1]}, {"top_k": 3}, "top_k: no such option"),
         ({"history": [1]}, {"k": 13}, r"k \(13\) must be in 1..12"),
         ({"history": [1]}, {"num_beams": 99}, r"num_beams \(99\)"),
+        (
+            {"history": [1], "avoid": "mug"},
+            {},
+            "a mender_emb model does not read avoid; write what to avoid as a preference, or use a",
+        ),
+        (
+            {"preference": WISH, "strength": 0},
+            {},
+            "does not read strength; leave strength out, or use a mender_steer model",
+        ),
+        (
+            {"avoid": ["mug"], "strength": [1]},
+            {},
+            "does not read avoid and strength; write .* and leave strength out, or use",
+        ),
+        (
+            {"history": [1]},
+            {"return_terms": True},
+            "score of a mender_emb model is no sum of terms; leave return_terms",
+        ),
+        ({"history": [1]}, {"return_terms": "no"}, "return_terms is 'no'; give true or false"),
     ],
 )
 def test_bad_requests_are_refused_with_the_way_out(pipe, request_, options, message):
@@ -155,6 +246,12 @@ class TestHandler:
 
     def test_parameters_may_be_absent(self, handler):
         assert len(self.call(handler, {"inputs": WISH, "parameters": None})) == 10
+
+    def test_what_a_published_model_does_not_have_is_refused_in_one_line(self, handler):
+        with pytest.raises(ValueError, match="does not read avoid; .*mender_steer"):
+            self.call(handler, {"inputs": [WISH, {"history": [1], "avoid": "red mug"}]})
+        with pytest.raises(ValueError, match="no sum of terms"):
+            self.call(handler, {"inputs": WISH, "parameters": {"return_terms": True}})
 
     def test_a_call_without_inputs_says_so(self, handler):
         with pytest.raises(ValueError, match="no inputs"):

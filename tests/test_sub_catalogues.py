@@ -9,7 +9,7 @@ from test_methods import ASKED, CASES, build
 from tiny_models import random_codes
 
 from modeling_mender import MenderTok, MenderTokConfig, SemanticIds
-from modeling_mender.recommendation import allow_items
+from modeling_mender.recommendation import weigh_items
 
 OTHERS = ASKED._replace(history=(2, 7))
 
@@ -116,8 +116,12 @@ def test_few_candidates_are_ranked_exactly_where_few_beams_are_not():
 
 
 def test_nothing_said_is_no_mask_at_all():
-    assert allow_items(5, 2) is None
+    assert weigh_items(5, 2) is None
 
 
 def test_an_empty_list_excludes_nothing():
-    assert allow_items(3, 2, exclude=[]).all()
+    assert (weigh_items(3, 2, exclude=[]) == 0).all()
+
+
+def test_a_request_of_several_may_have_no_candidates_of_its_own():
+    assert weigh_items(3, 2, candidates=[None, [2]]).tolist() == [[0.0, 0.0, 0.0], [-torch.inf, 0.0, -torch.inf]]

@@ -11,12 +11,23 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from modeling_mender import MenderEmb, MenderEmbProcessor, MenderTok, MenderTokProcessor, SemanticIds
+from modeling_mender import (
+    MenderEmb,
+    MenderEmbProcessor,
+    MenderSteer,
+    MenderSteerProcessor,
+    MenderTok,
+    MenderTokProcessor,
+    SemanticIds,
+    TransitionGraph,
+)
+from modeling_mender.item_words import ItemWords
 
 WORDS = "instructions items title : . search for avoid look red green blue soap lamp tea mug rose lime".split()
 COLOURS, KINDS = ("red", "green", "blue"), ("soap", "lamp", "tea", "mug")
 TITLES = [f"{colour} {kind}" for colour in COLOURS for kind in KINDS]  # 12 items
 ITEMS = [{"title": title, "text": f"Title: {title}"} for title in TITLES]
+SEQUENCES = [(1, 2, 3, 4), (2, 3, 1), (3, 5, 3), (6, 2)]  # what a transition graph is made of
 
 
 def catalogue() -> SemanticIds:
@@ -62,17 +73,29 @@ def build(method: str, family: str, folder: Path, semantic_ids: SemanticIds | No
     semantic_ids = semantic_ids if semantic_ids is not None else catalogue()
     checkpoint = save_text_encoder(family, folder)
     torch.manual_seed(seed)
-    model_class, processor_class = {"tok": (MenderTok, MenderTokProcessor), "emb": (MenderEmb, MenderEmbProcessor)}[
-        method
-    ]
-    sizes = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_decoder_layers": 2}
-    model = model_class.from_text_encoder(str(checkpoint), semantic_ids, **sizes, **config)
+    model_class, processor_class = {
+        "tok": (MenderTok, MenderTokProcessor),
+        "emb": (MenderEmb, MenderEmbProcessor),
+        "steer": (MenderSteer, MenderSteerProcessor),
+    }[method]
     items = ITEMS
     if semantic_ids.num_items != len(ITEMS):
         items = [{"title": f"item {i}", "text": f"Title: item {i}"} for i in range(1, semantic_ids.num_items + 1)]
+    sizes = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_decoder_layers": 2} | config
+    if method == "steer":
+        sizes["words"] = ItemWords([item["text"] for item in items])
+    model = model_class.from_text_encoder(str(checkpoint), semantic_ids, **sizes)
+    embeddings = torch.randn(semantic_ids.num_items, 16, generator=torch.Generator().manual_seed(seed))
     if method == "emb":
-        generator = torch.Generator().manual_seed(seed)
-        model.set_item_embeddings(torch.randn(semantic_ids.num_items, 16, generator=generator))
+        model.set_item_embeddings(embeddings)
+    if method == "steer":
+        embeddings = torch.nn.functional.normalize(embeddings, dim=-1)
+        model.set_item_embeddings(embeddings)
+        graph = {"num_text_neighbours": 2, "text_weight": 0.25, "text_embeddings": embeddings}
+        model.set_graph(TransitionGraph.from_sequences(SEQUENCES, semantic_ids.num_items, **graph))
+    if method == "steer" and model.config.use_decoder:
+        with torch.no_grad():  # as if trained: at 0, where they start, the decoder says nothing
+            model.decoder_gates.copy_(torch.linspace(0.5, 1.5, semantic_ids.num_levels))
     return model.eval(), processor_class(tokenizer(family), items=items, max_length=64)
 
 

@@ -4,7 +4,17 @@ Travels with every model as `handler.py`, so it knows the public libraries alone
 
     {"inputs": {"history": [17, 4], "preference": "Look for lavender soap"}, "parameters": {"k": 5}}
 
-or a list of several under `inputs`; the answer is one list of `item_id`, `title` and `score` each.
+or a list of several under `inputs`; the answer is one list of `item_id`, `title` and `score` each. A mender_steer
+model also reads what to avoid and how strongly each preference counts, and with `return_terms` each item has in
+`terms` what each part of its score adds:
+
+    {"inputs": {"history": [17], "preference": ["Find tea", "Find a mug"], "avoid": "mint", "strength": [2, 0.5]},
+     "parameters": {"k": 5, "return_terms": true}}
+
+Any model takes `item_log_weights`, numbers to add to the scores of single items; an item that may not come back
+belongs in `exclude`, for JSON has no infinity:
+
+    {"inputs": {"history": [17, 4], "item_log_weights": {"12": 1.5, "3": -2}, "exclude": [9]}}
 """
 
 from typing import Any
@@ -29,7 +39,8 @@ class EndpointHandler:
 
         Args:
             data (`dict`): `inputs`, a request (or a string, which is a preference alone) or a list of them; and
-                optionally `parameters`, with `k`, `num_beams`, `candidates`, `exclude`.
+                optionally `parameters`, with `k`, `num_beams`, `candidates`, `exclude`, `item_log_weights`,
+                `return_terms`. The fields of a request are the pipeline's.
 
         Returns:
             `list`: Items of the request, or one such list per request.

@@ -11,14 +11,14 @@ import yaml
 from huggingface_hub import snapshot_download
 from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
-from .. import MenderEmb, MenderTok, MostPopular, SASRec, SemanticIds, Tiger, TransitionGraph
+from .. import MenderEmb, MenderSteer, MenderTok, MostPopular, SASRec, SemanticIds, Tiger, TransitionGraph
 from ..training.arguments import TrainingArguments
 from ..training.building import Catalogue
 from ..training.lora import load_adapter
 from ..training.methods import ARGUMENTS_FILE, get_method
 
 RECOMMENDERS = tuple(
-    model.config_class.model_type for model in (MenderTok, MenderEmb, Tiger, SASRec, MostPopular, TransitionGraph)
+    model.config_class.model_type for model in (MenderTok, MenderEmb, MenderSteer, Tiger, SASRec, MostPopular, TransitionGraph)
 )
 
 # How transformers says so, of a repository and of a folder.

@@ -90,6 +90,9 @@ class TrainingArguments:
     code_embeddings: bool = field(
         default=False, metadata={"help": "Mender_Emb: an item is also the sum of its codes' embeddings"}
     )
+    use_decoder: bool = field(
+        default=False, metadata={"help": "Mender_Steer: train a decoder of semantic IDs on top of the item head"}
+    )
     dropout_rate: float = field(default=0.2, metadata={"help": "dropout of the decoder and of its input"})
     preference_dropout: float = field(
         default=0.0,

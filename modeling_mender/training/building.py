@@ -5,7 +5,7 @@ needs of it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,13 +30,18 @@ class Catalogue:
         items (`list[dict]`): `title` and `text` of each item, in item order.
         embedding_texts (`list[str]`): What stands for each item when it is embedded, in item order.
         semantic_ids ([`SemanticIds`], *optional*): Of each item; methods over item ids have none.
+        plain_texts (`list[str]`, *optional*): Title, brand and categories of each item without labels, in item order;
+            the embedding texts where not given.
     """
 
     items: list[dict[str, str]]
     embedding_texts: list[str]
     semantic_ids: SemanticIds | None = None
+    plain_texts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if not self.plain_texts:
+            self.plain_texts.extend(self.embedding_texts)
         if self.semantic_ids is not None and len(self.items) != self.semantic_ids.num_items:
             raise ValueError(
                 f"the benchmark has {len(self.items)} items and the semantic IDs {self.semantic_ids.num_items}; learn "

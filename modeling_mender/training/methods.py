@@ -16,14 +16,17 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from ..modeling_baselines import MostPopular, TransitionGraph
 from ..modeling_mender import MenderEmb, MenderTok
+from ..modeling_mender_steer import MenderSteer
 from ..modeling_sasrec import SASRec
 from ..modeling_tiger import Tiger
 from ..processing_item_ids import ItemIdProcessor
 from ..processing_mender import MenderEmbProcessor, MenderTokProcessor
+from ..processing_mender_steer import MenderSteerProcessor
 from ..processing_tiger import TigerProcessor
 from .building import build_mender
 from .collators import Collator, EmbeddingCollator, Request, TextCollator
 from .item_id_methods import ItemIdCollator, build_most_popular, build_sasrec, build_transition_graph
+from .steer_method import SteerCollator, SteerFit, build_mender_steer
 from .tiger_methods import TokenCollator, build_tiger, build_tiger_on_language_model
 
 ARGUMENTS_FILE = "training_arguments.yaml"
@@ -46,6 +49,7 @@ class Method:
         reads_user (`bool`): Whether it looks at who asks.
         is_trained (`bool`): Whether there is anything to train.
         config (`Mapping`): Fields of the model's configuration that make the method what it is.
+        fit (`Callable`, *optional*): Prepares what is fitted on validation before every validation.
     """
 
     name: str
@@ -59,16 +63,17 @@ class Method:
     reads_user: bool = False
     is_trained: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
+    fit: Callable[..., Any] | None = None
 
     @property
     def needs_semantic_ids(self) -> bool:
         """Whether it generates semantic IDs."""
-        return not self.history.startswith("item_ids")
+        return self.model_class.can_generate()
 
     @property
     def is_pretrained(self) -> bool:
         """Whether a part of it starts from a language model, or its inputs come from one."""
-        return self.model_class in (MenderEmb, MenderTok) or "pretrained" in self.backbone or "text" in self.history
+        return self.model_class in (MenderEmb, MenderTok, MenderSteer) or "pretrained" in self.backbone or "text" in self.history
 
     def restrict(self, request: Request) -> Request:
         """The request without what this method may not see."""
@@ -127,6 +132,12 @@ METHODS = {
         Method(
             "mender_tok", MenderTok, MenderTokProcessor, TextCollator, build_mender, "text", "text",
             "pretrained text encoder (frozen or LoRA), decoder from scratch",
+        ),
+        Method(
+            "mender_steer", MenderSteer, MenderSteerProcessor, SteerCollator, build_mender_steer,
+            "item_ids and embeddings", "text",
+            "item head from scratch over embeddings of a frozen text encoder; item-transition graph, counted",
+            fit=SteerFit,
         ),
         Method(
             "sasrec", SASRec, ItemIdProcessor, ItemIdCollator, build_sasrec, "item_ids", "none",

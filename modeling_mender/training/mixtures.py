@@ -27,6 +27,7 @@ MIXTURES = {
     "coarse": ("recommendation", "coarse"),
     "fine_coarse": ("recommendation", "fine", "coarse"),
     "all": ("recommendation", "positive", "negative", "fine", "coarse"),
+    "wanted": ("recommendation", "positive", "fine", "coarse"),  # those of these that the benchmark has
     "all_prefs": ("history",),  # all five preferences in every row, none chosen with the target in view
 }
 
@@ -56,6 +57,8 @@ def mixture_examples(
         if config not in tables:
             tables[config] = load(config)
         rows = tables[config]
+        if mixture == "wanted" and part != "recommendation" and not rows:
+            continue
         if rows is None or len(rows) == 0:
             raise ValueError(
                 f"mixture {mixture} needs training rows of the axis {config}, and this benchmark has none; choose a "

@@ -1,0 +1,149 @@
+"""Asks put to a recommender through its pipeline, each request once.
+
+Knows how a request looks, and finds out what a recommender takes by trying. Imports no model: whatever maps a list of
+requests to lists of items will do.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .asks import Ask
+from .metrics import DEPTH
+
+Recommend = Callable[..., list[list[dict[str, Any]]]]
+"""As `pipeline("preference-recommendation")`: a list of requests, `k` and other options to a list of items each."""
+
+EXACT_CHUNK = 200
+"""Candidates at a time where every item's terms are asked for: as many as a beam search ranks exactly."""
+
+AVOID_TERM = "avoid 1"
+"""The name of what the first avoided text adds to a score."""
+
+
+class Asker:
+    """A recommender, and the answers that it has given.
+
+    Args:
+        recommend (`Recommend`): The pipeline.
+        history (`Sequence[int]`): Of the requests by which it is found out what the recommender takes.
+        options: Of every call, as in `batch_size` and `num_beams`.
+
+    Attributes:
+        takes_arguments (`bool`): Whether it takes `avoid` and `strength`; where not, what is to be avoided becomes the
+            preference "Avoid ...".
+        answers_avoid_alone (`bool`): Whether it answers to these without a history or a preference.
+        answers_nothing (`bool`): Whether it answers an empty request.
+        num_requests (`int`): How many it has been asked.
+
+    Raises:
+        ValueError: If it reads no preference.
+    """
+
+    def __init__(self, recommend: Recommend, history: Sequence[int], **options: Any) -> None:
+        self.recommend, self.options = recommend, options
+        # its own number of beams: as many as there are candidates
+        self.relevance_options = {name: value for name, value in options.items() if name != "num_beams"}
+        self.num_requests = 0
+        self._known: dict[str, list[int]] = {}
+        known = {"history": list(history)}
+        recommend([{**known, "preference": "Search for tea"}], k=1)  # whatever it objects to is the caller's to know
+        self.takes_arguments = self._accepts({**known, "avoid": ["tea"], "strength": 1.0})
+        self.answers_avoid_alone = self.takes_arguments and self._accepts({"avoid": ["tea"]})
+        self.answers_nothing = self._accepts({"history": []})
+
+    def answers(self, asks: Sequence[Ask], exclude: Sequence[Iterable[int]] | None = None) -> list[list[int] | None]:
+        """The first ten items for each ask; `None` where the recommender does not answer such a request.
+
+        Args:
+            asks (`Sequence[Ask]`): What to ask.
+            exclude (`Sequence`, *optional*): Items that may not come back, for each ask.
+        """
+        requests = [self.request(ask) for ask in asks]
+        if exclude is not None:
+            requests = [
+                request and {**request, "exclude": sorted(items)}
+                for request, items in zip(requests, exclude, strict=True)
+            ]
+        keys = [request and json.dumps(request, sort_keys=True) for request in requests]
+        new = {key: request for key, request in zip(keys, requests, strict=True) if key and key not in self._known}
+        ordered = sorted(new, key=len)  # requests of like length in one batch
+        if ordered:
+            lists = self.recommend([new[key] for key in ordered], k=DEPTH, **self.options)
+            for key, items in zip(ordered, lists, strict=True):
+                self._known[key] = [item["item_id"] for item in items]
+            self.num_requests += len(ordered)
+        return [key and self._known[key] for key in keys]
+
+    def own_lists(self, histories: Iterable[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
+        """The answers to histories alone; also to none at all, if it gives one."""
+        wanted = list(dict.fromkeys(map(tuple, histories)))
+        found = self.answers([nothing_said(history) for history in wanted])
+        return {history: items for history, items in zip(wanted, found, strict=True) if items is not None}
+
+    def request(self, ask: Ask) -> dict[str, Any] | None:
+        """An ask as the pipeline takes it; `None` where this recommender does not answer it."""
+        request: dict[str, Any] = {"history": list(ask.history)} if ask.history else {}
+        preference, avoid = list(ask.preference), list(ask.avoid)
+        alone = not ask.history and not preference
+        if avoid and not (self.answers_avoid_alone if alone else self.takes_arguments):
+            preference, avoid = [*preference, *(f"Avoid {text}" for text in avoid)], []
+        says_nothing = not ask.history and (ask.strength == 0 or not (preference or avoid))
+        if says_nothing and not self.answers_nothing:
+            return None
+        if preference:
+            request["preference"] = preference[0] if len(preference) == 1 else preference
+        if avoid:
+            request["avoid"] = avoid
+        if ask.strength is not None and self.takes_arguments:
+            request["strength"] = ask.strength
+        return request or {"history": []}
+
+    def avoided_relevance(self, text: str, num_items: int, history: Sequence[int]) -> np.ndarray | None:
+        """How much the recommender itself takes every item for what is avoided: float64 `(num_items,)`.
+
+        Args:
+            text (`str`): What is avoided.
+            num_items (`int`): Of the catalogue.
+            history (`Sequence[int]`): Of the request.
+
+        Returns:
+            `np.ndarray`: From the terms of its scores; `None` where it does not give them.
+        """
+        if not self.takes_arguments:
+            return None
+        whole = num_items - num_items % EXACT_CHUNK
+        starts = list(range(1, whole, EXACT_CHUNK))
+        chunks = [list(range(start, start + EXACT_CHUNK)) for start in starts]
+        relevance = np.zeros(num_items)
+        for group in (chunks, [list(range(whole + 1, num_items + 1))]):  # the rest is shorter: another k
+            requests = [
+                {"history": list(history), "avoid": [text], "strength": 1.0, "candidates": chunk}
+                for chunk in group if chunk
+            ]  # fmt: skip
+            if not requests:
+                continue
+            self.num_requests += len(requests)
+            try:
+                found = self.recommend(requests, k=len(group[0]), return_terms=True, **self.relevance_options)
+            except ValueError:
+                return None
+            for item in (item for items in found for item in items):
+                if AVOID_TERM not in item.get("terms", {}):
+                    return None
+                relevance[item["item_id"] - 1] = -item["terms"][AVOID_TERM]
+        return relevance
+
+    def _accepts(self, request: Mapping[str, Any]) -> bool:
+        try:
+            self.recommend([dict(request)], k=1)
+        except ValueError:
+            return False
+        return True
+
+
+def nothing_said(history: Sequence[int]) -> Ask:
+    """A request without a preference."""
+    return Ask("none", 0, False, history=tuple(history))

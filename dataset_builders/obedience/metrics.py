@@ -1,0 +1,255 @@
+"""Scores of answers to asks: what obeys, what should not be there, what is kept of the history's own list.
+
+Knows asks and ranked item ids. Every score is a mean over lists with its Wilson interval; the lists of one sentence
+over several histories are not independent, so an interval is rather too narrow than too wide.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..scoring.significance import bootstrap_intervals
+from .asks import ASK_KINDS, Ask
+
+DEPTH = 10
+"""Items of a list that are looked at."""
+SHORT = 5
+"""The first items of a list, which are seen without scrolling."""
+Z_95 = 1.959964
+
+MAIN_MEASURE = {
+    "search kind": f"obeying@{SHORT}",
+    "exact title": "first",
+    "avoid kind": f"avoided@{SHORT}",
+    "avoid value": f"avoided@{SHORT}",
+    "avoid kind, argument": f"avoided@{SHORT}",
+}
+"""What a kind of ask is judged by; "found", what was found of what there is, where it is not named."""
+
+
+def wilson_interval(mean: float, count: int, z: float = Z_95) -> tuple[float, float]:
+    """The interval of a share (Wilson, 1927).
+
+    Args:
+        mean (`float`): The share, or a mean of values from 0 to 1.
+        count (`int`): Of how many.
+        z (`float`): Standard deviations of the normal distribution; 95 % by default.
+
+    Raises:
+        ValueError: If there are none.
+
+    >>> [round(end, 3) for end in wilson_interval(0.5, 10)]
+    [0.237, 0.763]
+    """
+    if count < 1:
+        raise ValueError(f"a share of {count} has no interval; give at least one.")
+    center = (mean + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def share(ranked: Sequence[int], items: frozenset[int], k: int) -> float:
+    """Share of the first `k` places that these items take; places beyond the end of a short list count too."""
+    return sum(item in items for item in ranked[:k]) / k
+
+
+def found(ranked: Sequence[int], items: frozenset[int], k: int = DEPTH) -> float:
+    """What was found of what there is: with n = min(k, number of items), the share of the first n that they take.
+
+    >>> found([4, 7, 9], frozenset({7, 9}))  # there are two, so two places count
+    0.5
+    """
+    return share(ranked, items, min(k, len(items)))
+
+
+def list_values(ask: Ask, ranked: Sequence[int], own: Sequence[int] | None = None) -> dict[str, float]:
+    """Every score of one list.
+
+    Args:
+        ask ([`Ask`]): What was asked.
+        ranked (`Sequence[int]`): The first ten items of the answer, or more.
+        own (`Sequence[int]`, *optional*): The answer to the same request without preference, if there is one.
+
+    Returns:
+        `dict[str, float]`: What applies of `obeying@5`, `obeying@10`, `found`; `first` and `among@10` for an exact
+        title; `avoided@5`, `avoided@10`, and of the own list `avoided_before@5`, `avoided_before@10`; for an ask that
+        does nothing but avoid also `kept`, the share of the own list's other items that are still among the first ten,
+        and `order_kept`, whether these, if there are two, still stand in the same order.
+    """
+    values: dict[str, float] = {}
+    if not ask.only_avoids:
+        values |= {f"obeying@{k}": share(ranked, ask.obeys, k) for k in (SHORT, DEPTH)}
+        values["found"] = found(ranked, ask.obeys)
+    if ask.kind == "exact title":
+        values["first"] = float(bool(ranked) and ranked[0] in ask.obeys)
+        values[f"among@{DEPTH}"] = float(not ask.obeys.isdisjoint(ranked[:DEPTH]))
+    if ask.avoided:
+        values |= {f"avoided@{k}": share(ranked, ask.avoided, k) for k in (SHORT, DEPTH)}
+        if own is not None:
+            values |= {f"avoided_before@{k}": share(own, ask.avoided, k) for k in (SHORT, DEPTH)}
+    if ask.only_avoids and own is not None:
+        others = [item for item in own[:DEPTH] if item not in ask.avoided]
+        places = [place for item in others if (place := _place(ranked[:DEPTH], item)) is not None]
+        if others:
+            values["kept"] = len(places) / len(others)
+        if len(places) > 1:
+            values["order_kept"] = float(places == sorted(places))
+    return values
+
+
+def summarize(
+    asks: Sequence[Ask],
+    answers: Sequence[Sequence[int] | None],
+    own_lists: Mapping[tuple[int, ...], Sequence[int]],
+) -> dict[str, Any]:
+    """Means over lists, by kind of ask, by whether training may have seen the sentence, and by history.
+
+    Args:
+        asks (`Sequence[Ask]`): With and without history.
+        answers (`Sequence`): Ranked item ids of each; `None` where there is no answer.
+        own_lists (`Mapping`): History to the answer without preference.
+
+    Returns:
+        `dict`: Kind -> `seen` or `unseen` -> `without_history` or `with_history` -> measure -> `mean`, `low`, `high`,
+        `lists`. What has no list is left out.
+    """
+    rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
+    for ask, ranked in zip(asks, answers, strict=True):
+        if ranked is not None:
+            key = (ask.kind, "seen" if ask.is_seen else "unseen", _side(ask))
+            rows.setdefault(key, []).append(list_values(ask, ranked, own_lists.get(ask.history)))
+    summary: dict[str, Any] = {}
+    for kind, seen, side in sorted(rows, key=lambda key: (ASK_KINDS.index(key[0]), *key[1:])):
+        values = rows[kind, seen, side]
+        names = dict.fromkeys(name for one in values for name in one)
+        summary.setdefault(kind, {}).setdefault(seen, {})[side] = {
+            name: _mean([one[name] for one in values if name in one]) for name in names
+        }
+    return summary
+
+
+def by_wording(asks: Sequence[Ask], answers: Sequence[Sequence[int] | None]) -> dict[str, dict[str, Any]]:
+    """The main measure of every wording, all lists together: kind -> number -> an example and the mean."""
+    rows: dict[str, dict[str, Any]] = {}
+    for ask, ranked in zip(asks, answers, strict=True):
+        if ranked is not None:
+            entry = rows.setdefault(ask.kind, {}).setdefault(str(ask.wording), {"example": ask.sentence, "values": []})
+            entry["values"].append(list_values(ask, ranked)[main_measure(ask.kind)])
+    return {
+        kind: {
+            number: {"example": entry["example"], **_mean(entry["values"])} for number, entry in sorted(
+                entries.items(), key=lambda pair: int(pair[0])
+            )
+        }
+        for kind, entries in rows.items()
+    }  # fmt: skip
+
+
+def main_measure(kind: str) -> str:
+    """What a kind of ask is judged by."""
+    return MAIN_MEASURE.get(kind, "found")
+
+
+def suppression(
+    asks: Sequence[Ask],
+    targets: Sequence[int],
+    answers: Sequence[Sequence[int]],
+    own_lists: Mapping[tuple[int, ...], Sequence[int]],
+) -> dict[str, float]:
+    """One point of a curve: what is left of the avoided, what is kept of the rest, and NDCG@10 of the true next items.
+
+    Args:
+        asks (`Sequence[Ask]`): What avoids, each over a history.
+        targets (`Sequence[int]`): The true next item of each.
+        answers (`Sequence`): Ranked item ids of each.
+        own_lists (`Mapping`): History to the answer without preference.
+
+    Returns:
+        `dict`: Means of `avoided@10`, `kept` (as in [`list_values`]) and `ndcg@10`, the bootstrap interval of the
+        last, and `lists`.
+    """
+    ranks = [_place(ranked[:DEPTH], target) for ranked, target in zip(answers, targets, strict=True)]
+    gains = np.array([[0.0 if rank is None else 1 / math.log2(2 + rank)] for rank in ranks])
+    values = [list_values(ask, ranked, own_lists[ask.history]) for ask, ranked in zip(asks, answers, strict=True)]
+    kept = [one["kept"] for one in values if "kept" in one]
+    (low,), (high,) = bootstrap_intervals(gains, np.random.default_rng(0))
+    return {
+        f"avoided@{DEPTH}": float(np.mean([one[f"avoided@{DEPTH}"] for one in values])),
+        "kept": float(np.mean(kept)) if kept else 1.0,
+        f"ndcg@{DEPTH}": float(gains.mean()),
+        "ndcg_low": float(low),
+        "ndcg_high": float(high),
+        "lists": len(values),
+    }
+
+
+def at_equal_suppression(
+    points: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]]
+) -> list[float | None]:
+    """NDCG@10 of another curve where it leaves as much of the avoided as each point does, on straight lines between.
+
+    >>> curve = [{"avoided@10": 0.5, "ndcg@10": 0.5}, {"avoided@10": 0.0, "ndcg@10": 0.25}]
+    >>> at_equal_suppression([{"avoided@10": 0.25}, {"avoided@10": 0.75}], curve)
+    [0.375, None]
+    """
+    best: dict[float, float] = {}
+    for other in others:  # a curve may reach the same suppression twice; its better point counts
+        left, gain = other[f"avoided@{DEPTH}"], other[f"ndcg@{DEPTH}"]
+        best[left] = max(gain, best.get(left, gain))
+    lefts = sorted(best)
+    gains = [best[left] for left in lefts]
+    wanted = [point[f"avoided@{DEPTH}"] for point in points]
+    inside = [bool(lefts) and lefts[0] <= left <= lefts[-1] for left in wanted]
+    return [
+        float(np.interp(left, lefts, gains)) if known else None for left, known in zip(wanted, inside, strict=True)
+    ]
+
+
+def compliance(ask: Ask, ranked: Sequence[int]) -> float:
+    """What must never fall as strength grows: what is found of what there is, or the places free of the avoided."""
+    return 1 - share(ranked, ask.avoided, DEPTH) if ask.only_avoids else found(ranked, ask.obeys)
+
+
+def falls(asks: Sequence[Ask], answers: Sequence[Sequence[Sequence[int] | None]]) -> dict[str, Any]:
+    """Requests whose compliance falls somewhere as their strength grows.
+
+    Args:
+        asks (`Sequence[Ask]`): Requests, but for their strength.
+        answers (`Sequence`): For each request its lists, the weakest strength first; `None` where there is none.
+
+    Returns:
+        `dict`: `requests`; `falling`, how many of them fall at all; `steps`, how many steps do; `largest_fall`; and
+        `compliance`, the mean at each strength over the requests with a list at all of them.
+    """
+    values = [
+        [compliance(ask, ranked) for ranked in lists if ranked is not None]
+        for ask, lists in zip(asks, answers, strict=True)
+    ]
+    drops = [[before - after for before, after in zip(one, one[1:], strict=False)] for one in values]
+    drops = [[drop for drop in one if drop > 1e-9] for one in drops]
+    longest = max(map(len, answers), default=0)
+    whole = [one for one in values if len(one) == longest]
+    return {
+        "requests": len(values),
+        "falling": sum(map(bool, drops)),
+        "steps": sum(map(len, drops)),
+        "largest_fall": max((drop for one in drops for drop in one), default=0.0),
+        "compliance": np.mean(whole, axis=0).tolist() if whole else [],
+    }
+
+
+def _side(ask: Ask) -> str:
+    return "with_history" if ask.history else "without_history"
+
+
+def _mean(values: Sequence[float]) -> dict[str, float]:
+    mean = float(np.mean(values))
+    low, high = wilson_interval(mean, len(values))
+    return {"mean": mean, "low": low, "high": high, "lists": len(values)}
+
+
+def _place(ranked: Sequence[int], item: int) -> int | None:
+    """Place of an item, from 0; `None` where it is not in the list."""
+    return next((place for place, other in enumerate(ranked) if other == item), None)

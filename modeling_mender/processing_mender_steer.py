@@ -1,0 +1,286 @@
+"""Processor of Mender_Steer: histories, preferences, what to avoid and how strongly, to tensors.
+
+Reads sentences: splits them into what is wanted and what is avoided, corrects words that the catalogue spells otherwise,
+and finds the catalogue's words in them. Knows nothing of scores.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from transformers import BatchFeature
+
+from .item_words import ItemWords
+from .preference_parsing import SplitPreference, split_preference
+from .processing_mender import MenderProcessor, pad_token_rows
+
+MAX_CACHED = 100_000  # texts whose reading is kept
+
+Texts = Sequence[str | Sequence[str] | None] | str | None
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A text that the model is given, as the processor reads it.
+
+    Attributes:
+        text (`str`): What is wanted or avoided, without framing, its spelling corrected.
+        strength (`float`): Above 0 where it is wanted, below 0 where it is avoided.
+        words (`tuple[int, ...]`): The catalogue's words in it, from 0.
+        known (`float`): Share of its words, by weight, that the catalogue has, in [0, 1].
+        corrections (`dict[str, str]`): Words that were corrected.
+    """
+
+    text: str
+    strength: float
+    words: tuple[int, ...] = ()
+    known: float = 0.0
+    corrections: dict[str, str] = field(default_factory=dict)
+
+
+class MenderSteerProcessor(MenderProcessor):
+    """Gives item ids, tokenized texts and their strengths; see [`MenderProcessor`] for the arguments.
+
+    Attributes:
+        split (`Callable`, *optional*): Splits a preference into what is wanted and what is avoided, such as a language
+            model; the rules of `preference_parsing` do where none is set.
+    """
+
+    split: Callable[[str], SplitPreference] | None = None
+
+    def __call__(
+        self,
+        history: Sequence[Sequence[int]] | Sequence[int] | None = None,
+        preference: Texts = None,
+        avoid: Texts = None,
+        strength: Sequence[Any] | float | None = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Reads requests.
+
+        Args:
+            history: One list of item ids per request, oldest first, or a single one.
+            preference: One preference per request (a string, several, or `None`), or a single one. "Avoid X" and "X but
+                not Y" are read as such.
+            avoid: What is to be avoided, in the same forms.
+            strength: One number per request, for all its texts, or one per preference (and then one per avoided text);
+                1 where not given. 0 is as if the text had not been given, below 0 turns it around.
+            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+
+        Returns:
+            `BatchFeature`: `history` and `attention_mask (batch_size, history_length)`; where there are texts,
+            `preference_input_ids`, `preference_attention_mask (batch_size, num_texts, sequence_length)`,
+            `preference_strengths`, `preference_known (batch_size, num_texts)` and `preference_words (batch_size,
+            num_texts, num_words)`. Wanted texts come before avoided ones.
+
+        Raises:
+            ValueError: For an unknown item, a text that is no string, or a strength that is not finite or of another
+                number than the texts.
+        """
+        requests = self.read(history, preference, avoid, strength)
+        features = self.pad(requests)
+        texts = [text for row in aligned(requests) for text in row]
+        if texts:
+            encoded = iter(
+                self.tokenizer(
+                    [text.text for text in texts if text is not None], truncation=True, max_length=self.max_length
+                )["input_ids"]
+            )
+            rows = [[] if text is None else next(encoded) for text in texts]
+            padded = pad_token_rows(rows, self.tokenizer.pad_token_id)
+            shape = (len(requests), len(texts) // len(requests), -1)
+            features["preference_input_ids"] = padded["input_ids"].view(shape)
+            features["preference_attention_mask"] = padded["attention_mask"].view(shape)
+        return BatchFeature(features)
+
+    def read(
+        self, history: Any = None, preference: Texts = None, avoid: Texts = None, strength: Any = None
+    ) -> list[tuple[list[int], list[ReadText]]]:
+        """Any accepted form of a batch as items and texts of each request; see [`__call__`] for arguments and errors.
+
+        What a person may want to see, corrections of spelling among it, is in the texts.
+        """
+        if history is None and preference is None and avoid is None:
+            raise ValueError("history, preference and avoid are all missing; give at least one of them.")
+        if history is None and preference is None:
+            several = isinstance(avoid, Sequence) and not isinstance(avoid, str)
+            history = [[] for _ in avoid] if several else [[]]
+        pairs = self._read_requests(history, preference)
+        avoided = _per_request("avoid", avoid, len(pairs), str)
+        strengths = _per_request("strength", strength, len(pairs), int | float)
+        requests = []
+        for row, (items, texts) in enumerate(pairs):
+            others = _as_texts(f"avoid {row}", avoided[row])
+            requests.append((items, self._read_texts(row, texts, others, strengths[row])))
+        return requests
+
+    def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
+        """One request; empty ones are requests too, and empty texts stay until their strengths are known."""
+        items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
+        self._check_items(items, f"history {row}")
+        return items[-self.max_history_length :], _as_texts(f"preference {row}", texts)
+
+    def _read_texts(self, row: int, wanted: list[str], avoided: list[str], strength: Any) -> list[ReadText]:
+        """Texts of one request, those of strength 0 and empty ones left out, each text once with each sign."""
+        given = [*((text, 1) for text in wanted), *((text, -1) for text in avoided)]
+        strengths = _as_strengths(row, strength, len(wanted), len(avoided))
+        read: dict[tuple[str, bool], ReadText] = {}
+        for (text, sign), factor in zip(given, strengths, strict=True):
+            if not text.strip() or factor == 0:
+                continue
+            for one in self.read_preference(text, sign * factor, is_avoided=sign < 0):
+                same = read.get((one.text, one.strength > 0))
+                if same is None or abs(one.strength) > abs(same.strength):
+                    read[one.text, one.strength > 0] = one
+        return list(read.values())
+
+    def read_preference(self, text: str, strength: float = 1.0, is_avoided: bool = False) -> list[ReadText]:
+        """What a sentence wants and avoids.
+
+        The title of an item is read as it is. In the field for what is to be avoided, all of a sentence is avoided.
+
+        Args:
+            text (`str`): A sentence.
+            strength (`float`, defaults to 1): Below 0, what is wanted and what is avoided change places.
+            is_avoided (`bool`, defaults to `False`): Whether it stands in that field; `strength` is below 0 then.
+        """
+        key = (text, is_avoided)
+        cache = self.__dict__.setdefault("_read", {})
+        if key not in cache:
+            if len(cache) > MAX_CACHED:
+                cache.clear()
+            corrected, corrections = self.words.correct_text(text, self._is_word)
+            if " ".join(text.split()).casefold() in self._titles:
+                parts = [(text, 1)]
+            else:
+                found = self.split(corrected) if self.split else split_preference(corrected, self.words.knows)
+                parts = [(part, 1) for part in found.wanted]
+                parts += [(part, 1 if is_avoided else -1) for part in found.avoided]
+            cache[key] = [self._read_part(part, direction, corrections) for part, direction in parts if part.strip()]
+        return [replace(part, strength=part.strength * float(strength)) for part in cache[key]]
+
+    def _read_part(self, text: str, direction: int, corrections: dict[str, str]) -> ReadText:
+        """A part of a sentence, with the catalogue's words in it."""
+        match = self.words.match(text)
+        weight = sum(weight for _, weight in match.known)
+        unknown = len(match.unknown) * max(self.words.idf, default=1.0)
+        known = weight / (weight + unknown) if weight else 0.0
+        return ReadText(text, float(direction), tuple(word for word, _ in match.known), known, corrections)
+
+    @property
+    def _titles(self) -> frozenset[str]:
+        """Titles of all items, without their case."""
+        if self.__dict__.get("_known_titles") is None:
+            titles = (" ".join(item["title"].split()).casefold() for item in self.items)
+            self.__dict__["_known_titles"] = frozenset(titles)
+        return self.__dict__["_known_titles"]
+
+    @property
+    def words(self) -> ItemWords:
+        """The words of the catalogue's texts, built on first use."""
+        if self.__dict__.get("_words") is None:
+            self.__dict__["_words"] = ItemWords([item["text"] for item in self.items])
+        return self.__dict__["_words"]
+
+    def _is_word(self, word: str) -> bool:
+        """Whether the tokenizer has a word whole: then it is one, and none of the catalogue's misspelt."""
+        cache = self.__dict__.setdefault("_vocabulary", None) or self.tokenizer.get_vocab()
+        self.__dict__["_vocabulary"] = cache
+        return word.casefold() in cache
+
+    def to_dict(self) -> dict[str, Any]:
+        fields = super().to_dict()
+        for name in ("_read", "_words", "_known_titles", "_vocabulary", "split"):
+            fields.pop(name, None)
+        return fields
+
+    @staticmethod
+    def pad(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> dict[str, torch.Tensor]:
+        """Tensors of read requests, without what stands for their texts; see [`__call__`]."""
+        length = max(1, *(len(items) for items, _ in requests)) if requests else 1
+        history = torch.zeros(len(requests), length, dtype=torch.long)
+        for row, (items, _) in enumerate(requests):
+            if items:
+                history[row, -len(items) :] = torch.as_tensor(items)
+        features = {"history": history, "attention_mask": (history > 0).long()}
+        texts = aligned(requests)
+        if texts and texts[0]:
+            width = max(1, *(len(text.words) for row in texts for text in row if text is not None))
+            strengths, known = torch.zeros(len(texts), len(texts[0])), torch.zeros(len(texts), len(texts[0]))
+            words = torch.zeros(len(texts), len(texts[0]), width, dtype=torch.long)
+            for row, line in enumerate(texts):
+                for column, text in enumerate(line):
+                    if text is not None:
+                        strengths[row, column], known[row, column] = text.strength, text.known
+                        words[row, column, : len(text.words)] = torch.tensor(text.words, dtype=torch.long) + 1
+            features |= {"preference_strengths": strengths, "preference_known": known, "preference_words": words}
+        return features
+
+
+def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> list[list[ReadText | None]]:
+    """Texts of requests in columns, the wanted ones first and then the avoided ones; `None` where a request has fewer.
+
+    >>> rows = [([], [ReadText("a", -1.0)]), ([], [ReadText("b", 1.0), ReadText("c", -1.0)])]
+    >>> [[text and text.text for text in row] for row in aligned(rows)]
+    [[None, 'a'], ['b', 'c']]
+    """
+    parts = [
+        ([text for text in texts if text.strength > 0], [text for text in texts if text.strength < 0])
+        for _, texts in requests
+    ]
+    widths = [max((len(part[side]) for part in parts), default=0) for side in (0, 1)]
+    return [
+        [text for side in (0, 1) for text in (*part[side], *[None] * (widths[side] - len(part[side])))]
+        for part in parts
+    ]
+
+
+def _per_request(name: str, values: Any, size: int, kind: Any) -> list[Any]:
+    """One entry per request: a single value counts for all of them, a flat list for a single one."""
+    if values is None or isinstance(values, kind):
+        return [values] * size
+    if isinstance(values, torch.Tensor):
+        values = values.tolist()
+    if isinstance(values, Sequence) and not isinstance(values, str):
+        if size == 1 and not any(isinstance(value, list | tuple) for value in values) and len(values) != 1:
+            return [list(values)]
+        if len(values) == size:
+            return list(values)
+        raise ValueError(f"{name} has {len(values)} entries and there are {size} requests; give one per request.")
+    raise ValueError(f"{name} is {values!r}; give one entry per request, or one for all.")
+
+
+def _as_texts(name: str, texts: Any) -> list[str]:
+    """One string, several, or none, as a list."""
+    texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"{name} is {texts!r}, which is no string (nor a list of strings); write it in words, for example 'Search "
+            "for lavender soap'."
+        )
+    return list(texts)
+
+
+def _as_strengths(row: int, strength: Any, num_wanted: int, num_avoided: int) -> list[float]:
+    """A strength for each text of a request.
+
+    Raises:
+        ValueError: If one is no finite number, or there are as many as neither the preferences nor all texts.
+    """
+    total = num_wanted + num_avoided
+    given = [strength] * total if strength is None or isinstance(strength, int | float) else list(strength)
+    given = [1.0 if one is None else one for one in given]
+    for one in given:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
+            raise ValueError(f"strength {row} contains {one!r}, which is no finite number; give 1 for the usual one.")
+    if len(given) == num_wanted:
+        given += [1.0] * num_avoided
+    if len(given) != total:
+        raise ValueError(
+            f"strength {row} has {len(given)} numbers for {num_wanted} preferences and {num_avoided} avoided texts; "
+            f"give one number, one per preference, or {total}."
+        )
+    return [float(one) for one in given]

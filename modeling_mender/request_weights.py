@@ -1,0 +1,105 @@
+"""Weights of the terms of Mender_Steer's score, as a function of the request: fitted on validation, saved with the model.
+
+Knows a few numbers that describe a request, such as how far a preference departs from the history. Does not know items.
+"""
+
+import torch
+from torch import nn
+
+COMPONENTS = ("history", "graph", "head", "words", "all_words", "cosine")
+"""What is weighed: the item head without preferences, the transition graph, and, of each preference, what it adds to
+the item head, the share of its words that an item has, whether the item has them all, and the cosine of the texts."""
+REQUEST_COMPONENTS = 2  # the first ones, which a preference does not bring along
+FEATURES = (
+    "constant", "history_length",
+    "has_preference", "history_length_with_preference", "num_preferences", "departure", "known_words", "matches",
+)  # fmt: skip
+PLAIN_FEATURES = 2  # the first ones describe a request without preferences, the others one with
+_START = (1.0, 1.0, 1.0, 4.0, 4.0, 8.0)  # weights of an unfitted model
+
+
+class RequestWeights(nn.Module):
+    """Exponentials of linear functions of the request's features.
+
+    With preferences of strength below 1 the weights lie between those of the request without any and those of
+    strength 1, so that a strength of 0 is no preference, and nothing jumps there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(len(FEATURES), len(COMPONENTS)))  # fitted, not trained
+        self.reset()
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Sets the weights of an unfitted model."""
+        self.table.copy_(unfitted_table())
+
+    def forward(self, features: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+        """Weights of requests.
+
+        Args:
+            features (`torch.Tensor`): Shape `(batch_size, num_features)`, of [`request_features`].
+            strength (`torch.Tensor`): Shape `(batch_size,)`, the largest strength of a preference, 0 without one.
+
+        Returns:
+            `torch.Tensor`: Shape `(batch_size, num_components)`.
+        """
+        return weigh_requests(self.table.float(), features, strength)
+
+
+def unfitted_table() -> torch.Tensor:
+    """The table of an unfitted model, `(num_features, num_components)`: the same weights for every request."""
+    table = torch.zeros(len(FEATURES), len(COMPONENTS), device="cpu")  # wherever modules are being made
+    table[0] = table[PLAIN_FEATURES] = torch.tensor(_START, device="cpu").log()
+    return table
+
+
+def weigh_requests(table: torch.Tensor, features: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Weights of requests by a table `(num_features, num_components)`; see [`RequestWeights.forward`]."""
+    plain = (features[:, :PLAIN_FEATURES] @ table[:PLAIN_FEATURES]).exp()
+    asked = (features[:, PLAIN_FEATURES:] @ table[PLAIN_FEATURES:]).exp()
+    return torch.lerp(plain, asked, strength.clamp(0, 1).unsqueeze(1))
+
+
+def wanted_shares(strengths: torch.Tensor) -> torch.Tensor:
+    """What each preference counts, `(batch_size, num_preferences)`: its strength over their number, 0 if avoided."""
+    wanted = strengths.clamp(min=0)
+    return wanted / (wanted > 0).sum(1, keepdim=True).clamp(min=1)
+
+
+def request_features(
+    history_lengths: torch.Tensor,
+    strengths: torch.Tensor,
+    nearest: torch.Tensor,
+    known: torch.Tensor,
+    num_matches: torch.Tensor,
+) -> torch.Tensor:
+    """Numbers that describe a request; see `FEATURES`.
+
+    Args:
+        history_lengths (`torch.Tensor`): Shape `(batch_size,)`.
+        strengths (`torch.Tensor`): Shape `(batch_size, num_preferences)`; only those above 0 count.
+        nearest (`torch.Tensor`): The same shape, the cosine of a preference and the nearest item of the history.
+        known (`torch.Tensor`): The same shape, the share of its words that the catalogue has, in `[0, 1]`.
+        num_matches (`torch.Tensor`): The same shape, items that have all of its words.
+
+    Returns:
+        `torch.Tensor`: Shape `(batch_size, num_features)`, float32, each about 0 to 1.
+    """
+    wanted = strengths.clamp(min=0).float()
+    share = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-9)
+    count = (wanted > 0).sum(1).float()
+    has = (count > 0).float()
+    length = torch.log1p(history_lengths.float()) / 3
+    features = [
+        torch.ones_like(has),
+        length,
+        has,
+        has * length,
+        torch.log(count.clamp(min=1)) / torch.log(torch.tensor(5.0)),
+        (share * (1 - nearest.float())).sum(1),
+        (share * known.float()).sum(1),
+        (share * torch.log1p(num_matches.float())).sum(1) / 5,
+    ]
+    return torch.stack(features, dim=1)

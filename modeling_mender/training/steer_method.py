@@ -1,0 +1,232 @@
+"""Mender_Steer in training: its collator, how a new model is made, and the weights of its terms, fitted on validation.
+
+A training row is a whole sequence: one pass over it learns the item after each of its positions, each with its own
+preferences.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+from ..item_words import ItemWords, content_words
+from ..modeling_baselines import TransitionGraph
+from ..modeling_mender_steer import MenderSteer
+from ..processing_mender_steer import MenderSteerProcessor, ReadText, aligned
+from .benchmark_tables import requests_of
+from .building import DECODER_SIZES, Catalogue, resolve_text_encoder
+from .collators import Collator, Example, Request, embed_texts, group_positions
+from .frozen_cache import CACHE_LIMIT_GB
+from .item_id_methods import training_sequences
+from .request_weights_fit import Asked, fit_request_weights
+
+# As the baseline `transition_graph_text`, which was chosen on the validation rows of Beauty and Toys.
+GRAPH = {"num_text_neighbours": 20, "text_weight": 0.25}
+# Kinds of requests that the weights are fitted on: name, axis, and the column of the preferences.
+FITTED_ROWS = (
+    ("one preference", "recommendation", "preference"),
+    ("no preference", "recommendation", None),
+    ("five preferences", "history", "preferences"),
+    ("fine", "fine", "preference"),
+    ("coarse", "coarse", "preference"),
+)
+
+
+class SteerCollator(Collator):
+    """Reads preferences as the processor does, and embeds every distinct text once.
+
+    Attributes:
+        table (`torch.Tensor`): Shape `(num_texts, embedding_size)`, float32 on the CPU.
+    """
+
+    groups_by_length = False  # the catalogue's logits cost more than padding
+
+    def __init__(
+        self,
+        processor: MenderSteerProcessor,
+        model: MenderSteer,
+        texts: Iterable[str],
+        cache_dir: str | Path | None = None,
+        cache_limit_gb: float = CACHE_LIMIT_GB,
+    ) -> None:
+        self.processor = processor
+        self.read = {text: processor.read_preference(text) for text in dict.fromkeys(texts)}
+        distinct = list(dict.fromkeys(part.text for parts in self.read.values() for part in parts))
+        self.rows = {text: row for row, text in enumerate(distinct)}
+        self.table = embed_texts(
+            model, processor, distinct, "preferences", cache_dir=cache_dir, cache_limit_gb=cache_limit_gb
+        )
+
+    def length(self, request: Request) -> int:
+        return len(request.history) + len(request.preferences)
+
+    def texts(self, request: Request) -> list[ReadText]:
+        """What a request wants and avoids, each text once."""
+        parts = [part for text in request.preferences for part in self.read[text]]
+        return list({(part.text, part.strength > 0): part for part in parts}.values())
+
+    def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
+        longest = self.processor.max_history_length
+        read = [(request.history[-longest:], self.texts(request)) for request in requests]
+        features = self.processor.pad(read)
+        texts = aligned(read)
+        if texts and texts[0]:
+            features["preference_embeddings"] = self._embeddings(texts)
+        return features
+
+    def _embeddings(self, texts: Sequence[Sequence[ReadText | None]]) -> torch.Tensor:
+        """`(num_rows, num_texts, embedding_size)`, 0 where there is none."""
+        numbers = torch.tensor([[-1 if text is None else self.rows[text.text] for text in row] for row in texts])
+        return self.table[numbers] * (numbers >= 0).unsqueeze(-1)
+
+    def group(self, examples: Sequence[Example]) -> list[list[int]]:
+        """One row per sequence, the examples of all its positions; see [`group_positions`]."""
+        return group_positions([(example.request.history, example.target) for example in examples])
+
+    def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
+        """`history`, `attention_mask (num_rows, history_length)`; and of each example `example_rows`,
+        `example_lengths`, `labels (num_examples,)`, `preference_embeddings (num_examples, num_preferences,
+        embedding_size)` and `preference_strengths (num_examples, num_preferences)`. What is avoided is not learned."""
+        longest = self.processor.max_history_length
+        histories = [row[-1].request.history[-longest:] for row in rows]
+        history = torch.zeros(len(rows), max(1, *map(len, histories)), dtype=torch.long)
+        for number, items in enumerate(histories):
+            history[number, : len(items)] = torch.tensor(items, dtype=torch.long)
+        examples = [(number, example) for number, row in enumerate(rows) for example in row]
+        batch = {
+            "history": history,
+            "attention_mask": (history > 0).long(),
+            "example_rows": torch.tensor([number for number, _ in examples]),
+            "example_lengths": torch.tensor([min(longest, len(example.request.history)) for _, example in examples]),
+            "labels": torch.tensor([example.target for _, example in examples]),
+        }
+        texts = aligned([((), [t for t in self.texts(example.request) if t.strength > 0]) for _, example in examples])
+        if texts and texts[0]:
+            batch["preference_embeddings"] = self._embeddings(texts)
+            batch["preference_strengths"] = torch.tensor([[float(text is not None) for text in row] for row in texts])
+        return batch
+
+
+def build_mender_steer(
+    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+) -> tuple[MenderSteer, MenderSteerProcessor]:
+    """A new Mender_Steer, ready to train; see `build_mender` for the arguments.
+
+    The words of the catalogue are those of the texts that are embedded. The graph is that of the training sequences.
+    """
+    name_or_path = resolve_text_encoder(arguments.text_encoder)
+    items = [item | {"text": text} for item, text in zip(catalogue.items, catalogue.plain_texts, strict=True)]
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+    config = {name: getattr(arguments, name) for name in (*DECODER_SIZES, "use_decoder")} | dict(method.config)
+    if arguments.num_encoder_layers is not None:
+        config["num_history_layers"] = arguments.num_encoder_layers
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arguments.seed)
+        model = MenderSteer.from_text_encoder(
+            name_or_path, catalogue.semantic_ids, ItemWords(catalogue.plain_texts), **config
+        )
+    processor = MenderSteerProcessor(
+        tokenizer,
+        max_history_length=model.config.max_history_length,
+        max_length=min(512, tokenizer.model_max_length),
+        items=items,
+    )
+    model.to(device)
+    embeddings = embed_texts(
+        model, processor, catalogue.plain_texts, "items", cache_dir=arguments.cache_dir,
+        cache_limit_gb=arguments.cache_limit_gb,
+    )  # fmt: skip
+    model.set_item_embeddings(embeddings.to(device))
+    graph = TransitionGraph.from_sequences(training_sequences(examples), len(items), embeddings, **GRAPH)
+    model.set_graph(graph.to(device))
+    return model, processor
+
+
+class SteerFit:
+    """What the weights of the terms are fitted on: validation rows of the axes, and requests made of the catalogue.
+
+    Args:
+        processor ([`MenderSteerProcessor`]): Of the model.
+        load (`Callable`): Config name (an axis) to its validation rows, or `None` where the benchmark lacks it.
+        restrict (`Callable`): Takes out of a request what the method may not see.
+        seed (`int`, defaults to 0): Of what is drawn.
+        max_rows (`int`, defaults to 600): Requests of a kind.
+
+    Attributes:
+        kinds (`list[Asked]`): The requests of each kind, and what would be right.
+    """
+
+    def __init__(
+        self,
+        processor: MenderSteerProcessor,
+        load: Callable[[str], Any],
+        restrict: Callable[[Request], Request],
+        seed: int = 0,
+        max_rows: int = 600,
+    ) -> None:
+        generator = np.random.default_rng(seed)
+        self.kinds: list[Asked] = []
+        histories: list[tuple[int, ...]] = []
+        for name, axis, column in FITTED_ROWS:
+            rows = load(axis)
+            if rows is None or len(rows) == 0:
+                continue
+            if len(rows) > max_rows:
+                rows = rows.select(sorted(generator.choice(len(rows), max_rows, replace=False)))
+            requests = [restrict(request) for request in requests_of(rows, column)]
+            histories += [request.history for request in requests if request.history]
+            self.kinds.append(Asked(name, requests, [[target] for target in rows["target"][:]]))
+        requests, targets = catalogue_requests(processor, histories, max_rows, generator)
+        if requests:
+            self.kinds.append(Asked("catalogue", requests, targets))
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text of the requests."""
+        return list(dict.fromkeys(text for kind in self.kinds for one in kind.requests for text in one.preferences))
+
+    def __call__(self, model: MenderSteer, collator: SteerCollator) -> dict[str, float]:
+        """Fits the weights of a model; see [`fit_request_weights`]."""
+        return fit_request_weights(model, collator, self.kinds)
+
+
+def catalogue_requests(
+    processor: MenderSteerProcessor,
+    histories: Sequence[tuple[int, ...]],
+    count: int,
+    generator: np.random.Generator,
+) -> tuple[list[Request], list[list[int]]]:
+    """Requests for items by one to three of their words, and all items that have these words.
+
+    Half of them come with a history that has nothing to do with them: what was asked for is to be found anyway.
+
+    Args:
+        processor ([`MenderSteerProcessor`]): Knows the words of the items.
+        histories (`Sequence[tuple[int, ...]]`): To draw from.
+        count (`int`): Of requests.
+        generator (`np.random.Generator`): Draws.
+
+    Returns:
+        Requests, and the ids of the items that would be right for each.
+    """
+    words = processor.words
+    having = [frozenset(words.items_with(word)) for word in range(len(words))]
+    requests, targets = [], []
+    for _ in range(count):
+        item = int(generator.integers(processor.num_items))
+        text = processor.items[item]["text"]
+        written = [word for word in dict.fromkeys(content_words(text)) if words.match(word).known]
+        if not written:
+            continue
+        ids, weights = zip(*(words.match(word).known[0] for word in written), strict=True)
+        number = min(len(ids), int(generator.integers(1, 4)))
+        chosen = sorted(generator.choice(len(ids), number, replace=False, p=np.array(weights) / sum(weights)))
+        right = frozenset.intersection(*(having[ids[place]] for place in chosen))
+        asked = " ".join(written[place] for place in chosen)  # in the order of the text, as people write them
+        history = histories[int(generator.integers(len(histories)))] if histories and generator.random() < 0.5 else ()
+        requests.append(Request(history, (asked,)))
+        targets.append(sorted(one + 1 for one in right))
+    return requests, targets
