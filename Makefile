@@ -1,7 +1,7 @@
 # The commands of the README, and what they stand on. Everything happens in .venv.
 PYTHON ?= python3
 VENV ?= .venv
-METHOD ?= mender_emb
+METHOD ?= mender_steer
 DEMO_PORT ?= 7860
 # spark as well: make test EXTRAS=all,test,spark
 EXTRAS ?= all,test

@@ -23,7 +23,7 @@ class MenderSteerConfig(MenderConfig):
         num_words (`int`, defaults to 0): Words of the catalogue's texts.
         num_word_items (`int`, defaults to 0): Pairs of a word and an item that has it.
         avoid_weight (`float`, defaults to 20.0): Log-weight, in nats, that an item loses where it is wholly what a
-            preference of strength 1 avoids.
+            preference of strength 1 avoids, beyond what its words and texts could gain from wanted ones.
         graph_config (`PreTrainedConfig` or `dict`, *optional*): Sizes of the transition graph.
 
     Raises:

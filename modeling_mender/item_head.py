@@ -56,11 +56,13 @@ class ItemHead(nn.Module):
         """
         batch_size, length = history.shape
         visible = torch.cat([attention_mask.new_ones(batch_size, 1), attention_mask], dim=1)
-        states = torch.cat([self.start.to(vectors.dtype).expand(batch_size, 1, -1), vectors[history]], dim=1)
-        states = self.dropout(states)
+        # scaled up as in SASRec: small vectors would be lost beside what the layers add
+        items = vectors[history] * vectors.shape[-1] ** 0.5
+        states = self.dropout(torch.cat([self.start.to(items.dtype).expand(batch_size, 1, -1), items], dim=1))
         position = visible.long().cumsum(-1)
         distance = position.unsqueeze(2) - position.unsqueeze(1)  # (batch_size, query, key)
-        seen = visible.unsqueeze(1) & torch.ones(1 + length, 1 + length, dtype=torch.bool, device=history.device).tril()
+        earlier = torch.ones(1 + length, 1 + length, dtype=torch.bool, device=history.device).tril()
+        seen = visible.unsqueeze(1) & earlier
         bias = self.distances(distance.clamp(min=0)).permute(0, 3, 1, 2)
         # the start is seen by all, so no row is empty
         mask = bias.masked_fill(~seen.unsqueeze(1), torch.finfo(bias.dtype).min)

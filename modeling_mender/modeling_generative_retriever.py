@@ -563,9 +563,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         if self._is_plain_beam_search(settings, logits_processor, stopping_criteria, model_inputs):
             found = self._search_beams(encoder_outputs, attention_mask, settings.num_beams, node_log_weights)
             return self._as_generate_output(found, settings)
-        processor = TrieLogitsProcessor(
-            self.trie, self.config.codebook_size, node_log_weights, renormalize=self.config.constrained_softmax
-        )
+        processor = self._trie_processor(node_log_weights)
         settings.max_new_tokens, settings.max_length = self.config.num_levels, None
         return super().generate(
             generation_config=settings,
@@ -663,6 +661,12 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
     def _fold(self, weights: ItemLogWeights | None) -> NodeLogWeights | None:
         """Carries log-weights of items up the trie."""
         return None if weights is None else self.trie.mean_fold(weights.to(self.trie.device))
+
+    def _trie_processor(self, node_log_weights: NodeLogWeights | None) -> TrieLogitsProcessor:
+        """What keeps the generic loop in the catalogue."""
+        return TrieLogitsProcessor(
+            self.trie, self.config.codebook_size, node_log_weights, renormalize=self.config.constrained_softmax
+        )
 
     def _check_generation(self, settings: GenerationConfig) -> None:
         """Refuses settings that no semantic ID can satisfy."""

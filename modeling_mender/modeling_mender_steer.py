@@ -16,11 +16,12 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_mender_steer import MenderSteerConfig
-from .constrained_decoding import BeamSearchOutput, NodeLogWeights, Trie, beam_search
+from .constrained_decoding import BeamSearchOutput, NodeLogWeights, Trie, TrieLogitsProcessor, beam_search
 from .item_head import ItemHead
 from .item_words import ItemWords
 from .modeling_baselines import TransitionGraph
 from .modeling_generative_retriever import (
+    EXACT_ITEMS,
     NOT_ALLOWED,
     DecodingSteps,
     GenerativeRetriever,
@@ -50,6 +51,7 @@ from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens
 from .text_encoder_mixin import TextEncoderMixin
 
 ALL_WORDS = 0.999
+TEXT_COMPONENTS = slice(COMPONENTS.index("words"), None)  # those of a preference that are bounded by their weight
 PARTIAL_MATCH = 0.5  # an item with half of the words of an avoided text, by weight, is not what is avoided
 MATCH_POWER = 4.0
 UNIFORM_SHARE = 0.3  # of all items alike, beside the graph
@@ -63,7 +65,7 @@ class SteerOutput(ModelOutput):
     Attributes:
         loss (`torch.FloatTensor`, *optional*): With labels; the mean over examples.
         logits (`torch.FloatTensor`, *optional*): With `decoder_input_ids`; shape `(batch_size, target_length,
-            vocab_size)`, log-probabilities of the next code.
+            vocab_size)`, what the next code adds to the score; 0 for the start token, see [`SteerLogitsProcessor`].
     """
 
     loss: torch.FloatTensor | None = None
@@ -203,7 +205,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
     # -- the terms of a score -----------------------------------------------------------------------------------------
 
     def item_vectors(self) -> torch.Tensor:
-        """Vectors of all items in the item head, `(1 + num_items, d_model)`; computed once where nothing is learned."""
+        """Vectors of all items in the item head, `(1 + num_items, d_model)`; made once where nothing is learned."""
         if torch.is_grad_enabled():
             return self.head.item_vectors(self.item_embeddings)
         tables = (self.head.item_ids.weight, self.head.item_texts.weight, self.head.item_texts.bias)
@@ -263,6 +265,8 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         all_words = (words > ALL_WORDS).to(words.dtype)
         nearest = preference_embeddings @ self.item_embeddings[history].transpose(1, 2)
         nearest = nearest.masked_fill(~attention_mask.unsqueeze(1), 0).amax(-1)
+        columns = (history - 1).clamp(min=0).unsqueeze(1).expand(-1, num_preferences, -1)
+        bought = words.gather(2, columns).masked_fill(~attention_mask.unsqueeze(1), 0).amax(-1)
         return {
             "history": (state @ vectors[1:].T).float().log_softmax(-1),
             "graph": self._graph_scores(history, attention_mask),
@@ -272,7 +276,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             "cosine": (preference_embeddings @ self.item_embeddings[1:].T).float(),
             "strengths": strengths,
             "known": known,
-            "features": request_features(attention_mask.sum(1), strengths, nearest, known, all_words.sum(-1)),
+            "features": request_features(attention_mask.sum(1), strengths, nearest, bought, known, all_words.sum(-1)),
             "states": states,
             "visible": visible,
             "embeddings": preference_embeddings,
@@ -348,13 +352,15 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             "history": weights[:, 0:1] * components["history"],
             "graph": weights[:, 1:2] * components["graph"],
         }
+        # beside what the preferences add at most, so that they do not outweigh what is avoided
+        penalty = self.config.avoid_weight + largest * weights[:, TEXT_COMPONENTS].sum(1)
         shares = wanted_shares(strengths)
         numbers = {"preference": 0, "avoid": 0}
         for column in range(strengths.shape[1]):
             kind = "avoid" if bool((strengths[:, column] < 0).any()) else "preference"
             numbers[kind] += 1
             if kind == "avoid":
-                term = self.config.avoid_weight * self._avoided(components, column)
+                term = penalty.unsqueeze(1) * self._avoided(components, column)
                 terms[f"avoid {numbers[kind]}"] = strengths[:, column, None].clamp(max=0) * term
                 continue
             term = sum(
@@ -415,7 +421,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         decoder_input_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> SteerOutput:
-        """The loss of many examples of each sequence, or, for `generate`, the next code's log-probabilities.
+        """The loss of many examples of each sequence, or, for `generate`, what the next codes add to the score.
 
         Args:
             history, attention_mask: See [`components`].
@@ -430,8 +436,8 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             encoder_outputs (`SteerEncoderOutput`), decoder_input_ids (`torch.Tensor`): Of the generic generation loop.
 
         Returns:
-            [`SteerOutput`]: `loss`, the mean cross-entropy of the item, or of its codes under the decoder on top of the
-                item head; or `logits`.
+            [`SteerOutput`]: `loss`, the mean cross-entropy of the item, or of its codes under the decoder on top of
+                the item head; or `logits`.
         """
         refuse_unknown(kwargs)
         if labels is None:
@@ -453,16 +459,15 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         )
         if preference_strengths is None:
             preference_strengths = preferences.new_ones(preferences.shape[:2])
-        if preferences.shape[1]:
-            share = wanted_shares(preference_strengths)
-            added = self.head.preference_states(request, preferences)
-            request = request + (share.unsqueeze(-1).to(added.dtype) * added).sum(1)
+        share = wanted_shares(preference_strengths)
+        # without preferences too, on tensors of no columns: every weight has a gradient, which DDP waits for
+        added = self.head.preference_states(request, preferences)
+        request = request + (share.unsqueeze(-1).to(added.dtype) * added).sum(1)
         logits = (request @ vectors[1:].T).float()
         if not self.config.use_decoder:
             return SteerOutput(loss=functional.cross_entropy(logits, labels - 1))
-        if preferences.shape[1]:
-            seen = torch.cat([seen, self.decoder_preference(preferences)], dim=1)
-            visible = torch.cat([visible, preference_strengths > 0], dim=1)
+        seen = torch.cat([seen, self.decoder_preference(preferences)], dim=1)
+        visible = torch.cat([visible, preference_strengths > 0], dim=1)
         return SteerOutput(loss=self._code_loss(logits.log_softmax(-1), seen, visible, labels))
 
     def _code_loss(
@@ -532,8 +537,9 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         inside = leaves < stop
         values = log_probs.gather(1, leaves.clamp(max=log_probs.shape[1] - 1)).masked_fill(~inside, NOT_ALLOWED)
         largest = values.detach().amax(1, keepdim=True)
-        # the sibling that each leaf is below
-        sibling = (torch.searchsorted(first.contiguous(), leaves, right=True) - 1).clamp(min=0)
+        # the sibling that each leaf is below; padding repeats the last node of the level, and must not be found
+        bounds = first.masked_fill(~valid, log_probs.shape[1])
+        sibling = (torch.searchsorted(bounds, leaves, right=True) - 1).clamp(min=0)
         total = torch.zeros(children.shape, device=log_probs.device)
         total = total.scatter_add(1, sibling, (values - largest).exp() * inside)
         return total.clamp(min=1e-37).log() + largest
@@ -578,19 +584,19 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         return_terms: bool = False,
         **inputs: Any,
     ) -> RecommendOutput:
-        """The `k` best items: exactly, and with a decoder as far as the beams see.
+        """The `k` best items: exactly, and with a decoder as far as the beams see ([`GenerativeRetriever.recommend`]).
 
         Args:
             k, num_beams, candidates, exclude, allowed_items, item_log_weights: See
                 [`GenerativeRetriever.recommend`].
             return_terms (`bool`, defaults to `False`): Whether to return what each score is the sum of: `history`,
-                `graph`, `preference 1`, ..., `avoid 1`, ..., `given` (the log-weights), `decoder`, and `normalization`,
-                the same for all items of a request.
+                `graph`, `preference 1`, ..., `avoid 1`, ..., `given` (the log-weights), `decoder`, and
+                `normalization`, the same for all items of a request.
             inputs: The processor's output.
 
         Returns:
             [`RecommendOutput`]: `items (batch_size, k)`, no item twice, `scores (batch_size, k)`, log-probabilities
-                plus log-weights, and `terms`.
+                plus what the decoder makes of the item plus log-weights, and `terms`.
 
         Raises:
             ValueError: As [`GenerativeRetriever.recommend`].
@@ -618,11 +624,12 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             given = given.to(scores.device, scores.dtype)
         summed = scores if given is None else scores + given
         if self.has_decoder:
-            num_beams = num_beams or min(num_items, max(2 * k, self.generation_config.num_beams or 1))
-            found = beam_search(
-                FoldedSteps(self, encoder_outputs, adds_items=False), self.trie, len(scores), num_beams,
-                self.trie.fold(summed),
-            )  # fmt: skip
+            if num_beams is None:
+                most = num_items if weights is None else int(count_allowed(weights, num_items).max())
+                num_beams = max(2 * k, self.generation_config.num_beams or 1, most if most <= EXACT_ITEMS else 0)
+                num_beams = min(num_items, num_beams)
+            steps = FoldedSteps(self, encoder_outputs, adds_items=False)
+            found = self._run_search(steps, num_beams, self.trie.fold(summed))
             items, best = found.items[:, :k], found.scores[:, :k]
         else:
             top = summed.topk(k)
@@ -653,14 +660,23 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         num_beams: int,
         node_log_weights: NodeLogWeights | None,
     ) -> BeamSearchOutput:
-        return beam_search(
-            FoldedSteps(self, encoder_outputs), self.trie, len(attention_mask), num_beams, node_log_weights
-        )
+        return self._run_search(FoldedSteps(self, encoder_outputs), num_beams, node_log_weights)
+
+    def _run_search(
+        self, steps: "FoldedSteps", num_beams: int, node_log_weights: NodeLogWeights | None
+    ) -> BeamSearchOutput:
+        """[`beam_search`] with the decoder in evaluation mode."""
+        was_training = self.decoder.training
+        self.decoder.eval()
+        try:
+            return beam_search(steps, self.trie, steps.batch_size, num_beams, node_log_weights)
+        finally:
+            self.decoder.train(was_training)
 
     def _next_code_log_probs(
         self, encoder_outputs: SteerEncoderOutput, decoder_input_ids: torch.Tensor
     ) -> torch.Tensor:
-        """Log-probabilities of the codes after prefixes, `(batch_size, 1, vocab_size)`, by the whole path anew."""
+        """What the codes after prefixes add to the score, `(batch_size, 1, vocab_size)`, by the whole path anew."""
         codebook_size = self.config.codebook_size
         level = decoder_input_ids.shape[1] - 1
         offsets = 1 + codebook_size * torch.arange(level, device=decoder_input_ids.device)
@@ -673,18 +689,32 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         full = log_probs.new_full((len(prefix), 1, self.config.vocab_size), torch.finfo(log_probs.dtype).min)
         start = 1 + level * codebook_size
         full[..., start : start + codebook_size] = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
+        full[..., PAD_TOKEN_ID] = 0
         return full
+
+    def _trie_processor(self, node_log_weights: NodeLogWeights | None) -> TrieLogitsProcessor:
+        return SteerLogitsProcessor(self.trie, self.config.codebook_size, node_log_weights)
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: Any) -> dict[str, Any]:
         """The whole prefix at every step: there is no cache."""
         return {"decoder_input_ids": input_ids, "encoder_outputs": kwargs["encoder_outputs"]}
 
 
+class SteerLogitsProcessor(TrieLogitsProcessor):
+    """Undoes the normalization of the generic beam search: with a decoder, the codes after a prefix do not sum to 1.
+
+    The logit of the start token is 0, so its score is what the normalization has subtracted.
+    """
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        return super().__call__(input_ids, scores - scores[:, PAD_TOKEN_ID, None])
+
+
 class FoldedSteps:
     """Code probabilities of item scores, folded up the trie, for [`beam_search`]: child minus parent at every edge.
 
-    With a decoder, each code's share among its siblings is multiplied by what the decoder makes of it, normalized under
-    the item head, as in training.
+    With a decoder, each code's share among its siblings is multiplied by what the decoder makes of it, normalized
+    under the item head, as in training.
 
     Args:
         model ([`MenderSteer`]): In evaluation mode.

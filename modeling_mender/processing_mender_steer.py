@@ -1,7 +1,7 @@
 """Processor of Mender_Steer: histories, preferences, what to avoid and how strongly, to tensors.
 
-Reads sentences: splits them into what is wanted and what is avoided, corrects words that the catalogue spells otherwise,
-and finds the catalogue's words in them. Knows nothing of scores.
+Reads sentences: splits them into what is wanted and what is avoided, corrects words that the catalogue spells
+otherwise, and finds the catalogue's words in them. Knows nothing of scores.
 """
 
 import math
@@ -63,8 +63,8 @@ class MenderSteerProcessor(MenderProcessor):
 
         Args:
             history: One list of item ids per request, oldest first, or a single one.
-            preference: One preference per request (a string, several, or `None`), or a single one. "Avoid X" and "X but
-                not Y" are read as such.
+            preference: One preference per request (a string, several, or `None`), or a single one. "Avoid X" and "X
+                but not Y" are read as such.
             avoid: What is to be avoided, in the same forms.
             strength: One number per request, for all its texts, or one per preference (and then one per avoided text);
                 1 where not given. 0 is as if the text had not been given, below 0 turns it around.
@@ -147,7 +147,7 @@ class MenderSteerProcessor(MenderProcessor):
             strength (`float`, defaults to 1): Below 0, what is wanted and what is avoided change places.
             is_avoided (`bool`, defaults to `False`): Whether it stands in that field; `strength` is below 0 then.
         """
-        key = (text, is_avoided)
+        key = (text, is_avoided, self.split)
         cache = self.__dict__.setdefault("_read", {})
         if key not in cache:
             if len(cache) > MAX_CACHED:
@@ -156,15 +156,23 @@ class MenderSteerProcessor(MenderProcessor):
             if " ".join(text.split()).casefold() in self._titles:
                 parts = [(text, 1)]
             else:
-                found = self.split(corrected) if self.split else split_preference(corrected, self.words.knows)
-                parts = [(part, 1) for part in found.wanted]
-                parts += [(part, 1 if is_avoided else -1) for part in found.avoided]
+                parts = self._split(corrected, is_avoided)
             cache[key] = [self._read_part(part, direction, corrections) for part, direction in parts if part.strip()]
         return [replace(part, strength=part.strength * float(strength)) for part in cache[key]]
+
+    def _split(self, text: str, is_avoided: bool) -> list[tuple[str, int]]:
+        """Parts of a sentence, 1 for what is wanted and -1 for what is avoided; 1 for all in the field for that."""
+        split = self.split or (lambda sentence: split_preference(sentence, self.words.knows))
+        found = split(text)
+        if is_avoided and not found.avoided:  # a bare list: "lavender, rose and citrus"
+            found = split(f"Avoid {text}")
+        parts = [(part, 1) for part in found.wanted]
+        return parts + [(part, 1 if is_avoided else -1) for part in found.avoided]
 
     def _read_part(self, text: str, direction: int, corrections: dict[str, str]) -> ReadText:
         """A part of a sentence, with the catalogue's words in it."""
         match = self.words.match(text)
+        corrections = {word: better for word, better in corrections.items() if better in text}
         weight = sum(weight for _, weight in match.known)
         unknown = len(match.unknown) * max(self.words.idf, default=1.0)
         known = weight / (weight + unknown) if weight else 0.0
@@ -189,7 +197,8 @@ class MenderSteerProcessor(MenderProcessor):
         """Whether the tokenizer has a word whole: then it is one, and none of the catalogue's misspelt."""
         cache = self.__dict__.setdefault("_vocabulary", None) or self.tokenizer.get_vocab()
         self.__dict__["_vocabulary"] = cache
-        return word.casefold() in cache
+        # sentencepiece and byte-level vocabularies mark the beginning of a word
+        return any(mark + word.casefold() in cache for mark in ("", "▁", "Ġ"))
 
     def to_dict(self) -> dict[str, Any]:
         fields = super().to_dict()
@@ -271,12 +280,14 @@ def _as_strengths(row: int, strength: Any, num_wanted: int, num_avoided: int) ->
         ValueError: If one is no finite number, or there are as many as neither the preferences nor all texts.
     """
     total = num_wanted + num_avoided
-    given = [strength] * total if strength is None or isinstance(strength, int | float) else list(strength)
-    given = [1.0 if one is None else one for one in given]
+    is_one = strength is None or isinstance(strength, int | float)
+    given = [1.0 if one is None else one for one in ([strength] if is_one else strength)]
     for one in given:
         if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
             raise ValueError(f"strength {row} contains {one!r}, which is no finite number; give 1 for the usual one.")
-    if len(given) == num_wanted:
+    if is_one:
+        given *= total
+    elif len(given) == num_wanted:
         given += [1.0] * num_avoided
     if len(given) != total:
         raise ValueError(

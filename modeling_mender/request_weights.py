@@ -1,6 +1,6 @@
-"""Weights of the terms of Mender_Steer's score, as a function of the request: fitted on validation, saved with the model.
+"""Weights of the terms of Mender_Steer's score by what a request is like: fitted on validation, saved with the model.
 
-Knows a few numbers that describe a request, such as how far a preference departs from the history. Does not know items.
+Knows a few numbers that describe a request, such as how far a preference departs from the history. Knows no items.
 """
 
 import torch
@@ -12,10 +12,13 @@ the item head, the share of its words that an item has, whether the item has the
 REQUEST_COMPONENTS = 2  # the first ones, which a preference does not bring along
 FEATURES = (
     "constant", "history_length",
-    "has_preference", "history_length_with_preference", "num_preferences", "departure", "known_words", "matches",
+    "has_preference", "history_length_with_preference", "num_preferences", "departure", "bought_words",
+    "known_words", "matches",
 )  # fmt: skip
 PLAIN_FEATURES = 2  # the first ones describe a request without preferences, the others one with
-_START = (1.0, 1.0, 1.0, 4.0, 4.0, 8.0)  # weights of an unfitted model
+# weights of an unfitted model, and what five preferences instead of one multiply them by
+_START = (1.0, 1.0, 1.0, 3.0, 3.0, 6.0)
+_START_OF_FIVE = (1.0, 1.0, 0.5, 0.1, 0.1, 0.1)
 
 
 class RequestWeights(nn.Module):
@@ -49,9 +52,10 @@ class RequestWeights(nn.Module):
 
 
 def unfitted_table() -> torch.Tensor:
-    """The table of an unfitted model, `(num_features, num_components)`: the same weights for every request."""
+    """The table of an unfitted model, `(num_features, num_components)`, by the number of preferences alone."""
     table = torch.zeros(len(FEATURES), len(COMPONENTS), device="cpu")  # wherever modules are being made
     table[0] = table[PLAIN_FEATURES] = torch.tensor(_START, device="cpu").log()
+    table[FEATURES.index("num_preferences")] = torch.tensor(_START_OF_FIVE, device="cpu").log()
     return table
 
 
@@ -72,6 +76,7 @@ def request_features(
     history_lengths: torch.Tensor,
     strengths: torch.Tensor,
     nearest: torch.Tensor,
+    bought: torch.Tensor,
     known: torch.Tensor,
     num_matches: torch.Tensor,
 ) -> torch.Tensor:
@@ -81,6 +86,7 @@ def request_features(
         history_lengths (`torch.Tensor`): Shape `(batch_size,)`.
         strengths (`torch.Tensor`): Shape `(batch_size, num_preferences)`; only those above 0 count.
         nearest (`torch.Tensor`): The same shape, the cosine of a preference and the nearest item of the history.
+        bought (`torch.Tensor`): The same shape, the largest share of its words that an item of the history has.
         known (`torch.Tensor`): The same shape, the share of its words that the catalogue has, in `[0, 1]`.
         num_matches (`torch.Tensor`): The same shape, items that have all of its words.
 
@@ -99,6 +105,7 @@ def request_features(
         has * length,
         torch.log(count.clamp(min=1)) / torch.log(torch.tensor(5.0)),
         (share * (1 - nearest.float())).sum(1),
+        (share * bought.float()).sum(1),
         (share * known.float()).sum(1),
         (share * torch.log1p(num_matches.float())).sum(1) / 5,
     ]

@@ -8,6 +8,7 @@ printed.
 import argparse
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import evaluate_axes
@@ -17,18 +18,19 @@ from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 OUTPUT = Path("outputs/quickstart")
-# One history of the sample shop, three wishes: a taste, another kind of thing, an aversion.
+# One history of the sample shop: nothing said, a taste, another kind of thing with an aversion, an aversion.
 EXAMPLE_PREFERENCES = (
+    None,
     "Search for lavender candles",
-    "Look for walnut table lamps",
-    "Avoid patchouli bar soaps",
+    "I'd like a table lamp, but not walnut",
+    "Avoid {kind}",  # of what the list without a preference is full of
 )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the quickstart; returns 0, or 1 as soon as a step fails."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--method", default="mender_emb", choices=["mender_emb", "mender_tok"])
+    parser.add_argument("--method", default="mender_steer", choices=["mender_steer", "mender_emb", "mender_tok"])
     method = parser.parse_args(argv).method
     transformers_logging.set_verbosity_error()
     started = time.perf_counter()
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     command = [str(OUTPUT / "model"), "--benchmark", str(OUTPUT / "benchmark"), "--domain", "sample"]
     if evaluate_axes.main([*command, "--card", "--output_dir", str(OUTPUT)]):
         return 1
-    step(4, "one history, three preferences")
+    step(4, "one history: what it suggests, and what preferences make of that")
     show_steering(OUTPUT / "model", OUTPUT / "benchmark")
     print(f"\n{time.perf_counter() - started:.0f} seconds. In {OUTPUT}/: benchmark/ model/ results.json axes.png")
     return 0
@@ -61,12 +63,16 @@ def show_steering(model_folder: Path, benchmark: Path) -> None:
     """Recommends for the first test user, once per preference."""
     model, processor = AutoModel.from_pretrained(model_folder), AutoProcessor.from_pretrained(model_folder)
     history = train.load_table(str(benchmark), "sample", "recommendation", "test")[0]["history"]
+    kinds = [row["categories"][-1] for row in train.load_table(str(benchmark), "sample", "items")]
     print("history: " + "; ".join(processor.titles(history[-4:])))
-    inputs = processor(history=[history] * 3, preference=list(EXAMPLE_PREFERENCES), return_tensors="pt")
-    with torch.no_grad():
-        found = model.recommend(**inputs, k=3)
-    for preference, items in zip(EXAMPLE_PREFERENCES, found.items, strict=True):
-        print(f"  {preference!r}")
+    kind = ""
+    for template in EXAMPLE_PREFERENCES:
+        preference = template and template.format(kind=kind)
+        inputs = processor(history=[history], preference=[preference], return_tensors="pt")
+        with torch.no_grad():
+            items = model.recommend(**inputs, k=3).items[0].tolist()
+        kind = kind or Counter(kinds[item - 1] for item in items).most_common(1)[0][0].lower()
+        print(f"  {preference or 'no preference'}")
         for title in processor.titles(items):
             print(f"    - {title}")
 

@@ -11,9 +11,10 @@ answered from `items.jsonl` alone: the libraries of the models are imported afte
 import argparse
 import json
 import math
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import zip_longest
 from pathlib import Path
@@ -52,6 +53,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON: item_id, title, score and terms")
     parser.add_argument("--search", metavar="WORDS", help="list the items whose title has these words, and stop")
     parser.add_argument("--verify", action="store_true", help="check the downloaded files against the Hub's checksums")
+    group = parser.add_argument_group("a language model that splits texts of any language, in place of English rules")
+    group.add_argument("--split_base_url", help="of an OpenAI-compatible server, as in http://127.0.0.1:8000/v1")
+    group.add_argument("--split_model", help="its name on the server")
+    group.add_argument(
+        "--split_api_key_env",
+        help="environment variable that holds the key; by default OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
+    )
     return parser.parse_args(argv)
 
 
@@ -79,7 +87,15 @@ def run(arguments: argparse.Namespace) -> None:
         print_found(titles, arguments.search)
         return
     request = make_request(arguments, titles)
+    split = make_splitter(arguments)
     model, processor = load(arguments)
+    if split is not None:
+        if not hasattr(processor, "split"):
+            raise ValueError(
+                f"a {model.config.model_type} model does not split texts; leave out --split_base_url, or use a "
+                "mender_steer model."
+            )
+        processor.split = split
     if arguments.verify:
         verify(arguments.model, arguments.revision)
 
@@ -202,6 +218,35 @@ def make_request(arguments: argparse.Namespace, titles: Sequence[str]) -> dict[s
         "candidates": candidates,
         "exclude": exclude,
     }
+
+
+def make_splitter(arguments: argparse.Namespace) -> Callable[[str], Any] | None:
+    """The language model that the options name; `None` where they name none.
+
+    Raises:
+        ValueError: If they name it in part, the URL is none, or the variable for the key is not set.
+    """
+    url, name, variable = arguments.split_base_url, arguments.split_model, arguments.split_api_key_env
+    if not url and not name and not variable:
+        return None
+    if not url or not name:
+        raise ValueError(
+            "a language model that splits texts has a server and a name; give --split_base_url and --split_model."
+        )
+    from dataset_builders.preferences.endpoint import key_variable
+    from dataset_builders.preferences.splitting import LanguageModelSplitter
+
+    variable = key_variable(url, os.environ, variable)
+    # Without rules to fall back on: they read English, and in another language would take "ohne Rosen" as wanted.
+    splitter = LanguageModelSplitter(url, name, os.environ[variable] if variable else None)
+
+    def split(text: str) -> Any:
+        try:
+            return splitter(text)
+        except ValueError as error:  # which names the options of the command that writes preferences
+            raise ValueError(re.sub(r"--(?=base_url|model|api_key_env)", "--split_", str(error))) from error
+
+    return split
 
 
 def load(arguments: argparse.Namespace) -> tuple[Any, Any]:

@@ -1,6 +1,6 @@
 """Trains a method of the paper on a benchmark.
 
-    accelerate launch scripts/train.py                                             # Mender_Emb on the sample
+    accelerate launch scripts/train.py                                             # Mender_Steer on the sample
     accelerate launch scripts/train.py scripts/recipes/mender_tok/beauty.yaml --seed 1
 
 An interrupted run continues by the same command. Writes output_dir/model (the best so far, a Hugging Face folder) and
@@ -40,7 +40,7 @@ from modeling_mender.training.stopping import Interrupted
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_emb" / "sample.yaml"
+DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "mender_steer" / "sample.yaml"
 # 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
 SAMPLE_IDS = "--codebook_size 32 --hidden_sizes 128 64 --epochs 200 --batch_size 128".split()
 
@@ -138,12 +138,19 @@ def read_validation(arguments: TrainingArguments, method: Method) -> tuple[list[
     return [method.restrict(request) for request in requests_of(rows)], list(rows["target"][:])
 
 
+def has_fast_bf16(method: Method) -> bool:
+    """Whether bfloat16 is worth it: on a GPU that has it; on a CPU with tiles (AMX), for a method made for CPUs."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return method.is_steered and bool(has_tiles())
+
+
 def run(arguments: TrainingArguments) -> TrainingState:
     """Everything between the arguments and the trained model."""
     method = get_method(arguments.method).with_inputs(arguments.inputs)
     check_tracker(arguments.report_to)
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    use_bf16 = has_bf16 if arguments.bf16 is None else arguments.bf16
+    use_bf16 = has_fast_bf16(method) if arguments.bf16 is None else arguments.bf16
     accelerator = Accelerator(
         mixed_precision="bf16" if use_bf16 else "no",
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,

@@ -20,8 +20,8 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from modeling_mender.evaluation.ranking import rank
 from modeling_mender.training import loop
-from modeling_mender.training.collators import EmbeddingCollator, TextCollator
 from modeling_mender.training.lora import add_lora
+from modeling_mender.training.methods import get_method
 
 TROUBLES = ("fsdp", "lora", "nan_on_the_last_process", "kill_in_checkpoint", "slow", "stuck")
 
@@ -82,8 +82,9 @@ def main() -> None:
     if "lora" in troubles:
         add_lora(model, rank=2, alpha=1)
     texts = [text for request in test_training.REQUESTS for text in request.preferences]
-    collator = {"emb": EmbeddingCollator, "tok": TextCollator}[variant](processor, model, texts)
-    rows = loop.TrainingRows(test_training.EXAMPLES, collator.group(test_training.EXAMPLES), 0.0, options.seed)
+    collator = get_method(options.method).collator_class(processor, model, texts)
+    groups = collator.group(test_training.EXAMPLES)
+    rows = loop.TrainingRows(test_training.EXAMPLES, groups, options.preference_dropout, options.seed)
     make_trouble(troubles, accelerator)
     seen = []
     training_batch = collator.training_batch

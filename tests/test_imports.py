@@ -67,7 +67,8 @@ def test_inside_the_root_knowledge_flows_one_way(project):
     assert known["constrained_decoding"] <= {"semantic_ids", "recommendation"}
     for name, others in known.items():
         if name.startswith("configuration_"):
-            assert others == set(), name
+            # a model that has another's parts has their configurations in its own
+            assert all(other.startswith("configuration_") for other in others), name
         if name.startswith("processing_"):
             assert not any(other.startswith("modeling_") for other in others), name
 

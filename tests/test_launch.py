@@ -164,6 +164,13 @@ class TestTwoProcesses:
         assert sorted(epoch) == sorted(list(range(1, 13)) * 4)  # every row once
         assert AutoModel.from_pretrained(folder / "run/model") is not None
 
+    def test_mender_steer_trains_where_a_process_has_a_batch_without_a_preference(self, project, tmp_path):
+        """One row at a time, of which one in three has none: each process waits for the gradients of every weight."""
+        words = ('variant="steer"', "per_device_train_batch_size=1", "max_steps=20", "eval_steps=10")
+        one, other = launch(project, tmp_path, *words, "preference_dropout=0.3", processes=2)
+        assert (one["step"], one["examples"], other["step"]) == (20, 40, 20)
+        assert all(value.isfinite().all() for value in weights(tmp_path).values() if value.is_floating_point())
+
     def test_a_loss_that_is_not_finite_on_one_stops_both(self, project, tmp_path):
         status, errors = finish(start(project, tmp_path, "nan_on_the_last_process", "eval_steps=2", processes=2))
         assert status == 1

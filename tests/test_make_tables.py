@@ -254,6 +254,20 @@ def test_mixtures_get_one_section_per_base_method(tmp_path):
     assert "Pos-Neg" not in one
 
 
+def test_a_method_that_the_paper_does_not_have_is_a_row_and_no_mender_of_the_relative_improvement(tmp_path):
+    for method, level in (("tiger", 0.2), ("mender_tok", 0.3), ("mender_steer", 0.8)):
+        write_result(tmp_path / "in" / method, method, {"recommendation": level}, domain="beauty")
+    write_result(tmp_path / "in/wanted", "mender_steer", {"recommendation": 0.9}, domain="beauty", mixture="wanted")
+    run(tmp_path / "in", "--output_dir", tmp_path / "out", "--figures")
+    one, two, five = ((tmp_path / f"out/table_{number}.md").read_text() for number in (1, 2, 5))
+    assert cells(one, "Mender_Steer")[2] == "**0.8000**"
+    assert one.index("| Mender_Tok |") < one.index("| Mender_Steer |")
+    assert cells(one, "Rel. impr.")[2] == "+50.0% *+28.1%*"
+    assert "Mender_Steer" not in two
+    assert cells(five, "Mender_Steer-Wanted")[2] == "**0.9000**"
+    assert five.index("Mender_Steer |") < five.index("Mender_Steer-Wanted |")
+
+
 def test_a_larger_encoder_is_table_9s_and_not_table_1s(tmp_path):
     for level, encoder in ((0.2, "google/flan-t5-small"), (0.4, "google/flan-t5-xxl")):
         write_result(tmp_path / "in" / encoder[-3:], "mender_tok", level, 0, "beauty", text_encoder=encoder)

@@ -21,9 +21,11 @@ TABLES = {
     ),
 }
 RECOMMENDATION = Example(Request((1,), ("look for red",), "u"), 2)
-POSITIVE = Example(Request((), ("find blue",)), 3)
-NEGATIVE = Example(Request((), ("avoid blue",)), 3, is_negative=True)
-FINE, COARSE = Example(Request((4,), ("fine",), "v"), 5), Example(Request((), ("far",), "w"), 6)
+# targets of sentiment and of steering did not follow a history
+POSITIVE = Example(Request((), ("find blue",)), 3, needs_preference=True)
+NEGATIVE = Example(Request((), ("avoid blue",)), 3, is_negative=True, needs_preference=True)
+FINE = Example(Request((4,), ("fine",), "v"), 5, needs_preference=True)
+COARSE = Example(Request((), ("far",), "w"), 6, needs_preference=True)
 
 
 @pytest.mark.parametrize(
@@ -37,22 +39,30 @@ FINE, COARSE = Example(Request((4,), ("fine",), "v"), 5), Example(Request((), ("
         ("coarse", [RECOMMENDATION, COARSE]),
         ("fine_coarse", [RECOMMENDATION, FINE, COARSE]),
         ("all", [RECOMMENDATION, POSITIVE, NEGATIVE, FINE, COARSE]),
+        ("wanted", [RECOMMENDATION, POSITIVE, FINE, COARSE]),
         ("all_prefs", [Example(Request((1,), ("a", "b", "c", "d", "e"), "u"), 2)]),
     ],
 )
-def test_a_mixture_is_the_papers(mixture, expected):
+def test_a_mixture_is_the_papers_or_what_is_wanted(mixture, expected):
     assert mixture_examples(mixture, TABLES.get) == expected
 
 
 def test_every_mixture_is_tested_above():
-    assert len(MIXTURES) == 9
+    assert len(MIXTURES) == 10
+
+
+def test_what_is_wanted_is_that_of_the_axes_that_there_are():
+    tables = {name: TABLES[name] for name in ("recommendation", "fine")} | {"coarse": TABLES["coarse"].select([])}
+    assert mixture_examples("wanted", tables.get) == [RECOMMENDATION, FINE]
+    with pytest.raises(ValueError, match="axis recommendation"):
+        mixture_examples("wanted", {}.get)
 
 
 def test_what_a_method_may_not_see_is_taken_out_and_empty_requests_are_dropped():
     restrict = get_method("mender_emb").with_inputs("history").restrict
     assert mixture_examples("all", TABLES.get, restrict) == [
         Example(Request((1,), ()), 2),
-        Example(Request((4,), ()), 5),
+        Example(Request((4,), ()), 5, needs_preference=True),
     ]
 
 

@@ -106,6 +106,42 @@ def test_what_is_excluded_does_not_come_back(pipe):
     assert not {2, 3, 4} & {item["item_id"] for item in pipe(REQUESTS[2], k=9)}
 
 
+class TestMenderSteer:
+    """The model that has `avoid`, `strength` and terms, as training leaves it."""
+
+    @pytest.fixture(scope="class")
+    def steered(self, tmp_path_factory):
+        folder = train_tiny("mender_steer", tmp_path_factory.mktemp("steer"))
+        return pipeline("preference-recommendation", model=str(folder), device="cpu")
+
+    def test_what_is_avoided_goes_down_and_strength_0_is_nothing(self, steered):
+        request = {"history": [1, 5], "preference": WISH}
+        assert not any("soap" in item["title"] for item in steered({"history": [1], "avoid": "soap"}, k=9))
+        without = steered({"history": [1, 5]}, k=12)
+        assert steered(request | {"avoid": ["mug"], "strength": 0}, k=12) == without
+        assert steered(request, k=1)[0]["title"] == "red soap"
+        assert steered(request | {"strength": -1}, k=12)[-1]["title"] == "red soap"
+
+    def test_requests_of_every_kind_share_a_batch_and_terms_sum_to_scores(self, steered):
+        requests = [
+            *REQUESTS,
+            {"history": [7], "avoid": ["soap", "tea"], "strength": [1, 0.5]},
+            {"preference": [WISH, "tea but not green tea"], "avoid": "lamp", "strength": [2, 0.5]},
+            {"item_log_weights": {3: 2.5}},
+        ]
+        alone = [steered(request, k=4, return_terms=True) for request in requests]
+        for one, other in zip(alone, steered(requests, k=4, return_terms=True, batch_size=7), strict=True):
+            assert [item["item_id"] for item in one] == [item["item_id"] for item in other]
+            for item, again in zip(one, other, strict=True):
+                assert item["score"] == pytest.approx(again["score"], abs=1e-5)
+                for answer in (item, again):
+                    assert sum(answer["terms"].values()) == pytest.approx(answer["score"], abs=1e-4)
+
+    def test_a_strength_that_is_no_number_is_refused(self, steered):
+        with pytest.raises(ValueError, match="contains nan"):
+            steered({"history": [1], "preference": WISH, "strength": float("nan")})
+
+
 @pytest.fixture(scope="module")
 def steering(folder):
     model, processor = load_steering(folder)

@@ -165,7 +165,13 @@ def test_every_code_block_of_the_card_runs_as_it_is_printed(published, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("name", "family"), [("lc_rec", "t5-with-decoder"), ("tiger_user_emb", "bert"), ("sasrec", "bert")]
+    ("name", "family"),
+    [
+        ("lc_rec", "t5-with-decoder"),
+        ("tiger_user_emb", "bert"),
+        ("sasrec", "bert"),
+        ("mender_steer", "t5-with-decoder"),
+    ],
 )
 def test_other_methods_are_checked_in_a_fresh_process_too(tmp_path, name, family, capsys):
     folder = train_tiny(name, tmp_path / "trained", family)
@@ -175,9 +181,33 @@ def test_other_methods_are_checked_in_a_fresh_process_too(tmp_path, name, family
     assert "nothing was sent" in printed
     card = (tmp_path / NAME / "README.md").read_text()
     assert "was not evaluated before it was published" in card
-    assert ("It reads no preference" in card) == (name != "lc_rec")
+    assert ("It reads no preference" in card) == (name not in ("lc_rec", "mender_steer"))
     code = {path.name for path in (tmp_path / NAME).glob("*.py")}
     assert ("modeling_generative_retriever.py" in code) == (name != "sasrec")
+    assert ({"item_words.py", "preference_parsing.py", "request_weights.py"} <= code) == (name == "mender_steer")
+
+
+def test_a_steered_model_s_card_shows_terms_that_sum_to_scores_and_its_handler_avoids(tmp_path, monkeypatch, capsys):
+    folder = train_tiny("mender_steer", tmp_path / "trained", use_decoder=True)
+    assert publish(folder, tmp_path / NAME) == 0
+    monkeypatch.chdir(tmp_path)
+    text = (tmp_path / NAME / "README.md").read_text()
+    assert "a method beside those of" in text and "| avoid, strength |" in text
+    assert "A negative preference" not in text and "English rules" in text
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    variables = {}
+    for block in blocks[:2]:
+        exec(compile(block, "README.md", "exec"), variables)
+    assert set(variables["output"].terms) == {"history", "graph", "preference 1", "avoid 1", "normalization"}
+    total = torch.stack(list(variables["output"].terms.values())).sum(0)
+    torch.testing.assert_close(total, variables["output"].scores, atol=1e-5, rtol=0)
+    assert "avoid 1" in capsys.readouterr().out
+    spec = {}
+    exec(compile((tmp_path / NAME / "handler.py").read_text(), "handler.py", "exec"), spec)
+    request = {"history": [1, 2], "preference": "Search for red tea", "avoid": "soap", "strength": 2}
+    items = spec["EndpointHandler"](NAME)({"inputs": request, "parameters": {"k": 9, "return_terms": True}})
+    assert not any("soap" in item["title"] for item in items)
+    assert all(sum(item["terms"].values()) == pytest.approx(item["score"], abs=1e-4) for item in items)
 
 
 def test_a_folder_whose_weights_differ_from_the_training_s_is_not_sent(trained, tmp_path, monkeypatch, capsys):

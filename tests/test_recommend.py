@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import recommend
+from fake_endpoint import Answer, FakeEndpoint
 from fake_hub import FakeHub
 from test_pipeline import SteeringProcessor, load_steering
 from tiny_models import TITLES
@@ -263,6 +264,22 @@ def test_corrected_texts_are_shown_and_with_terms_every_text_as_it_was_read(stee
     assert every[2:4] == [["preference", "1", "x", "1", "read as 'tea'"], without[2]]
 
 
+def test_a_language_model_splits_texts_where_its_server_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-mine")
+    folder = str(train_tiny("mender_steer", tmp_path))
+    asked = (folder, "--preference", "Tee, aber keine Lampen", "--k", "2", "--terms", "--split_model", "toy")
+    text = json.dumps({"wanted": ["tea"], "avoided": ["lamp"]})
+    with FakeEndpoint(lambda number, request: Answer(text)) as server:
+        status, out, _ = run(capsys, *asked, "--split_base_url", server.base_url, "--split_api_key_env", "MY_KEY")
+    assert status == 0 and "read as 'tea'" in out and "read as 'lamp'" in out
+    assert len(server.requests) == 1 and server.keys == ["Bearer sk-mine"]
+
+    with FakeEndpoint(lambda number, request: Answer(status=401, body="who?")) as server:
+        status, out, errors = run(capsys, *asked, "--split_base_url", server.base_url)
+    assert (status, out, len(errors)) == (1, "", 1)
+    assert f"error: {server.base_url}: status 401" in errors[0] and "that --split_api_key_env names" in errors[0]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -285,6 +302,25 @@ def test_corrected_texts_are_shown_and_with_terms_every_text_as_it_was_read(stee
         (["--history", "1", "--avoid", "mug"], "a mender_tok model does not read avoid"),
         (["--preference", "tea", "--strength", "2"], "a mender_tok model does not read strength"),
         (["--history", "1", "--terms"], "a mender_tok model is no sum of terms"),
+        (["--preference", "tea", "--split_model", "toy"], "give --split_base_url and --split_model"),
+        (["--preference", "tea", "--split_base_url", "http://x/v1"], "give --split_base_url and --split_model"),
+        (
+            ["--preference", "tea", "--split_base_url", "http://x/v1", "--split_model", "toy"],
+            "a mender_tok model does not split texts; leave out --split_base_url",
+        ),
+        (
+            [
+                "--preference",
+                "t",
+                "--split_base_url",
+                "http://x",
+                "--split_model",
+                "toy",
+                "--split_api_key_env",
+                "NO_",
+            ],
+            "The environment variable NO_ is not set",
+        ),
     ],
 )
 def test_what_no_model_could_answer_is_one_line_with_the_way_out(folder, capsys, words, message):

@@ -27,6 +27,7 @@ from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import add_lora, merged_state_dict
 from modeling_mender.training.methods import METHODS, get_method
 from modeling_mender.training.progress import count_tokens
+from modeling_mender.training.steer_method import SteerCollator
 from modeling_mender.training.stopping import TooLittleMemory, compilation
 
 REQUIRED = {"benchmark": "b", "domain": "d", "semantic_ids": "s"}
@@ -74,7 +75,7 @@ def assert_same_weights(one, other):
         assert torch.equal(expected, found), name
 
 
-@pytest.mark.parametrize("variant", ["emb", "tok"])
+@pytest.mark.parametrize("variant", ["emb", "tok", "steer"])
 def test_a_run_leaves_a_model_that_loads_and_says_how_it_was_made(tmp_path, variant):
     state, model = run(tmp_path, variant)
     folder = tmp_path / "run" / "model"
@@ -139,8 +140,11 @@ class Interruption(Exception):
         ("tok", {"examples": EXAMPLES + REFUSALS}),
         ("emb", {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}),
         ("tok", {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2, "examples": EXAMPLES + REFUSALS}),
+        ("steer", {"examples": SEQUENCES, "per_device_train_batch_size": 4}),
+        ("steer", {"examples": SEQUENCES, "per_device_train_batch_size": 4, "config": {"use_decoder": True}}),
     ],
-    ids=["emb", "tok", "grouped", "grouped, negatives", "negatives", "accumulation", "accumulation, negatives"],
+    ids=["emb", "tok", "grouped", "grouped, negatives", "negatives", "accumulation", "accumulation, negatives",
+         "steer", "steer, decoder"],
 )
 def test_a_continued_run_equals_an_unbroken_one_bit_for_bit_mid_epoch_too(tmp_path, variant, settings):
     calls = iter(range(1000))
@@ -537,7 +541,14 @@ def test_grouped_positions_are_all_there_and_every_one_is_a_prefix_of_the_last()
     assert sorted(map(sorted, groups)) == [[0, 1, 4], [2, 7], [3], [5], [6], [8], [9]]
 
 
-@pytest.mark.parametrize(("variant", "collator_class"), [("emb", EmbeddingCollator), ("tok", TextCollator)])
+def test_mender_steer_learns_no_negatives_and_says_so(tmp_path):
+    with pytest.raises(ValueError, match="avoids without learning; choose a mixture without negatives"):
+        run(tmp_path, "steer", examples=EXAMPLES + REFUSALS)
+
+
+@pytest.mark.parametrize(
+    ("variant", "collator_class"), [("emb", EmbeddingCollator), ("tok", TextCollator), ("steer", SteerCollator)]
+)
 def test_a_collator_reads_a_request_exactly_as_the_processor_does(tmp_path, variant, collator_class):
     model, processor = build(variant, "bert", tmp_path)
     requests = [
@@ -594,6 +605,9 @@ class TestLora:
         pytest.importorskip("peft")
         model, _ = build("emb", "bert", tmp_path)
         with pytest.raises(ValueError, match="lora_rank"):
+            add_lora(model, rank=2, alpha=1)
+        model, _ = build("steer", "bert", tmp_path)
+        with pytest.raises(ValueError, match=r"lora_rank \(2\) must be 0 for mender_steer"):
             add_lora(model, rank=2, alpha=1)
 
 

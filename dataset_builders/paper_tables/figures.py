@@ -20,6 +20,7 @@ from .tables import (
     AXIS_TITLES,
     METHOD_TITLES,
     MIXTURES,
+    OUR_MIXTURES,
     QUALITY,
     method_order,
     recommendation_groups,
@@ -34,7 +35,7 @@ SIDES = (("with_preference", "with preference"), ("without_preference", "without
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f", "#8c510a")
 DASHES = ("-", "--", ":")
 DRAWN_FIRST = ("mender_tok", "mender_emb", "tiger", "lc_rec", "vocabext_lm", "vocabext_rnd", "sasrec", "liger",
-               "sasrec_bce", "tiger_user_emb", "most_popular", "transition_graph")  # fmt: skip
+               "sasrec_bce", "tiger_user_emb", "most_popular", "transition_graph", "mender_steer")  # fmt: skip
 
 
 class Skipped(Exception):
@@ -143,11 +144,12 @@ def figure_4(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
         columns["Methods, on recommendation data"] = [
             (title_of(group.first.method), _style(group.first.method)[0], group) for group in chosen
         ]
-    mixed = [group for group in with_default_encoder(groups) if group.first.mixture in MIXTURES]
+    mixtures = (*MIXTURES, *OUR_MIXTURES)
+    mixed = [group for group in with_default_encoder(groups) if group.first.mixture in mixtures]
     bases = {group.first.method for group in mixed if group.first.mixture != "none"}
     for method in sorted(bases, key=method_order):
         own = [group for group in mixed if group.first.method == method]
-        own.sort(key=lambda group: MIXTURES.index(group.first.mixture))
+        own.sort(key=lambda group: mixtures.index(group.first.mixture))
         columns[f"Data mixtures of {title_of(method)}"] = [
             (group.first.mixture.replace("_", "-"), COLOURS[i % len(COLOURS)], group) for i, group in enumerate(own)
         ]

@@ -7,6 +7,7 @@ would hide how often a model fails.
 The form: white space, then one JSON object with the single key that was asked for, then white space. Its value is an
 array of distinct strings, each of at least two words and at most `MAX_CHARACTERS` characters; five of them for
 preferences, one to ten (single words allowed) for properties. White space around a string is dropped, nothing else.
+The parts of a sentence have two keys, whose arrays may be empty and hold single words.
 
 What form cannot tell: a reply that obeys an instruction hidden in a review is five strings like any other. The prompt
 keeps data and instructions apart; what a model then writes must be judged by reading. So with languages: a set written
@@ -119,16 +120,50 @@ def parse_properties(reply: str) -> tuple[str, ...]:
     return tuple(entries)
 
 
+def parse_parts(reply: str, keys: Sequence[str], most: int) -> list[tuple[str, ...]]:
+    """Reads a reply that should hold the parts of a sentence: an array of texts under each of some keys.
+
+    Args:
+        reply (`str`): What the model wrote.
+        keys (`Sequence[str]`): Of the JSON object.
+        most (`int`): Texts of one array at most.
+
+    Returns:
+        `list[tuple[str, ...]]`: One per key, in the order of `keys`; no text stands in two of them.
+
+    Raises:
+        ParseFailure: With the first reason, in the order of [`Reason`], that applies.
+
+    >>> parse_parts('{"wanted": ["walnut lamp"], "avoided": []}', ("wanted", "avoided"), most=12)
+    [('walnut lamp',), ()]
+    """
+    arrays = _arrays(reply, keys)
+    together = [entry for entries in arrays for entry in entries]
+    _check_strings(together, reply, min_words=1)
+    for entries in arrays:
+        _check_count(entries, reply, 0, most)
+    _check_count(together, reply, 0, most * len(keys))
+    return [tuple(entries) for entries in arrays]
+
+
 def _entries(reply: str, key: str) -> list[str]:
     """The stripped strings under the only key of the reply's JSON object."""
+    return _arrays(reply, (key,))[0]
+
+
+def _arrays(reply: str, keys: Sequence[str]) -> list[list[str]]:
+    """The stripped strings under each of the keys of the reply's JSON object, which has no others."""
     value = _json_value(reply)
     if not isinstance(value, dict):
         raise ParseFailure("not_object", reply)
-    if key not in value:
+    if any(key not in value for key in keys):
         raise ParseFailure("missing_key", reply)
-    if len(value) > 1:
+    if len(value) > len(keys):
         raise ParseFailure("unknown_key", reply)
-    entries = value[key]
+    return [_stripped(value[key], reply) for key in keys]
+
+
+def _stripped(entries: Any, reply: str) -> list[str]:
     if not isinstance(entries, list):
         raise ParseFailure("not_array", reply)
     if any(isinstance(entry, list | dict) for entry in entries):

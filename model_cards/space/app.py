@@ -6,24 +6,33 @@ show its answers; leaves every question of what a request may be to the model's 
 
 import argparse
 import contextlib
-import html
+import inspect
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: it reads this once
 
 import gradio as gr
+from demo_answers import answer_html, avoided_texts, make_request, notice, reading_html
+from demo_examples import find_examples
 from huggingface_hub import hf_hub_download, list_repo_files
 from huggingface_hub.errors import EntryNotFoundError
 
+logger = logging.getLogger("mender.demo")
 HERE = Path(__file__).resolve().parent
 NUM_MATCHES = 50
 MAX_TEXT = 500
 MAX_RESULTS = 20
+MAX_STRENGTH = 3
+MAX_DEPTH = 1000  # places that are compared where the model ranks all items in any case
+NUM_BEAMS = 50  # and where each further place is a beam
 AXES = ("recommendation", "sentiment", "fine", "coarse", "history")
 ALL = "all"
 WITH, WITHOUT = "#4f46e5", "#94a3b8"
@@ -35,66 +44,114 @@ AXIS_TITLES = {
     "history": "History consolidation",
 }
 LEADERBOARD_HEADERS = [
-    "rank", "model", "value", "without", "95 % interval", "metric", "method", "domain", "axis", "rows", "benchmark",
-    "date",
+    "rank", "model", "value", "without", "95 % interval", "task", "method", "rows", "benchmark", "date",
 ]  # fmt: skip
-LEADERBOARD_TYPES = ["number", "markdown", *["str"] * 7, "number", "str", "str"]
+LEADERBOARD_TYPES = ["number", "markdown", *["str"] * 5, "number", "str", "str"]
+LEADERBOARD_WIDTHS = [75, 190, 95, 105, 130, 165, 130, 80, 130, 108]  # 1208 pixels: a page of 1280 shows all
 
 CSS = """
-.gradio-container { width: 100%; max-width: min(1120px, 100%) !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: min(1280px, 100%) !important; margin: 0 auto !important; }
 .gradio-container, .gradio-container .main, .gradio-container .wrap, .gradio-container .contain,
 .gradio-container .tabs, .gradio-container .tabitem, .gradio-container .contain > .column,
 .gradio-container .tabitem > .column { min-width: 0 !important; }
 .gradio-container .main, .gradio-container .contain { width: 100%; box-sizing: border-box; }
-.gradio-container .main { padding-left: clamp(12px, 2.5vw, 32px) !important;
-  padding-right: clamp(12px, 2.5vw, 32px) !important; }
-#matches .wrap { max-height: 13rem; overflow-y: auto; flex-direction: column; flex-wrap: nowrap; gap: 4px; }
+.gradio-container .main { padding: 12px clamp(12px, 2.5vw, 32px) !important; }
+.gradio-container .contain > .column { gap: 8px; }
+#head h1 { margin: 0 0 2px; font-size: 1.5rem; }
+#head p { margin: 0; color: var(--body-text-color-subdued); }
+#matches .wrap { max-height: 10rem; overflow-y: auto; flex-direction: column; flex-wrap: nowrap; gap: 4px; }
 #matches .wrap label { padding: 6px 10px; }
 #matches .wrap label input { flex-shrink: 0; }
 #history .token { height: auto; white-space: normal; text-align: left; }
 #examples { flex-flow: row wrap !important; align-items: center; gap: 8px; }
-#examples > * { flex: 0 1 auto !important; width: auto !important; min-width: 0 !important; }
-#examples button { font-weight: 400; padding: 5px 10px; }
-#answer .html-container, #examples .html-container { padding: 0; }
+#examples > * { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important; max-width: 100%; }
+#examples button { font-weight: 400; padding: 5px 12px; border-radius: 999px; white-space: normal; }
+#recommend { align-items: flex-start; gap: 20px; }
+#ask, #past { gap: 12px; }
+#answer { padding: 0; border: 0; background: none; overflow: visible; }
+#answer .html-container { padding: 0; }
 #axes-table, #leaderboard-table { --font-mono: var(--font); --text-md: .9rem; font-variant-numeric: tabular-nums; }
 #leaderboard-table th .cell-menu-button { display: flex; border: 0; background: none; }
-#leaderboard-table th .header-content { padding-right: 1.5rem; }
+#leaderboard-table th .header-content { padding-right: 1.2rem; }
 #axes-plot img { width: 100%; max-width: 600px; border-radius: 8px; }
-.mender-answer { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; }
+.mender-answer { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; align-items: start; }
 .mender-list { border: 1px solid var(--border-color-primary); border-radius: 8px; overflow: hidden;
   background: var(--block-background-fill); }
-.mender-list h3 { margin: 0; padding: 10px 14px; font-size: 1rem; color: var(--body-text-color);
+.mender-list h3 { margin: 0; padding: 9px 12px; font-size: 1rem; color: var(--body-text-color);
   border-bottom: 1px solid var(--border-color-primary); }
-.mender-list h3 small { font-weight: 400; color: var(--body-text-color-subdued); margin-left: 6px; }
+.mender-list h3 small { font-weight: 400; color: var(--body-text-color-subdued); margin-left: 8px; }
 .mender-list ol { list-style: none; margin: 0; padding: 0; }
-.mender-list li { display: grid; grid-template: "place title move score" auto / 1.5rem 1fr auto auto; gap: 0 8px;
-  align-items: center; margin: 0; padding: 8px 14px; color: var(--body-text-color);
-  border-top: 1px solid var(--border-color-primary); }
+.mender-list li { margin: 0; color: var(--body-text-color); border-top: 1px solid var(--border-color-primary); }
 .mender-list li:first-child { border-top: 0; }
+.mender-list .row, .mender-list summary { display: grid; align-items: center; gap: 0 8px; padding: 7px 12px;
+  grid-template: "place title move score" auto / 1.4rem 1fr auto 3.2rem; }
+.mender-list summary { cursor: pointer; list-style: none; }
+.mender-list summary::-webkit-details-marker { display: none; }
+.mender-list summary:hover, .mender-list details[open] > summary { background: var(--background-fill-secondary); }
+.mender-list summary:focus-visible { outline: 2px solid #6366f1; outline-offset: -2px; }
+.mender-list summary .score::after { content: "▾"; display: inline-block; width: .9em; text-align: right; }
+.mender-list details[open] > summary .score::after { content: "▴"; }
 .mender-list .place, .mender-list .score { color: var(--body-text-color-subdued);
   font-variant-numeric: tabular-nums; }
 .mender-list .place { grid-area: place; text-align: right; }
-.mender-list .score { grid-area: score; font-size: .85rem; text-align: right; }
-.mender-list .title { grid-area: title; overflow-wrap: anywhere; }
-.mender-list .move { grid-area: move; font-size: .8rem; font-weight: 600; min-width: 3.4rem; text-align: center;
+.mender-list .score { grid-area: score; font-size: .8rem; text-align: right; white-space: nowrap; }
+.mender-list .text { grid-area: title; overflow-wrap: anywhere; line-height: 1.35; }
+.mender-list .text small { display: block; font-size: .8rem; color: #b91c1c; }
+.dark .mender-list .text small { color: #fca5a5; }
+.mender-list .move { grid-area: move; font-size: .8rem; font-weight: 600; min-width: 3rem; text-align: center;
   padding: 1px 8px; border-radius: 999px; white-space: nowrap; }
 .mender-list .new { background: #4338ca; color: #fff; }
 .mender-list .up { background: #d1fae5; color: #065f46; }
 .mender-list .down { background: #fef3c7; color: #92400e; }
-.mender-list .same { color: var(--body-text-color-subdued); font-weight: 400; }
+.mender-list .same, .mender-list .stays { color: var(--body-text-color-subdued); font-weight: 400; }
 .mender-list .gone { background: #fee2e2; color: #991b1b; }
-.mender-list li.is-gone .title { color: var(--body-text-color-subdued); text-decoration: line-through; }
+.mender-list .is-gone .title, .mender-list .is-avoided .title { color: var(--body-text-color-subdued); }
+.mender-list .is-avoided .title { text-decoration: line-through; }
 .mender-list .empty { padding: 14px; margin: 0; color: var(--body-text-color-subdued); }
+.mender-list .terms { padding: 4px 12px 12px calc(12px + 1.4rem + 8px); font-size: .85rem; }
+.mender-list .terms p { margin: 0 0 4px; color: var(--body-text-color-subdued); }
+.mender-list .terms table { border-collapse: collapse; width: 100%; margin: 0; border: 0 !important; }
+.mender-list .terms tr, .mender-list .terms td { border: 0 !important; background: none; }
+.mender-list .terms td { padding: 1px 0 !important; text-align: left; color: var(--body-text-color); }
+.mender-list .terms td:last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.mender-list .terms tr.sum { border-top: 1px solid var(--border-color-primary) !important; font-weight: 600; }
+.mender-reading { margin: 0 0 6px; color: var(--body-text-color); }
+.mender-reading b { font-weight: 600; padding: 0 6px; border-radius: 4px; }
+.mender-reading .wants b { background: #d1fae5; color: #065f46; }
+.mender-reading .avoids b { background: #fee2e2; color: #991b1b; }
+.mender-reading small { color: var(--body-text-color-subdued); }
 .mender-summary { margin: 0 0 10px; font-weight: 600; color: var(--body-text-color); }
 .mender-notice { margin: 0; padding: 12px 16px; border-radius: 8px; color: var(--body-text-color);
   background: var(--background-fill-secondary); border-left: 4px solid #4f46e5; }
+@media (max-width: 960px) {
+  /* the answer comes before the history: what is written and what it brings are on one screen */
+  #recommend { display: flex; flex-direction: column; align-items: stretch; gap: 8px; }
+  #ask, #reply { display: contents; }
+  #ask > *, #reply > * { order: 1; width: 100%; }
+  #code { order: 2; }
+  #past { order: 3; }
+}
 @media (max-width: 720px) {
   .tab-container button { padding: 0 7px !important; font-size: .875rem !important; }
+  .gradio-container .tabs, .gradio-container .tabitem, .gradio-container .tabitem > .column { gap: 8px; }
+  .gradio-container .tabitem { padding: 8px 0 !important; }
+  #head h1 { display: inline; font-size: 1.15rem; }
+  #head p { display: inline; margin-left: 6px; font-size: .85rem; }
+  #examples { flex-flow: row nowrap !important; overflow-x: auto; scrollbar-width: none; }
+  #examples button { white-space: nowrap; max-width: none; }
+  #examples > * { max-width: none; }
+  #preference, #avoid, #strength { padding: 6px 10px !important; }
+  #preference label, #avoid label { display: grid; grid-template-columns: 5.6rem 1fr; align-items: center; }
+  #preference label > span, #avoid label > span { margin: 0; }
+  #preference input, #avoid input, #preference textarea, #avoid textarea { padding: 6px 8px; }
+  #strength .head { margin-bottom: 0; }
   .mender-answer { grid-template-columns: 1fr; }
-  .mender-list li { grid-template: "place title move" auto "place title score" auto / 1.5rem 1fr auto;
-    padding: 7px 12px; font-size: .95rem; }
+  .mender-list .row, .mender-list summary { padding: 6px 10px; font-size: .925rem;
+    grid-template: "place title move" auto "place title score" auto / 1.4rem 1fr auto; }
   .mender-list .place { align-self: start; }
   .mender-list .score { text-align: center; }
+  .mender-list h3 { padding: 6px 10px; }
+  .mender-summary, .mender-reading { font-size: .9rem; margin-bottom: 4px; }
 }
 """
 
@@ -125,6 +182,29 @@ def search_titles(titles: Sequence[str], query: str, limit: int = NUM_MATCHES) -
     return ids[:limit]
 
 
+def similar_titles(titles: Sequence[str], query: str, limit: int = 5) -> list[int]:
+    """Ids of the items whose titles have the words nearest to a query's, best first.
+
+    >>> similar_titles(["Red soap", "Blue lamp", "Blue soap"], "blu sope")
+    [3]
+    """
+    split = [title.casefold().split() for title in titles]
+    vocabulary = sorted({word for words in split for word in words})
+    near = [set(get_close_matches(word, vocabulary, 3, 0.6)) for word in query.casefold().split()]
+    found = [(-sum(bool(words & set(own)) for words in near), item_id) for item_id, own in enumerate(split, start=1)]
+    most = min(found, default=(0, 0))[0]
+    return [item_id for count, item_id in found if count == most < 0][:limit]
+
+
+def all_of(query: str) -> str:
+    """A query's words, as a message names them.
+
+    >>> all_of("tea"), all_of("green tea")
+    ('the word “tea”', 'all words of “green tea”')
+    """
+    return f"all words of “{query.strip()}”" if len(query.split()) > 1 else f"the word “{query.strip()}”"
+
+
 def read_ids(text: str, num_items: int) -> list[int]:
     """Ids out of what somebody typed, separated by commas or blanks.
 
@@ -139,61 +219,6 @@ def read_ids(text: str, num_items: int) -> list[int]:
         if not word.isdecimal() or not 1 <= int(word) <= num_items:
             raise ValueError(f"{word!r} is no item of this catalogue; ids are 1 to {num_items}.")
     return [int(word) for word in words]
-
-
-def as_avoidance(text: str) -> str:
-    """A negative preference in the words that the models were trained on.
-
-    >>> as_avoidance(" leather, or anything heavy ")
-    'Avoid leather, or anything heavy'
-    >>> as_avoidance("avoid leather")
-    'avoid leather'
-    """
-    text = text.strip()
-    if not text or text.casefold().startswith(
-        ("avoid", "do not", "don't", "don’t", "never", "no ", "not ", "nothing")
-    ):
-        return text
-    return f"Avoid {text}"
-
-
-def make_request(history: Sequence[int], preference: str, avoid: str, exclude_history: bool) -> dict[str, Any]:
-    """A request of the pipeline; what is empty is left out.
-
-    >>> make_request([3, 1], "Look for tea", "mugs", exclude_history=True)
-    {'history': [3, 1], 'preference': ['Look for tea', 'Avoid mugs'], 'exclude': [3, 1]}
-    """
-    texts = [text for text in (preference.strip(), as_avoidance(avoid)) if text]
-    request: dict[str, Any] = {"history": list(history)}
-    if texts:
-        request["preference"] = texts
-    if exclude_history and history:
-        request["exclude"] = list(dict.fromkeys(history))
-    return request
-
-
-def compare_rankings(
-    ranking: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]] | None
-) -> list[dict[str, Any]]:
-    """A ranking with each item's place (from 1) and what became of it since another ranking.
-
-    Args:
-        ranking: Items as the pipeline gives them, best first.
-        other: The ranking to compare with, or `None`.
-
-    Returns:
-        `list`: The items with `place` and `change`: places gained (negative: lost), `None` for an item that the
-        other ranking lacks, 0 everywhere where there is no other ranking.
-
-    >>> [item["change"] for item in compare_rankings([{"item_id": 7}, {"item_id": 5}], [{"item_id": 5}])]
-    [None, -1]
-    """
-    before = {item["item_id"]: place for place, item in enumerate(other or (), start=1)}
-    placed = []
-    for place, item in enumerate(ranking, start=1):
-        change = 0 if other is None else before[item["item_id"]] - place if item["item_id"] in before else None
-        placed.append({**item, "place": place, "change": change})
-    return placed
 
 
 def main_metric(axis: str) -> str:
@@ -227,10 +252,10 @@ def axes_figure(results: Mapping[str, Any]) -> Any:
     figure = Figure(figsize=(4.6, 0.8 + 0.85 * max(1, len(axes))), dpi=220, layout="constrained")
     plot = figure.subplots()
     highest = 0.0
-    for side, colour, shift in (("with_preference", WITH, 0.02), ("without_preference", WITHOUT, 0.3)):
+    for side, color, shift in (("with_preference", WITH, 0.02), ("without_preference", WITHOUT, 0.3)):
         found = [_side(results["axes"][axis], side, main_metric(axis)) for axis in axes]
         values = [value or 0.0 for value, _ in found]
-        plot.barh([i + shift for i in range(len(axes))], values, 0.27, color=colour, label=side.replace("_", " "))
+        plot.barh([i + shift for i in range(len(axes))], values, 0.27, color=color, label=side.replace("_", " "))
         for i, (value, interval) in enumerate(found):
             low, high = interval or (value or 0.0, value or 0.0)
             highest = max(highest, high)
@@ -285,10 +310,8 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
             f"{record['value']:.4f}",  # of one width, so that they sort as words
             "" if without is None else f"{without:.4f}",
             f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "",
-            record["metric"],
+            f"{record['domain']}: {record['axis']}, {record['metric']}",
             record.get("method") or "",
-            record["domain"],
-            record["axis"],
             record.get("num_rows"),
             (record.get("fingerprint") or "")[:8],
             record.get("date") or "",
@@ -312,18 +335,29 @@ def reads_preferences(processor: Any) -> bool:
     return bool(getattr(processor, "tokenizer", None)) if said is None else bool(said)
 
 
-def default_examples(titles: Sequence[str], preferences: bool) -> list[dict[str, Any]]:
-    """Examples that any catalogue can give: its first items, and a title as a preference."""
-    first = list(range(1, min(3, len(titles)) + 1))
-    middle = titles[len(titles) // 2]
-    examples = [{"name": "The first items of the catalogue", "history": first}]
-    if preferences:
-        examples += [
-            {"name": "The same, and a preference", "history": first, "preference": f"Look for {middle}"},
-            {"name": "The same, and something to avoid", "history": first, "avoid": titles[first[-1] - 1]},
-            {"name": "A preference alone", "preference": f"Look for {middle}"},
-        ]
-    return examples
+@dataclass(frozen=True)
+class Controls:
+    """What a model can be asked: a control that it does not read is hidden.
+
+    Attributes:
+        preference, avoid, strength (`bool`): Whether its processor reads them.
+        terms (`bool`): Whether its scores are sums of terms.
+        depth (`int`): How many places are compared; 0 for as many as are shown, where more would take more beams.
+    """
+
+    preference: bool
+    avoid: bool = False
+    strength: bool = False
+    terms: bool = False
+    depth: int = 0
+
+    @classmethod
+    def of(cls, pipe: Any) -> "Controls":
+        """Those of a pipeline's model."""
+        read = inspect.signature(pipe.processor.__call__).parameters
+        terms = "return_terms" in inspect.signature(pipe.model.recommend).parameters
+        depth = (NUM_BEAMS if getattr(pipe.model, "has_decoder", True) else MAX_DEPTH) if terms else 0
+        return cls(reads_preferences(pipe.processor), "avoid" in read, "strength" in read, terms, depth)
 
 
 def read_json(path: str | Path | None) -> Any:
@@ -363,96 +397,31 @@ def model_results(model: str) -> Path | None:
     return model_file(model, min(names)) if names else None
 
 
-# -- HTML -------------------------------------------------------------------------------------------------------------
-
-
-def notice(text: str) -> str:
-    """A message in place of a result."""
-    return f'<p class="mender-notice" role="status">{html.escape(text)}</p>'
-
-
-def movement(change: int | None) -> str:
-    """A mark for what became of an item, with words for those who hear the page."""
-    if change is None:
-        return '<span class="move new">new</span>'
-    if change == 0:
-        return '<span class="move same" aria-label="same place">=</span>'
-    way, arrow = ("up", "▲") if change > 0 else ("down", "▼")
-    return f'<span class="move {way}" aria-label="{way} {abs(change)}">{arrow} {abs(change)}</span>'
-
-
-def ranking_html(title: str, note: str, items: Sequence[Mapping[str, Any]], marks: Sequence[str]) -> str:
-    """One column: the ranked items, each with a mark and its log-probability."""
-    lines = [
-        f'<li class="{"is-gone" if "gone" in mark else ""}"><span class="place">{place}</span>'
-        f'<span class="title">{html.escape(item["title"])}</span>{mark or "<span></span>"}'
-        f'<span class="score" title="log-probability; item {item["item_id"]}">{item["score"]:.2f}</span></li>'
-        for place, (item, mark) in enumerate(zip(items, marks, strict=True), start=1)
-    ]
-    body = f"<ol>{''.join(lines)}</ol>" if lines else '<p class="empty">No item is left to recommend.</p>'
-    return f'<section class="mender-list"><h3>{title}<small>{note}</small></h3>{body}</section>'
-
-
-def summary(placed: Sequence[Mapping[str, Any]]) -> str:
-    """What moved, in one sentence.
-
-    >>> summary([{"change": None}, {"change": 2}, {"change": 0}])
-    'Your preference changed 2 of 3 places: 1 new, 1 up.'
-    """
-    changes = [item["change"] for item in placed]
-    counts = {
-        "new": sum(change is None for change in changes),
-        "up": sum(change is not None and change > 0 for change in changes),
-        "down": sum(change is not None and change < 0 for change in changes),
-    }
-    moved = sum(counts.values())
-    if not moved:
-        return "Your preference changed nothing here."
-    parts = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    return f"Your preference changed {moved} of {len(changes)} places: {parts}."
-
-
-def answer_html(
-    ranking: Sequence[Mapping[str, Any]] | None, plain: Sequence[Mapping[str, Any]] | None, reason: str = ""
-) -> str:
-    """Both rankings side by side.
-
-    Args:
-        ranking: With the preference; `None` where none was given.
-        plain: Without it; `None` where the model has no answer to that, for a `reason`.
-    """
-    score = "scores are log-probabilities"
-    if ranking is None:
-        return ranking_html("Without a preference", score, plain or [], [""] * len(plain or []))
-    placed = compare_rankings(ranking, plain)
-    kept = {item["item_id"] for item in ranking}
-    marks = [movement(item["change"]) for item in placed] if plain is not None else [""] * len(placed)
-    left = ranking_html("With your preference", score, placed, marks)
-    if plain is None:
-        right = f'<section class="mender-list"><h3>Without it</h3><p class="empty">{html.escape(reason)}</p></section>'
-        return f'<div class="mender-answer">{left}{right}</div>'
-    gone = ['<span class="move gone">gone</span>' if item["item_id"] not in kept else "" for item in plain]
-    right = ranking_html("Without it", score, plain, gone)
-    said = f'<p class="mender-summary" role="status">{summary(placed)}</p>'
-    return f'{said}<div class="mender-answer">{left}{right}</div>'
-
-
 # -- the tabs ---------------------------------------------------------------------------------------------------------
 
 
 class RecommendTab:
-    """The first tab: components, and what happens when they are used."""
+    """The first tab: components, and what happens when they are used.
+
+    Args:
+        pipe (`Pipeline`): `preference-recommendation`, with the model's processor.
+        model_name (`str`): The model's id, for the request as code.
+        examples (`Sequence`, *optional*): See the Space's README; found in the catalogue where there are none. The
+            first one is what the page opens with.
+    """
 
     def __init__(self, pipe: Any, model_name: str, examples: Sequence[Mapping[str, Any]] | None) -> None:
         self.pipe, self.model_name = pipe, model_name
         self.titles = [item["title"] for item in pipe.processor.items]
-        self.reads_preferences = reads_preferences(pipe.processor)
+        self.controls = Controls.of(pipe)
+        self.read = getattr(pipe.processor, "read_preference", None) if self.controls.avoid else None
         self.invitation = (
-            "Choose a history, write a preference, or both; then press Recommend."
-            if self.reads_preferences
-            else "Choose a history; then press Recommend."
+            "Write what you would like, or choose a history of items, or both; then press Recommend. Above are "
+            "examples to try."
+            if self.controls.preference
+            else "Choose a history of items; then press Recommend."
         )
-        self.examples = list(examples or default_examples(self.titles, self.reads_preferences))
+        self.examples = list(examples or find_examples(pipe, self.controls.preference, self.controls.avoid, self.read))
         self.build()
 
     def choices(self, item_ids: Sequence[int]) -> list[tuple[str, int]]:
@@ -460,45 +429,43 @@ class RecommendTab:
         return [(f"{self.titles[item_id - 1]} · {item_id}", item_id) for item_id in item_ids]
 
     def build(self) -> None:
-        """Lays the tab out."""
+        """Lays the tab out, with the first example in it."""
+        first = self.examples[0] if self.examples else {}
         with gr.Row(elem_id="examples"):
-            gr.HTML("<span>Examples</span>")
             buttons = [gr.Button(example["name"], size="sm") for example in self.examples]
-        with gr.Row():
-            with gr.Column():
-                history = gr.Dropdown(
-                    [], value=[], multiselect=True, elem_id="history", label="History, oldest first",
-                    info="What the person had before. Add items from the list below; a cross takes one out.",
-                )  # fmt: skip
-                query = gr.Textbox(
-                    label="Search the catalogue", placeholder="words of a title, or ids: 17, 4", max_length=MAX_TEXT,
-                    info=f"{len(self.titles):,} items. Enter adds the first match, or all ids that you typed.",
-                )  # fmt: skip
-                matches = gr.Radio(
-                    self.choices(search_titles(self.titles, "")), label="Matches: choose one to add it",
-                    elem_id="matches",
-                )  # fmt: skip
-            with gr.Column():
-                preference, avoid = self.preference_boxes()
-                exclude = gr.Checkbox(True, label="Do not recommend what is in the history")
-                k = gr.Slider(1, min(MAX_RESULTS, len(self.titles)), min(10, len(self.titles)), step=1,
-                              label="Number of results")  # fmt: skip
-                with gr.Row():
-                    clear = gr.Button("Start over")
-                    button = gr.Button("Recommend", variant="primary")
-        answer = gr.HTML(notice(self.invitation), elem_id="answer")
-        with gr.Accordion("This request in Python", open=False):
-            code = gr.Code(language="python", label="Request", interactive=False)
-        boxes = [history, preference, avoid]
+        most = min(MAX_RESULTS, len(self.titles))
+        with gr.Row(elem_id="recommend"):
+            with gr.Column(scale=4, min_width=280, elem_id="ask"):
+                preference, avoid, strength = self.preference_boxes(first)
+                with gr.Row(elem_id="go"):
+                    clear = gr.Button("Start over", size="md")
+                    button = gr.Button("Recommend", variant="primary", size="md")
+                with gr.Column(elem_id="past"):
+                    history = gr.Dropdown(
+                        self.choices(first.get("history") or []), value=list(first.get("history") or []),
+                        multiselect=True, elem_id="history", label="History, oldest first",
+                    )  # fmt: skip
+                    query = gr.Textbox(
+                        label="Search the catalogue", placeholder="words of a title, or ids: 17, 4",
+                        max_length=MAX_TEXT,
+                        info=f"{len(self.titles):,} items. Enter adds the first match, or all ids that you typed.",
+                    )  # fmt: skip
+                    matches = gr.Radio(
+                        self.choices(search_titles(self.titles, "")), label="Matches: choose one to add it",
+                        elem_id="matches",
+                    )  # fmt: skip
+                    exclude = gr.Checkbox(True, label="Do not recommend what is in the history")
+                    k = gr.Slider(1, most, min(10, most), step=1, label="Number of results")
+            with gr.Column(scale=9, min_width=300, elem_id="reply"):
+                shown = self.recommend(*self.filled(first), True, min(10, most)) if first else (self.start(), "")
+                answer = gr.HTML(shown[0], elem_id="answer")
+                with gr.Accordion("This request in Python", open=False, elem_id="code"):
+                    code = gr.Code(shown[1], language="python", label="Request", interactive=False)
+        boxes = [history, preference, avoid, strength]
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        # one request at a time, whoever asks: a fast tokenizer does not serve two threads at once
-        model = {
-            "api_visibility": "private",
-            "concurrency_id": "model",
-            "concurrency_limit": 1,
-            "scroll_to_output": True,
-        }
-        query.input(self.search, query, matches, trigger_mode="always_last", **quiet)
+        # one request at a time for all visitors: a fast tokenizer does not serve two threads at once
+        model = {"api_visibility": "private", "concurrency_id": "model", "concurrency_limit": 1}
+        query.change(self.search, query, matches, trigger_mode="always_last", **quiet)
         query.submit(self.add_typed, [history, query], [history, query, matches], **quiet)
         matches.input(self.add, [history, matches], [history, matches], **quiet)
         inputs, outputs = [*boxes, exclude, k], [answer, code]
@@ -506,25 +473,33 @@ class RecommendTab:
             shown = example_button.click(self.show_example(example), None, boxes, **quiet)
             shown.then(self.recommend, inputs, outputs, **model)
         clear.click(self.clear, None, [*boxes, query, matches, *outputs], **quiet)
-        gr.on([button.click, preference.submit, avoid.submit], self.recommend, inputs, outputs, **model)
+        asked = [button.click, preference.submit, avoid.submit, strength.release]
+        gr.on(asked, self.recommend, inputs, outputs, **model)
 
-    def preference_boxes(self) -> tuple[gr.Textbox, gr.Textbox]:
-        """The two texts; closed where the model reads none."""
-        reads = self.reads_preferences
+    def preference_boxes(self, example: Mapping[str, Any]) -> tuple[gr.Textbox, gr.Textbox, gr.Slider]:
+        """The two texts and the strength; closed or hidden where the model does not read them."""
+        reads = self.controls.preference
         preference = gr.Textbox(
-            label="Preference", placeholder="Look for ..." if reads else "", interactive=reads, max_length=MAX_TEXT,
-            info="In plain language." if reads else "This model reads no preference, only the history.",
+            example.get("preference") or "", label="Preference", interactive=reads, max_length=MAX_TEXT,
+            placeholder="in plain words" if self.controls.avoid else "Look for ..." if reads else "",
+            info=None if reads else "This model reads no preference, only the history.", elem_id="preference",
         )  # fmt: skip
         avoid = gr.Textbox(
-            label="Avoid", placeholder="leather" if reads else "", interactive=reads, visible=reads,
-            max_length=MAX_TEXT, info="Handed to the model as a second preference: “Avoid\u00a0…”.",
+            example.get("avoid") or "", label="Avoid", placeholder="one thing, or several", max_length=MAX_TEXT,
+            visible=self.controls.avoid, elem_id="avoid",
         )  # fmt: skip
-        return preference, avoid
+        strength = gr.Slider(
+            0, MAX_STRENGTH, example.get("strength", 1), step=0.1, label="Strength of the preference",
+            visible=self.controls.strength, elem_id="strength",
+        )  # fmt: skip
+        return preference, avoid, strength
 
     def search(self, query: str) -> dict[str, Any]:
-        """The matches of what is typed so far."""
-        found = search_titles(self.titles, query)
-        label = "Matches: choose one to add it" if found else "No title has all of these words"
+        """The matches of what is typed so far; titles that come near it where there are none."""
+        found, label = search_titles(self.titles, query), "Matches: choose one to add it"
+        if not found:
+            found = similar_titles(self.titles, query)
+            label = f"No title has {all_of(query)}{': did you mean one of these?' if found else ''}"
         return gr.Radio(choices=self.choices(found), value=None, label=label)
 
     def picked(self, item_ids: Sequence[int]) -> dict[str, Any]:
@@ -549,56 +524,87 @@ class RecommendTab:
         else:
             found = search_titles(self.titles, query, limit=1)
             if not found:
-                gr.Warning("No title has all of these words.")
+                gr.Warning(f"No title has {all_of(query)}.")
                 return gr.skip(), gr.skip(), gr.skip()
         return self.picked([*history, *found]), "", self.search("")
 
+    def filled(self, example: Mapping[str, Any]) -> tuple[list[int], str, str, float]:
+        """What an example puts into the boxes."""
+        texts = (example.get("preference") or "", example.get("avoid") or "")
+        return (list(example.get("history") or []), *texts, example.get("strength", 1))
+
     def show_example(self, example: Mapping[str, Any]) -> Any:
-        """What fills the boxes with an example."""
-        return lambda: (
-            self.picked(example.get("history") or []),
-            example.get("preference") or "",
-            example.get("avoid") or "",
-        )
+        """A function that fills the boxes with an example."""
+        history, *others = self.filled(example)
+        return lambda: (self.picked(history), *others)
+
+    def start(self) -> str:
+        """The page without a request."""
+        return notice(self.invitation)
 
     def clear(self) -> tuple[Any, ...]:
-        """Everything as at the start."""
-        return self.picked([]), "", "", "", self.search(""), notice(self.invitation), ""
+        """Everything empty."""
+        return self.picked([]), "", "", 1, "", self.search(""), self.start(), ""
 
     def recommend(
-        self, history: list[int], preference: str, avoid: str, exclude_history: bool, k: float
+        self, history: list[int], preference: str, avoid: str, strength: float, exclude_history: bool, k: float
     ) -> tuple[str, str]:
         """Both rankings as HTML, and the request as code; a message where there is nothing to ask."""
-        request = make_request(history, preference or "", avoid or "", exclude_history)
-        k = min(int(k), len(self.titles) - len(request.get("exclude", ())))
-        code = self.code(request, k)
-        if k == 0:
-            return notice("The history holds the whole catalogue, and nothing of it is to come back."), ""
-        if not request["history"] and "preference" not in request and self.reads_preferences:
-            return notice(
-                "Choose at least one item, or write what you are looking for: there is nothing to go by."
-            ), ""
+        code = ""
         try:
-            plain, reason = self.without_preference(request, k)
-            if "preference" not in request:
-                return answer_html(None, plain) if plain is not None else notice(reason), code
-            return answer_html(self.pipe(request, k=k), plain, reason), code
-        except ValueError as error:
+            avoided, corrections = avoided_texts((avoid or "") if self.controls.avoid else "", self.read)
+            strength = strength if self.controls.strength else 1
+            request = make_request(history, preference or "", avoided, strength, exclude_history)
+            k = min(int(k), len(self.titles) - len(request.get("exclude", ())))
+            code = self.code(request, k)
+            return self.answer(request, k, corrections), code
+        except ValueError as error:  # what the processor or the model refuses, in its words
             gr.Warning(str(error))
             return notice(f"The model cannot answer this: {error}"), code
+        except Exception:
+            logger.exception("no answer to %s, %s, %s", history, preference, avoid)
+            return notice("The model failed at this request. The log of the app has the reason."), code
+
+    def answer(self, request: dict[str, Any], k: int, corrections: Mapping[str, str]) -> str:
+        """The answer to a request as HTML; `corrections` are those of its avoided texts."""
+        if k == 0:
+            return notice("The history holds the whole catalogue, and nothing of it is to come back.")
+        asks = "preference" in request or "avoid" in request
+        if not request["history"] and not asks and self.controls.preference:
+            return self.start()
+        plain, reason = self.without_preference(request, k)
+        if not asks:
+            return notice(reason) if plain is None else answer_html(None, plain, k)
+        ranking = self.rank(request, k)
+        if self.read is None or not hasattr(self.pipe.processor, "read"):
+            return answer_html(ranking, plain, k, reason)
+        fields = [[request.get(name)] for name in ("history", "preference", "avoid", "strength")]
+        ((_, read),) = self.pipe.processor.read(*fields)
+        words = getattr(self.pipe.processor, "words", None)
+        unknown = [word for text in read for word in words.match(text.text).unknown] if words is not None else []
+        reading = reading_html(read, corrections, len(request["history"]), list(dict.fromkeys(unknown)))
+        return reading + answer_html(ranking, plain, k, reason, read)
+
+    def rank(self, request: Mapping[str, Any], k: int) -> list[dict[str, Any]]:
+        """The items of a request, more than are shown where the model ranks all of them anyway."""
+        left = len(self.titles) - len(request.get("exclude", ()))
+        options = {"return_terms": True} if self.controls.terms else {}
+        return self.pipe(dict(request), k=max(k, min(self.controls.depth, left)), **options)
 
     def without_preference(self, request: dict[str, Any], k: int) -> tuple[list[dict[str, Any]] | None, str]:
-        """The ranking of the same request without its preference, or why there is none."""
-        plain = {name: value for name, value in request.items() if name != "preference"}
-        if plain["history"] or not self.reads_preferences:
-            try:
-                return self.pipe(plain, k=k), ""
-            except ValueError:
-                if plain["history"]:
-                    raise
-        if self.reads_preferences:
-            return None, "Without a preference and without a history there is nothing to go by."
-        return None, "This model needs a history: choose at least one item."
+        """The ranking of the same request without its texts, or what would stand there."""
+        plain = {name: request[name] for name in ("history", "exclude") if name in request}
+        if plain["history"]:
+            return self.rank(plain, k), ""
+        if self.controls.preference:
+            return None, (
+                "Choose a history, and this half shows what it brings without your preference, and the other how far "
+                "your preference moves each item."
+            )
+        try:
+            return self.rank(plain, k), ""
+        except ValueError:
+            return None, "This model needs a history: choose at least one item."
 
     def code(self, request: Mapping[str, Any], k: int) -> str:
         """The request as one would write it."""
@@ -633,7 +639,7 @@ def axes_tab(results: Mapping[str, Any] | None, model_name: str, preferences: bo
         gr.Markdown(f"Left out: **{axis}** ({reason}).")
     gr.Markdown(
         "The recommendation axis chooses its preference with the target in view (equation 1 of the paper), which "
-        "favours every method that reads preferences; history consolidation is the figure without that help. "
+        "favors every method that reads preferences; history consolidation is the figure without that help. "
         "Sentiment is not defined without a preference."
     )
 
@@ -656,7 +662,8 @@ def leaderboard_tab(records: Sequence[Mapping[str, Any]] | None) -> None:
         )
     table = gr.Dataframe(
         leaderboard_rows(records, *first), headers=LEADERBOARD_HEADERS, datatype=LEADERBOARD_TYPES,
-        interactive=False, label="Leaderboard", elem_id="leaderboard-table",
+        interactive=False, label="Leaderboard", elem_id="leaderboard-table", wrap=True,
+        column_widths=LEADERBOARD_WIDTHS,
     )  # fmt: skip
     gr.on(
         [domain.change, axis.change], lambda *chosen: leaderboard_rows(records, *chosen), [domain, axis], table,
@@ -674,18 +681,26 @@ def about_tab(pipe: Any, model_name: str) -> None:
     num_items = pipe.processor.num_items
     reads = (
         "It reads a history of items and preferences in plain language."
+        + (" What each adds to a score is a term of a sum." if Controls.of(pipe).terms else "")
         if reads_preferences(pipe.processor)
         else "It reads a history of items, and no preference."
     )
+    avoids = (
+        "- What is avoided moves down; it is not filtered out. It is known by its words, and where no item has them "
+        "by their meaning, which can be wrong. Spelling is corrected, sentences are read by rules for English: the "
+        "line *Read as* says what came of it.\n"
+        "- *new* and *gone* mean: beyond the places that are compared.\n"
+        if Controls.of(pipe).avoid
+        else "- What to avoid is understood only as far as the training data taught it: see sentiment following in "
+        "*Five axes*.\n- *new* and *gone* mean: not among the results shown on the other side.\n"
+    )
     gr.Markdown(
-        f"### {model_name}\n\n**{method}**, one of the methods of *Preference Discerning with LLM-Enhanced Generative "
+        f"### {model_name}\n\n**{method}**, for the tasks of *Preference Discerning with LLM-Enhanced Generative "
         f"Retrieval* (Paischer et al., 2024). {reads} It recommends from a catalogue of {num_items:,} items.\n\n"
         "### Limits\n\n"
         "- It knows the items it was trained with and no others.\n"
         "- Scores are log-probabilities under the model, not of a purchase; they compare within one request.\n"
-        "- What to avoid is understood only as far as the training data taught it: see sentiment following in *Five "
-        "axes*.\n"
-        "- *new* and *gone* mean: not among the results shown on the other side.\n"
+        f"{avoids}"
         "- It learned from the reviews of a domain, with their gaps and habits, and repeats them.\n\n### Load it"
     )
     gr.Code(
@@ -710,10 +725,10 @@ def build_demo(
         results (`Mapping`, *optional*): `results.json` of the model.
         leaderboard (`Sequence`, *optional*): Records of `leaderboard.json`.
         model_name (`str`): The model's id, for people who want to load it.
-        examples (`Sequence`, *optional*): See the Space's README; the catalogue's first items where there are none.
+        examples (`Sequence`, *optional*): See the Space's README; found in the catalogue where there are none.
     """
     with gr.Blocks(title=f"Mender: {model_name}", analytics_enabled=False) as demo:
-        gr.Markdown("# Mender\nSay what you like and what to avoid, and see what that changes.")
+        gr.Markdown("# Mender\nSay what you like and what to avoid, and see what that changes.", elem_id="head")
         with gr.Tab("Recommend"):
             RecommendTab(pipe, model_name, examples)
         with gr.Tab("Five axes"):
@@ -781,6 +796,12 @@ def load(arguments: argparse.Namespace) -> gr.Blocks:
     except KeyError as error:  # the library's way to say that it knows no such task
         raise ValueError(
             f"{arguments.model} brings no pipeline along; publish it with scripts/publish_model.py, or install mender."
+        ) from error
+    except (ValueError, RuntimeError) as error:  # several lines, tracebacks among them
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(
+            f"{arguments.model} could not be loaded ({reason}); if another version of the code saved it, train it or "
+            "publish it again."
         ) from error
     results = read_json(arguments.results or model_results(arguments.model))
     examples = read_json(model_file(arguments.model, "examples.json"))

@@ -18,7 +18,8 @@ from ..training.lora import load_adapter
 from ..training.methods import ARGUMENTS_FILE, get_method
 
 RECOMMENDERS = tuple(
-    model.config_class.model_type for model in (MenderTok, MenderEmb, MenderSteer, Tiger, SASRec, MostPopular, TransitionGraph)
+    model.config_class.model_type
+    for model in (MenderTok, MenderEmb, MenderSteer, Tiger, SASRec, MostPopular, TransitionGraph)
 )
 
 # How transformers says so, of a repository and of a folder.

@@ -171,6 +171,8 @@ def reference_requests(items: list[Mapping[str, Any]], method: Any, num_requests
             request["history"] = [1 + (start + step) % len(items) for step in range(1 + number % 5)]
         if method.preference != "none":
             request["preference"] = f"{'Avoid' if number % 2 else 'Search for'} {items[start]['title']}"
+        if method.is_steered and number % 3 == 0:
+            request |= {"avoid": items[-1 - start]["title"], "strength": 0.5 + number}
         if method.reads_user:
             request["user"] = f"user-{number}"
         requests.append(request)

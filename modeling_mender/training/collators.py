@@ -31,11 +31,16 @@ class Request(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One thing to learn: the item that followed, or, where `is_negative`, the item that must not come back."""
+    """One thing to learn: the item that followed, or, where `is_negative`, the item that must not come back.
+
+    `needs_preference` marks a target that did not follow its history, such as a row of the steering axes: only the
+    preference explains it.
+    """
 
     request: Request
     target: int
     is_negative: bool = False
+    needs_preference: bool = False
 
 
 class Collator:

@@ -60,11 +60,13 @@ class ItemIdCollator(Collator):
 def training_sequences(examples: Sequence[Example]) -> list[tuple[int, ...]]:
     """The sequences that training rows were cut from, each once: its longest history and what followed.
 
+    Targets that did not follow their history make no sequence.
+
     >>> rows = [Example(Request(history, ()), target) for history, target in (((1,), 2), ((1, 2), 3), ((1,), 4))]
     >>> training_sequences(rows)
     [(1, 2, 3), (1, 4)]
     """
-    positions = [(example.request.history, example.target) for example in examples]
+    positions = [(example.request.history, example.target) for example in examples if not example.needs_preference]
     longest = [positions[group[-1]] for group in group_positions(positions)]
     return [(*history, target) for history, target in longest]
 

@@ -38,7 +38,8 @@ class TrainingRows(Dataset):
         examples (`Sequence[Example]`): What is to be learned.
         groups (`Sequence[Sequence[int]]`): Numbers of the examples of each row, the longest history last; what
             `Collator.group` gave.
-        preference_dropout (`float`): Share of examples with a history that lose their preference, each epoch anew.
+        preference_dropout (`float`): Share of examples with a history that lose their preference, each epoch anew;
+            never those that only the preference explains.
         seed (`int`): Of that choice.
     """
 
@@ -65,7 +66,7 @@ class TrainingRows(Dataset):
 
     def _example(self, number: int) -> Example:
         example = self.examples[number]
-        if self.dropped[number] and example.request.history:
+        if self.dropped[number] and example.request.history and not example.needs_preference:
             example = example._replace(request=example.request._replace(preferences=()))
         return example
 

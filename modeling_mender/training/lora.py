@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 # The attention projections, by the names that text encoder families give them (the paper: q, k, v and o of T5).
 ATTENTION_PROJECTIONS = ("q", "k", "v", "o", "query", "key", "value", "attention.output.dense", "q_proj", "k_proj",
                          "v_proj", "o_proj", "out_proj")  # fmt: skip
+EMBEDS_AHEAD = ("mender_emb", "mender_steer")  # methods, and the types of their models
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # peft's names
 
 
@@ -33,9 +34,10 @@ def check_finetuning(arguments: Any) -> None:
     rank, whole = arguments.lora_rank, arguments.finetune_text_encoder
     if whole and rank:
         raise ValueError(f"finetune_text_encoder trains every weight, and lora_rank ({rank}) few; choose one.")
-    if whole and arguments.method == "mender_emb":
+    if whole and arguments.method in EMBEDS_AHEAD:
         raise ValueError(
-            "finetune_text_encoder must be false for mender_emb: its embeddings are computed ahead (section 3.3)."
+            f"finetune_text_encoder must be false for {arguments.method}: its embeddings are computed ahead (section "
+            "3.3)."
         )
     if arguments.cache_dir is not None and (whole or rank):
         name = "finetune_text_encoder" if whole else f"lora_rank ({rank})"
@@ -110,9 +112,10 @@ def add_lora(
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ImportError("LoRA needs peft: pip install 'mender[lora]', or set lora_rank to 0.") from None
-    if model.config.model_type == "mender_emb":
+    if model.config.model_type in EMBEDS_AHEAD:
         raise ValueError(
-            f"lora_rank ({rank}) must be 0 for mender_emb: its embeddings are computed ahead (section 3.3)."
+            f"lora_rank ({rank}) must be 0 for {model.config.model_type}: its embeddings are computed ahead (section "
+            "3.3)."
         )
     children = dict(model.named_children())
     for part in parts:

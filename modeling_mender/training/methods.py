@@ -73,7 +73,14 @@ class Method:
     @property
     def is_pretrained(self) -> bool:
         """Whether a part of it starts from a language model, or its inputs come from one."""
-        return self.model_class in (MenderEmb, MenderTok, MenderSteer) or "pretrained" in self.backbone or "text" in self.history
+        if self.model_class in (MenderEmb, MenderTok, MenderSteer):
+            return True
+        return "pretrained" in self.backbone or "text" in self.history
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether its processor reads what to avoid and how strongly, and its scores have terms."""
+        return self.model_class is MenderSteer
 
     def restrict(self, request: Request) -> Request:
         """The request without what this method may not see."""

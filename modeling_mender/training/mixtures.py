@@ -18,6 +18,8 @@ PARTS = {
     "history": ("history", "preferences", False),
 }
 
+STEERED = ("sentiment", "fine", "coarse")  # configs whose targets did not follow the histories
+
 MIXTURES = {
     "none": ("recommendation",),
     "pos": ("recommendation", "positive"),
@@ -67,7 +69,7 @@ def mixture_examples(
         for request, target in zip(requests_of(rows, column), rows["target"][:], strict=True):
             request = restrict(request)
             if request.history or request.preferences:
-                examples.append(Example(request, target, is_negative))
+                examples.append(Example(request, target, is_negative, config in STEERED))
     return examples
 
 

@@ -3,19 +3,22 @@
 Knows requests and the items that would be right. Which kinds there are is the caller's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..modeling_mender_steer import MenderSteer
-from ..request_weights import COMPONENTS, REQUEST_COMPONENTS, wanted_shares, weigh_requests
+from ..request_weights import COMPONENTS, PLAIN_FEATURES, REQUEST_COMPONENTS, wanted_shares, weigh_requests
 from .collators import Collator, Request
 
-NUM_BEST, NUM_DRAWN = 60, 150  # items of a request that are looked at: the best by each component, and a random sample
-PULL = 1e-4  # of the weights towards those they started from
+NUM_BEST, NUM_DRAWN = 100, 150  # items of a request that are looked at: the best by each component, and drawn ones
+PULL = 3e-3  # of the weights towards those they started from
 NUM_STEPS, RATE = 80, 0.15  # of Adam; the rate falls to 0
-LIKELIHOOD = 0.1  # of the cross-entropy beside the gain, which alone has no scale
+NO_WEIGHT = -40.0  # the logarithm of what stands for 0
+LIKELIHOOD = 0.002  # of the cross-entropy beside the gain, which alone has no scale
+LEAST_GAIN = 1 / math.log2(1 + 20)  # of the last rank that counts; without an end, the deep ranks would rule
 TEMPERATURE = 0.5  # nats by which one item has to be above another to be counted as such
 
 
@@ -53,7 +56,12 @@ class _Rows:
 
 @torch.no_grad()
 def fit_request_weights(
-    model: MenderSteer, collator: Collator, kinds: Sequence[Asked], batch_size: int = 64, seed: int = 0
+    model: MenderSteer,
+    collator: Collator,
+    kinds: Sequence[Asked],
+    batch_size: int = 64,
+    seed: int = 0,
+    without: Sequence[str] = (),
 ) -> dict[str, float]:
     """Sets the model's weights to those with the best smooth NDCG of the right items, in the mean over the kinds.
 
@@ -65,6 +73,7 @@ def fit_request_weights(
         kinds (`Sequence[Asked]`): What is asked, by kind.
         batch_size (`int`, defaults to 64): Requests at a time.
         seed (`int`, defaults to 0): Of the sample of items.
+        without (`Sequence[str]`, *optional*): Components to leave out: their weights become 0.
 
     Returns:
         `dict[str, float]`: The smooth NDCG of each kind.
@@ -78,8 +87,13 @@ def fit_request_weights(
         for start in range(0, len(kind.requests), batch_size)
     ]
     unfitted = model.request_weights.table.detach().clone()
+    left_out = [COMPONENTS.index(name) for name in without]
+    for row in rows:
+        row.values[:, left_out] = 0
     with torch.enable_grad():
         table = _minimize(rows, unfitted)
+    table[:, left_out] = 0
+    table[0, left_out] = table[PLAIN_FEATURES, left_out] = NO_WEIGHT  # the features that are 1 for every request
     model.request_weights.table.copy_(table)
     model.train(was_training)
     gains = {kind.name: [] for kind in kinds}
@@ -165,11 +179,12 @@ def _cross_entropy(rows: _Rows, table: torch.Tensor) -> torch.Tensor:
 def _missing_gain(rows: _Rows, table: torch.Tensor) -> torch.Tensor:
     """1 less the discounted gain of a right item, `(num_rows,)`: a smooth NDCG.
 
-    Cross-entropy is ruled by rows whose item nothing reaches; this one by those that can be won. The rank of an item is
-    1 plus the number of wrong items above it, each counted by a sigmoid.
+    Cross-entropy is ruled by rows whose item nothing reaches; this one by those that can be won. The rank of an item
+    is 1 plus the number of wrong items above it, each counted by a sigmoid.
     """
     scores = _scores(rows, table)
     wrong = rows.offsets.exp() * ~rows.is_target
     above = torch.sigmoid((scores.unsqueeze(1) - scores.gather(1, rows.first_targets).unsqueeze(2)) / TEMPERATURE)
     rank = 1 + (above * wrong.unsqueeze(1)).sum(-1)
-    return 1 - (1 / torch.log2(1 + rank)).mean(1)
+    gain = (1 / torch.log2(1 + rank) - LEAST_GAIN).clamp(min=0) / (1 - LEAST_GAIN)
+    return 1 - gain.mean(1)

@@ -25,13 +25,13 @@ from .request_weights_fit import Asked, fit_request_weights
 
 # As the baseline `transition_graph_text`, which was chosen on the validation rows of Beauty and Toys.
 GRAPH = {"num_text_neighbours": 20, "text_weight": 0.25}
-# Kinds of requests that the weights are fitted on: name, axis, and the column of the preferences.
+# Kinds of requests that the weights are fitted on: name, axis, column of the preferences, and weight.
 FITTED_ROWS = (
-    ("one preference", "recommendation", "preference"),
-    ("no preference", "recommendation", None),
-    ("five preferences", "history", "preferences"),
-    ("fine", "fine", "preference"),
-    ("coarse", "coarse", "preference"),
+    ("one preference", "recommendation", "preference", 2.0),
+    ("no preference", "recommendation", None, 1.0),
+    ("five preferences", "history", "preferences", 1.0),
+    ("fine", "fine", "preference", 0.5),
+    ("coarse", "coarse", "preference", 0.5),
 )
 
 
@@ -83,13 +83,20 @@ class SteerCollator(Collator):
         return self.table[numbers] * (numbers >= 0).unsqueeze(-1)
 
     def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        """One row per sequence, the examples of all its positions; see [`group_positions`]."""
-        return group_positions([(example.request.history, example.target) for example in examples])
+        """One row per sequence, the examples of all its positions; see [`group_positions`].
+
+        By what the model reads of a history: a row must have all that its examples see, from the first item on.
+        """
+        longest = self.processor.max_history_length
+        return group_positions([(example.request.history[-longest:], example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
         """`history`, `attention_mask (num_rows, history_length)`; and of each example `example_rows`,
         `example_lengths`, `labels (num_examples,)`, `preference_embeddings (num_examples, num_preferences,
         embedding_size)` and `preference_strengths (num_examples, num_preferences)`. What is avoided is not learned."""
+        if any(example.is_negative for row in rows for example in row):
+            raise ValueError("mender_steer learns what is wanted, and avoids without learning; choose a mixture "
+                             "without negatives, such as wanted.")  # fmt: skip
         longest = self.processor.max_history_length
         histories = [row[-1].request.history[-longest:] for row in rows]
         history = torch.zeros(len(rows), max(1, *map(len, histories)), dtype=torch.long)
@@ -170,7 +177,7 @@ class SteerFit:
         generator = np.random.default_rng(seed)
         self.kinds: list[Asked] = []
         histories: list[tuple[int, ...]] = []
-        for name, axis, column in FITTED_ROWS:
+        for name, axis, column, weight in FITTED_ROWS:
             rows = load(axis)
             if rows is None or len(rows) == 0:
                 continue
@@ -178,7 +185,7 @@ class SteerFit:
                 rows = rows.select(sorted(generator.choice(len(rows), max_rows, replace=False)))
             requests = [restrict(request) for request in requests_of(rows, column)]
             histories += [request.history for request in requests if request.history]
-            self.kinds.append(Asked(name, requests, [[target] for target in rows["target"][:]]))
+            self.kinds.append(Asked(name, requests, [[target] for target in rows["target"][:]], weight))
         requests, targets = catalogue_requests(processor, histories, max_rows, generator)
         if requests:
             self.kinds.append(Asked("catalogue", requests, targets))
