@@ -18,7 +18,7 @@ FEATURES = (
 PLAIN_FEATURES = 2  # the first ones describe a request without preferences, the others one with
 # weights of an unfitted model, and what five preferences instead of one multiply them by
 _START = (1.0, 1.0, 1.0, 3.0, 3.0, 6.0)
-_START_OF_FIVE = (1.0, 1.0, 0.5, 0.1, 0.1, 0.1)
+_START_OF_FIVE = (1.0, 2.0, 0.1, 0.03, 0.03, 0.03)
 
 
 class RequestWeights(nn.Module):

@@ -6,7 +6,8 @@
     python scripts/on_gpu.py run outputs/sample_pack --minutes 5 --output_dir outputs/gpu --small            # a trial
 
 The pack holds the benchmark, the semantic IDs, the text encoder in half precision, and wheels of what the other
-machine lacks. Jobs run side by side, each a process; one that overruns its time keeps its best model and is scored with it.
+machine lacks. Jobs run side by side, each a process; one that overruns its time keeps its best model, which is
+scored.
 """
 
 import argparse
@@ -224,8 +225,12 @@ class Running:
         ):
             if path.is_file():
                 found[name] = json.loads(path.read_text(encoding="utf-8"))
-        if self.log.is_file():
-            found["log"] = self.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")[-1500:]
+        logs = {stage: self.log.with_name(f"{self.job.name}_{stage}.log") for stage in ("training", "scoring")}
+        found["logs"] = {
+            stage: path.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")[-1500:]
+            for stage, path in logs.items()
+            if path.is_file()
+        }
         return found
 
 

@@ -121,7 +121,8 @@ class TrainingArguments:
     save_total_limit: int = field(default=1, metadata={"help": "checkpoints kept"})
     resume: bool = field(default=True, metadata={"help": "continue from the newest checkpoint in output_dir, if any"})
     bf16: bool | None = field(
-        default=None, metadata={"help": "bfloat16 autocast; unset: on a GPU that has it, and for Mender_Steer on a CPU with AMX"}
+        default=None,
+        metadata={"help": "bfloat16 autocast; unset: on a GPU that has it, and for Mender_Steer on a CPU with AMX"},
     )
     report_to: str = field(default="none", metadata={"help": "tracker: tensorboard, trackio, wandb ..., or none"})
     seed: int = field(default=0, metadata={"help": "of initialisation, order of rows, dropout"})

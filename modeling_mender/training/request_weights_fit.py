@@ -10,12 +10,20 @@ from dataclasses import dataclass
 import torch
 
 from ..modeling_mender_steer import MenderSteer
-from ..request_weights import COMPONENTS, PLAIN_FEATURES, REQUEST_COMPONENTS, wanted_shares, weigh_requests
+from ..request_weights import (
+    COMPONENTS,
+    FEATURES,
+    PLAIN_FEATURES,
+    REQUEST_COMPONENTS,
+    wanted_shares,
+    weigh_requests,
+)
 from .collators import Collator, Request
 
 NUM_BEST, NUM_DRAWN = 100, 150  # items of a request that are looked at: the best by each component, and drawn ones
-PULL = 3e-3  # of the weights towards those they started from
-NUM_STEPS, RATE = 80, 0.15  # of Adam; the rate falls to 0
+PULL = 5e-4  # of the weights towards those they started from
+PULL_OF_NUMBER = 2e-2  # of what the number of preferences changes: many of them say little, whatever few rows suggest
+NUM_STEPS, RATE = 150, 0.15  # of Adam; the rate falls to 0
 NO_WEIGHT = -40.0  # the logarithm of what stands for 0
 LIKELIHOOD = 0.002  # of the cross-entropy beside the gain, which alone has no scale
 LEAST_GAIN = 1 / math.log2(1 + 20)  # of the last rank that counts; without an end, the deep ranks would rule
@@ -107,10 +115,12 @@ def _minimize(rows: Sequence[_Rows], start: torch.Tensor) -> torch.Tensor:
     table = start.detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([table], lr=RATE)
     best, best_loss = start, float("inf")
+    pull = torch.full((len(FEATURES), 1), PULL, device=start.device)
+    pull[FEATURES.index("num_preferences")] = PULL_OF_NUMBER
     for step in range(NUM_STEPS):
         optimizer.param_groups[0]["lr"] = RATE * (1 - step / NUM_STEPS)
         optimizer.zero_grad()
-        total = _total(rows, table) + PULL * (table - start).square().sum()
+        total = _total(rows, table) + (pull * (table - start).square()).sum()
         if float(total.detach()) < best_loss:
             best, best_loss = table.detach().clone(), float(total.detach())
         total.backward()

@@ -27,9 +27,9 @@ from .request_weights_fit import Asked, fit_request_weights
 GRAPH = {"num_text_neighbours": 20, "text_weight": 0.25}
 # Kinds of requests that the weights are fitted on: name, axis, column of the preferences, and weight.
 FITTED_ROWS = (
-    ("one preference", "recommendation", "preference", 2.0),
+    ("one preference", "recommendation", "preference", 4.0),
     ("no preference", "recommendation", None, 1.0),
-    ("five preferences", "history", "preferences", 1.0),
+    ("five preferences", "history", "preferences", 3.0),
     ("fine", "fine", "preference", 0.5),
     ("coarse", "coarse", "preference", 0.5),
 )
