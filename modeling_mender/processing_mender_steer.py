@@ -5,6 +5,7 @@ otherwise, and finds the catalogue's words in them. Knows nothing of scores.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,14 @@ from .item_words import ItemWords
 from .preference_parsing import SplitPreference, split_preference
 from .processing_mender import MenderProcessor, pad_token_rows
 
+MAX_STRENGTH = 1000.0  # of a preference, in either direction
 MAX_CACHED = 100_000  # texts whose reading is kept
+
+# A word that denies another one: no-walnut and non-ceramic, leatherless, unscented.
+_ABSENCE = re.compile(
+    r"(?<![\w'’-])(?:(?:no|non)-(?P<no>[^\W\d_]{3,})|(?P<less>[^\W\d_]{3,})less|un(?P<un>[^\W\d_]{4,}))(?![\w'’-])",
+    re.IGNORECASE,
+)
 
 Texts = Sequence[str | Sequence[str] | None] | str | None
 
@@ -80,6 +88,11 @@ class MenderSteerProcessor(MenderProcessor):
             ValueError: For an unknown item, a text that is no string, or a strength that is not finite or of another
                 number than the texts.
         """
+        if kwargs:
+            raise ValueError(
+                f"the processor does not take {', '.join(sorted(kwargs))}; it takes history, preference, avoid and "
+                "strength."
+            )
         requests = self.read(history, preference, avoid, strength)
         features = self.pad(requests)
         texts = [text for row in aligned(requests) for text in row]
@@ -152,13 +165,21 @@ class MenderSteerProcessor(MenderProcessor):
         if key not in cache:
             if len(cache) > MAX_CACHED:
                 cache.clear()
-            corrected, corrections = self.words.correct_text(text, self._is_word)
+            spelled = _ABSENCE.sub(self._spell_out, text)
+            corrected, corrections = self.words.correct_text(spelled, self._is_word)
             if " ".join(text.split()).casefold() in self._titles:
                 parts = [(text, 1)]
             else:
                 parts = self._split(corrected, is_avoided)
             cache[key] = [self._read_part(part, direction, corrections) for part, direction in parts if part.strip()]
         return [replace(part, strength=part.strength * float(strength)) for part in cache[key]]
+
+    def _spell_out(self, match: re.Match[str]) -> str:
+        """"no-walnut", "leatherless" and "unscented" as "walnut-free" and so on, where the catalogue has the word that
+        they deny and not themselves."""
+        whole, denied = match[0], match["no"] or match["less"] or match["un"]
+        known = not self.words.knows(whole.casefold()) and self.words.match(denied).known
+        return f"{denied}-free" if known else whole
 
     def _split(self, text: str, is_avoided: bool) -> list[tuple[str, int]]:
         """Parts of a sentence, 1 for what is wanted and -1 for what is avoided; 1 for all in the field for that."""
@@ -284,14 +305,21 @@ def _as_strengths(row: int, strength: Any, num_wanted: int, num_avoided: int) ->
     given = [1.0 if one is None else one for one in ([strength] if is_one else strength)]
     for one in given:
         if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
-            raise ValueError(f"strength {row} contains {one!r}, which is no finite number; give 1 for the usual one.")
+            raise ValueError(
+                f"the strength of request {row} is {one!r}, which is no finite number; give 1 for the usual one."
+            )
+        if abs(one) > MAX_STRENGTH:
+            raise ValueError(
+                f"the strength of request {row} is {one!r}, beyond {MAX_STRENGTH:g}, where nothing but the preference "
+                "counts; give less."
+            )
     if is_one:
         given *= total
     elif len(given) == num_wanted:
         given += [1.0] * num_avoided
     if len(given) != total:
         raise ValueError(
-            f"strength {row} has {len(given)} numbers for {num_wanted} preferences and {num_avoided} avoided texts; "
+            f"request {row} has {len(given)} strengths for {num_wanted} preferences and {num_avoided} avoided texts; "
             f"give one number, one per preference, or {total}."
         )
     return [float(one) for one in given]

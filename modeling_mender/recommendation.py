@@ -96,8 +96,10 @@ def check_k(k: int, num_items: int) -> None:
     """Refuses a number of results that no catalogue of that size can give.
 
     Raises:
-        ValueError: If `k` is not in `1..num_items`.
+        ValueError: If `k` is no whole number in `1..num_items`.
     """
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise ValueError(f"k ({k!r}) must be a whole number in 1..{num_items}, the number of items.")
     if not 1 <= k <= num_items:
         raise ValueError(f"k ({k}) must be in 1..{num_items}, the number of items; ask for at most {num_items}.")
 

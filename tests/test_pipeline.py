@@ -138,7 +138,7 @@ class TestMenderSteer:
                     assert sum(answer["terms"].values()) == pytest.approx(answer["score"], abs=1e-4)
 
     def test_a_strength_that_is_no_number_is_refused(self, steered):
-        with pytest.raises(ValueError, match="contains nan"):
+        with pytest.raises(ValueError, match="is nan"):
             steered({"history": [1], "preference": WISH, "strength": float("nan")})
 
 

@@ -230,19 +230,19 @@ BAD_REQUESTS = [
     ({"history": [[1]], "avoid": [["oat", 7]]}, "no string"),
     ({"history": [[1], [2]], "avoid": ["oat"]}, "avoid has 1 entries and there are 2 requests"),
     ({"history": [[1], [2]], "preference": ["oat", "tea"], "strength": [1, 1, 1]}, "strength has 3 entries and there"),
-    ({"preference": "oat", "strength": float("nan")}, "strength 0 contains nan, which is no finite number"),
-    ({"preference": "oat", "strength": float("inf")}, "contains inf"),
-    ({"preference": "oat", "strength": -float("inf")}, "contains -inf"),
-    ({"history": [[1]], "strength": float("nan")}, "contains nan"),  # where there is nothing to count it for, too
-    ({"preference": [["oat", "tea"]], "strength": [[1, float("nan")]]}, "contains nan"),
-    ({"preference": "oat", "strength": True}, "contains True"),
+    ({"preference": "oat", "strength": float("nan")}, "the strength of request 0 is nan, which is no finite number"),
+    ({"preference": "oat", "strength": float("inf")}, "is inf"),
+    ({"preference": "oat", "strength": -float("inf")}, "is -inf"),
+    ({"history": [[1]], "strength": float("nan")}, "is nan"),  # where there is nothing to count it for, too
+    ({"preference": [["oat", "tea"]], "strength": [[1, float("nan")]]}, "is nan"),
+    ({"preference": "oat", "strength": True}, "is True"),
     ({"preference": "oat", "strength": "2"}, "strength is '2'; give one entry"),
-    ({"preference": "oat", "strength": [["2"]]}, "contains '2'"),
+    ({"preference": "oat", "strength": [["2"]]}, "is '2'"),
     (
         {"preference": [["oat", "tea"]], "avoid": ["soap"], "strength": [[1]]},
-        "1 numbers for 2 preferences and 1 avoided texts; give one number, one per preference, or 3",
+        "1 strengths for 2 preferences and 1 avoided texts; give one number, one per preference, or 3",
     ),
-    ({"preference": [["oat", "tea"]], "strength": [[1, 2, 3]]}, "3 numbers for 2 preferences and 0 avoided"),
+    ({"preference": [["oat", "tea"]], "strength": [[1, 2, 3]]}, "3 strengths for 2 preferences and 0 avoided"),
 ]
 
 
@@ -250,3 +250,28 @@ BAD_REQUESTS = [
 def test_a_bad_request_is_refused_by_name(processor, request_, message):
     with pytest.raises(ValueError, match=message):
         processor(**request_)
+
+
+@pytest.mark.parametrize("wrong", [1e38, -1e4])
+def test_a_strength_beyond_reason_is_refused_and_not_nan(processor, wrong):
+    with pytest.raises(ValueError, match="beyond"):
+        processor(history=[[1]], preference=["lamps"], strength=wrong)
+
+
+def test_a_misspelt_argument_is_refused_and_not_swallowed(processor):
+    with pytest.raises(ValueError, match="prefrence"):
+        processor(history=[[1]], prefrence=["lamps"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no-lavender soap", [("soap", 1.0), ("lavender", -1.0)]),
+        ("a non-lavender soap", [("soap", 1.0), ("lavender", -1.0)]),
+        ("no-rinse soap", [("no-rinse soap", 1.0)]),  # no item has the word rinse
+    ],
+)
+def test_a_word_that_denies_one_of_the_catalogues_avoids_it(text, expected):
+    items = [{"title": title, "text": title} for title in ("Lavender Soap", "Oat Soap")]
+    processor = MenderSteerProcessor(tokenizer("bert"), items=items, max_length=32)
+    assert read(processor, preference=text) == [expected]
