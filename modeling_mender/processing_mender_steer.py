@@ -270,6 +270,8 @@ def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> lis
 
 def _per_request(name: str, values: Any, size: int, kind: Any) -> list[Any]:
     """One entry per request: a single value counts for all of them, a flat list for a single one."""
+    if getattr(values, "ndim", None) == 0:  # a number of NumPy or torch
+        values = values.item()
     if values is None or isinstance(values, kind):
         return [values] * size
     if isinstance(values, torch.Tensor):
@@ -280,7 +282,8 @@ def _per_request(name: str, values: Any, size: int, kind: Any) -> list[Any]:
         if len(values) == size:
             return list(values)
         raise ValueError(f"{name} has {len(values)} entries and there are {size} requests; give one per request.")
-    raise ValueError(f"{name} is {values!r}; give one entry per request, or one for all.")
+    what = "a number" if name == "strength" else "words"
+    raise ValueError(f"{name} is {values!r}; give {what} for each request, or for all of them.")
 
 
 def _as_texts(name: str, texts: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """What Mender_Steer's processor reads in preferences: titles, corrections, what is avoided, and how strongly."""
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import tokenizer
@@ -225,7 +226,7 @@ BAD_REQUESTS = [
     ({"history": [[8]]}, r"8, which is no item of this catalogue \(ids 1..7\)"),
     ({"history": [["1"]]}, "contains '1'"),
     ({"history": [[1]], "preference": [7]}, "preference 0 is 7, which is no string"),
-    ({"history": [[1]], "avoid": 7}, "avoid is 7; give one entry per request"),
+    ({"history": [[1]], "avoid": 7}, "avoid is 7; give words for each request"),
     ({"history": [[1]], "avoid": [7]}, "avoid 0 is 7, which is no string"),
     ({"history": [[1]], "avoid": [["oat", 7]]}, "no string"),
     ({"history": [[1], [2]], "avoid": ["oat"]}, "avoid has 1 entries and there are 2 requests"),
@@ -236,7 +237,7 @@ BAD_REQUESTS = [
     ({"history": [[1]], "strength": float("nan")}, "is nan"),  # where there is nothing to count it for, too
     ({"preference": [["oat", "tea"]], "strength": [[1, float("nan")]]}, "is nan"),
     ({"preference": "oat", "strength": True}, "is True"),
-    ({"preference": "oat", "strength": "2"}, "strength is '2'; give one entry"),
+    ({"preference": "oat", "strength": "2"}, "strength is '2'; give a number"),
     ({"preference": "oat", "strength": [["2"]]}, "is '2'"),
     (
         {"preference": [["oat", "tea"]], "avoid": ["soap"], "strength": [[1]]},
@@ -275,3 +276,8 @@ def test_a_word_that_denies_one_of_the_catalogues_avoids_it(text, expected):
     items = [{"title": title, "text": title} for title in ("Lavender Soap", "Oat Soap")]
     processor = MenderSteerProcessor(tokenizer("bert"), items=items, max_length=32)
     assert read(processor, preference=text) == [expected]
+
+
+def test_a_number_of_numpy_or_torch_is_a_strength_like_any_other(processor):
+    for one in (np.float32(0.5), torch.tensor(0.5), 0.5):
+        assert read(processor, history=[[1]], preference=["oat"], strength=one) == [[("oat", 0.5)]]
