@@ -47,7 +47,7 @@ def world(tmp_path_factory):
     return folder, benchmark, ids, encoder
 
 
-@pytest.fixture(scope="module", params=["mender_emb", "mender_tok", "mender_steer"])
+@pytest.fixture(scope="module", params=["mender_tok", "mender_steer"])
 def trained(request, world, project):
     folder, benchmark, ids, encoder = world
     output = folder / request.param
