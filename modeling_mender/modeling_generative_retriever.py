@@ -18,7 +18,14 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.t5.modeling_t5 import T5Stack
 from transformers.utils import ModelOutput
 
-from .constrained_decoding import BeamSearchOutput, NodeLogWeights, Trie, TrieLogitsProcessor, beam_search
+from .constrained_decoding import (
+    BeamSearchOutput,
+    NextLogProbs,
+    NodeLogWeights,
+    Trie,
+    TrieLogitsProcessor,
+    beam_search,
+)
 from .recommendation import (
     ItemIds,
     ItemLogWeights,
@@ -612,12 +619,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
                 fewer than `k` items are allowed.
         """
         num_items = self.config.num_items
-        check_k(k, num_items)
-        if num_beams is not None and not k <= num_beams <= num_items:
-            raise ValueError(
-                f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; "
-                "leave it unset for a sensible default."
-            )
+        self._check_size(k, num_beams)
         encoder_outputs, attention_mask = self._encode_request(inputs)
         if inputs:
             raise ValueError(
@@ -629,12 +631,26 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         num_allowed = count_allowed(weights, num_items)
         check_enough(num_allowed, k)
         node_log_weights = self._fold(weights)
-        if num_beams is None:
-            num_beams = max(2 * k, self.generation_config.num_beams or 1)
-            most = num_items if num_allowed is None else int(num_allowed.max())
-            num_beams = min(num_items, max(num_beams, most) if most <= EXACT_ITEMS else num_beams)
+        num_beams = num_beams or self._default_beams(k, num_allowed)
         found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_log_weights)
         return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])
+
+    def _check_size(self, k: int, num_beams: int | None) -> None:
+        """Refuses a number of results or beams that the catalogue cannot give."""
+        num_items = self.config.num_items
+        check_k(k, num_items)
+        if num_beams is not None and not k <= num_beams <= num_items:
+            raise ValueError(
+                f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; "
+                "leave it unset for a sensible default."
+            )
+
+    def _default_beams(self, k: int, num_allowed: torch.Tensor | None) -> int:
+        """Beams for `k` results: exact where at most `EXACT_ITEMS` may come back; see `recommend`."""
+        num_items = self.config.num_items
+        num_beams = max(2 * k, self.generation_config.num_beams or 1)
+        most = num_items if num_allowed is None else int(num_allowed.max())
+        return min(num_items, max(num_beams, most) if most <= EXACT_ITEMS else num_beams)
 
     def _encode_request(self, inputs: dict[str, Any]) -> tuple[BaseModelOutput, torch.Tensor]:
         """Pops the encoder's inputs out of `inputs` and runs it, unless its states were given."""
@@ -721,12 +737,22 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
             self.config.codebook_size,
             last_visible(encoder_outputs.last_hidden_state, attention_mask) if self.starts_from_last_state else None,
         )
+        renormalize = self.config.constrained_softmax
+        return self._run_search(steps, len(attention_mask), num_beams, node_log_weights, renormalize)
+
+    def _run_search(
+        self,
+        steps: NextLogProbs,
+        batch_size: int,
+        num_beams: int,
+        node_log_weights: NodeLogWeights | None,
+        renormalize: bool = False,
+    ) -> BeamSearchOutput:
+        """[`beam_search`] with the decoder in evaluation mode."""
         was_training = self.decoder.training
         self.decoder.eval()
         try:
-            return beam_search(
-                steps, self.trie, len(attention_mask), num_beams, node_log_weights, self.config.constrained_softmax
-            )
+            return beam_search(steps, self.trie, batch_size, num_beams, node_log_weights, renormalize)
         finally:
             self.decoder.train(was_training)
 

@@ -128,35 +128,19 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
         )
 
 
-class MenderEmb(MenderPreTrainedModel, GenerationMixin):
-    """Mender_Emb: one vector per preference and per item of the history, from the same frozen text encoder.
-
-    Unlike the authors' release, padding is masked, and a vector carries its position: the number of items that came
-    after it.
+class MenderOnEmbeddings(MenderPreTrainedModel):
+    """Base of the variants that read one vector per text and per item, from the same text encoder.
 
     Args:
-        config ([`MenderEmbConfig`]): Sizes; [`MenderPreTrainedModel.from_text_encoder`] makes one.
+        config (`PreTrainedConfig`): Gives `num_items` and `embedding_size`.
     """
 
-    config_class = MenderEmbConfig
-    main_input_name = "history"
-    encoder_input_names = ("history", "preference_input_ids", "preference_attention_mask", "preference_embeddings")
-
-    def __init__(self, config: MenderEmbConfig) -> None:
+    def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
         # Row 0 is padding; filled by `set_item_embeddings`, travels with the weights.
         self.register_buffer(
             "item_embeddings", torch.zeros(config.num_items + 1, config.embedding_size), persistent=True
         )
-        self.projection = nn.Linear(config.embedding_size, config.d_model)
-        # index 0: a preference; 1 + n: an item with n later ones
-        self.position_embeddings = nn.Embedding(1 + config.max_history_length, config.d_model)
-        self.layer_norm = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(config.dropout_rate)
-        if config.causal_history:
-            self.history_encoder = build_history_encoder(config, config.num_encoder_layers)
-        self.post_init()
-        self.freeze_text_encoder()  # its embeddings are precomputed; there is nothing to propagate into (section 3.3)
 
     def set_item_embeddings(self, item_embeddings: torch.Tensor) -> None:
         """Gives the model its catalogue's embeddings.
@@ -193,6 +177,49 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
         # in float32: the 1e-12 that keeps an absent preference from 0 / 0 is itself 0 in float16
         return functional.normalize(pooled.float(), dim=-1).to(states.dtype)
 
+    def embed_preferences(
+        self,
+        batch_size: int,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        embeddings: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Embeddings of preferences, `(batch_size, num_preferences, embedding_size)`: those given, or of the tokens
+        `(batch_size, num_preferences, sequence_length)`, or none."""
+        if embeddings is None and input_ids is not None:
+            embeddings = self.embed_text(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
+            embeddings = embeddings.view(*input_ids.shape[:2], -1)
+        if embeddings is None:
+            embeddings = self.item_embeddings.new_zeros(batch_size, 0, self.config.embedding_size)
+        return embeddings.to(self.item_embeddings.dtype)
+
+
+class MenderEmb(MenderOnEmbeddings, GenerationMixin):
+    """Mender_Emb: one vector per preference and per item of the history, from the same frozen text encoder.
+
+    Unlike the authors' release, padding is masked, and a vector carries its position: the number of items that came
+    after it.
+
+    Args:
+        config ([`MenderEmbConfig`]): Sizes; [`MenderPreTrainedModel.from_text_encoder`] makes one.
+    """
+
+    config_class = MenderEmbConfig
+    main_input_name = "history"
+    encoder_input_names = ("history", "preference_input_ids", "preference_attention_mask", "preference_embeddings")
+
+    def __init__(self, config: MenderEmbConfig) -> None:
+        super().__init__(config)
+        self.projection = nn.Linear(config.embedding_size, config.d_model)
+        # index 0: a preference; 1 + n: an item with n later ones
+        self.position_embeddings = nn.Embedding(1 + config.max_history_length, config.d_model)
+        self.layer_norm = nn.LayerNorm(config.d_model)
+        self.dropout = nn.Dropout(config.dropout_rate)
+        if config.causal_history:
+            self.history_encoder = build_history_encoder(config, config.num_encoder_layers)
+        self.post_init()
+        self.freeze_text_encoder()  # its embeddings are precomputed; there is nothing to propagate into (section 3.3)
+
     def encode(
         self,
         history: torch.Tensor,
@@ -228,14 +255,11 @@ class MenderEmb(MenderPreTrainedModel, GenerationMixin):
                 f"history contains item {int(history.max())}, and the catalogue has {self.config.num_items} items; "
                 "let the processor check ids, or map them to the benchmark's items table."
             )
-        if preference_embeddings is None and preference_input_ids is not None:
-            num_preferences = preference_input_ids.shape[1]
-            embeddings = self.embed_text(preference_input_ids.flatten(0, 1), preference_attention_mask.flatten(0, 1))
-            preference_embeddings = embeddings.view(batch_size, num_preferences, -1)
-        if preference_embeddings is None:
-            preference_embeddings = self.item_embeddings.new_zeros(batch_size, 0, self.config.embedding_size)
+        preference_embeddings = self.embed_preferences(
+            batch_size, preference_input_ids, preference_attention_mask, preference_embeddings
+        )
         num_preferences = preference_embeddings.shape[1]
-        vectors = torch.cat([preference_embeddings.to(self.item_embeddings.dtype), self.item_embeddings[history]], 1)
+        vectors = torch.cat([preference_embeddings, self.item_embeddings[history]], 1)
         states = self.projection(vectors) + self._positions(num_preferences, history_length)
         if self.config.code_embeddings:
             states = states + functional.pad(self._code_embeddings(history), (0, 0, num_preferences, 0))

@@ -11,31 +11,28 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModelForTextEncoding, GenerationMixin, PreTrainedModel
+from transformers import GenerationMixin
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_mender_steer import MenderSteerConfig
-from .constrained_decoding import BeamSearchOutput, NodeLogWeights, Trie, TrieLogitsProcessor, beam_search
+from .constrained_decoding import BeamSearchOutput, NodeLogWeights, Trie, TrieLogitsProcessor
 from .item_head import ItemHead
 from .item_words import ItemWords
 from .modeling_baselines import TransitionGraph
 from .modeling_generative_retriever import (
-    EXACT_ITEMS,
     NOT_ALLOWED,
     DecodingSteps,
-    GenerativeRetriever,
     decoder_logits,
     last_visible,
     refuse_unknown,
 )
-from .modeling_mender import MenderEmb
+from .modeling_mender import MenderOnEmbeddings
 from .recommendation import (
     ItemIds,
     ItemLogWeights,
     RecommendOutput,
     check_enough,
-    check_k,
     count_allowed,
     weigh_items,
 )
@@ -48,7 +45,6 @@ from .request_weights import (
     wanted_shares,
 )
 from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens
-from .text_encoder_mixin import TextEncoderMixin
 
 ALL_WORDS = 0.999
 TEXT_COMPONENTS = slice(COMPONENTS.index("words"), None)  # those of a preference that are bounded by their weight
@@ -95,7 +91,7 @@ class SteerEncoderOutput(ModelOutput):
     has_decoder: bool | None = None
 
 
-class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
+class MenderSteer(MenderOnEmbeddings, GenerationMixin):
     """Recommends what a history suggests and preferences ask for, by one score per item.
 
     Terms of the score: the item head ([`ItemHead`]) without preferences, a transition graph with text neighbors, what
@@ -117,11 +113,6 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
 
     def __init__(self, config: MenderSteerConfig) -> None:
         super().__init__(config)
-        self.text_encoder: PreTrainedModel = AutoModelForTextEncoding.from_config(config.text_config)
-        # Row 0 is padding; filled by `set_catalogue`, as the words are.
-        self.register_buffer(
-            "item_embeddings", torch.zeros(config.num_items + 1, config.embedding_size), persistent=True
-        )
         # compressed sparse rows: the items of word w are word_items[word_starts[w - 1]:word_starts[w]], from 0
         self.register_buffer("word_starts", torch.zeros(1 + config.num_words, dtype=torch.long), persistent=True)
         self.register_buffer("word_items", torch.zeros(config.num_word_items, dtype=torch.long), persistent=True)
@@ -157,23 +148,12 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             words ([`ItemWords`]): The words of its texts.
             config_kwargs: Further fields of the configuration.
         """
-        text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path)
-        config = cls.config_class(
-            text_config=text_encoder.config,
-            num_items=semantic_ids.num_items,
-            num_levels=semantic_ids.num_levels,
-            codebook_size=semantic_ids.codebook_size,
-            num_words=len(words),
-            num_word_items=len(words.items),
-            **config_kwargs,
+        model = super().from_text_encoder(
+            name_or_path, semantic_ids, num_words=len(words), num_word_items=len(words.items), **config_kwargs
         )
-        model = cls(config)
-        model.text_encoder.load_state_dict(text_encoder.state_dict())
-        model.set_item_semantic_ids(semantic_ids)
         model.word_starts.copy_(torch.tensor(words.starts))
         model.word_items.copy_(torch.tensor(words.items))
         model.word_weights[1:].copy_(torch.tensor(words.idf))
-        model.freeze_text_encoder()
         return model
 
     def set_graph(self, graph: TransitionGraph) -> None:
@@ -198,9 +178,6 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             init.zeros_(module.start)
         elif isinstance(module, RequestWeights):
             init.copy_(module.table, unfitted_table())
-
-    set_item_embeddings = MenderEmb.set_item_embeddings
-    embed_text = MenderEmb.embed_text
 
     # -- the terms of a score -----------------------------------------------------------------------------------------
 
@@ -235,7 +212,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             preference_embeddings (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, embedding_size)`,
                 stands for the two above.
             preference_strengths (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences)`; below 0 where a
-                text is avoided, 0 where padded. 1 each where not given.
+                text is avoided, 0 where padded; defaults to 1 each.
             preference_words (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, num_words)`, the
                 catalogue's words in each text, from 1; 0 where padded.
             preference_known (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences)`, the share of a text's
@@ -248,7 +225,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         """
         history, attention_mask = self._check_history(history, attention_mask)
         batch_size = len(history)
-        preference_embeddings = self._embed_preferences(
+        preference_embeddings = self.embed_preferences(
             batch_size, preference_input_ids, preference_attention_mask, preference_embeddings
         )
         num_preferences = preference_embeddings.shape[1]
@@ -281,21 +258,6 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             "visible": visible,
             "embeddings": preference_embeddings,
         }
-
-    def _embed_preferences(
-        self,
-        batch_size: int,
-        input_ids: torch.Tensor | None,
-        attention_mask: torch.Tensor | None,
-        embeddings: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Embeddings of the texts, `(batch_size, num_preferences, embedding_size)`, given or computed."""
-        if embeddings is None and input_ids is not None:
-            embeddings = self.embed_text(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
-            embeddings = embeddings.view(*input_ids.shape[:2], -1)
-        if embeddings is None:
-            embeddings = self.item_embeddings.new_zeros(batch_size, 0, self.config.embedding_size)
-        return embeddings.to(self.item_embeddings.dtype)
 
     def _check_history(
         self, history: torch.Tensor, attention_mask: torch.Tensor | None
@@ -429,7 +391,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
                 [`components`], `num_examples` in place of `batch_size`. What is avoided is not learned.
             preference_words, preference_known (*optional*): Of the processor; not read, for their weights are fitted.
             example_rows (`torch.Tensor`, *optional*): Shape `(num_examples,)`, the row of the history that an example
-                belongs to; one example per row, which sees all of it, where not given.
+                belongs to; defaults to one example per row, which sees all of it.
             example_lengths (`torch.Tensor`, *optional*): Shape `(num_examples,)`, items of it that the example sees;
                 padding of the history is on the right. Given with `example_rows`.
             labels (`torch.Tensor`): Shape `(num_examples,)`, the items that followed.
@@ -454,7 +416,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             position = torch.arange(visible.shape[1], device=history.device)
             visible = visible[example_rows] & (position <= example_lengths.unsqueeze(1))
             seen, request = states[example_rows], states[example_rows, example_lengths]  # (num_examples, ..., d_model)
-        preferences = self._embed_preferences(
+        preferences = self.embed_preferences(
             len(labels), preference_input_ids, preference_attention_mask, preference_embeddings
         )
         if preference_strengths is None:
@@ -524,13 +486,14 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         """
         trie_level = self.trie.levels[level]
         if level == 0:  # the same nodes for all: one pass over the catalogue
-            number = self._first_codes()
+            nodes = torch.arange(len(trie_level.codes), device=children.device)
+            number = nodes.repeat_interleave(trie_level.first_leaf.diff())  # (num_items,), the node above each leaf
             largest = log_probs.detach().amax(1, keepdim=True)
             total = torch.zeros(len(log_probs), len(trie_level.codes), device=log_probs.device)
             total = total.index_add(1, number, (log_probs - largest).exp())
             return (total.clamp(min=1e-37).log() + largest).gather(1, children)
         first, last = trie_level.first_leaf[children].long(), trie_level.first_leaf[children + 1].long()
-        start = torch.where(valid, first, len(trie_level.codes) * 10**6).amin(1, keepdim=True)
+        start = torch.where(valid, first, log_probs.shape[1]).amin(1, keepdim=True)
         stop = torch.where(valid, last, 0).amax(1, keepdim=True)
         width = int((stop - start).max())
         leaves = start + torch.arange(width, device=start.device)
@@ -543,12 +506,6 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         total = torch.zeros(children.shape, device=log_probs.device)
         total = total.scatter_add(1, sibling, (values - largest).exp() * inside)
         return total.clamp(min=1e-37).log() + largest
-
-    def _first_codes(self) -> torch.Tensor:
-        """The node of the first level that each leaf is below, `(num_items,)`."""
-        first_leaf = self.trie.levels[0].first_leaf
-        leaves = torch.arange(self.config.num_items, device=first_leaf.device)
-        return torch.searchsorted(first_leaf[1:-1].contiguous(), leaves.to(first_leaf.dtype), right=True)
 
     # -- generation ---------------------------------------------------------------------------------------------------
 
@@ -602,12 +559,7 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             ValueError: As [`GenerativeRetriever.recommend`].
         """
         num_items = self.config.num_items
-        check_k(k, num_items)
-        if num_beams is not None and not k <= num_beams <= num_items:
-            raise ValueError(
-                f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; "
-                "leave it unset for a sensible default."
-            )
+        self._check_size(k, num_beams)
         encoder_outputs, _ = self._encode_request(inputs)
         if inputs:
             raise ValueError(
@@ -617,19 +569,17 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             )
         scores = encoder_outputs.item_scores
         weights = weigh_items(num_items, len(scores), candidates, exclude, allowed_items, item_log_weights)
-        check_enough(count_allowed(weights, num_items), k)
+        num_allowed = count_allowed(weights, num_items)
+        check_enough(num_allowed, k)
         given = None
         if weights is not None:
             given = weights if isinstance(weights, torch.Tensor) else weights.to_dense(num_items)
             given = given.to(scores.device, scores.dtype)
         summed = scores if given is None else scores + given
         if self.has_decoder:
-            if num_beams is None:
-                most = num_items if weights is None else int(count_allowed(weights, num_items).max())
-                num_beams = max(2 * k, self.generation_config.num_beams or 1, most if most <= EXACT_ITEMS else 0)
-                num_beams = min(num_items, num_beams)
             steps = FoldedSteps(self, encoder_outputs, adds_items=False)
-            found = self._run_search(steps, num_beams, self.trie.fold(summed))
+            num_beams = num_beams or self._default_beams(k, num_allowed)
+            found = self._run_search(steps, len(scores), num_beams, self.trie.fold(summed))
             items, best = found.items[:, :k], found.scores[:, :k]
         else:
             top = summed.topk(k)
@@ -648,9 +598,8 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             terms["given"] = given.gather(1, rows)
         total = torch.stack(list(encoded.terms.values())).sum(0)
         terms["normalization"] = -total.logsumexp(1, keepdim=True).expand_as(scores)
-        rest = scores - torch.stack(list(terms.values())).sum(0)
         if encoded.has_decoder:
-            terms["decoder"] = rest
+            terms["decoder"] = scores - torch.stack(list(terms.values())).sum(0)
         return terms
 
     def _search_beams(
@@ -660,23 +609,13 @@ class MenderSteer(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         num_beams: int,
         node_log_weights: NodeLogWeights | None,
     ) -> BeamSearchOutput:
-        return self._run_search(FoldedSteps(self, encoder_outputs), num_beams, node_log_weights)
-
-    def _run_search(
-        self, steps: "FoldedSteps", num_beams: int, node_log_weights: NodeLogWeights | None
-    ) -> BeamSearchOutput:
-        """[`beam_search`] with the decoder in evaluation mode."""
-        was_training = self.decoder.training
-        self.decoder.eval()
-        try:
-            return beam_search(steps, self.trie, steps.batch_size, num_beams, node_log_weights)
-        finally:
-            self.decoder.train(was_training)
+        steps = FoldedSteps(self, encoder_outputs)
+        return self._run_search(steps, len(attention_mask), num_beams, node_log_weights)
 
     def _next_code_log_probs(
         self, encoder_outputs: SteerEncoderOutput, decoder_input_ids: torch.Tensor
     ) -> torch.Tensor:
-        """What the codes after prefixes add to the score, `(batch_size, 1, vocab_size)`, by the whole path anew."""
+        """What the codes after prefixes add to the score, `(batch_size, 1, vocab_size)`, by walking the whole path."""
         codebook_size = self.config.codebook_size
         level = decoder_input_ids.shape[1] - 1
         offsets = 1 + codebook_size * torch.arange(level, device=decoder_input_ids.device)
@@ -742,17 +681,16 @@ class FoldedSteps:
         if codes is not None:
             self._descend(level - 1, codes, parents)
         children, valid = self.trie.children(level, self.nodes)
+        child_codes = self.trie.levels[level].codes[children].long()
         step = torch.zeros(children.shape, device=children.device)
         if self.item_nodes is not None:
             step = step + self._share(self.item_nodes, level, children)
         if self.decoder is not None:
             log_probs = self.gates[level] * self.decoder(level, codes, parents)
-            child_codes = self.trie.levels[level].codes[children].long()
             correction = log_probs.gather(-1, child_codes)
             inside = self._share(self.head_nodes, level, children) + correction
             step = step + correction - inside.masked_fill(~valid, -torch.inf).logsumexp(-1, keepdim=True)
         full = step.new_full((*self.nodes.shape, self.codebook_size), -torch.inf)
-        child_codes = self.trie.levels[level].codes[children].long()
         # several places of padding may share a code: the largest is the valid one
         return full.scatter_reduce(-1, child_codes, step.masked_fill(~valid, -torch.inf), "amax")
 

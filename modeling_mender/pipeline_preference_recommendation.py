@@ -26,7 +26,7 @@ class PreferenceRecommendationPipeline(Pipeline):
 
     A request has `history` (item ids, oldest first), `preference` (a string, or several), or both; for a model that
     reads them `avoid` (a string, or several: what to move down) and `strength` (a number for all preferences, or one
-    per preference; 1 where not given, 0 as if there were none, a negative one avoids); and if needed `user` (for a
+    per preference; defaults to 1; 0 as if there were none, a negative one avoids); and if needed `user` (for a
     model that looks at who asks), `candidates` (ids of the only items that may come back), `exclude` (ids that may
     not) and `item_log_weights` (what to add to the scores of single items: a mapping of ids to numbers, or a number
     for each item of the catalogue).

@@ -340,7 +340,7 @@ def split_preference(text: str, names_absence: Callable[[str], bool] | None = No
     """Splits one English preference by the rules above.
 
     Args:
-        text (`str`): What somebody wrote.
+        text (`str`): One sentence or several.
         names_absence (`Callable[[str], bool]`, *optional*): Whether the catalogue's texts have a lower-cased word such
             as "paraben-free". Where they do it is an attribute like any other: it stays wanted, and nothing is
             avoided. Where they do not it leaves the wanted text, which would find parabens by it, and "paraben" is

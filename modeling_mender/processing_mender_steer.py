@@ -6,7 +6,7 @@ otherwise, and finds the catalogue's words in them. Knows nothing of scores.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformers import BatchFeature
 
 from .item_words import ItemWords
 from .preference_parsing import SplitPreference, split_preference
-from .processing_mender import MenderProcessor, pad_token_rows
+from .processing_mender import MenderEmbProcessor, MenderProcessor, pad_token_rows
 
 MAX_STRENGTH = 1000.0  # of a preference, in either direction
 MAX_CACHED = 100_000  # texts whose reading is kept
@@ -75,7 +75,7 @@ class MenderSteerProcessor(MenderProcessor):
                 but not Y" are read as such.
             avoid: What is to be avoided, in the same forms.
             strength: One number per request, for all its texts, or one per preference (and then one per avoided text);
-                1 where not given. 0 is as if the text had not been given, below 0 turns it around.
+                defaults to 1. 0 is as if the text had not been given, below 0 turns it around.
             return_tensors (`str`, defaults to `"pt"`): The only form there is.
 
         Returns:
@@ -94,8 +94,9 @@ class MenderSteerProcessor(MenderProcessor):
                 "strength."
             )
         requests = self.read(history, preference, avoid, strength)
-        features = self.pad(requests)
-        texts = [text for row in aligned(requests) for text in row]
+        columns = aligned(requests)
+        features = self.pad(requests, columns)
+        texts = [text for row in columns for text in row]
         if texts:
             encoded = iter(
                 self.tokenizer(
@@ -140,15 +141,12 @@ class MenderSteerProcessor(MenderProcessor):
         """Texts of one request, those of strength 0 and empty ones left out, each text once with each sign."""
         given = [*((text, 1) for text in wanted), *((text, -1) for text in avoided)]
         strengths = _as_strengths(row, strength, len(wanted), len(avoided))
-        read: dict[tuple[str, bool], ReadText] = {}
-        for (text, sign), factor in zip(given, strengths, strict=True):
-            if not text.strip() or factor == 0:
-                continue
-            for one in self.read_preference(text, sign * factor, is_avoided=sign < 0):
-                same = read.get((one.text, one.strength > 0))
-                if same is None or abs(one.strength) > abs(same.strength):
-                    read[one.text, one.strength > 0] = one
-        return list(read.values())
+        return once(
+            part
+            for (text, sign), factor in zip(given, strengths, strict=True)
+            if text.strip() and factor != 0
+            for part in self.read_preference(text, sign * factor, is_avoided=sign < 0)
+        )
 
     def read_preference(self, text: str, strength: float = 1.0, is_avoided: bool = False) -> list[ReadText]:
         """What a sentence wants and avoids.
@@ -228,15 +226,12 @@ class MenderSteerProcessor(MenderProcessor):
         return fields
 
     @staticmethod
-    def pad(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> dict[str, torch.Tensor]:
-        """Tensors of read requests, without what stands for their texts; see [`__call__`]."""
-        length = max(1, *(len(items) for items, _ in requests)) if requests else 1
-        history = torch.zeros(len(requests), length, dtype=torch.long)
-        for row, (items, _) in enumerate(requests):
-            if items:
-                history[row, -len(items) :] = torch.as_tensor(items)
-        features = {"history": history, "attention_mask": (history > 0).long()}
-        texts = aligned(requests)
+    def pad(
+        requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]], texts: Sequence[Sequence[ReadText | None]]
+    ) -> dict[str, torch.Tensor]:
+        """Tensors of read requests and their texts in columns ([`aligned`]), without what stands for the texts; see
+        [`__call__`]."""
+        features = MenderEmbProcessor.pad_requests([(items, ()) for items, _ in requests])
         if texts and texts[0]:
             width = max(1, *(len(text.words) for row in texts for text in row if text is not None))
             strengths, known = torch.zeros(len(texts), len(texts[0])), torch.zeros(len(texts), len(texts[0]))
@@ -248,6 +243,20 @@ class MenderSteerProcessor(MenderProcessor):
                         words[row, column, : len(text.words)] = torch.tensor(text.words, dtype=torch.long) + 1
             features |= {"preference_strengths": strengths, "preference_known": known, "preference_words": words}
         return features
+
+
+def once(parts: Iterable[ReadText]) -> list[ReadText]:
+    """Each wanted and each avoided text once, with the largest strength that it has.
+
+    >>> [(part.text, part.strength) for part in once([ReadText("a", 1.0), ReadText("a", 2.0), ReadText("a", -1.0)])]
+    [('a', 2.0), ('a', -1.0)]
+    """
+    read: dict[tuple[str, bool], ReadText] = {}
+    for part in parts:
+        same = read.get((part.text, part.strength > 0))
+        if same is None or abs(part.strength) > abs(same.strength):
+            read[part.text, part.strength > 0] = part
+    return list(read.values())
 
 
 def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> list[list[ReadText | None]]:

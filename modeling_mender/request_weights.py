@@ -3,6 +3,8 @@
 Knows a few numbers that describe a request, such as how far a preference departs from the history. Knows no items.
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -103,7 +105,7 @@ def request_features(
         length,
         has,
         has * length,
-        torch.log(count.clamp(min=1)) / torch.log(torch.tensor(5.0)),
+        torch.log(count.clamp(min=1)) / math.log(5),
         (share * (1 - nearest.float())).sum(1),
         (share * bought.float()).sum(1),
         (share * known.float()).sum(1),

@@ -1,4 +1,4 @@
-"""Leaves each term of Mender_Steer's score out in turn, fits the others anew on validation, and scores what is left.
+"""Leaves each term of Mender_Steer's score out in turn, fits the others again on validation, and scores what is left.
 
     python scripts/ablate_terms.py outputs/quickstart/model --benchmark outputs/quickstart/benchmark --domain sample
 
@@ -77,8 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     texts = [text for requests, _ in asked.values() for request in requests for text in request.preferences]
     collator = SteerCollator(processor, model, [*texts, *fit.texts], cache_dir=arguments.cache_dir)
-    names = [name for name in asked]
-    print(f"| left out | {' | '.join(names)} |\n|---|{'---:|' * len(names)}", flush=True)
+    print(f"| left out | {' | '.join(asked)} |\n|---|{'---:|' * len(asked)}", flush=True)
     for name, components in ABLATIONS.items():
         fit_request_weights(model, collator, fit.kinds, without=components)
         cells = []
@@ -102,7 +101,7 @@ def read_requests(arguments: argparse.Namespace) -> dict:
         asked[name] = (requests_of(rows, column), list(rows["target"][:]))
     if not asked:
         raise ValueError(
-            f"{arguments.benchmark} has no axis of {arguments.domain}; build it anew, or name another domain."
+            f"{arguments.benchmark} has no axis of {arguments.domain}; rebuild it, or name another domain."
         )
     return asked
 

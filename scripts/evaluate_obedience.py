@@ -47,10 +47,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--baseline", nargs="*", default=list(BASELINES), choices=BASELINES, help="simple answers beside the model's"
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed for what is asked, and over which histories")
-    parser.add_argument("--num_beams", type=int, help="beams; the model's own number where not given")
+    parser.add_argument("--num_beams", type=int, help="beams; defaults to the model's own number")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--device", help="a GPU if there is one")
-    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; its own choice where not given")
+    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; defaults to its own choice")
     parser.add_argument("--output_dir", type=Path, help="where obedience.json goes; nowhere if not given")
     return parser.parse_args(argv)
 

@@ -71,7 +71,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     run.add_argument("--minutes", type=float, default=8.0, help="time limit of everything")
     run.add_argument("--output_dir", type=Path, required=True, help="gets on_gpu.json and the logs")
     run.add_argument("--work_dir", type=Path, default=Path("outputs/on_gpu"), help="gets the models")
-    run.add_argument("--jobs", nargs="+", help="beginnings of the names of the jobs to run; all where not given")
+    run.add_argument("--jobs", nargs="+", help="beginnings of the names of the jobs to run; defaults to all")
     run.add_argument("--small", action="store_true", help="a trial of a few steps and rows")
     return parser.parse_args(argv)
 
@@ -273,7 +273,7 @@ def install_missing(wheels: Path) -> None:
 
 
 def save_head(model: Path, path: Path) -> None:
-    """Writes the trained part of a Mender_Steer, without what can be computed anew."""
+    """Writes the trained part of a Mender_Steer, without what can be computed again."""
     from safetensors.torch import load_file, save_file
 
     weights = load_file(model / "model.safetensors")

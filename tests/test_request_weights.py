@@ -204,3 +204,21 @@ def test_requests_of_the_catalogue_ask_for_items_by_their_words(world):
         words = set(request.preferences[0].split())
         texts = [set(item["text"].lower().replace(":", "").split()) for item in ITEMS]
         assert items == [number for number, text in enumerate(texts, 1) if words <= text]
+
+
+def test_the_fit_leaves_the_random_state_of_training_as_it_was(world):
+    model, _, collator = world
+    before = torch.get_rng_state()
+    fit_request_weights(model, collator, [PLAIN, Asked("many", [Request((), (TEXTS[0],))] * 2, [[1, 2], [3]])])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_component_that_is_left_out_weighs_nothing_for_any_request(world):
+    model, _, collator = world
+    fit_request_weights(model, collator, [FOLLOWS, PLAIN], without=("graph",))
+    for kind in (FOLLOWS, PLAIN):
+        asked = model.components(**collator(kind.requests))
+        strength = asked["strengths"].amax(1) if asked["strengths"].shape[1] else torch.zeros(12)
+        weights = model.request_weights(asked["features"], strength)
+        assert float(weights[:, COMPONENTS.index("graph")].max()) < 1e-15
+        assert float(weights[:, COMPONENTS.index("history")].min()) > 0

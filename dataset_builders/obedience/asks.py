@@ -35,7 +35,7 @@ class Ask:
         is_seen (`bool`): Whether training may have seen the sentence with other words in it.
         preference (`tuple[str, ...]`): What is wanted, in words; a sentence may also say what is not.
         avoid (`tuple[str, ...]`): What is not wanted, in words, as an argument of its own.
-        strength (`float`, *optional*): Of all of them; the model's own where not given.
+        strength (`float`, *optional*): Of all of them; defaults to the model's own.
         history (`tuple[int, ...]`): Item ids, oldest first; none where empty.
         obeys (`frozenset[int]`): Items that are what was asked for.
         avoided (`frozenset[int]`): Items that should not come back.

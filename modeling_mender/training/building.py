@@ -31,7 +31,7 @@ class Catalogue:
         embedding_texts (`list[str]`): What stands for each item when it is embedded, in item order.
         semantic_ids ([`SemanticIds`], *optional*): Of each item; methods over item ids have none.
         plain_texts (`list[str]`, *optional*): Title, brand and categories of each item without labels, in item order;
-            the embedding texts where not given.
+            defaults to the embedding texts.
     """
 
     items: list[dict[str, str]]

@@ -38,8 +38,8 @@ class TrainingRows(Dataset):
         examples (`Sequence[Example]`): What is to be learned.
         groups (`Sequence[Sequence[int]]`): Numbers of the examples of each row, the longest history last; what
             `Collator.group` gave.
-        preference_dropout (`float`): Share of examples with a history that lose their preference, each epoch anew;
-            never those that only the preference explains.
+        preference_dropout (`float`): Share of examples with a history that lose their preference, drawn for each
+            epoch; never those that only the preference explains.
         seed (`int`): Of that choice.
     """
 

@@ -8,17 +8,16 @@ import datasets
 from .benchmark_tables import requests_of
 from .collators import Example, Request
 
-# part of a mixture -> (config of the benchmark, column of the preference, whether the item must not come back)
+# part of a mixture -> (config of the benchmark, column of the preference, whether the item must not come back, whether
+# only the preference explains it, for it did not follow the history)
 PARTS = {
-    "recommendation": ("recommendation", "preference", False),
-    "positive": ("sentiment", "preference_positive", False),
-    "negative": ("sentiment", "preference_negative", True),
-    "fine": ("fine", "preference", False),
-    "coarse": ("coarse", "preference", False),
-    "history": ("history", "preferences", False),
+    "recommendation": ("recommendation", "preference", False, False),
+    "positive": ("sentiment", "preference_positive", False, True),
+    "negative": ("sentiment", "preference_negative", True, True),
+    "fine": ("fine", "preference", False, True),
+    "coarse": ("coarse", "preference", False, True),
+    "history": ("history", "preferences", False, False),
 }
-
-STEERED = ("sentiment", "fine", "coarse")  # configs whose targets did not follow the histories
 
 MIXTURES = {
     "none": ("recommendation",),
@@ -32,6 +31,7 @@ MIXTURES = {
     "wanted": ("recommendation", "positive", "fine", "coarse"),  # those of these that the benchmark has
     "all_prefs": ("history",),  # all five preferences in every row, none chosen with the target in view
 }
+WITHOUT_MISSING = {"wanted"}  # mixtures that do without steering rows which the benchmark lacks
 
 
 def mixture_examples(
@@ -55,11 +55,11 @@ def mixture_examples(
     tables: dict[str, Any] = {}
     examples = []
     for part in MIXTURES[mixture]:
-        config, column, is_negative = PARTS[part]
+        config, column, is_negative, needs_preference = PARTS[part]
         if config not in tables:
             tables[config] = load(config)
         rows = tables[config]
-        if mixture == "wanted" and part != "recommendation" and not rows:
+        if mixture in WITHOUT_MISSING and needs_preference and not rows:
             continue
         if rows is None or len(rows) == 0:
             raise ValueError(
@@ -69,7 +69,7 @@ def mixture_examples(
         for request, target in zip(requests_of(rows, column), rows["target"][:], strict=True):
             request = restrict(request)
             if request.history or request.preferences:
-                examples.append(Example(request, target, is_negative, config in STEERED))
+                examples.append(Example(request, target, is_negative, needs_preference))
     return examples
 
 

@@ -21,6 +21,7 @@ from ..request_weights import (
 from .collators import Collator, Request
 
 NUM_BEST, NUM_DRAWN = 100, 150  # items of a request that are looked at: the best by each component, and drawn ones
+MOST_TARGETS = 200  # right items of a request that are looked at
 PULL = 5e-4  # of the weights towards those they started from
 PULL_OF_NUMBER = 2e-2  # of what the number of preferences changes: many of them say little, whatever few rows suggest
 NUM_STEPS, RATE = 150, 0.15  # of Adam; the rate falls to 0
@@ -28,7 +29,6 @@ NO_WEIGHT = -40.0  # the logarithm of what stands for 0
 LIKELIHOOD = 0.002  # of the cross-entropy beside the gain, which alone has no scale
 LEAST_GAIN = 1 / math.log2(1 + 20)  # of the last rank that counts; without an end, the deep ranks would rule
 TEMPERATURE = 0.5  # nats by which one item has to be above another to be counted as such
-
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,10 @@ def _look(model: MenderSteer, collator: Collator, kind: Asked, part: slice, seed
     looked = values.topk(min(NUM_BEST, num_items), dim=-1).indices.flatten(1)
     most = int(is_target.sum(1).max())
     chosen = torch.zeros_like(is_target).scatter_(1, looked, True)
-    best_targets = (is_target * 2.0 + torch.rand(is_target.shape, device=values.device)).topk(min(most, 200)).indices
-    chosen.scatter_(1, best_targets, True)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # of its own: validation must not move the state of training
+    ties = torch.rand(is_target.shape, generator=generator).to(values.device)
+    some_targets = (is_target * 2.0 + ties).topk(min(most, MOST_TARGETS)).indices
+    chosen.scatter_(1, some_targets, True)
     drawn = torch.randperm(num_items, generator=generator)[:NUM_DRAWN].to(values.device)
     offsets = torch.full(chosen.shape, -torch.inf, device=values.device)
     # what was not chosen is stood for by the items drawn

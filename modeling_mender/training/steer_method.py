@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from ..item_words import ItemWords, content_words
 from ..modeling_baselines import TransitionGraph
 from ..modeling_mender_steer import MenderSteer
-from ..processing_mender_steer import MenderSteerProcessor, ReadText, aligned
+from ..processing_mender_steer import MenderSteerProcessor, ReadText, aligned, once
 from .benchmark_tables import requests_of
 from .building import DECODER_SIZES, Catalogue, resolve_text_encoder
 from .collators import Collator, Example, Request, embed_texts, group_positions
@@ -65,14 +65,13 @@ class SteerCollator(Collator):
 
     def texts(self, request: Request) -> list[ReadText]:
         """What a request wants and avoids, each text once."""
-        parts = [part for text in request.preferences for part in self.read[text]]
-        return list({(part.text, part.strength > 0): part for part in parts}.values())
+        return once(part for text in request.preferences for part in self.read[text])
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
         longest = self.processor.max_history_length
         read = [(request.history[-longest:], self.texts(request)) for request in requests]
-        features = self.processor.pad(read)
         texts = aligned(read)
+        features = self.processor.pad(read, texts)
         if texts and texts[0]:
             features["preference_embeddings"] = self._embeddings(texts)
         return features
