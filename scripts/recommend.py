@@ -257,13 +257,7 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    try:
-        return load_recommender(arguments.model, arguments.revision, arguments.device)
-    except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(
-            f"--device {arguments.device} cannot be used here ({reason}); leave it out for cpu."
-        ) from error
+    return load_recommender(arguments.model, arguments.revision, arguments.device)
 
 
 def print_request(request: dict[str, Any], titles: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -354,3 +355,23 @@ def test_a_search_where_no_titles_are_says_what_is_missing(folder, tmp_path, cap
     assert "line 2 of" in errors[0] and "no item with a title" in errors[0]
     _, _, errors = run(capsys, str(tmp_path / "not/there/at all"), "--search", "tea")
     assert "is no folder here, and no name on the Hub" in errors[0]
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:97"])
+def test_a_device_that_is_not_there_is_one_line_with_its_name(folder, capsys, device):
+    status, _, errors = run(capsys, folder, "--history", "1", "--k", "1", "--device", device)
+    assert status == 1
+    assert len(errors) == 1 and f"device {device} cannot be used here" in errors[0]
+
+
+def test_weights_of_another_shape_are_not_blamed_on_the_device(folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    (other / "config.json").write_text(json.dumps(config | {"d_ff": config["d_ff"] + 1}), encoding="utf-8")
+    said = ""
+    try:
+        assert recommend.main([str(other), "--history", "1", "--k", "1"]) == 1
+    except RuntimeError as error:
+        said = str(error)
+    assert "device" not in said + capsys.readouterr().err

@@ -40,7 +40,7 @@ def load_recommender(
         The model in evaluation mode, and its processor.
 
     Raises:
-        ValueError: If it is a model of another kind.
+        ValueError: If it is a model of another kind, or the device is not there.
         FileNotFoundError: If it is incomplete: a folder half written, or a repository half uploaded.
         OSError: As `from_pretrained`, if there is no such repository, revision, or permission.
     """
@@ -68,7 +68,12 @@ def load_recommender(
             f"{where} has a configuration but not all of its files ({' '.join(str(error).split())}); it was uploaded "
             "or written in part: publish it again with scripts/publish_model.py, or name another revision."
         ) from error
-    return model.to(device).eval(), processor
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without it
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"device {device} cannot be used here ({reason}); leave it out for cpu.") from error
+    return model.eval(), processor
 
 
 def local_folder(name_or_path: str | Path, revision: str | None = None) -> Path:
