@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ranking_metrics import ndcg_at_k
 from ..scoring.significance import bootstrap_intervals
 from .asks import ASK_KINDS, Ask
 
@@ -170,8 +171,7 @@ def suppression(
         `dict`: Means of `avoided@10`, `kept` (as in [`list_values`]) and `ndcg@10`, the bootstrap interval of the
         last, and `lists`.
     """
-    ranks = [_place(ranked[:DEPTH], target) for ranked, target in zip(answers, targets, strict=True)]
-    gains = np.array([[0.0 if rank is None else 1 / math.log2(2 + rank)] for rank in ranks])
+    gains = ndcg_at_k(answers, targets, DEPTH)[:, None]
     values = [list_values(ask, ranked, own_lists[ask.history]) for ask, ranked in zip(asks, answers, strict=True)]
     kept = [one["kept"] for one in values if "kept" in one]
     (low,), (high,) = bootstrap_intervals(gains, np.random.default_rng(0))
