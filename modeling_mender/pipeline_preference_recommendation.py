@@ -116,9 +116,10 @@ class PreferenceRecommendationPipeline(Pipeline):
                 raise ValueError(self._no_terms())
             options["return_terms"] = True
         limits = {}
-        for name in ("candidates", "exclude"):
-            if any(request[name] is not None for request in requests):
-                limits[name] = [request[name] for request in requests]
+        if any(request["candidates"] is not None for request in requests):
+            limits["candidates"] = [request["candidates"] for request in requests]
+        if any(request["exclude"] for request in requests):  # an empty list excludes nothing
+            limits["exclude"] = [request["exclude"] for request in requests]
         log_weights = [request["item_log_weights"] for request in requests]
         if (log_weights := read_log_weights(log_weights, self.model.config.num_items)) is not None:
             limits["item_log_weights"] = log_weights

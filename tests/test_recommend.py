@@ -375,3 +375,9 @@ def test_weights_of_another_shape_are_not_blamed_on_the_device(folder, tmp_path,
     except RuntimeError as error:
         said = str(error)
     assert "device" not in said + capsys.readouterr().err
+
+
+def test_terms_name_nothing_that_was_not_given(tmp_path, capsys):
+    folder = str(train_tiny("mender_steer", tmp_path))
+    _, out, _ = run(capsys, folder, "--history", "1", "--preference", "tea", "--k", "2", "--terms")
+    assert "history" in out and "given" not in out
