@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 METHOD ?= mender_steer
 DEMO_PORT ?= 7860
+# of the tests
+WORKERS ?= 2
 # spark as well: make test EXTRAS=all,test,spark
 EXTRAS ?= all,test
 # Without a GPU, a smaller torch: make quickstart TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
@@ -23,9 +25,9 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/python model_cards/space/app.py --model outputs/quickstart/model --port $(DEMO_PORT) \
 	    --results outputs/quickstart/results.json --leaderboard outputs/quickstart/leaderboard/leaderboard.json
 
-# Offline on purpose: no test may need the Hub.
+# Offline on purpose: no test may need the Hub. WORKERS=0 is one process, for a debugger; a worker takes up to 1.5 GB.
 test: $(VENV)/.installed
-	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 # The same suite on the lower bounds, in an environment of its own. On another Python:
 # make test PYTHON=python3.12 VENV=.venv-3.12

@@ -8,17 +8,18 @@
 | A instead of B; rather A than B; prefer A over B; not B but A; less B, more A | A | B |
 | avoid A and B; no A, B or C; neither A nor B | | each |
 | anything but A; everything except A | | A |
-| nothing but A; cannot live without A; can't get enough of A; don't forget A | A | |
+| avoid everything but A; nothing but A; cannot live without A; can't get enough of A; don't forget A | A | |
 | not only A but also B | A, B | |
 | A-free B | A-free B | A |
 | no. 7 A; no-rinse A; a no fuss A; no doubt; no more than $20; "not said, but quoted" | as written | |
 | I don't mind A; A need not be B; no preference for A | nothing, where anything else is said | |
 
 A sentence, a semicolon and a new line begin as wanted again. Wanted texts lose what only frames them ("Could you find
-me a", "please"). Where nothing would be left on either side the whole text is wanted, but "no preference" and its like
-ask for nothing. A longer phrase counts before a shorter one; a negated verb that is not listed ("that won't dry my
-skin") stays as it is. Limits: unquoted names that read as a negation ("No Crease"; two that shops carry are known),
-meanings that no listed word carries ("lavender reminds me of hospitals"), and every language but English.
+me a", "please"). Where nothing would be left on either side the whole text is wanted, but "no preference" and its
+like ask for nothing, and so does a text without a word that says what ("not", "please", "!!!"). A longer phrase
+counts before a shorter one; a negated verb that is not listed ("that won't dry my skin") stays as it is. Limits:
+unquoted names that read as a negation ("No Crease"; two that shops carry are known), meanings that no listed word
+carries ("lavender reminds me of hospitals"), and every language but English.
 """
 
 import re
@@ -237,6 +238,7 @@ _NOTHING_ASKED = re.compile(
 )
 _ENDS = re.compile(" " + _pattern(_TAIL) + "$")
 _AVOIDED_ENDS = re.compile(" " + _pattern(_AVOIDED_TAIL) + "$")
+_ALL_BUT = re.compile(_pattern("<all> <but>"))
 _NEGATION = re.compile(r"\b(?:no|not|nothing|never|none|nor|neither|zero|without)\b")
 _LACKING = re.compile(
     r"(?<![\w'’-])([^\W\d_]{3,})[ -]free(?![\w'’-])"
@@ -289,6 +291,8 @@ _GENERIC_TEXT = """
 _LED, _AVOIDED_LED, _TRAILED = (_POLITE | _words(text) for text in (_LED_TEXT, _AVOIDED_LED_TEXT, _TRAILED_TEXT))
 # A text of these words alone says nothing.
 _GENERIC = _LED | _AVOIDED_LED | _words(_GENERIC_TEXT)
+# So does one of these, or of punctuation: there is nothing to search for.
+_EMPTY = _GENERIC | _words("no not never without avoid exclude skip nothing none neither except but only")
 # "hands-free" avoids no hands.
 _FREE_WORDS = _words("""
     feel get set break for and the with one two all is are be it hands hand care worry hassle duty tax toll stress mess
@@ -355,8 +359,10 @@ def split_preference(text: str, names_absence: Callable[[str], bool] | None = No
     (SplitPreference(wanted=(), avoided=('bar soaps', 'candles')), ('candles',))
     >>> split_preference("Not only lamps but also vases").wanted, split_preference("nothing but candles").wanted
     (('lamps', 'vases'), ('candles',))
-    >>> split_preference("No-rinse soap").avoided, split_preference("no preference")
-    ((), SplitPreference(wanted=(), avoided=()))
+    >>> split_preference("Avoid everything except tea").wanted, split_preference("No-rinse soap").avoided
+    (('tea',), ())
+    >>> split_preference("no preference") == split_preference("not") == split_preference("!!!") == SplitPreference()
+    True
     """
     tokens = _tokens(text)
     words = [token.word for token in tokens]
@@ -368,7 +374,7 @@ def split_preference(text: str, names_absence: Callable[[str], bool] | None = No
     for segment in _Reader(words).read():
         if segment.polarity > 0:
             first, last = _trim_wanted(words, segment)
-            if _GENERIC.issuperset(words[first:last]):
+            if _says_nothing(words[first:last], _GENERIC):
                 continue
             goes_on = words[first] in _PREPOSITIONS
             piece, lacking = _take_lacking(_text(text, tokens, first, last), names_absence)
@@ -383,9 +389,14 @@ def split_preference(text: str, names_absence: Callable[[str], bool] | None = No
             if segment.kind == "instead" and wanted and texts:
                 wanted[-1] = _with_shared_head([wanted[-1], texts[0]])[0]
             avoided += texts
-    if not wanted and not avoided:
+    if not wanted and not avoided and not _says_nothing(words, _EMPTY):
         wanted = [core(text)]
     return SplitPreference(_joined(wanted), _joined(avoided))
+
+
+def _says_nothing(words: Sequence[str], empty: frozenset[str]) -> bool:
+    """Whether all words are among those that say nothing, or marks."""
+    return empty.issuperset(word for word in words if word[0].isalnum() or word == "#")
 
 
 def core(text: str) -> str:
@@ -604,6 +615,9 @@ class _Reader:
         if inside and trigger == "not" and segment.kind == "listed" and not _NEGATION.search(segment.trigger):
             self.begin(after, 1)  # "avoid candles, not lamps"
             return after
+        if segment.polarity < 0 and segment.last == segment.first and segment.trigger and _ALL_BUT.fullmatch(trigger):
+            self.begin(after, 1)  # "avoid everything but tea"
+            return after
         if kind == "contrasted" and not _NEGATION.search(trigger):
             kind = "instead" if re.match("instead|rather|sooner|in place", trigger) else "except"
             if not self.said:  # "Instead of A, B"
@@ -751,7 +765,7 @@ def _avoided_texts(text: str, tokens: Sequence[_Token], words: Sequence[str], se
                 start += 1
             end = _without_tail(words, start, _without_tail(words, start, end, _ENDS), _AVOIDED_ENDS)
             changed = (start, end) != before
-        if not _GENERIC.issuperset(words[start:end]):
+        if not _says_nothing(words[start:end], _GENERIC):
             parts.append(_text(text, tokens, start, end))
     return _with_shared_head(parts)
 

@@ -35,7 +35,7 @@ class ReadText:
 
     Attributes:
         text (`str`): What is wanted or avoided, without framing, its spelling corrected.
-        strength (`float`): Above 0 where it is wanted, below 0 where it is avoided.
+        strength (`float`): Above 0 where it is wanted, below 0 where it is avoided; 0 where both at once cancel out.
         words (`tuple[int, ...]`): The catalogue's words in it, from 0.
         known (`float`): Share of its words, by weight, that the catalogue has, in [0, 1].
         corrections (`dict[str, str]`): Words that were corrected.
@@ -248,14 +248,22 @@ class MenderSteerProcessor(MenderProcessor):
 def once(parts: Iterable[ReadText]) -> list[ReadText]:
     """Each wanted and each avoided text once, with the largest strength that it has.
 
-    >>> [(part.text, part.strength) for part in once([ReadText("a", 1.0), ReadText("a", 2.0), ReadText("a", -1.0)])]
-    [('a', 2.0), ('a', -1.0)]
+    Of a text that is both wanted and avoided the stronger side keeps what it is stronger by, and the other one is left
+    with a strength of 0: a contradiction asks for nothing.
+
+    >>> given = [ReadText("a", 1.0), ReadText("a", 2.0), ReadText("b", 1.0), ReadText("B", -1.0), ReadText("a", -3.0)]
+    >>> [(part.text, part.strength) for part in once(given)]
+    [('a', 0.0), ('b', 0.0), ('B', 0.0), ('a', -1.0)]
     """
     read: dict[tuple[str, bool], ReadText] = {}
     for part in parts:
-        same = read.get((part.text, part.strength > 0))
-        if same is None or abs(part.strength) > abs(same.strength):
-            read[part.text, part.strength > 0] = part
+        side = (part.text.casefold(), part.strength > 0)
+        if side not in read or abs(part.strength) > abs(read[side].strength):
+            read[side] = part
+    sides = {side: part.strength for side, part in read.items()}
+    for (text, is_wanted), part in read.items():
+        net = part.strength + sides.get((text, not is_wanted), 0.0)
+        read[text, is_wanted] = replace(part, strength=max(net, 0.0) if is_wanted else min(net, 0.0))
     return list(read.values())
 
 
@@ -269,7 +277,7 @@ def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> lis
     parts = [
         ([text for text in texts if text.strength > 0], [text for text in texts if text.strength < 0])
         for _, texts in requests
-    ]
+    ]  # those of strength 0 have cancelled out
     widths = [max((len(part[side]) for part in parts), default=0) for side in (0, 1)]
     return [
         [text for side in (0, 1) for text in (*part[side], *[None] * (widths[side] - len(part[side])))]

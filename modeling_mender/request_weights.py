@@ -71,7 +71,18 @@ def weigh_requests(table: torch.Tensor, features: torch.Tensor, strength: torch.
 def wanted_shares(strengths: torch.Tensor) -> torch.Tensor:
     """What each preference counts, `(batch_size, num_preferences)`: its strength over their number, 0 if avoided."""
     wanted = strengths.clamp(min=0)
-    return wanted / (wanted > 0).sum(1, keepdim=True).clamp(min=1)
+    return wanted / number_of_wanted(wanted).unsqueeze(1).clamp(min=1)
+
+
+def number_of_wanted(wanted: torch.Tensor) -> torch.Tensor:
+    """Number of preferences, `(batch_size,)`: their strengths over the largest, so that a weak one is no jump.
+
+    >>> number_of_wanted(torch.tensor([[2.0, 2.0, 0.0], [1.0, 0.01, 0.0], [0.0, 0.0, 0.0]]))
+    tensor([2.0000, 1.0100, 0.0000])
+    """
+    if not wanted.shape[1]:
+        return wanted.sum(1)
+    return wanted.sum(1) / wanted.amax(1).clamp(min=torch.finfo(wanted.dtype).tiny)
 
 
 def request_features(
@@ -86,7 +97,7 @@ def request_features(
 
     Args:
         history_lengths (`torch.Tensor`): Shape `(batch_size,)`.
-        strengths (`torch.Tensor`): Shape `(batch_size, num_preferences)`; only those above 0 count.
+        strengths (`torch.Tensor`): Shape `(batch_size, num_preferences)`; only those above 0 count, by their size.
         nearest (`torch.Tensor`): The same shape, the cosine of a preference and the nearest item of the history.
         bought (`torch.Tensor`): The same shape, the largest share of its words that an item of the history has.
         known (`torch.Tensor`): The same shape, the share of its words that the catalogue has, in `[0, 1]`.
@@ -97,7 +108,7 @@ def request_features(
     """
     wanted = strengths.clamp(min=0).float()
     share = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-9)
-    count = (wanted > 0).sum(1).float()
+    count = number_of_wanted(wanted)
     has = (count > 0).float()
     length = torch.log1p(history_lengths.float()) / 3
     features = [

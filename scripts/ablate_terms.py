@@ -74,9 +74,11 @@ def run(arguments: argparse.Namespace) -> None:
         processor,
         lambda axis: load_table(arguments.benchmark, arguments.domain, axis, "validation"),
         lambda request: request,
+        max_rows=600,
     )
-    texts = [text for requests, _ in asked.values() for request in requests for text in request.preferences]
-    collator = SteerCollator(processor, model, [*texts, *fit.texts], cache_dir=arguments.cache_dir)
+    read = [requests for requests, _ in asked.values()] + [kind.requests for kind in fit.kinds]
+    texts = [text for requests in read for request in requests for text in request.preferences]
+    collator = SteerCollator(processor, model, texts, cache_dir=arguments.cache_dir)
     print(f"| left out | {' | '.join(asked)} |\n|---|{'---:|' * len(asked)}", flush=True)
     for name, components in ABLATIONS.items():
         fit_request_weights(model, collator, fit.kinds, without=components)

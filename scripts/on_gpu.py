@@ -43,17 +43,18 @@ class Job:
     name: str
     recipe: str
     options: list[str] = field(default_factory=list)
-    share: float = 0.6
+    share: float = 0.78
     max_rows: int = 0
 
 
-GENERATIVE = "--per_device_train_batch_size 256 --learning_rate 1e-3 --max_steps 4000 --eval_steps 500".split()
+GENERATIVE = "--per_device_train_batch_size 256 --max_steps 3500 --eval_steps 500".split()
 JOBS = (
-    *(Job(f"mender_steer_{seed}", "mender_steer", ["--seed", str(seed)], 0.5) for seed in (0, 1, 2)),
-    Job("mender_steer_wide", "mender_steer", ["--d_model", "256", "--d_ff", "1024"], 0.5),
-    Job("mender_steer_decoder", "mender_steer", ["--use_decoder", "true", *PAPER], 0.65),
-    Job("mender_emb_paper_size", "mender_emb", [*PAPER, *GENERATIVE], 0.65, 4000),
-    Job("tiger_paper_size", "tiger", [*PAPER, *GENERATIVE], 0.65, 4000),
+    *(Job(f"mender_steer_{seed}", "mender_steer", ["--seed", str(seed)]) for seed in (0, 1, 2)),
+    Job("mender_steer_wide", "mender_steer", ["--d_model", "256", "--d_ff", "1024"]),
+    Job("mender_steer_decoder", "mender_steer", ["--use_decoder", "true", *PAPER]),
+    Job("mender_emb_paper_size", "mender_emb", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
+    Job("tiger_paper_size", "tiger", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
+    Job("tiger_paper_size_half_rate", "tiger", [*PAPER, *GENERATIVE, "--learning_rate", "5e-4"]),
 )
 
 
@@ -146,7 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
         save(results, output / "on_gpu.json")
         time.sleep(1)
     for name, one in running.items():
-        if name in ("mender_steer_0", "mender_steer_decoder") and one.model.is_dir():
+        if name in ("mender_steer_0", "mender_steer_1", "mender_steer_2") and one.model.is_dir():
             save_head(one.model, output / f"{name}_head.safetensors")
     results["decoding"] = time_decoding(arguments)
     results["seconds"] = time.monotonic() - started

@@ -31,11 +31,11 @@ from modeling_mender.training.arguments import TrainingArguments, parse_argument
 from modeling_mender.training.benchmark_tables import requests_of
 from modeling_mender.training.building import Catalogue
 from modeling_mender.training.checkpoints import TrainingState, save_model
-from modeling_mender.training.collators import Request
 from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import apply_finetuning
 from modeling_mender.training.methods import Method, get_method
 from modeling_mender.training.mixtures import mixture_examples
+from modeling_mender.training.request_weights_fit import Asked
 from modeling_mender.training.stopping import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -127,15 +127,16 @@ def check_tracker(name: str) -> None:
         )
 
 
-def read_validation(arguments: TrainingArguments, method: Method) -> tuple[list[Request], list[int]]:
-    """The rows that choose the best model: recommendation on validation, for every method alike."""
+def read_validation(arguments: TrainingArguments, method: Method) -> Asked:
+    """The rows that choose the best model: recommendation on validation, for methods that fit nothing on them."""
     rows = load_table(arguments.benchmark, arguments.domain, "recommendation", "validation")
     if rows is None:
         raise ValueError(f"{arguments.benchmark} has no config {arguments.domain}_recommendation; build it anew.")
     if 0 < arguments.max_eval_rows < len(rows):
         chosen = np.random.default_rng(arguments.seed).choice(len(rows), arguments.max_eval_rows, replace=False)
         rows = rows.select(sorted(chosen))
-    return [method.restrict(request) for request in requests_of(rows)], list(rows["target"][:])
+    requests = [method.restrict(request) for request in requests_of(rows)]
+    return Asked("recommendation", requests, [[target] for target in rows["target"][:]])
 
 
 def has_fast_bf16(method: Method) -> bool:
@@ -164,7 +165,6 @@ def run(arguments: TrainingArguments) -> TrainingState:
     examples = mixture_examples(
         arguments.mixture, lambda axis: load_table(arguments.benchmark, arguments.domain, axis), method.restrict
     )
-    validation, targets = read_validation(arguments, method)
     catalogue = read_catalogue(arguments, method.needs_semantic_ids)
     model, processor = method.build(method, arguments, catalogue, examples, accelerator.device)
     apply_finetuning(model, arguments)
@@ -172,14 +172,16 @@ def run(arguments: TrainingArguments) -> TrainingState:
     num_items = len(catalogue.items)
     if model.can_generate():
         model.generation_config.num_beams = min(arguments.num_beams, num_items)
-    requests = [*(example.request for example in examples), *validation]
     fit = method.fit and method.fit(
         processor,
         lambda axis: load_table(arguments.benchmark, arguments.domain, axis, "validation"),
         method.restrict,
         arguments.seed,
+        arguments.max_eval_rows,
     )
-    texts = [text for request in requests for text in request.preferences] + (fit.texts if fit else [])
+    validation = fit.kinds if fit else [read_validation(arguments, method)]
+    requests = [example.request for example in examples] + [one for kind in validation for one in kind.requests]
+    texts = [text for request in requests for text in request.preferences]
     collator = method.collator_class(
         processor, model, texts, cache_dir=arguments.cache_dir, cache_limit_gb=arguments.cache_limit_gb
     )
@@ -191,11 +193,15 @@ def run(arguments: TrainingArguments) -> TrainingState:
     def validate(candidate: torch.nn.Module) -> float:
         if fit:
             logger.info("weights fitted: %s", fit(candidate, collator))
-        found = rank(
-            candidate, collator, validation, k, arguments.per_device_eval_batch_size, accelerator=accelerator,
-            description="validation",
-        )  # fmt: skip
-        return score_run(found.items, targets, k=[k])[f"ndcg@{k}"]
+        scores = {}
+        for kind in validation:
+            found = rank(
+                candidate, collator, kind.requests, k, arguments.per_device_eval_batch_size, accelerator=accelerator,
+                description="validation",
+            )  # fmt: skip
+            scores[kind.name] = score_run(found.items, kind.targets, k=[k])[f"ndcg@{k}"]
+        logger.info("NDCG@%d by kind: %s", k, scores)
+        return float(np.average(list(scores.values()), weights=[kind.weight for kind in validation]))
 
     if not method.is_trained:
         state = TrainingState(best_score=validate(model))

@@ -80,6 +80,16 @@ def test_one_text_of_strength_0_beside_another_is_as_if_it_were_absent_bit_for_b
     assert torch.equal(scores(model, both), scores(model, alone))
 
 
+def test_a_weak_preference_beside_a_strong_one_changes_little(plain):
+    model, processor = plain
+    texts = [["search for soap", "red", "green mug"]]
+    without, weak = (
+        scores(model, processor(history=[HISTORY], preference=texts, strength=[[1, rest, rest]]))[0]
+        for rest in (0, 1e-5)
+    )
+    torch.testing.assert_close(weak, without, atol=1e-3, rtol=0)
+
+
 def test_a_negative_strength_avoids(steer):
     model, processor = steer
     negative, avoided = (
@@ -106,14 +116,16 @@ def test_the_order_of_preferences_and_of_what_is_avoided_does_not_matter(steer):
     assert not torch.allclose(found[0], scores(model, processor(history=[HISTORY])), atol=0.1)
 
 
-def test_what_is_wanted_and_avoided_alike_is_no_error_and_avoided(steer):
+def test_what_is_wanted_and_avoided_alike_cancels_out_and_otherwise_the_difference_counts(steer):
     model, processor = steer
-    inputs = processor(history=[HISTORY], preference=["red soap"], avoid=["red soap"])
-    terms, found = all_terms(model, inputs)
-    assert torch.isfinite(found).all()
-    (place,) = titled("red", "soap")
-    assert terms["preference 1"][0].argmax() == place
-    assert found[0].argmin() == place
+    _, nothing = all_terms(model, processor(history=[HISTORY]))
+    _, alike = all_terms(model, processor(history=[HISTORY], preference=["red soap"], avoid=["Red soap"]))
+    torch.testing.assert_close(alike, nothing)
+    both = processor(history=[HISTORY], preference=["red soap"], avoid=["red soap"], strength=[[1, 3]])
+    _, more = all_terms(model, both)
+    _, avoided = all_terms(model, processor(history=[HISTORY], avoid=["red soap"], strength=2))
+    torch.testing.assert_close(more, avoided)
+    assert avoided[0].argmin() == titled("red", "soap")[0]
 
 
 @pytest.mark.parametrize("history", [[], [3], HISTORY], ids=len)

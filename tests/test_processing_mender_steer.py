@@ -177,7 +177,8 @@ def test_a_text_of_strength_0_and_an_empty_one_are_left_out_and_keep_their_place
 
 def test_a_text_that_is_said_twice_counts_once_by_its_larger_strength(processor):
     assert read(processor, preference=[["oat", "Search for oat"]], strength=[[1, 3]]) == [[("oat", 3.0)]]
-    assert read(processor, preference="oat", avoid="oat") == [[("oat", 1.0), ("oat", -1.0)]]
+    assert read(processor, preference="oat", avoid="oat") == [[("oat", 0.0), ("oat", 0.0)]]
+    assert read(processor, preference="oat", avoid="oat", strength=[[1, 3]]) == [[("oat", 0.0), ("oat", -2.0)]]
 
 
 # -- tensors ----------------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ def test_features_of_a_request_are_those_of_what_it_wants():
     found = named(features([1.0, 3.0]))
     assert found["constant"] == found["has_preference"] == 1
     assert found["history_length"] == found["history_length_with_preference"] == pytest.approx(math.log(4) / 3)
-    assert found["num_preferences"] == pytest.approx(math.log(2) / math.log(5))
+    assert found["num_preferences"] == pytest.approx(math.log(4 / 3) / math.log(5))  # one, and a third of another
+    assert named(features([3.0, 3.0]))["num_preferences"] == pytest.approx(math.log(2) / math.log(5))
     assert found["departure"] == pytest.approx(0.75)
     assert found["bought_words"] == pytest.approx(0.75)
     assert found["known_words"] == pytest.approx(0.5)
@@ -67,9 +68,10 @@ def test_what_is_avoided_or_of_strength_0_describes_nothing(strengths):
     torch.testing.assert_close(features([1.0, *strengths]), features([1.0]))
 
 
-def test_each_preference_counts_its_strength_over_their_number():
-    strengths = torch.tensor([[1.0, 0.5, -1.0, 0.0], [3.0, 0.0, 0.0, 0.0], [0.0, -2.0, 0.0, 0.0]])
-    assert wanted_shares(strengths).tolist() == [[0.5, 0.25, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]]
+def test_each_preference_counts_its_strength_over_their_number_to_which_weak_ones_add_little():
+    strengths = torch.tensor([[2.0, 2.0, -1.0, 0.0], [1.0, 0.25, 0, 0], [3.0, 0.0, 0.0, 0.0], [0.0, -2.0, 0.0, 0.0]])
+    shares = [[1, 1, 0, 0], [0.8, 0.2, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]]
+    torch.testing.assert_close(wanted_shares(strengths), torch.tensor(shares))
 
 
 # -- what a strength does ---------------------------------------------------------------------------------------------

@@ -340,11 +340,10 @@ def reading_html(
     if num_history:
         text += f", after {num_history} {'item' if num_history == 1 else 'items'}"
     fixed = {word: better for one in read for word, better in one.corrections.items()} | dict(corrections)
-    avoided = {one.text.casefold() for one in read if one.strength < 0}
-    both = [one.text for one in read if one.strength > 0 and one.text.casefold() in avoided]
+    both = list({one.text.casefold(): one.text for one in read if one.strength == 0}.values())
     notes = [f"spelling: {', '.join(f'{word} → {better}' for word, better in fixed.items())}"] if fixed else []
     notes += [f"no item has {_quoted(unknown)}: guessed from the meaning"] if unknown else []
-    notes += [f"{_quoted(both)} is wanted and avoided at once"] if both else []
+    notes += [f"{_quoted(both)} is wanted and avoided at once: only the difference counts"] if both else []
     note = f" <small>({html.escape('; '.join(notes))})</small>" if notes else ""
     return f'<p class="mender-reading">Read as: {text}{note}</p>'
 

@@ -159,7 +159,10 @@ class SteerFit:
         load (`Callable`): Config name (an axis) to its validation rows, or `None` where the benchmark lacks it.
         restrict (`Callable`): Takes out of a request what the method may not see.
         seed (`int`, defaults to 0): Of what is drawn.
-        max_rows (`int`, defaults to 600): Requests of a kind.
+        max_rows (`int`, defaults to 0): Requests of a kind; 0 means all rows, and 600 made of the catalogue.
+
+    Raises:
+        ValueError: If there are none.
 
     Attributes:
         kinds (`list[Asked]`): The requests of each kind, and what would be right.
@@ -171,7 +174,7 @@ class SteerFit:
         load: Callable[[str], Any],
         restrict: Callable[[Request], Request],
         seed: int = 0,
-        max_rows: int = 600,
+        max_rows: int = 0,
     ) -> None:
         generator = np.random.default_rng(seed)
         self.kinds: list[Asked] = []
@@ -180,19 +183,16 @@ class SteerFit:
             rows = load(axis)
             if rows is None or len(rows) == 0:
                 continue
-            if len(rows) > max_rows:
+            if 0 < max_rows < len(rows):
                 rows = rows.select(sorted(generator.choice(len(rows), max_rows, replace=False)))
             requests = [restrict(request) for request in requests_of(rows, column)]
             histories += [request.history for request in requests if request.history]
             self.kinds.append(Asked(name, requests, [[target] for target in rows["target"][:]], weight))
-        requests, targets = catalogue_requests(processor, histories, max_rows, generator)
+        requests, targets = catalogue_requests(processor, histories, max_rows or 600, generator)
         if requests:
             self.kinds.append(Asked("catalogue", requests, targets))
-
-    @property
-    def texts(self) -> list[str]:
-        """Every text of the requests."""
-        return list(dict.fromkeys(text for kind in self.kinds for one in kind.requests for text in one.preferences))
+        if not self.kinds:
+            raise ValueError("nothing to fit on: the benchmark has no validation rows, and its items no words.")
 
     def __call__(self, model: MenderSteer, collator: SteerCollator) -> dict[str, float]:
         """Fits the weights of a model; see [`fit_request_weights`]."""
