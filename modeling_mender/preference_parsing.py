@@ -3,7 +3,7 @@
 | written | wanted | avoided |
 |---|---|---|
 | Avoid, Exclude, No, Not, Without, Skip, Never A; nothing with A; I do not want A; I hate A; stay away from A | | A |
-| A is not for me; keep A away; leave A out; A? No thanks | | A |
+| A is not for me; A is gross; A sucks; keep A away; leave A out; A? No thanks; A? Never | | A |
 | A but not B; A without B; A, no B; A that are not B; A free of B; A except B; A other than B; A -b | A | B |
 | A instead of B; rather A than B; prefer A over B; not B but A; less B, more A | A | B |
 | avoid A and B; no A, B or C; neither A nor B | | each |
@@ -166,6 +166,9 @@ _BEHIND = r"""
     <be> <adv>not <adv>(?:wanted|needed|on my list|what i (?:want|need|like|am after|am looking for))|need not apply
     (?:is|are|would be) <adv>(?:out of the question|out|banned|forbidden|off the table|off[ -]limits|unwanted|taboo)
     (?:is|are|would be) <adv>(?:a no-go|no-gos|a no-no|a no|no go|a deal ?breaker|a turn-?off|awful|horrible)
+    (?:is|are) <adv>(?:gross|disgusting|overrated|terrible|the worst|unbearable|yucky)
+    (?<!not )(?<!never )(?<!to )(?:sucks?|stinks?)(?= [.,;!?]| $)
+    (?:[,:?] |- )(?:never|absolutely not|certainly not|hell no|god no)(?= [.,;!?]| $)
     (?:makes?|gives?) (?:me|us) (?:sick|sneeze|itch|itchy|cough|an? headache|headaches|migraines?|an? rash|hives)
     (?:irritates?|bothers?|upsets?|annoys?) (?:me|us|my \w+)|(?:turns?|puts?) me off|not (?:wanted|for (?:me|us))
     (?:no|not)(?= [,.;!?]| $)|(?:[,:?] |- )?(?:no thanks|no thank you|no way|nope|not wanted|not welcome|not for me)
@@ -258,7 +261,7 @@ _PREPOSITIONS = _words("in with for by from at under on of to like as made")
 _NEW_CLAUSE = _words("what which how who i he she we they it you is are do does can could would")
 _PERSONAL = _words("does do did is are was hates hate dislikes detests despises loathes can could will would never no")
 _BEFORE_NEGATION = _JOINING | _words("with me please has have contains absolutely i say want is are it thanks ok")
-_COURTESY = _words("please kindly hi hello hey ok okay well sorry thanks yes just so then now today : * •")
+_COURTESY = _words("please kindly hi hello hey ok okay well sorry thanks yes just so then now today honestly frankly : * •")
 _POLITE = _JOINING | _MARKS | _COURTESY
 # Words that begin what is wanted again, behind a comma or "and" in what is avoided.
 _AGAIN = _words("""

@@ -11,8 +11,9 @@ last line says how many of the exact best among random candidates its usual beam
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmark_decoding import random_items, share_found
@@ -65,9 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     def by_model(batch_size: int) -> None:
         for start in range(0, len(requests), batch_size):
-            batch = requests[start : start + batch_size]
-            fields = {name: [request[name] for request in batch] for name in batch[0]}
-            model.recommend(**processor(**fields).to(model.device), k=arguments.k)
+            model.recommend(**inputs_of(requests[start : start + batch_size], processor, model), k=arguments.k)
 
     by_pipeline(max(arguments.batch_sizes))  # the trie is built once, and the allocator finds its sizes
     print(
@@ -83,8 +82,14 @@ def run(arguments: argparse.Namespace) -> None:
             f"| {batch_size} | {rates[0]:.1f} | {1000 / rates[0]:.1f} | {rates[1]:.1f} | {rates[0] / rates[1]:.2f} |"
         )
     if model.can_generate():
-        fields = {name: [request[name] for request in requests] for name in requests[0]}
-        show_candidates(model, dict(processor(**fields).to(model.device)), arguments)
+        show_candidates(model, inputs_of(requests, processor, model), arguments)
+
+
+def inputs_of(requests: Sequence[Mapping[str, Any]], processor: Any, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The model's inputs for requests, of which some may lack a field."""
+    names = dict.fromkeys(name for request in requests for name in request)
+    fields = {name: [request.get(name) for request in requests] for name in names}
+    return dict(processor(**fields).to(model.device))
 
 
 def show_candidates(model: PreTrainedModel, inputs: dict[str, torch.Tensor], arguments: argparse.Namespace) -> None:

@@ -254,6 +254,11 @@ SENTENCES = [
 # first read by rules that had not seen it: 30 of 46, 27 of 36 and 25 of 32 were right. Then kinds of phrases were
 # added. Four of the 114 are still wrong: two stand in LIMITS, two are left out.
 LATER_SENTENCES = [
+    ("candles suck", (), ("candles",)),
+    ("Honestly, wax melts are gross. Find soap", ("soap",), ("wax melts",)),
+    ("walnut? never.", (), ("walnut",)),
+    ("Lavender: absolutely not", (), ("Lavender",)),
+    ("soap that never stinks", ("soap that never stinks",), ()),
     ("A mug, but for heaven's sake not another blue one", ("mug",), ("blue",)),
     (
         "hi there, i need a birthday present for my sister, she can't stand anything lavender",
