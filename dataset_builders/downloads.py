@@ -18,7 +18,6 @@ import gzip
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 import zlib
@@ -31,6 +30,8 @@ import requests
 import urllib3
 from filelock import FileLock
 from tqdm.auto import tqdm
+
+from .atomic_write import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -296,10 +297,7 @@ def _record_path(target: Path) -> Path:
 
 
 def _record(target: Path, digest: str) -> None:
-    record = _record_path(target)
-    temporary = record.with_name(f"{record.name}.{os.getpid()}")
-    temporary.write_text(f"{digest}  {target.name}\n", encoding="utf-8")
-    temporary.replace(record)
+    write_text(_record_path(target), f"{digest}  {target.name}\n")
 
 
 def _sha256(path: Path) -> str:

@@ -13,8 +13,6 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +25,8 @@ from dataset_builders.engines import close as close
 from dataset_builders.engines import connect as connect
 from dataset_builders.engines import drop, is_duckdb, materialise
 from dataset_builders.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
+
+from .atomic_write import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -168,9 +168,9 @@ def write_interactions(interactions: Interactions, folder: Path, window: int | N
         window (`int`, *optional*): Adds the columns of [`with_splits`] to the events.
     """
     events = interactions.events if window is None else with_splits(interactions.events, window)
-    with _replacing(folder / "events.parquet") as path:
+    with atomic_write(folder / "events.parquet") as path:
         _stream(events.order_by("user_id", "position"), path)
-    with _replacing(folder / "items.parquet") as path:
+    with atomic_write(folder / "items.parquet") as path:
         _stream(interactions.items.order_by("item_id"), path)
 
 
@@ -325,17 +325,6 @@ def _sequences(
     events = materialise(connection, interactions.inner_join(places, "row").select(*columns), "events")
     drop(places)
     return events
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well."""
-    temporary = path.with_name(f".{gen_name(path.stem)}.parquet")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _stream(table: ibis.Table, path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .atomic_write import atomic_write
 from .dataset_publication import split_file
 from .report import BuildReport, read_reports
 from .schema import SPLITS, config_name
@@ -140,6 +141,6 @@ def plot_distributions(folders: Sequence[Path], path: Path) -> Path:
         plot.grid(alpha=0.3)
         plot.spines[["top", "right"]].set_visible(False)
     cumulative.legend(frameon=False, loc="lower right")
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=150)
-    return temporary.replace(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    return path

@@ -261,7 +261,7 @@ _PREPOSITIONS = _words("in with for by from at under on of to like as made")
 _NEW_CLAUSE = _words("what which how who i he she we they it you is are do does can could would")
 _PERSONAL = _words("does do did is are was hates hate dislikes detests despises loathes can could will would never no")
 _BEFORE_NEGATION = _JOINING | _words("with me please has have contains absolutely i say want is are it thanks ok")
-_COURTESY = _words("please kindly hi hello hey ok okay well sorry thanks yes just so then now today honestly frankly : * •")
+_COURTESY = _words("please kindly hi hello hey ok okay well sorry thanks yes just so then now today honestly : * •")
 _POLITE = _JOINING | _MARKS | _COURTESY
 # Words that begin what is wanted again, behind a comma or "and" in what is avoided.
 _AGAIN = _words("""

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         show_candidates(model, inputs_of(requests, processor, model), arguments)
 
 
-def inputs_of(requests: Sequence[Mapping[str, Any]], processor: Any, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def inputs_of(requests: Sequence[Mapping[str, Any]], processor: Any, model: PreTrainedModel) -> dict[str, Any]:
     """The model's inputs for requests, of which some may lack a field."""
     names = dict.fromkeys(name for request in requests for name in request)
     fields = {name: [request.get(name) for request in requests] for name in names}

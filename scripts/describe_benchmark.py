@@ -12,6 +12,8 @@ from pathlib import Path
 
 from command_line import run_command
 
+from dataset_builders.atomic_write import write_text
+
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
@@ -50,9 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(tables)
     if arguments.output_dir is not None:
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
-        temporary = arguments.output_dir / "statistics.md.tmp"
-        temporary.write_text(tables, encoding="utf-8")
-        temporary.replace(arguments.output_dir / "statistics.md")
+        write_text(arguments.output_dir / "statistics.md", tables)
         plot_distributions(arguments.benchmarks, arguments.output_dir / "distribution.png")
     broken = 0
     for folder in [] if arguments.no_checks else arguments.benchmarks:

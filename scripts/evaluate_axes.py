@@ -21,6 +21,7 @@ import datasets
 import yaml
 from command_line import run_command
 
+from dataset_builders.atomic_write import write_text
 from dataset_builders.benchmark_tables import AXES, count_items, load_axes
 from dataset_builders.report import report_text, resolve_revision
 from dataset_builders.schema import WINDOW
@@ -243,9 +244,7 @@ def table_k(k: list[int]) -> int:
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(results, indent=2) + "\n")
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from command_line import run_command
 
+from dataset_builders.atomic_write import write_text
 from dataset_builders.benchmark_tables import load_table
 from dataset_builders.obedience.asking import Asker
 from dataset_builders.obedience.attributes import read_attributes
@@ -181,9 +182,7 @@ def show(results: Mapping[str, Any], num_rows: int) -> None:
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from command_line import run_command
 
+from dataset_builders.atomic_write import write_text
 from dataset_builders.leaderboard.collection import collect_hub, collect_local, mark_stale, write_records
 from dataset_builders.leaderboard.page import make_tables, readme, render_page
 from dataset_builders.report import is_on_the_hub
@@ -53,9 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     write_records(records, arguments.output_dir / "leaderboard.json")
     for file, text in (("index.html", render_page(records, TEMPLATE, name)), ("README.md", readme(name))):
-        temporary = arguments.output_dir / f"{file}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(arguments.output_dir / file)
+        write_text(arguments.output_dir / file, text)
     stale = sum(record["stale"] for record in records)
     models = len({record["model"] for record in records})
     print(f"{len(records)} scores ({stale} of other rows) of {models} models in {len(make_tables(records))} tables")

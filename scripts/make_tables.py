@@ -16,6 +16,7 @@ from pathlib import Path
 
 from command_line import run_command
 
+from dataset_builders.atomic_write import write_text
 from dataset_builders.paper_tables import figures
 from dataset_builders.paper_tables.layout import table_markdown, tables_csv
 from dataset_builders.paper_tables.results import PROTOCOLS, Group, check_comparable, find_results, group_results
@@ -117,11 +118,7 @@ def write_figures(groups: Sequence[Group], numbers: Sequence[int], protocol: str
 
 
 def write(path: Path, text: str) -> None:
-    """Under a temporary name first."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-    print(path)
+    print(write_text(path, text))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import numpy as np
 from command_line import run_command
 from source_arguments import add_source_arguments, source_from
 
+from dataset_builders.atomic_write import write_text
+
 Row = tuple[str, dict[str, Any], float | None]
 """(name, figures of [`~dataset_builders.polarity.agreement`], share of three-star texts called disliked)."""
 
@@ -55,9 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Measures, writes, prints."""
     table = measure(arguments)
     if arguments.output is not None:
-        temporary = arguments.output.with_name(f".{arguments.output.name}.tmp")
-        temporary.write_text(table + "\n", encoding="utf-8")
-        temporary.replace(arguments.output)
+        write_text(arguments.output, table + "\n")
     print(table)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
+from ..atomic_write import write_text
 from ..report import BuildReport, is_on_the_hub, read_report, resolve_revision
 from ..schema import AXES, MAIN_METRICS, config_name
 from .hub import list_models, model_url, newest_commit, parse_json, read_text
@@ -164,10 +165,8 @@ def mark_stale(records: Sequence[Mapping[str, Any]], benchmark: str) -> list[dic
 
 
 def write_records(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes leaderboard.json, under a temporary name first."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(list(records), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """Writes leaderboard.json, whole or not at all."""
+    write_text(path, json.dumps(list(records), indent=2, ensure_ascii=False) + "\n")
 
 
 def _usable(text: str, name: str) -> dict[str, Any] | None:

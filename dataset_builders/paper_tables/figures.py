@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from ..atomic_write import atomic_write
 from ..schema import MAIN_METRIC
 from ..scoring.ranks import read_ranks
 from .layout import domain_title
@@ -425,7 +426,5 @@ def _new_figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: str | Path) -> None:
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=150)
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

@@ -23,6 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..atomic_write import atomic_write
 from .prompts import PREFERENCES, PROPERTIES, Prompt
 
 logger = logging.getLogger(__name__)
@@ -328,16 +329,11 @@ def merge_journals(paths: Sequence[Path], output: Path) -> JournalContent:
         raise FileExistsError(f"{output} already exists; merge into a new file.")
     content = merge_contents(paths)
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(_header_line(content.header))
-            file.writelines(_entry_line(content.entries[key], content.header.task) for key in sorted(content.entries))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(output) as temporary, temporary.open("wb") as file:
+        file.write(_header_line(content.header))
+        file.writelines(_entry_line(content.entries[key], content.header.task) for key in sorted(content.entries))
+        file.flush()
+        os.fsync(file.fileno())
     return content
 
 

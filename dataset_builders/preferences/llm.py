@@ -7,7 +7,6 @@ reading of replies to `parsing.py`, the file to `journal.py`, and its use in a b
 import asyncio
 import hashlib
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from ..atomic_write import atomic_write
 from .approximation import PastItem
 from .endpoint import Endpoint, EndpointError, EndpointSettings, RequestError
 from .journal import Entry, Header, Journal, JournalContent, Key
@@ -358,9 +358,8 @@ def write_properties(content: Journal | JournalContent, items: Iterable[Mapping[
     ]
     schema = pa.schema({"item_id": pa.int32(), "source_id": pa.string(), "properties": pa.list_(pa.string())})
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
     return len(rows)
 
 

@@ -5,7 +5,6 @@ steering, where a preference may be used once only, to `steering.py`.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
+
+from ..atomic_write import atomic_write
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts to float32 `(num_texts, hidden_size)`, rows L2-normalised."""
@@ -107,9 +108,8 @@ class EmbeddingTable:
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
         }
         path = self._folder / f"{hashlib.blake2b(b''.join(keys), digest_size=8).hexdigest()}.parquet"
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        pq.write_table(pa.table(columns), temporary)
-        temporary.replace(path)
+        with atomic_write(path) as temporary:
+            pq.write_table(pa.table(columns), temporary)
 
     def _read_cache(self) -> None:
         assert self._folder is not None

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..atomic_write import atomic_write
 from .runs import METADATA_KEY, Run
 
 NOT_FOUND = 0
@@ -108,11 +109,9 @@ def rank_rows(run: Run, tables: Mapping[str, datasets.Dataset], max_rows: int = 
 
 
 def write_ranks(ranks: pa.Table, path: str | Path, about: Mapping[str, Any]) -> None:
-    """Writes rows.parquet, under a temporary name first; `about` says what made it, as in a run file."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(ranks.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))}), temporary)
-    temporary.replace(path)
+    """Writes rows.parquet, whole or not at all; `about` says what made it, as in a run file."""
+    with atomic_write(path) as temporary:
+        pq.write_table(ranks.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))}), temporary)
 
 
 def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..atomic_write import atomic_write
+
 METADATA_KEY = b"mender"
 COLUMNS = {"query": "string", "items": "list of integers", "scores": "list of floats"}
 
@@ -69,7 +71,7 @@ class Run:
 
 
 def write_run(run: Run, path: str | Path, num_items: int) -> None:
-    """Writes a run file, under a temporary name first.
+    """Writes a run file, whole or not at all.
 
     Raises:
         ValueError: If [`read_run`] would not take it.
@@ -84,9 +86,8 @@ def write_run(run: Run, path: str | Path, num_items: int) -> None:
             "scores": pa.ListArray.from_arrays(offsets, pa.array(run.scores)),
         }
     )
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(run.about)}), temporary)
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(run.about)}), temporary)
 
 
 def read_run(path: str | Path, num_items: int) -> Run:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..atomic_write import write_text
 from ..training.checkpoints import STATE_FILE
 from ..training.methods import ARGUMENTS_FILE, Method, load_method
 
@@ -232,11 +233,8 @@ def _code_of(example: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_card(text: str, folder: str | Path) -> Path:
-    """Writes `README.md` at once; a card half written never bears the name."""
-    path = Path(folder) / "README.md"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    return temporary.replace(path)
+    """Writes `README.md`, whole or not at all."""
+    return write_text(Path(folder) / "README.md", text)
 
 
 def adapter_card(

@@ -5,7 +5,6 @@ vectors and codes; not items, texts or the collision level.
 """
 
 import logging
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
+
+from ..atomic_write import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -149,13 +150,11 @@ class ResidualKMeans:
         return codebooks[np.arange(self.num_codebooks), codes].sum(axis=1)
 
     def save(self, path: str | Path):
-        """Writes the codebooks as a safetensors file (temporary name, then rename)."""
+        """Writes the codebooks as a safetensors file, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            unfinished = Path(folder) / path.name
-            save_file({"codebooks": self._fitted()}, unfinished, metadata={"format": _FORMAT, "seed": str(self.seed)})
-            unfinished.replace(path)
+        with atomic_write(path) as temporary:
+            save_file({"codebooks": self._fitted()}, temporary, metadata={"format": _FORMAT, "seed": str(self.seed)})
 
     @classmethod
     def load(cls, path: str | Path) -> "ResidualKMeans":

@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ..atomic_write import atomic_write
 from ..processing_mender import pad_token_rows
 
 logger = logging.getLogger(__name__)
@@ -211,15 +212,14 @@ class FrozenCache:
         keys = b"".join(states)
         lengths = [len(text) for text in states.values()]
         path = self.folder / f"{hashlib.blake2b(keys, digest_size=16).hexdigest()}.safetensors"
-        temporary = path.with_suffix(".tmp")
         tensors = {
             "keys": torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, 16),
             "offsets": torch.tensor([0, *lengths]).cumsum(0),
             "checksums": torch.tensor([_checksum(text) for text in states.values()]),
             "states": torch.cat(list(states.values())),
         }
-        save_file(tensors, temporary)
-        temporary.replace(path)
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary)
         self._read_shards()
 
     def _read_shards(self) -> None:
