@@ -4,12 +4,14 @@ Knows folders, digests and how a result becomes visible only when it is whole. L
 there are and what a result depends on.
 """
 
+import ast
 import hashlib
 import json
 import logging
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 LIBRARIES = ("datasets", "duckdb", "faiss-cpu", "ibis-framework", "numpy", "pyarrow")
 """Their versions belong to every key: another version may order or write the same rows differently."""
 INFO_FILE = "stage.json"
+PACKAGE = Path(__file__).parent
 _BLOCK = 1 << 20
 
 
@@ -54,7 +57,13 @@ class StageCache:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
-    def get(self, stage: str, depends_on: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]) -> StageResult:
+    def get(
+        self,
+        stage: str,
+        depends_on: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any]],
+        code: Sequence[str],
+    ) -> StageResult:
         """The result of a stage.
 
         Args:
@@ -62,11 +71,12 @@ class StageCache:
             depends_on (`Mapping`): Everything the result depends on but the code: JSON values, and `Path`s of files or
                 folders, which count by their content.
             make (`Callable`): Writes the files into an empty folder and returns what it counted (JSON values).
+            code (`Sequence[str]`): Names of the modules that make it; what they import counts too ([`code_digest`]).
 
         Returns:
             [`StageResult`]: Found or made.
         """
-        key = digest_of({"stage": stage, "code": code_digest(), **depends_on})
+        key = digest_of({"stage": stage, "code": code_digest(*sorted(code)), **depends_on})
         folder = self.folder / stage / key
         if not (folder / INFO_FILE).is_file():
             self._make(folder, make)
@@ -151,15 +161,62 @@ def _feed_path(state: "hashlib._Hash", path: Path) -> None:
 
 
 @cache
-def code_digest() -> str:
-    """A digest of this package's sources and of the versions of the libraries that write its files.
+def code_digest(*modules: str, package: Path = PACKAGE) -> str:
+    """Digests the code that can change what modules write, and the versions of the libraries that write their files.
+
+    Args:
+        modules (`str`): Names as in `dataset_builders.steering`. Counted are their sources and those of this package
+            that their imports reach; of a module outside the package, its own file.
+        package (`Path`): Where the package lies.
 
     Returns:
-        `str`: 32 hexadecimal digits; another one as soon as any module changes, since any may change the rows.
+        `str`: 32 hexadecimal digits.
     """
-    package = Path(__file__).parent
-    sources = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    sources = reached_sources(modules, package)
     return digest_of({"sources": sources, "versions": {name: _version(name) for name in LIBRARIES}})
+
+
+def reached_sources(modules: Sequence[str], package: Path = PACKAGE) -> dict[str, Path]:
+    """Sources of modules and of what they import, in functions too, by their names.
+
+    >>> reached = reached_sources(["dataset_builders.polarity"])
+    >>> "dataset_builders.sentiment" in reached, "dataset_builders.steering" in reached
+    (True, False)
+    """
+    waiting, found = list(modules), {}
+    while waiting:
+        name = waiting.pop()
+        path = _source_of(name, package)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        waiting += [name.rpartition(".")[0]] if "." in name else []  # a package runs before what is in it
+        waiting += _imported(name if path.name == "__init__.py" else name.rpartition(".")[0], path)
+    return found
+
+
+def _source_of(name: str, package: Path) -> Path | None:
+    """File of a module: of the package, or one that is loaded."""
+    if name.split(".")[0] != package.name:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        return file and Path(file)
+    base = package.parent.joinpath(*name.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _imported(inside: str, path: Path) -> Iterator[str]:
+    """Full names that a file's import statements may mean, `inside` being its package: modules, or names in them."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE.name}."))
+        elif isinstance(node, ast.ImportFrom):
+            levels = inside.split(".")
+            base = ".".join([*levels[: len(levels) + 1 - node.level], *filter(None, [node.module])])
+            base = base if node.level else node.module or ""
+            if base.split(".")[0] == PACKAGE.name:
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _version(name: str) -> str:

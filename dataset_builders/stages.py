@@ -169,6 +169,10 @@ class BenchmarkBuild:
             results[stage]()
         return self.report
 
+    def _get(self, stage: str, depends_on: Mapping[str, Any], make: Callable[[Path], Any], *code: str) -> StageResult:
+        """A stage's result, whose key covers this file and the modules that do the stage's work."""
+        return self.cache.get(stage, {"stages": Path(__file__), **depends_on}, make, code)
+
     @cached_property
     def interactions(self) -> StageResult:
         """`events.parquet`, ordered by user and position, and `items.parquet`, ordered by item id (appendix B)."""
@@ -179,7 +183,8 @@ class BenchmarkBuild:
             "user_stride": self.options.user_stride,
         }
         with self.report.stage("interactions"):
-            result = self.cache.get("interactions", depends_on, self._make_interactions)
+            code = _modules(self.source, load_source, connect)
+            result = self._get("interactions", depends_on, self._make_interactions, *code)
         counts = result.info
         self.report.num_users, self.report.num_items = counts["num_users"], counts["num_items"]
         self.report.num_actions = counts["num_actions"]
@@ -226,7 +231,7 @@ class BenchmarkBuild:
             return {"measured": self.classifier.measured}
 
         with self.report.stage("polarity"):
-            result = self.cache.get("polarity", depends_on, make)
+            result = self._get("polarity", depends_on, make, *_modules(self.classifier, Sequences))
         self.report.polarity_measured = result.info["measured"]
         return result
 
@@ -252,7 +257,7 @@ class BenchmarkBuild:
             return {"approximator_details": self.approximator.details(), **preferences.counts()}
 
         with self.report.stage("preferences"):
-            result = self.cache.get("preferences", depends_on, make)
+            result = self._get("preferences", depends_on, make, *_modules(self.approximator, Preferences))
         for name, value in result.info.items():
             setattr(self.report, name, value)
         return result
@@ -345,7 +350,7 @@ class BenchmarkBuild:
             return {"report": asdict(report)}
 
         with self.report.stage("steering"):
-            result = self.cache.get("steering", depends_on, make)
+            result = self._get("steering", depends_on, make, *_modules(SteeringRows, Preferences))
         if "report" in result.info:
             self.report.steering = SteeringReport(**result.info["report"])
         return result
@@ -374,7 +379,8 @@ class BenchmarkBuild:
         """
         depends_on = {"name": name, "window": self.options.window, **self._config_depends_on(name)}
         with self.report.stage(name):
-            result = self.cache.get("configs", depends_on, lambda folder: self._make_config(name, folder))
+            code = _modules(as_table, write_splits, *BUILDERS.values())
+            result = self._get("configs", depends_on, lambda folder: self._make_config(name, folder), *code)
         if "left_out" in result.info:
             self.report.left_out[name] = result.info["left_out"]
             logger.warning("The axis %s is left out: %s.", name, result.info["left_out"])
@@ -421,6 +427,11 @@ class BenchmarkBuild:
             "preferences": self.preferences.five(rows),
         }
         return as_table("preferences", columns)
+
+
+def _modules(*makers: object) -> list[str]:
+    """Names of the modules in which functions and classes, or the classes of instances, are defined."""
+    return sorted({getattr(maker, "__module__", "") for maker in makers})
 
 
 def _grouped(keys: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:

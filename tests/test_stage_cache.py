@@ -1,14 +1,17 @@
 """Results kept by content: found again, never half-written, and made anew when anything they depend on has changed."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from benchmark_world import ToySource, hash_embed, item
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_builders import stage_cache
 from dataset_builders.stage_cache import StageCache, digest_of
+from dataset_builders.stages import BenchmarkBuild, BuildOptions
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -30,8 +33,8 @@ def maker(text="result"):
 
 def test_a_result_is_made_once_and_then_found(tmp_path):
     make, calls = maker()
-    first = StageCache(tmp_path).get("stage", {"a": 1}, make)
-    again = StageCache(tmp_path).get("stage", {"a": 1}, make)
+    first = StageCache(tmp_path).get("stage", {"a": 1}, make, ())
+    again = StageCache(tmp_path).get("stage", {"a": 1}, make, ())
     assert first == again and len(calls) == 1
     assert (again.folder / "file.txt").read_text() == "result" and again.info == {"count": 6}
 
@@ -39,12 +42,79 @@ def test_a_result_is_made_once_and_then_found(tmp_path):
 def test_other_parameters_another_stage_or_other_code_make_another_result(tmp_path, monkeypatch):
     make, calls = maker()
     cache = StageCache(tmp_path)
-    cache.get("stage", {"a": 1}, make)
-    cache.get("stage", {"a": 2}, make)
-    cache.get("other", {"a": 1}, make)
-    monkeypatch.setattr(stage_cache, "code_digest", lambda: "changed")
-    cache.get("stage", {"a": 1}, make)
+    cache.get("stage", {"a": 1}, make, ())
+    cache.get("stage", {"a": 2}, make, ())
+    cache.get("other", {"a": 1}, make, ())
+    monkeypatch.setattr(stage_cache, "code_digest", lambda *modules: "changed")
+    cache.get("stage", {"a": 1}, make, ())
     assert len(calls) == 4
+
+
+STAGE_CODE = {
+    "interactions": ("dataset_builders.interactions", "dataset_builders.engines", "dataset_builders.sources.tables"),
+    "polarity": ("dataset_builders.polarity",),
+    "preferences": ("dataset_builders.preferences.table", "dataset_builders.preferences.metadata"),
+    "steering": ("dataset_builders.steering",),
+    "configs": ("dataset_builders.axes.fine", "dataset_builders.dataset_publication"),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ("leaderboard/page.py", set()),
+        ("paper_tables/figures.py", set()),
+        ("scoring/runs.py", set()),
+        ("obedience/measuring.py", set()),
+        ("sources/yelp.py", set()),
+        ("sources/tables.py", {"interactions"}),
+        ("interactions.py", {"interactions"}),
+        ("preferences/metadata.py", {"preferences"}),
+        ("nearest.py", {"steering", "configs"}),  # the configs read what steering has written
+        ("axes/fine.py", {"configs"}),
+        ("sentiment.py", {"polarity", "preferences", "steering", "configs"}),
+    ],
+)
+def test_a_changed_line_counts_for_the_stages_that_it_can_change(tmp_path, changed, stages):
+    package = tmp_path / "dataset_builders"
+    shutil.copytree(stage_cache.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = {stage: stage_cache.code_digest(*code, package=package) for stage, code in STAGE_CODE.items()}
+    assert before == {stage: stage_cache.code_digest(*code) for stage, code in STAGE_CODE.items()}
+    with (package / changed).open("a") as file:
+        file.write("# a comment\n")
+    stage_cache.code_digest.cache_clear()
+    after = {stage: stage_cache.code_digest(*code, package=package) for stage, code in STAGE_CODE.items()}
+    assert {stage for stage in STAGE_CODE if before[stage] != after[stage]} == stages
+
+
+def test_a_build_names_the_code_of_every_stage(tmp_path, monkeypatch):
+    asked = {}
+    get = StageCache.get
+
+    def note(self, stage, depends_on, make, code):
+        asked[stage] = set(stage_cache.reached_sources(code))
+        return get(self, stage, depends_on, make, code)
+
+    monkeypatch.setattr(StageCache, "get", note)
+    nouns = "lamp mug vase tray cushion candle soap blanket notebook".split()
+    shop = [item(number, noun.title(), "", ["Shop", noun]) for number, noun in enumerate(nouns, 1)]
+    users = [np.random.default_rng(user).permutation(9)[:7] + 1 for user in range(12)]
+    source = ToySource([user.tolist() for user in users], shop)
+    options = BuildOptions(min_count=1)
+    BenchmarkBuild(source, "toy", hash_embed, StageCache(tmp_path), options=options, progress=False).run()
+    own = {
+        "interactions": {"benchmark_world", "dataset_builders.interactions", "dataset_builders.engines"},
+        "polarity": {"dataset_builders.polarity", "dataset_builders.sequences"},
+        "preferences": {"dataset_builders.preferences.metadata", "dataset_builders.preferences.table"},
+        "steering": {"dataset_builders.steering", "dataset_builders.nearest", "dataset_builders.preferences.table"},
+        "configs": {"dataset_builders.axes.fine", "dataset_builders.axes.base", "dataset_builders.schema"},
+    }
+    assert own.keys() == asked.keys()
+    for stage, modules in own.items():
+        assert modules <= asked[stage], stage
+        assert not any(
+            name.startswith(("dataset_builders.leaderboard", "dataset_builders.paper_tables")) for name in asked[stage]
+        )
 
 
 def test_a_file_counts_by_its_content_and_not_by_its_name_or_time(tmp_path):
@@ -52,14 +122,14 @@ def test_a_file_counts_by_its_content_and_not_by_its_name_or_time(tmp_path):
     cache = StageCache(tmp_path / "cache")
     for name, text in (("a", "same"), ("b", "same"), ("c", "other")):
         (tmp_path / name).write_text(text)
-        cache.get("stage", {"input": tmp_path / name}, make)
+        cache.get("stage", {"input": tmp_path / name}, make, ())
     assert len(calls) == 2
 
 
 def test_the_digest_is_that_of_the_files_so_that_equal_results_lead_on_alike(tmp_path):
     cache = StageCache(tmp_path)
-    one, two = (cache.get("stage", {"a": number}, maker()[0]) for number in (1, 2))
-    other = cache.get("stage", {"a": 3}, maker("else")[0])
+    one, two = (cache.get("stage", {"a": number}, maker()[0], ()) for number in (1, 2))
+    other = cache.get("stage", {"a": 3}, maker("else")[0], ())
     assert one.digest == two.digest != other.digest
 
 
@@ -69,20 +139,20 @@ def test_an_interrupted_stage_leaves_nothing_and_is_made_again(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        StageCache(tmp_path).get("stage", {}, dies)
+        StageCache(tmp_path).get("stage", {}, dies, ())
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     make, calls = maker()
-    assert StageCache(tmp_path).get("stage", {}, make).info == {"count": 6} and len(calls) == 1
+    assert StageCache(tmp_path).get("stage", {}, make, ()).info == {"count": 6} and len(calls) == 1
 
 
 def test_of_two_builds_at_once_the_second_takes_what_the_first_has_made(tmp_path):
     make, _ = maker()
 
     def slower(folder):
-        StageCache(tmp_path).get("stage", {}, make)
+        StageCache(tmp_path).get("stage", {}, make, ())
         return maker()[0](folder)
 
-    result = StageCache(tmp_path).get("stage", {}, slower)
+    result = StageCache(tmp_path).get("stage", {}, slower, ())
     assert json.loads((result.folder / "stage.json").read_text())["info"] == {"count": 6}
     assert [path.name for path in (tmp_path / "stage").iterdir()] == [result.folder.name]
 
