@@ -241,7 +241,8 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         words = self._word_shares(preference_words, batch_size, num_preferences)
         all_words = (words > ALL_WORDS).to(words.dtype)
         nearest = preference_embeddings @ self.item_embeddings[history].transpose(1, 2)
-        nearest = nearest.masked_fill(~attention_mask.unsqueeze(1), 0).amax(-1)
+        nearest = nearest.masked_fill(~attention_mask.unsqueeze(1), -1).amax(-1)  # no padding is nearer than an item
+        nearest = torch.where(attention_mask.any(1, keepdim=True), nearest, 0)
         columns = (history - 1).clamp(min=0).unsqueeze(1).expand(-1, num_preferences, -1)
         bought = words.gather(2, columns).masked_fill(~attention_mask.unsqueeze(1), 0).amax(-1)
         return {

@@ -26,7 +26,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-MAX_TEXTS = 12
+MAX_TEXTS = 40
 """Texts of each side at most; what exceeds them is joined to the last one."""
 
 
@@ -101,7 +101,7 @@ _KEPT = r"""
     not (?:bad|yet|even|all|every|much|many|quite|until|long|unlike|enough|always|compatible|included|required|tested)
     not to mention|without (?:any |a )?(?:doubt|question|fail|further ado|breaking the bank)|of course not|why not
     if not|or not|nothing wrong|none other than|enough (?:to|for)|hide (?:and|n|&)|skip hop|not your mother(?:'s|s)?
-    <aux> not|do not forget to
+    <aux> not(?! [.,;!?]| $)|do not forget to
 """
 # Neither wanted nor avoided.
 _NEUTRAL = r"""
@@ -121,6 +121,8 @@ _DOUBLED = r"""
     (?:would|will) not (?:mind|say no to)|do not mind having|no (?:end|shortage|lack) of
     (?:do|does|must|should|will|would) not (?:forget|skip|avoid|exclude|omit|leave out|miss|hide|want to miss|ignore)
     <aux> not <adv><ask><to> (?:anything|any|something) <but>|(?:nothing|none|no one|nobody) <but>
+    <aux> not <adv><ask><to> (?:anything|any|something|things|items?) (?:that|which) (?:is|are|has|have) not
+    <aux> not <adv>(?:dislike|hate|detest|despise|loathe)
     nothing (?:beats|compares to|compares with|better than|tops)|there is nothing (?:like|better than)
     not (?:only|just|merely|simply|solely)|(?:do|does) not (?:just|only) (?:show|give|find|want|need|like)(?: me)?
 """
@@ -139,6 +141,8 @@ _LISTED = r"""
     already (?:have|has|own|bought|got)(?: (?:way )?(?:too many|too much|plenty of|enough|lots of))?
     you keep (?:recommending|showing|suggesting|sending|offering)(?: me| us)?|<be> (?:all |so )?(?:done|finished) with
     (?:break|breaks|broke) out (?:from|with|because of|when(?:ever)? there is)|reacts? (?:badly )?to
+    <i> used to (?:like|love|want|enjoy|need|prefer|buy)|(?:i )?doubt (?:that )?(?:i|we) (?:want|need)
+    <i> <aux> not think (?:that )?(?:i|we) (?:want|need)
     (?:has|have) not got|(?:stay|lay|keep|staying|laying) off|<aux> not have any|(?:has|have) not any
     (?:get|gets|got) (?:an? )?(?:rash|rashes|headaches?|migraines?|hives|itchy) from|<be> <adv>(?:put off by|against)
     (?:stay|keep|steer|shy|run)s? (?:far |well )?(?:away|clear) (?:from|of)|hold the|spare (?:me|us)|get rid of
@@ -152,7 +156,7 @@ _LISTED = r"""
 _LISTED_FIRST = r"""
     skip|skipping|omit|drop|remove|hide|ban|block|ditch|never(?: ever| again)?|forget(?: about)?|reject|refuse|enough
     stop (?:showing|recommending|suggesting|offering|sending|with)(?: me| us)?|boycott|dodge|shun|pass on|scrap|zero
-    down with|nope to|eliminate|discard|veto|nix|ignore|lose the
+    down with|cut down on|too (?:much|many)|nope to|eliminate|discard|veto|nix|ignore|lose the
 """
 # What follows is avoided up to the next comma.
 _CONTRASTED = r"""
@@ -166,10 +170,13 @@ _BEHIND = r"""
     <be> <adv>not <adv>(?:wanted|needed|on my list|what i (?:want|need|like|am after|am looking for))|need not apply
     (?:is|are|would be) <adv>(?:out of the question|out|banned|forbidden|off the table|off[ -]limits|unwanted|taboo)
     (?:is|are|would be) <adv>(?:a no-go|no-gos|a no-no|a no|no go|a deal ?breaker|a turn-?off|awful|horrible)
-    (?:is|are) <adv>(?:gross|disgusting|overrated|terrible|the worst|unbearable|yucky)
+    (?:is|are) <adv>(?:gross|disgusting|overrated|terrible|the worst|unbearable|yucky|useless|ugly|excluded)
+    (?:do|does|<be>|would|would be) not(?= [.,;!?]| $)|excluded(?= [.,;!?]| $)
+    no longer (?:interests?|excites?|appeals? to) (?:me|us)|(?:bores?|disgusts?|sickens?|nauseates?) (?:me|us)
+    (?:is|are) <adv>not what (?:i|we) (?:want|need|like)
     (?<!not )(?<!never )(?<!to )(?:sucks?|stinks?)(?= [.,;!?]| $)
     (?:[,:?] |- )(?:never|absolutely not|certainly not|hell no|god no)(?= [.,;!?]| $)
-    (?:makes?|gives?) (?:me|us) (?:sick|sneeze|itch|itchy|cough|an? headache|headaches|migraines?|an? rash|hives)
+    (?:makes?|gives?) (?:me|us) (?:sick|nauseous|sneeze|itch|itchy|cough|(?:an? )?headaches?|migraines?|an? rash|hives)
     (?:irritates?|bothers?|upsets?|annoys?) (?:me|us|my \w+)|(?:turns?|puts?) me off|not (?:wanted|for (?:me|us))
     (?:no|not)(?= [,.;!?]| $)|(?:[,:?] |- )?(?:no thanks|no thank you|no way|nope|not wanted|not welcome|not for me)
     (?:[,:?] |- )no(?= [.!?]| $)
@@ -193,6 +200,8 @@ _REQUESTED_LATER = """
 _NOTHING = r"""
     (?:i )?(?:have )?(?:got )?no (?:particular |special |real |strong )?(?:preferences?|idea|wish|wishes|opinion)|none
     no|nope|nothing|nothing (?:special|in particular|particular|specific)|n / a|not sure|i do not know
+    h+m+|lol|thanks a lot|good (?:morning|evening|day|night)|(?:i am )?bored|help me (?:decide|choose)
+    what (?:do|would|can) you (?:recommend|suggest|advise)
     (?:i )?do not (?:mind|care)|(?:it )?does not matter|whatever|anything|everything|anything goes|surprise me
     no thanks|no thank you
 """
@@ -200,7 +209,8 @@ _NOTHING = r"""
 _TAIL = r"""
     please|thanks|thank you|if (?:at all )?possible|if you (?:can|could|have any|have some|have it|please)|instead
     (?:would|will) (?:be|do) (?:nice|great|perfect|lovely|good|ideal|fine|wonderful|best|awesome|cool)|would do
-    will do|[,:;.!?()*•–—-]|okay|ok|at all|ideally|preferably|for now|today|this time|right now|anyway|though|however
+    will do|(?:is|are) my (?:thing|style|favou?rites?|cup of tea)
+    [,:;.!?()*•–—-]|okay|ok|at all|ideally|preferably|for now|today|this time|right now|anyway|though|however
     and|but|or|(?:but )?for (?:heaven|god|goodness)'s sake|(?:is|are) (?:fine|ok|okay|welcome|good|great|perfect)
 """
 _AVOIDED_TAIL = r"""
@@ -208,7 +218,7 @@ _AVOIDED_TAIL = r"""
     allowed|(?:for|from|to) (?:me|us|him|her|them|you|(?:my|our|his) \w+)|of any (?:kind|sort|type)|as well|too|ones
     one|with|(?:or|and) (?:anything|something|things|stuff)(?: (?:like|of) (?:that|it|this|the sort|the kind))?
     or the like|that|(?:and|or) such|etc|and so (?:on|forth)|or similar|for sure
-    no|already|for once|(?:last|next) time|(?:last|next) time so|so|itself
+    no|already|lately|recently|nowadays|these days|for once|(?:last|next) time|(?:last|next) time so|so|itself
     themselves|you know|so much|things|anything|altogether|products|items|stuff
 """
 
@@ -237,7 +247,7 @@ _RULES = tuple(
 """Of the phrases that begin at a token the longest counts, the first of equally long ones."""
 _FRAMES = tuple(pattern for kind, pattern in _RULES if kind in ("wished", "requested"))
 _NOTHING_ASKED = re.compile(
-    _pattern(_NOTHING) + r"(?: (?:at all|today|please|either way|really|thanks|thank you|whatsoever|[.!,-]))* $"
+    _pattern(_NOTHING) + r"(?: (?:at all|today|please|either way|really|thanks|thank you|whatsoever|[.!?,-]))* $"
 )
 _ENDS = re.compile(" " + _pattern(_TAIL) + "$")
 _AVOIDED_ENDS = re.compile(" " + _pattern(_AVOIDED_TAIL) + "$")
@@ -439,7 +449,7 @@ def _tokens(text: str) -> list[_Token]:
                 continue
         elif word in ("no", "not") and _is_name(found, place):
             word = "name"
-        elif word == "-" and _SEARCH_WORD.match(straight, end) and start and straight[start - 1].isspace():
+        elif word in "-!" and _SEARCH_WORD.match(straight, end) and (not start or straight[start - 1].isspace()):
             word = "-not"  # as in a search box
         words = _written_out(word)
         tokens += [_Token(one, start, end) for one in words]
@@ -551,7 +561,8 @@ class _Reader:
             match = pattern.match(self.line, self.places[number])
             if match is None or match.end() <= end:
                 continue
-            if kind in ("listed first", "requested", "requested later") and not self._begins_clause(number):
+            begins = self._begins_clause(number) or (kind == "requested" and self.segments[-1].kind == "introduced")
+            if kind in ("listed first", "requested", "requested later") and not begins:
                 continue
             if kind == "listed first" and number == self.segments[-1].first and self.segments[-1].kind == "frame":
                 continue  # "Search for Skip Bo"
@@ -623,7 +634,7 @@ class _Reader:
             return after
         if kind == "contrasted" and not _NEGATION.search(trigger):
             kind = "instead" if re.match("instead|rather|sooner|in place", trigger) else "except"
-            if not self.said:  # "Instead of A, B"
+            if not self.said and not _ALL_BUT.fullmatch(trigger):  # "Instead of A, B"
                 kind = "introduced"
         self.begin(after, -1, "listed" if kind == "listed first" else kind, trigger)
         return after

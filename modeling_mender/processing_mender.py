@@ -133,16 +133,28 @@ class MenderProcessor(ProcessorMixin):
         """One request, checked; the history cut to the most recent `max_history_length` items."""
         items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
         self._check_items(items, f"history {row}")
-        texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
-        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(
-                f"preference {row} is {texts!r}, which is no string (nor a list of strings); write it in words, "
-                "for example 'Search for lavender soap'."
-            )
-        texts = [text.strip() for text in texts if text.strip()]
+        texts = [text.strip() for text in as_texts(f"preference {row}", texts) if text.strip()]
         if not items and not texts:
             raise ValueError(f"request {row} has an empty history and no preference; give at least one of them.")
         return items[-self.max_history_length :], texts
+
+
+def as_texts(name: str, texts: Any) -> list[str]:
+    """One string, several, or none, as a list.
+
+    Raises:
+        ValueError: If one is no string, or holds half of a character, which no tokenizer takes.
+    """
+    texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"{name} is {texts!r}, which is no string (nor a list of strings); write it in words, for example 'Search "
+            "for lavender soap'."
+        )
+    for text in texts:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"{name} is {text!r}, which holds half of a character (a surrogate); decode it as UTF-8.")
+    return list(texts)
 
 
 class MenderTokProcessor(MenderProcessor):

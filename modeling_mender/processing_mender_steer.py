@@ -15,7 +15,7 @@ from transformers import BatchFeature
 
 from .item_words import ItemWords
 from .preference_parsing import SplitPreference, split_preference
-from .processing_mender import MenderEmbProcessor, MenderProcessor, pad_token_rows
+from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, pad_token_rows
 
 MAX_STRENGTH = 1000.0  # of a preference, in either direction
 MAX_CACHED = 100_000  # texts whose reading is kept
@@ -25,6 +25,7 @@ _ABSENCE = re.compile(
     r"(?<![\w'’-])(?:(?:no|non)-(?P<no>[^\W\d_]{3,})|(?P<less>[^\W\d_]{3,})less|un(?P<un>[^\W\d_]{4,}))(?![\w'’-])",
     re.IGNORECASE,
 )
+_ALL_BUT = re.compile(r"\s*(?:everything|anything|all) (?:but|except)\b", re.IGNORECASE)
 
 Texts = Sequence[str | Sequence[str] | None] | str | None
 
@@ -127,7 +128,7 @@ class MenderSteerProcessor(MenderProcessor):
         strengths = _per_request("strength", strength, len(pairs), int | float)
         requests = []
         for row, (items, texts) in enumerate(pairs):
-            others = _as_texts(f"avoid {row}", avoided[row])
+            others = as_texts(f"avoid {row}", avoided[row])
             requests.append((items, self._read_texts(row, texts, others, strengths[row])))
         return requests
 
@@ -135,7 +136,7 @@ class MenderSteerProcessor(MenderProcessor):
         """One request; empty ones are requests too, and empty texts stay until their strengths are known."""
         items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
         self._check_items(items, f"history {row}")
-        return items[-self.max_history_length :], _as_texts(f"preference {row}", texts)
+        return items[-self.max_history_length :], as_texts(f"preference {row}", texts)
 
     def _read_texts(self, row: int, wanted: list[str], avoided: list[str], strength: Any) -> list[ReadText]:
         """Texts of one request, those of strength 0 and empty ones left out, each text once with each sign."""
@@ -182,9 +183,11 @@ class MenderSteerProcessor(MenderProcessor):
     def _split(self, text: str, is_avoided: bool) -> list[tuple[str, int]]:
         """Parts of a sentence, 1 for what is wanted and -1 for what is avoided; 1 for all in the field for that."""
         split = self.split or (lambda sentence: split_preference(sentence, self.words.knows))
-        found = split(text)
-        if is_avoided and not found.avoided:  # a bare list: "lavender, rose and citrus"
-            found = split(f"Avoid {text}")
+        found = split(f"Avoid {text}" if is_avoided and _ALL_BUT.match(text) else text)
+        if is_avoided and found.wanted and not found.avoided:
+            if _ALL_BUT.match(text):  # "everything but tea" is to be avoided: tea is wanted
+                return [(part, -1) for part in found.wanted]
+            found = split(f"Avoid {text}")  # a bare list: "lavender, rose and citrus"
         parts = [(part, 1) for part in found.wanted]
         return parts + [(part, 1 if is_avoided else -1) for part in found.avoided]
 
@@ -301,17 +304,6 @@ def _per_request(name: str, values: Any, size: int, kind: Any) -> list[Any]:
         raise ValueError(f"{name} has {len(values)} entries and there are {size} requests; give one per request.")
     what = "a number" if name == "strength" else "words"
     raise ValueError(f"{name} is {values!r}; give {what} for each request, or for all of them.")
-
-
-def _as_texts(name: str, texts: Any) -> list[str]:
-    """One string, several, or none, as a list."""
-    texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(
-            f"{name} is {texts!r}, which is no string (nor a list of strings); write it in words, for example 'Search "
-            "for lavender soap'."
-        )
-    return list(texts)
 
 
 def _as_strengths(row: int, strength: Any, num_wanted: int, num_avoided: int) -> list[float]:

@@ -14,11 +14,12 @@ the item head, the share of its words that an item has, whether the item has the
 REQUEST_COMPONENTS = 2  # the first ones, which a preference does not bring along
 FEATURES = (
     "constant", "history_length",
-    "has_preference", "history_length_with_preference", "num_preferences", "departure", "bought_words",
-    "known_words", "matches",
+    "has_preference", "history_length_with_preference", "num_preferences", "num_preferences_bought", "departure",
+    "bought_words", "known_words", "matches",
 )  # fmt: skip
 PLAIN_FEATURES = 2  # the first ones describe a request without preferences, the others one with
-# weights of an unfitted model, and what five preferences instead of one multiply them by
+# weights of an unfitted model, and what five preferences instead of one multiply them by where the history has their
+# words: five of a user's past say little of the next item, five wishes for one item say all of it
 _START = (1.0, 1.0, 1.0, 3.0, 3.0, 6.0)
 _START_OF_FIVE = (1.0, 2.0, 0.1, 0.03, 0.03, 0.03)
 
@@ -54,10 +55,10 @@ class RequestWeights(nn.Module):
 
 
 def unfitted_table() -> torch.Tensor:
-    """The table of an unfitted model, `(num_features, num_components)`, by the number of preferences alone."""
+    """The table of an unfitted model, `(num_features, num_components)`."""
     table = torch.zeros(len(FEATURES), len(COMPONENTS), device="cpu")  # wherever modules are being made
     table[0] = table[PLAIN_FEATURES] = torch.tensor(_START, device="cpu").log()
-    table[FEATURES.index("num_preferences")] = torch.tensor(_START_OF_FIVE, device="cpu").log()
+    table[FEATURES.index("num_preferences_bought")] = torch.tensor(_START_OF_FIVE, device="cpu").log()
     return table
 
 
@@ -111,14 +112,17 @@ def request_features(
     count = number_of_wanted(wanted)
     has = (count > 0).float()
     length = torch.log1p(history_lengths.float()) / 3
+    number = torch.log(count.clamp(min=1)) / math.log(5)
+    bought_words = (share * bought.float()).sum(1)
     features = [
         torch.ones_like(has),
         length,
         has,
         has * length,
-        torch.log(count.clamp(min=1)) / math.log(5),
+        number,
+        number * bought_words,
         (share * (1 - nearest.float())).sum(1),
-        (share * bought.float()).sum(1),
+        bought_words,
         (share * known.float()).sum(1),
         (share * torch.log1p(num_matches.float())).sum(1) / 5,
     ]

@@ -90,6 +90,21 @@ def test_a_weak_preference_beside_a_strong_one_changes_little(plain):
     torch.testing.assert_close(weak, without, atol=1e-3, rtol=0)
 
 
+def test_a_request_scores_alike_beside_one_of_a_longer_history(plain):
+    model, processor = plain
+    text = "a journal to write in"
+    alone = scores(model, processor(history=[[1, 2]], preference=[text]))[0]
+    beside = scores(model, processor(history=[[1, 2], HISTORY * 3], preference=[text, "red"]))[0]
+    torch.testing.assert_close(beside, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_wishes_said_one_by_one_find_what_they_find_in_one_sentence(plain):
+    model, processor = plain
+    (place,) = titled("red", "soap")
+    for preference in (["red soap"], [["red", "soap"]], [["soap", "red"]]):
+        assert scores(model, processor(history=[[]], preference=preference))[0].argmax() == place
+
+
 def test_a_negative_strength_avoids(steer):
     model, processor = steer
     negative, avoided = (

@@ -282,3 +282,15 @@ def test_a_word_that_denies_one_of_the_catalogues_avoids_it(text, expected):
 def test_a_number_of_numpy_or_torch_is_a_strength_like_any_other(processor):
     for one in (np.float32(0.5), torch.tensor(0.5), 0.5):
         assert read(processor, history=[[1]], preference=["oat"], strength=one) == [[("oat", 0.5)]]
+
+
+@pytest.mark.parametrize("field", ["preference", "avoid"])
+def test_half_of_a_character_is_refused(processor, field):
+    with pytest.raises(ValueError, match="half of a character"):
+        processor(**{"history": [[1]], field: ["tea \ud83d"]})
+
+
+def test_all_but_one_thing_to_be_avoided_wants_it(processor):
+    for text in ("everything but tea", "Everything except tea", "anything but tea"):
+        assert read(processor, avoid=text) == [[("tea", 1.0)]]
+    assert read(processor, avoid="tea, soap") == [[("tea", -1.0), ("soap", -1.0)]]

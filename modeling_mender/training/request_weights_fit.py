@@ -23,7 +23,7 @@ from .collators import Collator, Request
 NUM_BEST, NUM_DRAWN = 100, 150  # items of a request that are looked at: the best by each component, and drawn ones
 MOST_TARGETS = 200  # right items of a request that are looked at
 PULL = 5e-4  # of the weights towards those they started from
-PULL_OF_NUMBER = 2e-2  # of what the number of preferences changes: many of them say little, whatever few rows suggest
+PULL_OF_NUMBER = 2e-2  # of what the number of preferences changes: few rows have several
 NUM_STEPS, RATE = 150, 0.15  # of Adam; the rate falls to 0
 NO_WEIGHT = -40.0  # the logarithm of what stands for 0
 LIKELIHOOD = 0.002  # of the cross-entropy beside the gain, which alone has no scale
@@ -116,7 +116,7 @@ def _minimize(rows: Sequence[_Rows], start: torch.Tensor) -> torch.Tensor:
     optimizer = torch.optim.Adam([table], lr=RATE)
     best, best_loss = start, float("inf")
     pull = torch.full((len(FEATURES), 1), PULL, device=start.device)
-    pull[FEATURES.index("num_preferences")] = PULL_OF_NUMBER
+    pull[[FEATURES.index(name) for name in ("num_preferences", "num_preferences_bought")]] = PULL_OF_NUMBER
     for step in range(NUM_STEPS):
         optimizer.param_groups[0]["lr"] = RATE * (1 - step / NUM_STEPS)
         optimizer.zero_grad()

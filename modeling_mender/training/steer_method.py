@@ -188,9 +188,10 @@ class SteerFit:
             requests = [restrict(request) for request in requests_of(rows, column)]
             histories += [request.history for request in requests if request.history]
             self.kinds.append(Asked(name, requests, [[target] for target in rows["target"][:]], weight))
-        requests, targets = catalogue_requests(processor, histories, max_rows or 600, generator)
-        if requests:
-            self.kinds.append(Asked("catalogue", requests, targets))
+        for name, several in (("catalogue", False), ("several wishes", True)):
+            requests, targets = catalogue_requests(processor, histories, max_rows or 600, generator, several)
+            if requests:
+                self.kinds.append(Asked(name, requests, targets))
         if not self.kinds:
             raise ValueError("nothing to fit on: the benchmark has no validation rows, and its items no words.")
 
@@ -204,6 +205,7 @@ def catalogue_requests(
     histories: Sequence[tuple[int, ...]],
     count: int,
     generator: np.random.Generator,
+    several: bool = False,
 ) -> tuple[list[Request], list[list[int]]]:
     """Requests for items by one to three of their words, and all items that have these words.
 
@@ -214,6 +216,7 @@ def catalogue_requests(
         histories (`Sequence[tuple[int, ...]]`): To draw from.
         count (`int`): Of requests.
         generator (`np.random.Generator`): Draws.
+        several (`bool`): Whether each word, of two to four, is a preference of its own.
 
     Returns:
         Requests, and the ids of the items that would be right for each.
@@ -228,11 +231,11 @@ def catalogue_requests(
         if not written:
             continue
         ids, weights = zip(*(words.match(word).known[0] for word in written), strict=True)
-        number = min(len(ids), int(generator.integers(1, 4)))
+        number = min(len(ids), int(generator.integers(1, 4)) + several)
         chosen = sorted(generator.choice(len(ids), number, replace=False, p=np.array(weights) / sum(weights)))
         right = frozenset.intersection(*(having[ids[place]] for place in chosen))
-        asked = " ".join(written[place] for place in chosen)  # in the order of the text, as people write them
+        asked = tuple(written[place] for place in chosen)  # in the order of the text, as people write them
         history = histories[int(generator.integers(len(histories)))] if histories and generator.random() < 0.5 else ()
-        requests.append(Request(history, (asked,)))
+        requests.append(Request(history, asked if several else (" ".join(asked),)))
         targets.append(sorted(one + 1 for one in right))
     return requests, targets
