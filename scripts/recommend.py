@@ -129,8 +129,9 @@ def check_options(arguments: argparse.Namespace) -> None:
     for strength in strengths:
         if not math.isfinite(strength):
             raise ValueError(f"--strength {strength} is no finite number; give one such as 0.5, 1 or 2.")
-    fitting = {1, num_preferences, num_preferences + num_avoided} if num_preferences + num_avoided else {0}
-    if strengths and len(strengths) not in fitting:
+    if strengths and not num_preferences + num_avoided:
+        raise ValueError("--strength says how much a text counts, and there is none; give --preference or --avoid.")
+    if strengths and len(strengths) not in {1, num_preferences, num_preferences + num_avoided}:
         raise ValueError(
             f"--strength has {counted(len(strengths), 'number')}, --preference {counted(num_preferences, 'text')} and "
             f"--avoid {num_avoided}; give one number for all, or one per preference."
@@ -274,7 +275,7 @@ def print_request(request: dict[str, Any], titles: Sequence[str]) -> None:
 
 
 def print_reading(processor: Any, request: dict[str, Any], as_terms: bool) -> None:
-    """How a processor has read the texts, by the names of their terms; or only those whose spelling it corrected.
+    """How a processor has read the texts, by the names of their terms; or only those that it reads otherwise.
 
     Args:
         processor: Its `read` gives for each request the items, and texts with `text`, `strength` and `corrections`.
@@ -283,12 +284,15 @@ def print_reading(processor: Any, request: dict[str, Any], as_terms: bool) -> No
     """
     fields = ("preference", "avoid", "strength")
     ((_, read),) = processor.read([request["history"]], *([request[name]] for name in fields))
+    given = {text for field in fields[:2] for text in request[field] or []}
     for name, sign in (("preference", 1), ("avoid", -1)):
         for number, text in enumerate([text for text in read if text.strength * sign > 0], start=1):
             corrected = ", ".join(f"{new} for {written}" for written, new in text.corrections.items())
-            if as_terms or corrected:
+            if as_terms or text.text not in given:
                 note = f" ({corrected})" if corrected else ""
                 print_text(f"{name} {number}", f"read as {text.text!r}{note}", abs(text.strength))
+    for text in dict.fromkeys(text.text.casefold() for text in read if text.strength == 0):
+        print_text("note", f"{text!r} is wanted and avoided at once; only the difference counts")
 
 
 def print_text(name: str, text: str, strength: float | None = None) -> None:

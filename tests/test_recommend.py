@@ -251,18 +251,21 @@ def test_what_is_the_same_for_every_item_is_said_once(capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "A score is the sum of its terms, and -2.000 for every item."
 
 
-def test_corrected_texts_are_shown_and_with_terms_every_text_as_it_was_read(steering, capsys, monkeypatch):
+def test_texts_that_are_read_otherwise_are_shown_and_with_terms_every_text(steering, capsys, monkeypatch):
     def read(self, *request):
-        assert request == ([[1]], [["tea, not lavendar"]], [None], [None])
-        texts = [("tea", 1.0, {}), ("lavender", -2.0, {"lavendar": "lavender"})]
+        assert request == ([[1]], [["tea", "mugs, not lavendar"]], [None], [None])
+        texts = [("tea", 1.0, {}), ("mugs", 1.0, {}), ("lavender", -2.0, {"lavendar": "lavender"}), ("oak", 0.0, {})]
         return [([1], [SimpleNamespace(text=text, strength=by, corrections=new) for text, by, new in texts])]
 
     monkeypatch.setattr(SteeringProcessor, "read", read, raising=False)
-    asked = (steering[0], "--history", "1", "--preference", "tea, not lavendar", "--k", "1")
+    asked = (steering[0], "--history", "1", "--preference", "tea", "mugs, not lavendar", "--k", "1")
     without, every = ([line.split(maxsplit=4) for line in run(capsys, *asked, *more)[1].splitlines()]
                       for more in ((), ("--terms",)))  # fmt: skip
-    assert without[2] == ["avoid", "1", "x", "2", "read as 'lavender' (lavender for lavendar)"]
-    assert every[2:4] == [["preference", "1", "x", "1", "read as 'tea'"], without[2]]
+    mugs = ["preference", "2", "x", "1", "read as 'mugs'"]
+    lavender = ["avoid", "1", "x", "2", "read as 'lavender' (lavender for lavendar)"]
+    assert without[3:5] == [mugs, lavender]
+    assert every[3:6] == [["preference", "1", "x", "1", "read as 'tea'"], mugs, lavender]
+    assert "wanted and avoided at once" in " ".join(without[5])
 
 
 def test_a_language_model_splits_texts_where_its_server_is_named(tmp_path, capsys, monkeypatch):
@@ -294,7 +297,7 @@ def test_a_language_model_splits_texts_where_its_server_is_named(tmp_path, capsy
             ["--preference", "tea", "--strength", "1", "2"],
             "--strength has 2 numbers, --preference 1 text and --avoid 0",
         ),
-        (["--history", "1", "--strength", "1"], "--strength has 1 number, --preference 0 texts and --avoid 0"),
+        (["--history", "1", "--strength", "1"], "--strength says how much a text counts, and there is none"),
         (["--history", "1", "--k", "0"], "--k (0) must be at least 1"),
         (["--history", "1", "--exclude", *map(str, range(1, 13))], "0 items may come back"),
         (["--history", "1", "--candidates", "1", "--exclude_history"], "--k is 10; allow more"),
