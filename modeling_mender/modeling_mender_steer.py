@@ -117,6 +117,8 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         self.register_buffer("word_starts", torch.zeros(1 + config.num_words, dtype=torch.long), persistent=True)
         self.register_buffer("word_items", torch.zeros(config.num_word_items, dtype=torch.long), persistent=True)
         self.register_buffer("word_weights", torch.zeros(1 + config.num_words), persistent=True)
+        # mean and deviation of the largest cosine that sentences about nothing in the catalogue have; 0 where not known
+        self.register_buffer("unrelated_cosine", torch.zeros(2), persistent=True)
         self.head = ItemHead(config)
         self.graph = TransitionGraph(config.graph_config)
         self.request_weights = RequestWeights()
@@ -156,6 +158,18 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         model.word_weights[1:].copy_(torch.tensor(words.idf))
         return model
 
+    @torch.no_grad()
+    def set_unrelated(self, embeddings: torch.Tensor) -> None:
+        """Tells the model what sentences look like that have nothing to do with its catalogue.
+
+        A text without a word of the catalogue, and no nearer to an item than these, counts for nothing.
+
+        Args:
+            embeddings (`torch.Tensor`): Shape `(num_sentences, embedding_size)`, at least two, made by `embed_text`.
+        """
+        nearest = (embeddings.to(self.item_embeddings) @ self.item_embeddings[1:].T).float().amax(1)
+        self.unrelated_cosine.copy_(torch.stack([nearest.mean(), nearest.std()]))
+
     def set_graph(self, graph: TransitionGraph) -> None:
         """Gives the model its transition graph.
 
@@ -174,6 +188,7 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         super()._init_weights(module)
         if module is self:
             init.zeros_(self.decoder_gates)
+            init.zeros_(self.unrelated_cosine)
         elif isinstance(module, ItemHead):
             init.zeros_(module.start)
         elif isinstance(module, RequestWeights):
@@ -220,7 +235,8 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
 
         Returns:
             `dict`: `history` and `graph (batch_size, num_items)`, log-probabilities; `head`, `words`, `all_words` and
-            `cosine (batch_size, num_preferences, num_items)`; `strengths`, `known (batch_size, num_preferences)`;
+            `cosine (batch_size, num_preferences, num_items)`; `strengths` (less where a text has nothing to do with
+            the catalogue), `known (batch_size, num_preferences)`; `avoided (num_preferences,)`;
             `features (batch_size, num_features)`; `states (batch_size, 1 + history_length, d_model)`; `embeddings`.
         """
         history, attention_mask = self._check_history(history, attention_mask)
@@ -240,6 +256,9 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         added = self.head.preference_states(state, preference_embeddings)
         words = self._word_shares(preference_words, batch_size, num_preferences)
         all_words = (words > ALL_WORDS).to(words.dtype)
+        cosine = (preference_embeddings @ self.item_embeddings[1:].T).float()
+        avoided = (strengths < 0).any(0)
+        strengths = strengths * self._relevance(cosine, known)
         nearest = preference_embeddings @ self.item_embeddings[history].transpose(1, 2)
         nearest = nearest.masked_fill(~attention_mask.unsqueeze(1), -1).amax(-1)  # no padding is nearer than an item
         nearest = torch.where(attention_mask.any(1, keepdim=True), nearest, 0)
@@ -251,14 +270,22 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
             "head": (added @ vectors[1:].T).float(),
             "words": words,
             "all_words": all_words,
-            "cosine": (preference_embeddings @ self.item_embeddings[1:].T).float(),
+            "cosine": cosine,
             "strengths": strengths,
+            "avoided": avoided,
             "known": known,
             "features": request_features(attention_mask.sum(1), strengths, nearest, bought, known, all_words.sum(-1)),
             "states": states,
             "visible": visible,
             "embeddings": preference_embeddings,
         }
+
+    def _relevance(self, cosine: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        """How far each text has to do with the catalogue, in [0, 1]: by its words, or by the cosine of the item that
+        is nearest to it, from what is usual for unrelated sentences to two deviations above."""
+        usual, deviation = self.unrelated_cosine.float()
+        near = ((cosine.amax(-1) - usual) / (2 * deviation).clamp(min=1e-9)).clamp(0, 1)
+        return torch.where((known > 0) | (deviation == 0), 1.0, near)
 
     def _check_history(
         self, history: torch.Tensor, attention_mask: torch.Tensor | None
@@ -320,7 +347,7 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         shares = wanted_shares(strengths)
         numbers = {"preference": 0, "avoid": 0}
         for column in range(strengths.shape[1]):
-            kind = "avoid" if bool((strengths[:, column] < 0).any()) else "preference"
+            kind = "avoid" if bool(components["avoided"][column]) else "preference"
             numbers[kind] += 1
             if kind == "avoid":
                 term = penalty.unsqueeze(1) * self._avoided(components, column)

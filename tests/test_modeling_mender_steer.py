@@ -1,6 +1,7 @@
 """Mender_Steer: what preferences, strengths and avoided texts do to scores, that scores are the sum of their terms,
 and that the decoder adds exactly what the loss says."""
 
+import copy
 import itertools
 
 import pytest
@@ -103,6 +104,28 @@ def test_wishes_said_one_by_one_find_what_they_find_in_one_sentence(plain):
     (place,) = titled("red", "soap")
     for preference in (["red soap"], [["red", "soap"]], [["soap", "red"]]):
         assert scores(model, processor(history=[[]], preference=preference))[0].argmax() == place
+
+
+def test_a_text_that_is_as_far_from_every_item_as_unrelated_sentences_counts_for_nothing(plain):
+    model, processor = copy.deepcopy(plain[0]), plain[1]
+    without = scores(model, processor(history=[HISTORY]))
+    unrelated, near = "xyzzy plugh", "search for red soap"
+    asked = processor(history=[HISTORY], preference=[unrelated], avoid=["foo bar"])
+    assert not torch.allclose(scores(model, asked), without, atol=1e-3)
+    cosine = model.components(**asked)["cosine"].amax(-1)
+    model.unrelated_cosine.copy_(torch.tensor([cosine.max() + 0.01, 0.05]))
+    torch.testing.assert_close(scores(model, asked), without)
+    assert not torch.allclose(scores(model, processor(history=[HISTORY], preference=[near])), without, atol=1e-3)
+    model.unrelated_cosine.copy_(torch.tensor([cosine.min() - 0.2, 0.05]))  # near enough
+    assert model.components(**asked)["strengths"].tolist() == [[1, -1]]
+
+
+def test_the_usual_cosine_of_unrelated_sentences_is_measured(plain):
+    model = copy.deepcopy(plain[0])
+    embeddings = torch.nn.functional.normalize(torch.randn(6, model.config.embedding_size), dim=-1)
+    model.set_unrelated(embeddings)
+    best = (embeddings @ model.item_embeddings[1:].T).amax(1)
+    torch.testing.assert_close(model.unrelated_cosine, torch.stack([best.mean(), best.std()]))
 
 
 def test_a_negative_strength_avoids(steer):

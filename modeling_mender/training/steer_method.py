@@ -25,6 +25,15 @@ from .request_weights_fit import Asked, fit_request_weights
 
 # As the baseline `transition_graph_text`, which was chosen on the validation rows of Beauty and Toys.
 GRAPH = {"num_text_neighbours": 20, "text_weight": 0.25}
+# Sentences about nothing that a shop has, of the lengths that people write.
+UNRELATED = (
+    "I was born in May.", "The train was late again.", "See you on Monday.", "He called me yesterday.", "ok",
+    "It rained all week.", "asdf qwertz", "lorem ipsum dolor sit amet", "42", "I have two brothers.",
+    "Where do you live?", "That is so funny.", "The meeting starts at nine.", "I forgot my password.",
+    "He is taller than me.", "What time is it?", "I have no idea.", "The capital of France is Paris.",
+    "Nobody knows why.", "You are welcome.", "My sister got married last year and moved to another town.",
+    "Please tell your manager that I want to talk to somebody.",
+)  # fmt: skip
 # Kinds of requests that the weights are fitted on: name, axis, column of the preferences, and weight.
 FITTED_ROWS = (
     ("one preference", "recommendation", "preference", 4.0),
@@ -146,6 +155,7 @@ def build_mender_steer(
         cache_limit_gb=arguments.cache_limit_gb,
     )  # fmt: skip
     model.set_item_embeddings(embeddings.to(device))
+    model.set_unrelated(embed_texts(model, processor, UNRELATED, "sentences").to(device))
     graph = TransitionGraph.from_sequences(training_sequences(examples), len(items), embeddings, **GRAPH)
     model.set_graph(graph.to(device))
     return model, processor
