@@ -117,7 +117,7 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         self.register_buffer("word_starts", torch.zeros(1 + config.num_words, dtype=torch.long), persistent=True)
         self.register_buffer("word_items", torch.zeros(config.num_word_items, dtype=torch.long), persistent=True)
         self.register_buffer("word_weights", torch.zeros(1 + config.num_words), persistent=True)
-        # mean and deviation of the largest cosine that sentences about nothing in the catalogue have; 0 where not known
+        # mean and deviation of the largest cosine that unrelated sentences have; 0 where not known
         self.register_buffer("unrelated_cosine", torch.zeros(2), persistent=True)
         self.head = ItemHead(config)
         self.graph = TransitionGraph(config.graph_config)

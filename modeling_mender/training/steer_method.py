@@ -42,6 +42,9 @@ FITTED_ROWS = (
     ("fine", "fine", "preference", 0.5),
     ("coarse", "coarse", "preference", 0.5),
 )
+# Requests made of the catalogue: name, whether each word is a preference of its own, and weight. These are easily met:
+# on Beauty, more weight costs recommendation with one preference half a point and brings them little.
+CATALOGUE_REQUESTS = (("catalogue", False, 0.5), ("several wishes", True, 0.2))
 
 
 class SteerCollator(Collator):
@@ -198,10 +201,10 @@ class SteerFit:
             requests = [restrict(request) for request in requests_of(rows, column)]
             histories += [request.history for request in requests if request.history]
             self.kinds.append(Asked(name, requests, [[target] for target in rows["target"][:]], weight))
-        for name, several in (("catalogue", False), ("several wishes", True)):
+        for name, several, weight in CATALOGUE_REQUESTS:
             requests, targets = catalogue_requests(processor, histories, max_rows or 600, generator, several)
             if requests:
-                self.kinds.append(Asked(name, requests, targets))
+                self.kinds.append(Asked(name, requests, targets, weight))
         if not self.kinds:
             raise ValueError("nothing to fit on: the benchmark has no validation rows, and its items no words.")
 
