@@ -20,7 +20,7 @@ from torch._inductor import config as inductor
 from transformers import AutoModel, AutoProcessor
 
 from modeling_mender.training import loop
-from modeling_mender.training.arguments import TrainingArguments, parse_arguments, read_recipe
+from modeling_mender.training.arguments import TrainingArguments, parse_arguments, to_yaml
 from modeling_mender.training.checkpoints import checkpoints
 from modeling_mender.training.collators import EmbeddingCollator, Example, Request, TextCollator, group_positions
 from modeling_mender.training.loop import TrainingRows, train
@@ -619,6 +619,15 @@ class TestRecipes:
             options = parse_arguments([str(recipe), "--output_dir", "x", "--benchmark", "b", "--semantic_ids", "s"])
             assert options.method in METHODS
             assert recipe.parent.name == options.method
+            defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+            for name, value in yaml.safe_load(recipe.read_text()).items():
+                assert value != defaults[name], f"{recipe} lists {name}, which is no deviation"
+
+    def test_the_arguments_saved_beside_a_model_are_a_recipe_of_the_same_run(self, tmp_path, project):
+        recipe = project / "scripts/recipes/mender_steer/beauty.yaml"
+        options = parse_arguments([str(recipe), "--seed", "3", "--num_encoder_layers", "1"])
+        (tmp_path / "training_arguments.yaml").write_text(to_yaml(options))
+        assert parse_arguments([str(tmp_path / "training_arguments.yaml")]) == options
 
     def test_the_command_line_overrides_a_recipe_and_a_recipe_the_defaults(self, tmp_path):
         recipe = tmp_path / "r.yaml"
@@ -632,15 +641,36 @@ class TestRecipes:
         ("text", "words"),
         [
             ("leraning_rate: 1", "unknown key"),
-            ("weight_decay: 0.035", "its default"),
             ("- 1", "must be a mapping"),
             ("a: [", "not valid YAML"),
+            ("seed: 1\nseed: 2", "seed is set twice"),
+            ("learning_rate:", "learning_rate to empty; it must be a number, or leave the key out"),
+            ("learning_rate: yes", "learning_rate to True; it must be a number"),
+            ("learning_rate: .inf", "learning_rate to inf"),
+            ("learning_rate: fast", "learning_rate to 'fast'"),
+            ("max_steps: 10.5", "max_steps to 10.5; it must be a whole number"),
+            ("max_steps: [1]", r"max_steps to \[1\]"),
+            ("resume: 1", "resume to 1; it must be true or false"),
+            ("domain: 2014", "domain to 2014; it must be text; quote it"),
+            ("item_fields: title", "item_fields to 'title'; it must be a list of texts"),
+            ("seed: -1", r"seed \(-1\) must be in"),
+            ("seed: 4294967296", "seed"),
+            ("method: " + "[" * 2000, "recipe"),
+            ("? {a: 1}\n: 2", "not valid YAML"),
         ],
     )
     def test_a_bad_recipe_is_refused_by_name(self, tmp_path, text, words):
         (tmp_path / "r.yaml").write_text(text)
+        needed = ["--benchmark", "b", "--output_dir", "o"] + ([] if text.startswith("domain") else ["--domain", "d"])
         with pytest.raises(ValueError, match=words):
-            read_recipe(tmp_path / "r.yaml")
+            parse_arguments([str(tmp_path / "r.yaml"), *needed])
+
+    def test_numbers_may_be_written_as_yaml_reads_them_not(self, tmp_path):
+        text = "learning_rate: 3e-3\nweight_decay: 0\nmax_steps: 3e4\nnum_encoder_layers: null"
+        (tmp_path / "r.yaml").write_text(text)
+        options = parse_arguments([str(tmp_path / "r.yaml"), "--benchmark", "b", "--domain", "d", "--output_dir", "o"])
+        assert (options.learning_rate, options.weight_decay, options.max_steps) == (3e-3, 0.0, 30_000)
+        assert options.num_encoder_layers is None
 
     def test_an_unknown_argument_is_refused_by_name(self):
         words = [
@@ -666,7 +696,8 @@ class TestRecipes:
         "change",
         [
             {"max_steps": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"preference_dropout": 1.0},
-            {"warmup_steps": 12}, {"eval_steps": -1}, {"num_beams": 0},
+            {"warmup_steps": 12}, {"eval_steps": -1}, {"num_beams": 0}, {"seed": -1}, {"seed": 2**32},
+            {"learning_rate": float("inf")}, {"negative_weight": float("inf")},
         ],
         ids=str,
     )  # fmt: skip

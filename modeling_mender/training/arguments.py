@@ -1,10 +1,13 @@
 """Arguments of training; the defaults are the paper's, so a recipe lists deviations only, each with its reason.
 
-Names are the Trainer's where the Trainer has one. Reads a recipe, checks it, and lets the command line override it.
+Names are the Trainer's where the Trainer has one. Reads a recipe, which may be the `training_arguments.yaml` of a
+model, checks it, and lets the command line override it.
 """
 
 import dataclasses
+import math
 import sys
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from .lora import check_finetuning
 from .methods import INPUTS
 from .mixtures import MIXTURES
 from .objectives import NEGATIVE_LOSSES
+from .recipes import read_recipe
 
 
 @dataclass
@@ -137,6 +141,11 @@ class TrainingArguments:
     )
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} ({value}) must be a finite number.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed ({self.seed}) must be in 0..{2**32 - 1}, for NumPy takes no other.")
         for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_beams",
                      "per_device_eval_batch_size", "early_stopping_patience", "save_total_limit",
                      "logging_steps"):  # fmt: skip
@@ -168,34 +177,6 @@ class TrainingArguments:
             )
 
 
-def read_recipe(path: str | Path) -> dict[str, object]:
-    """Reads a recipe: a YAML mapping from argument names to values that differ from the defaults.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no mapping, holds an unknown key, or repeats a default.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"recipe {path} does not exist; see scripts/recipes/ for those that do.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"recipe {path} must be a mapping from argument names to values, not {type(values).__name__}."
-        )
-    known = {field.name: field for field in dataclasses.fields(TrainingArguments)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f"recipe {path} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(known)}.")
-    for name, value in values.items():
-        if value == known[name].default:
-            raise ValueError(f"recipe {path} sets {name} to its default ({value!r}); a recipe lists deviations only.")
-    return values
-
-
 def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | None = None) -> TrainingArguments:
     """The command line as arguments: an optional recipe first, then overrides by name.
 
@@ -214,12 +195,11 @@ def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | 
         usage="accelerate launch scripts/train.py [RECIPE.yaml] [--argument value ...]",
         description=f"Trains a method of the paper. Recipe where none is given: {default_recipe}.",
     )
-    values = read_recipe(recipe) if recipe is not None and not {"-h", "--help"} & set(argv) else {}
+    kinds = typing.get_type_hints(TrainingArguments)  # the parser changes those of the fields
+    values = read_recipe(recipe, kinds) if recipe is not None and not {"-h", "--help"} & set(argv) else {}
     for action in parser._actions:
         action.required &= action.dest not in values
-    # numbers through the parser's own types: YAML reads 3e-4 as a string
-    numbers = {name: str(value) for name, value in values.items() if type(value) in (int, float)}
-    parser.set_defaults(**(values | numbers))
+    parser.set_defaults(**values)
     arguments, *_, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown:
         raise ValueError(f"unknown argument(s) {' '.join(unknown)}; see scripts/train.py --help for those that exist.")
