@@ -46,6 +46,11 @@ class Job:
     share: float = 0.78
     max_rows: int = 0
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the method has a text encoder."""
+        return self.recipe != "tiger"
+
 
 GENERATIVE = "--per_device_train_batch_size 256 --max_steps 3500 --eval_steps 500".split()
 JOBS = (
@@ -202,10 +207,11 @@ class Running:
         pack, folder = self.arguments.pack, PROJECT / "scripts" / "recipes" / self.job.recipe
         names = (f"{self.domain}_all_prefixes.yaml", f"{self.domain}.yaml")
         recipe = next(folder / name for name in names if (folder / name).is_file())
+        cache = self.arguments.work_dir / "cache" / self.job.name
+        text = ["--text_encoder", str(pack / "encoder"), "--cache_dir", str(cache)] if self.job.reads_text else []
         return [
             sys.executable, "scripts/train.py", str(recipe), "--benchmark", str(pack / "benchmark"), "--semantic_ids",
-            str(pack / "semantic_ids"), "--text_encoder", str(pack / "encoder"), "--output_dir",
-            str(self.model.parent), "--cache_dir", str(self.arguments.work_dir / "cache" / self.job.name),
+            str(pack / "semantic_ids"), "--output_dir", str(self.model.parent), *text,
             "--resume", "false", "--logging_steps", "100", *self.job.options, *(SMALL if self.arguments.small else []),
         ]  # fmt: skip
 

@@ -33,7 +33,7 @@ from modeling_mender.training.building import Catalogue
 from modeling_mender.training.checkpoints import TrainingState, save_model
 from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import apply_finetuning
-from modeling_mender.training.methods import Method, get_method
+from modeling_mender.training.methods import Method, check_options, get_method
 from modeling_mender.training.mixtures import mixture_examples
 from modeling_mender.training.request_weights_fit import Asked
 from modeling_mender.training.stopping import Interrupted
@@ -150,6 +150,7 @@ def has_fast_bf16(method: Method) -> bool:
 def run(arguments: TrainingArguments) -> TrainingState:
     """Everything between the arguments and the trained model."""
     method = get_method(arguments.method).with_inputs(arguments.inputs)
+    check_options(arguments)
     check_tracker(arguments.report_to)
     use_bf16 = has_fast_bf16(method) if arguments.bf16 is None else arguments.bf16
     accelerator = Accelerator(

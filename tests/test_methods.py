@@ -1,6 +1,7 @@
 """Fairness over every row of the table of methods: each can reach every item, sees what its row names and nothing
 else, and answers the same after saving."""
 
+import dataclasses
 import inspect
 
 import pytest
@@ -11,9 +12,9 @@ from transformers import AutoProcessor
 
 from modeling_mender.modeling_generative_retriever import GenerativeRetriever
 from modeling_mender.training.arguments import TrainingArguments
-from modeling_mender.training.building import Catalogue
+from modeling_mender.training.building import DECODER_SIZES, Catalogue
 from modeling_mender.training.collators import Example, Request
-from modeling_mender.training.methods import METHODS
+from modeling_mender.training.methods import METHODS, check_options
 
 FAMILIES = ("bert", "t5-with-decoder")
 CASES = [(name, family) for name in METHODS for family in FAMILIES]
@@ -177,3 +178,44 @@ def test_a_training_batch_has_a_loss_and_a_gradient_for_everything_that_trains(w
     assert torch.isfinite(loss)
     loss.backward()
     assert [name for name, one in model.named_parameters() if one.requires_grad and one.grad is None] == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_declares_every_option_that_building_it_reads(tmp_path, monkeypatch, name):
+    names = {field.name for field in dataclasses.fields(TrainingArguments)}
+    read = set()
+
+    def note(self, attribute):
+        read.update({attribute} & names)
+        return object.__getattribute__(self, attribute)
+
+    method = METHODS[name]
+    encoder = str(save_language_model("bert", tmp_path))
+    arguments = TrainingArguments(
+        benchmark="b", domain="d", output_dir="o", method=name, text_encoder=encoder, **SIZES
+    )
+    monkeypatch.setattr(TrainingArguments, "__getattribute__", note, raising=False)
+    semantic_ids = catalogue() if method.needs_semantic_ids else None
+    method.build(method, arguments, Catalogue(ITEMS, [item["text"] for item in ITEMS], semantic_ids), EXAMPLES)
+    assert read <= method.options | {"label_smoothing"}  # SASRec refuses it itself
+    built = set(DECODER_SIZES) | {"num_encoder_layers", "causal_history", "code_embeddings", "use_decoder"}
+    assert method.own_options & built <= read | {"code_embedding_std"}
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "others"),
+    [
+        ("tiger", {"code_embeddings": True}, "mender_emb"),
+        ("sasrec", {"constrained_softmax": True}, "tiger"),
+        ("mender_emb", {"causal_history": True}, "tiger, tiger_user_emb, vocabext_rnd"),
+        ("mender_tok", {"use_decoder": True}, "mender_steer"),
+        ("most_popular", {"learning_rate": 0.1}, "mender_tok"),
+        ("tiger", {"preference_dropout": 0.5}, "mender_tok"),
+        ("mender_emb", {"item_fields": ["brand"]}, "mender_tok"),
+    ],
+)
+def test_an_option_that_a_method_does_not_read_is_refused_with_those_that_do(method, option, others):
+    given = {"benchmark": "b", "domain": "d", "output_dir": "o"}
+    check_options(TrainingArguments(**given, method=method))
+    with pytest.raises(ValueError, match=f"{next(iter(option))} .*nothing that {method} reads.*{others}"):
+        check_options(TrainingArguments(**given, method=method, **option))

@@ -12,12 +12,14 @@ RECIPES = Path(on_gpu.__file__).parent / "recipes"
 @pytest.mark.parametrize("job", on_gpu.JOBS, ids=lambda job: job.name)
 def test_every_job_has_a_recipe_for_beauty_and_options_that_training_knows(job):
     from modeling_mender.training.arguments import parse_arguments
+    from modeling_mender.training.methods import check_options
 
     folder = RECIPES / job.recipe
     recipe = next(path for path in (folder / "beauty_all_prefixes.yaml", folder / "beauty.yaml") if path.is_file())
     arguments = parse_arguments([str(recipe), *job.options])
     assert arguments.domain == "beauty" and arguments.method == job.recipe
-    parse_arguments([str(recipe), *job.options, *on_gpu.SMALL])
+    text = ["--text_encoder", "encoder", "--cache_dir", "cache"] if job.reads_text else []
+    check_options(parse_arguments([str(recipe), *text, *job.options, *on_gpu.SMALL]))
 
 
 def test_a_folder_that_is_no_pack_is_one_line(tmp_path, capsys):

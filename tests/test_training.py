@@ -25,7 +25,7 @@ from modeling_mender.training.checkpoints import checkpoints
 from modeling_mender.training.collators import EmbeddingCollator, Example, Request, TextCollator, group_positions
 from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import add_lora, merged_state_dict
-from modeling_mender.training.methods import METHODS, get_method
+from modeling_mender.training.methods import METHODS, check_options, get_method
 from modeling_mender.training.progress import count_tokens
 from modeling_mender.training.steer_method import SteerCollator
 from modeling_mender.training.stopping import TooLittleMemory, compilation
@@ -620,6 +620,7 @@ class TestRecipes:
             assert options.method in METHODS
             assert recipe.parent.name == options.method
             defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+            check_options(options)
             for name, value in yaml.safe_load(recipe.read_text()).items():
                 assert value != defaults[name], f"{recipe} lists {name}, which is no deviation"
 
