@@ -19,8 +19,8 @@ MIN_PAIR_ITEMS = 2
 """Items that a pair of value and kind has at least, and that are left of a kind without a value."""
 
 ASK_KINDS = (
-    "search kind", "search value and kind", "exact title", "free", "misspelt", "other language", "mixed",
-    "mixed, two arguments", "avoid kind", "avoid value", "avoid kind, argument",
+    "search kind", "search value and kind", "several wishes", "exact title", "free", "misspelt", "other language",
+    "mixed", "mixed, two arguments", "avoid kind", "avoid value", "avoid kind, argument",
 )  # fmt: skip
 """Every kind of ask. An argument is the request's field `avoid`; everything else is one sentence."""
 
@@ -100,12 +100,14 @@ def make_asks(attributes: Attributes, seed: int = 0) -> list[Ask]:
     mixed = [case for value, kind in pairs if (case := _without(attributes, kind, value)) is not None]
     values = _choose(list(attributes.values), PER_KIND_OF_ASK, draw(3))
     both = [_Case(f"{value} {kind}", attributes.values[value] & attributes.kinds[kind]) for value, kind in pairs]
+    wishes = draw(5)
     wanted = [_Case(value, attributes.values[value]) for value in values]
     unwanted = [[_all_but(attributes, name, having[name]) for name in names]
                 for names, having in ((kinds, attributes.kinds), (values, attributes.values))]  # fmt: skip
     return [
         *_every_wording("search kind", searches, SEEN["search"], UNSEEN["search"]),
         *_in_turn("search value and kind", both, SEEN["search"], UNSEEN["search"]),
+        *(_several_wishes(attributes, value, kind, wishes) for value, kind in pairs),
         *_in_turn("exact title", titles, SEEN["search"], UNSEEN["title"]),
         *_free(attributes),
         *_in_turn("free", wanted, (), UNSEEN["value"], first=len(FREE)),
@@ -180,6 +182,17 @@ def _every_wording(kind: str, cases: Iterable[_Case], seen: Sequence[str], unsee
     return [
         _word(kind, case, number, text, number < len(seen)) for case in cases for number, text in enumerate(wordings)
     ]
+
+
+def _several_wishes(attributes: Attributes, value: str, kind: str, generator: np.random.Generator) -> Ask:
+    """A kind of item, and one to three values that one of its items has, each a preference of its own."""
+    obeys = attributes.kinds[kind] & attributes.values[value]
+    item = int(generator.choice(sorted(obeys)))
+    others = [name for name, having in attributes.values.items() if item in having and name not in (value, kind)]
+    chosen = [value, *_choose(others, 2, generator)]
+    for name in chosen:
+        obeys &= attributes.values[name]
+    return Ask("several wishes", 0, True, (f"Search for {kind}", *chosen), obeys=obeys)
 
 
 def _in_turn(
