@@ -16,6 +16,7 @@ import torch
 from transformers import LogitsProcessor
 
 from .recommendation import ItemLogWeights, SparseItemLogWeights
+from .semantic_ids import first_token, tokens_to_codes
 
 
 @dataclass(frozen=True)
@@ -400,16 +401,16 @@ class TrieLogitsProcessor(LogitsProcessor):
                 f"a semantic ID has {self.trie.num_levels} codes and {level} are decoded already; leave "
                 "max_new_tokens unset."
             )
-        offsets = 1 + self.codebook_size * torch.arange(level, device=input_ids.device)
-        codes = input_ids[:, 1:] - offsets
+        codes = tokens_to_codes(input_ids[:, 1:], self.codebook_size)
+        start = first_token(level, self.codebook_size)
         nodes, exists = self.trie.walk(codes)
         children, valid = self.trie.children(level, nodes)
         valid = valid & exists.unsqueeze(-1)
-        tokens = 1 + self.codebook_size * level + self.trie.levels[level].codes[children].long()
+        tokens = start + self.trie.levels[level].codes[children].long()
         if self.renormalize:
             scores = self._only(scores, tokens, valid).log_softmax(-1)
         if self.node_log_weights is not None:
-            steps = self._weight_steps(codes, children, tokens - 1 - self.codebook_size * level)
+            steps = self._weight_steps(codes, children, tokens - start)
             valid = valid & (steps > -torch.inf)
             scores = scores.scatter_add(1, tokens, steps.masked_fill(~valid, 0.0).to(scores.dtype))
         return self._only(scores, tokens, valid)

@@ -35,7 +35,7 @@ from .recommendation import (
     count_allowed,
     weigh_items,
 )
-from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens, tokens_to_codes
+from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens, first_token, tokens_to_codes
 
 # What a generation configuration may set and still be plain beam search; anything else takes the generic loop.
 PLAIN_BEAM_SEARCH_SETTINGS = {
@@ -208,7 +208,7 @@ class DecodingSteps:
         if codes is None:
             tokens = torch.full((self.mask.shape[0], 1), PAD_TOKEN_ID, device=self.mask.device)
         else:
-            tokens = codes + (1 + (level - 1) * self.codebook_size)
+            tokens = codes + first_token(level - 1, self.codebook_size)
         states = self.decoder.embed_tokens(tokens)  # (batch_size, width, d_model)
         if codes is None and self.start_states is not None:
             states = states + self.start_states.unsqueeze(1)
@@ -219,7 +219,7 @@ class DecodingSteps:
             states = feed_forward(states)
         # normalised over the whole vocabulary: scores are what the model was trained to predict, not renormalised
         log_probs = decoder_logits(self.decoder, self.decoder.final_layer_norm(states)).float().log_softmax(-1)
-        start = 1 + level * self.codebook_size
+        start = first_token(level, self.codebook_size)
         return log_probs[..., start : start + self.codebook_size]
 
     def _self_attention(
@@ -437,7 +437,7 @@ class GenerativeRetriever(PreTrainedModel, GenerationMixin):
         allowed = self.trie.allowed_codes(codes, codebook_size)
         mask = torch.zeros(len(codes), num_levels, self.config.vocab_size, dtype=torch.bool, device=logits.device)
         for level in range(num_levels):
-            start = 1 + level * codebook_size
+            start = first_token(level, codebook_size)
             mask[:, level, start : start + codebook_size] = allowed[:, level]
         return logits.float().masked_fill(~mask.view(logits.shape), NOT_ALLOWED)
 

@@ -44,7 +44,7 @@ from .request_weights import (
     unfitted_table,
     wanted_shares,
 )
-from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens
+from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens, first_token, tokens_to_codes
 
 ALL_WORDS = 0.999
 TEXT_COMPONENTS = slice(COMPONENTS.index("words"), None)  # those of a preference that are bounded by their weight
@@ -646,15 +646,14 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
         """What the codes after prefixes add to the score, `(batch_size, 1, vocab_size)`, by walking the whole path."""
         codebook_size = self.config.codebook_size
         level = decoder_input_ids.shape[1] - 1
-        offsets = 1 + codebook_size * torch.arange(level, device=decoder_input_ids.device)
-        prefix = decoder_input_ids[:, 1:] - offsets
+        prefix = tokens_to_codes(decoder_input_ids[:, 1:], codebook_size)
         steps = FoldedSteps(self, encoder_outputs)
         log_probs, codes = steps(0, None, None), None
         for before in range(level):
             codes = prefix[:, before : before + 1]
             log_probs = steps(before + 1, codes, torch.zeros_like(codes))
         full = log_probs.new_full((len(prefix), 1, self.config.vocab_size), torch.finfo(log_probs.dtype).min)
-        start = 1 + level * codebook_size
+        start = first_token(level, codebook_size)
         full[..., start : start + codebook_size] = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
         full[..., PAD_TOKEN_ID] = 0
         return full

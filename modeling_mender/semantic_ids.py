@@ -25,7 +25,16 @@ def vocabulary_size(num_levels: int, codebook_size: int) -> int:
     >>> vocabulary_size(num_levels=4, codebook_size=256)
     1025
     """
-    return 1 + num_levels * codebook_size
+    return first_token(num_levels, codebook_size)
+
+
+def first_token(level: int | torch.Tensor, codebook_size: int) -> int | torch.Tensor:
+    """The token of code 0 of a level, from 0: each level has its own block of the vocabulary, behind the padding.
+
+    >>> first_token(0, codebook_size=256), first_token(2, codebook_size=256)
+    (1, 513)
+    """
+    return 1 + level * codebook_size
 
 
 def codes_to_tokens(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
@@ -41,8 +50,7 @@ def codes_to_tokens(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
     >>> codes_to_tokens(torch.tensor([[2, 0, 1]]), codebook_size=4).tolist()
     [[3, 5, 10]]
     """
-    offsets = 1 + codebook_size * torch.arange(codes.shape[-1], device=codes.device)
-    return codes + offsets
+    return codes + first_token(torch.arange(codes.shape[-1], device=codes.device), codebook_size)
 
 
 def tokens_to_codes(tokens: torch.Tensor, codebook_size: int) -> torch.Tensor:
@@ -51,8 +59,7 @@ def tokens_to_codes(tokens: torch.Tensor, codebook_size: int) -> torch.Tensor:
     >>> tokens_to_codes(torch.tensor([[3, 5, 10]]), codebook_size=4).tolist()
     [[2, 0, 1]]
     """
-    offsets = 1 + codebook_size * torch.arange(tokens.shape[-1], device=tokens.device)
-    return tokens - offsets
+    return tokens - first_token(torch.arange(tokens.shape[-1], device=tokens.device), codebook_size)
 
 
 class SemanticIds:
