@@ -167,10 +167,12 @@ def run(arguments: TrainingArguments) -> TrainingState:
         arguments.mixture, lambda axis: load_table(arguments.benchmark, arguments.domain, axis), method.restrict
     )
     catalogue = read_catalogue(arguments, method.needs_semantic_ids)
+    num_items = len(catalogue.items)
+    if num_items < 2:
+        raise ValueError(f"{arguments.benchmark} has {num_items} item; there is nothing to choose from.")
     model, processor = method.build(method, arguments, catalogue, examples, accelerator.device)
     apply_finetuning(model, arguments)
     model.to(accelerator.device)
-    num_items = len(catalogue.items)
     if model.can_generate():
         model.generation_config.num_beams = min(arguments.num_beams, num_items)
     fit = method.fit and method.fit(

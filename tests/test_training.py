@@ -697,8 +697,8 @@ class TestRecipes:
         "change",
         [
             {"max_steps": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"preference_dropout": 1.0},
-            {"warmup_steps": 12}, {"eval_steps": -1}, {"num_beams": 0}, {"seed": -1}, {"seed": 2**32},
-            {"learning_rate": float("inf")}, {"negative_weight": float("inf")},
+            {"warmup_steps": 12}, {"eval_steps": -1}, {"num_beams": 0}, {"num_beams": 1}, {"seed": -1},
+            {"seed": 2**32}, {"learning_rate": float("inf")}, {"negative_weight": float("inf")},
         ],
         ids=str,
     )  # fmt: skip

@@ -4,11 +4,14 @@ Knows which configurations are recommenders. Leaves the Hub's refusals (private,
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 from .. import MenderEmb, MenderSteer, MenderTok, MostPopular, SASRec, SemanticIds, Tiger, TransitionGraph
@@ -59,7 +62,7 @@ def load_recommender(
             "configuration was renamed."
         )
     try:
-        model = AutoModel.from_pretrained(name, revision=revision)
+        model, found = AutoModel.from_pretrained(name, revision=revision, output_loading_info=True)
         processor = AutoProcessor.from_pretrained(name, revision=revision)
     except OSError as error:
         if not any(words in str(error) for words in MISSING_FILE):
@@ -68,12 +71,47 @@ def load_recommender(
             f"{where} has a configuration but not all of its files ({' '.join(str(error).split())}); it was uploaded "
             "or written in part: publish it again with scripts/publish_model.py, or name another revision."
         ) from error
+    except (SafetensorError, RuntimeError) as error:  # a pointer, a file cut off, or weights of another shape
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the weights of {where} cannot be read ({reason}); they are cut off, a pointer of Git LFS, or another "
+            "model's: fetch or publish them again."
+        ) from error
+    check_weights(model, found, where)
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without it
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"device {device} cannot be used here ({reason}); leave it out for cpu.") from error
     return model.eval(), processor
+
+
+def check_weights(model: PreTrainedModel, found: Mapping[str, Any], where: str) -> None:
+    """Refuses weights with which a model would answer as if nothing were.
+
+    Args:
+        model ([`PreTrainedModel`]): Loaded.
+        found (`Mapping`): What `from_pretrained` says with `output_loading_info`.
+        where (`str`): Of the model, for the error.
+
+    Raises:
+        ValueError: If weights are missing, or hold numbers that are not finite.
+    """
+    wrong = {
+        "are missing": sorted(found["missing_keys"]),
+        "are of another shape": sorted(
+            str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]
+        ),
+        "hold numbers that are not finite": sorted(
+            name
+            for name, value in model.state_dict().items()
+            if value.is_floating_point() and not torch.isfinite(value).all()
+        ),
+    }
+    for what, names in wrong.items():
+        if names:
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise ValueError(f"{where} cannot answer: its weights {some} {what}; fetch or publish the model again.")
 
 
 def local_folder(name_or_path: str | Path, revision: str | None = None) -> Path:

@@ -146,7 +146,9 @@ class TrainingArguments:
                 raise ValueError(f"{name} ({value}) must be a finite number.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed ({self.seed}) must be in 0..{2**32 - 1}, for NumPy takes no other.")
-        for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "num_beams",
+        if self.num_beams < 2:
+            raise ValueError(f"num_beams ({self.num_beams}) must be at least 2; one beam finds one item.")
+        for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
                      "per_device_eval_batch_size", "early_stopping_patience", "save_total_limit",
                      "logging_steps"):  # fmt: skip
             if getattr(self, name) < 1:
