@@ -1,4 +1,7 @@
-"""Files that are whole or absent, never half-written."""
+"""Files that are whole or absent, never half-written.
+
+The twin of `dataset_builders/atomic_write.py`, which this package does not import.
+"""
 
 import os
 from collections.abc import Iterator
