@@ -212,8 +212,8 @@ def _imported(inside: str, path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE.name}."))
         elif isinstance(node, ast.ImportFrom):
             levels = inside.split(".")
-            base = ".".join([*levels[: len(levels) + 1 - node.level], *filter(None, [node.module])])
-            base = base if node.level else node.module or ""
+            above = levels[: len(levels) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
             if base.split(".")[0] == PACKAGE.name:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names)
