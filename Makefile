@@ -22,7 +22,7 @@ quickstart: $(VENV)/.installed
 demo: $(VENV)/.installed
 	test -d outputs/quickstart/model || $(MAKE) quickstart
 	$(VENV)/bin/python scripts/make_leaderboard.py outputs/quickstart --output_dir outputs/quickstart/leaderboard
-	$(VENV)/bin/python model_cards/space/app.py --model outputs/quickstart/model --port $(DEMO_PORT) \
+	$(VENV)/bin/python model_cards/spaces/demo/app.py --model outputs/quickstart/model --port $(DEMO_PORT) \
 	    --results outputs/quickstart/results.json --leaderboard outputs/quickstart/leaderboard/leaderboard.json
 
 # Offline on purpose: no test may need the Hub. WORKERS=0 is one process, for a debugger; a worker takes up to 1.5 GB.

@@ -1,5 +1,5 @@
 """The preference-discerning benchmark: from raw interactions to the published configs, their checks and their metric.
 
 This package imports neither torch nor transformers, and nothing of `modeling_mender`: text embeddings reach it as a
-callable. Importing it stays light; import what you need from its modules (`dataset_builders.builder`, ...).
+callable. Importing it stays light; import what you need from its modules (`dataset_builders.building.build`, ...).
 """

@@ -1,6 +1,8 @@
 """Files that are whole or absent, never half-written."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,3 +35,37 @@ def write_text(path: str | Path, text: str) -> Path:
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+@contextmanager
+def new_directory(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A directory that appears under its final name only when it is complete.
+
+    Args:
+        path (`Path`): The final name.
+        overwrite (`bool`): Whether an existing directory is replaced, at the end.
+
+    Yields:
+        `Path`: A temporary directory beside it to write to; removed if an exception leaves the block.
+
+    Raises:
+        FileExistsError: If `path` exists and `overwrite` is false, or it is not a directory.
+    """
+    path = Path(path)
+    if path.exists() and (not overwrite or not path.is_dir()):
+        raise FileExistsError(f"{path} already exists; choose another output directory, or ask to overwrite it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp's is private to the user
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+            path.rename(old / "replaced")
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

@@ -1,76 +1,49 @@
-"""Mender's models and its baselines; importing this package registers them with the Auto classes of transformers."""
+"""Mender's models and its baselines, known to the Auto classes of transformers once this package is imported.
 
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoProcessor
-from transformers.pipelines import PIPELINE_REGISTRY
+Importing it loads neither torch nor transformers: a class is imported when it is first used.
+"""
 
-from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
-from .configuration_mender import MenderEmbConfig, MenderTokConfig
-from .configuration_mender_steer import MenderSteerConfig
-from .configuration_rqvae import RQVAEConfig
-from .configuration_sasrec import SASRecConfig
-from .configuration_tiger import TigerConfig
-from .modeling_baselines import MostPopular, TransitionGraph
-from .modeling_mender import MenderEmb, MenderTok
-from .modeling_mender_steer import MenderSteer
-from .modeling_rqvae import RQVAEModel
-from .modeling_sasrec import SASRec
-from .modeling_tiger import Tiger
-from .pipeline_preference_recommendation import PreferenceRecommendationPipeline
-from .processing_item_ids import ItemIdProcessor
-from .processing_mender import MenderEmbProcessor, MenderTokProcessor
-from .processing_mender_steer import MenderSteerProcessor
-from .processing_tiger import TigerProcessor
-from .semantic_ids import SemanticIds
+import importlib
+from typing import Any
 
-__all__ = [
-    "ItemIdProcessor",
-    "MenderEmb",
-    "MenderEmbConfig",
-    "MenderEmbProcessor",
-    "MenderSteer",
-    "MenderSteerConfig",
-    "MenderSteerProcessor",
-    "MenderTok",
-    "MenderTokConfig",
-    "MenderTokProcessor",
-    "MostPopular",
-    "MostPopularConfig",
-    "PreferenceRecommendationPipeline",
-    "RQVAEConfig",
-    "RQVAEModel",
-    "SASRec",
-    "SASRecConfig",
-    "SemanticIds",
-    "Tiger",
-    "TigerConfig",
-    "TigerProcessor",
-    "TransitionGraph",
-    "TransitionGraphConfig",
-]
+from .registration import register_when_loaded
 
-for _config, _model, _processor in (
-    (MenderTokConfig, MenderTok, MenderTokProcessor),
-    (MenderEmbConfig, MenderEmb, MenderEmbProcessor),
-    (MenderSteerConfig, MenderSteer, MenderSteerProcessor),
-    (TigerConfig, Tiger, TigerProcessor),
-    (SASRecConfig, SASRec, ItemIdProcessor),
-    (MostPopularConfig, MostPopular, ItemIdProcessor),
-    (TransitionGraphConfig, TransitionGraph, ItemIdProcessor),
-):
-    AutoConfig.register(_config.model_type, _config)
-    AutoModel.register(_config, _model)
-    AutoProcessor.register(_config, _processor)
-    _model.register_for_auto_class("AutoModel")
-    _config.register_for_auto_class()
-    _processor.register_for_auto_class()
-    if _model.can_generate():
-        AutoModelForSeq2SeqLM.register(_config, _model)
+_MODULES = {
+    "ItemIdProcessor": "processing_item_ids",
+    "MenderEmb": "modeling_mender",
+    "MenderEmbConfig": "configuration_mender",
+    "MenderEmbProcessor": "processing_mender",
+    "MenderSteer": "modeling_mender_steer",
+    "MenderSteerConfig": "configuration_mender_steer",
+    "MenderSteerProcessor": "processing_mender_steer",
+    "MenderTok": "modeling_mender",
+    "MenderTokConfig": "configuration_mender",
+    "MenderTokProcessor": "processing_mender",
+    "MostPopular": "modeling_baselines",
+    "MostPopularConfig": "configuration_baselines",
+    "PreferenceRecommendationPipeline": "pipeline_preference_recommendation",
+    "RQVAEConfig": "configuration_rqvae",
+    "RQVAEModel": "modeling_rqvae",
+    "SASRec": "modeling_sasrec",
+    "SASRecConfig": "configuration_sasrec",
+    "SemanticIds": "semantic_ids",
+    "Tiger": "modeling_tiger",
+    "TigerConfig": "configuration_tiger",
+    "TigerProcessor": "processing_tiger",
+    "TransitionGraph": "modeling_baselines",
+    "TransitionGraphConfig": "configuration_baselines",
+}
+__all__ = list(_MODULES)  # noqa: PLE0604
 
-AutoConfig.register(RQVAEConfig.model_type, RQVAEConfig)
-AutoModel.register(RQVAEConfig, RQVAEModel)
-RQVAEConfig.register_for_auto_class()
-RQVAEModel.register_for_auto_class("AutoModel")
 
-PIPELINE_REGISTRY.register_pipeline(
-    "preference-recommendation", pipeline_class=PreferenceRecommendationPipeline, pt_model=AutoModel
-)
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])
+
+
+register_when_loaded(_MODULES.values())

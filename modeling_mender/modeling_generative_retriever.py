@@ -26,15 +26,7 @@ from .constrained_decoding import (
     TrieLogitsProcessor,
     beam_search,
 )
-from .recommendation import (
-    ItemIds,
-    ItemLogWeights,
-    RecommendOutput,
-    check_enough,
-    check_k,
-    count_allowed,
-    weigh_items,
-)
+from .recommendation import ItemIds, ItemLogWeights, RecommendOutput, check_enough, check_k, count_allowed, weigh_items
 from .semantic_ids import PAD_TOKEN_ID, SemanticIds, codes_to_tokens, first_token, tokens_to_codes
 
 # What a generation configuration may set and still be plain beam search; anything else takes the generic loop.

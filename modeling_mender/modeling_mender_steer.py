@@ -20,22 +20,9 @@ from .constrained_decoding import BeamSearchOutput, NodeLogWeights, Trie, TrieLo
 from .item_head import ItemHead
 from .item_words import ItemWords
 from .modeling_baselines import TransitionGraph
-from .modeling_generative_retriever import (
-    NOT_ALLOWED,
-    DecodingSteps,
-    decoder_logits,
-    last_visible,
-    refuse_unknown,
-)
+from .modeling_generative_retriever import NOT_ALLOWED, DecodingSteps, decoder_logits, last_visible, refuse_unknown
 from .modeling_mender import MenderOnEmbeddings
-from .recommendation import (
-    ItemIds,
-    ItemLogWeights,
-    RecommendOutput,
-    check_enough,
-    count_allowed,
-    weigh_items,
-)
+from .recommendation import ItemIds, ItemLogWeights, RecommendOutput, check_enough, count_allowed, weigh_items
 from .request_weights import (
     COMPONENTS,
     REQUEST_COMPONENTS,

@@ -174,8 +174,8 @@ class MenderSteerProcessor(MenderProcessor):
         return [replace(part, strength=part.strength * float(strength)) for part in cache[key]]
 
     def _spell_out(self, match: re.Match[str]) -> str:
-        """"no-walnut", "leatherless" and "unscented" as "walnut-free" and so on, where the catalogue has the word that
-        they deny and not themselves."""
+        """ "no-walnut", "leatherless" and "unscented" as "walnut-free" and so on, where the catalogue has the word
+        that they deny and not themselves."""
         whole, denied = match[0], match["no"] or match["less"] or match["un"]
         known = not self.words.knows(whole.casefold()) and self.words.match(denied).known
         return f"{denied}-free" if known else whole

@@ -25,7 +25,7 @@ class TigerProcessor(MenderTokProcessor):
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder; one without words for a model that reads
-            none ([`empty_tokenizer`](modeling_mender.training.tiger_methods)).
+            none ([`empty_tokenizer`](modeling_mender.methods.tiger)).
         num_levels (`int`, defaults to 4): Codes per item.
         codebook_size (`int`, defaults to 256): Codes per level.
         history_format (`str`, defaults to `"semantic_ids"`): `"semantic_ids"` or `"text"`.

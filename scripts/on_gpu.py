@@ -98,7 +98,7 @@ def pack(arguments: argparse.Namespace) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from modeling_mender.quantization.embed_items import minilm_path
+    from dataset_builders.building.text_embedding import minilm_path
 
     output = arguments.output_dir
     shutil.rmtree(output, ignore_errors=True)
@@ -272,9 +272,7 @@ def install_missing(wheels: Path) -> None:
     """Installs the wheels of packages that cannot be imported."""
     import importlib.util
 
-    missing = [
-        str(path) for path in wheels.glob("*.whl") if importlib.util.find_spec(path.name.split("-")[0]) is None
-    ]
+    missing = [str(path) for path in wheels.glob("*.whl") if importlib.util.find_spec(path.name.split("-")[0]) is None]
     if missing:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *missing], check=True)
 

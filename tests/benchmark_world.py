@@ -8,8 +8,8 @@ import ibis
 import numpy as np
 import pyarrow as pa
 
-from dataset_builders.sequences import Sequences
-from dataset_builders.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
+from dataset_builders.building.sequences import Sequences
+from dataset_builders.building.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
 
 
 def hash_embed(texts: Sequence[str], size: int = 128) -> np.ndarray:

@@ -7,10 +7,10 @@ import pyarrow as pa
 import yaml
 from huggingface_hub import errors
 
-import dataset_builders.report
+import dataset_builders.benchmark.report
+from dataset_builders.benchmark.report import BuildReport
 from dataset_builders.hub_http import httpx
 from dataset_builders.leaderboard import hub
-from dataset_builders.report import BuildReport
 from dataset_builders.scoring.figures import score_axes
 from dataset_builders.scoring.ranks import RANKS_SCHEMA, write_ranks
 
@@ -190,7 +190,7 @@ class MemoryHub:
 def use_memory_hub(monkeypatch, folder):
     """Puts a Hub in memory in the place of the client, wherever the leaderboard and reports ask for it."""
     memory = MemoryHub(folder)
-    for module in (hub, dataset_builders.report):
+    for module in (hub, dataset_builders.benchmark.report):
         monkeypatch.setattr(module, "HfApi", lambda: memory)
-    monkeypatch.setattr(dataset_builders.report, "hf_hub_download", memory.hf_hub_download)
+    monkeypatch.setattr(dataset_builders.benchmark.report, "hf_hub_download", memory.hf_hub_download)
     return memory

@@ -5,11 +5,12 @@ from test_methods import EXAMPLES
 from test_modeling_tiger import SIZES, save_language_model
 from tiny_models import ITEMS, catalogue
 
+from dataset_builders.building.text_embedding import load_embedder
+from modeling_mender.methods.building import Catalogue
+from modeling_mender.methods.table import METHODS
 from modeling_mender.training.arguments import TrainingArguments
-from modeling_mender.training.building import Catalogue
 from modeling_mender.training.checkpoints import TrainingState, save_model
 from modeling_mender.training.lora import apply_finetuning
-from modeling_mender.training.methods import METHODS
 
 
 def train_tiny(name, folder, family="bert", **changes):
@@ -22,7 +23,10 @@ def train_tiny(name, folder, family="bert", **changes):
     )
     semantic_ids = catalogue() if method.needs_semantic_ids else None
     model, processor = method.build(
-        method, arguments, Catalogue(ITEMS, [item["text"] for item in ITEMS], semantic_ids), EXAMPLES
+        method,
+        arguments,
+        Catalogue(ITEMS, [item["text"] for item in ITEMS], semantic_ids, load_embedder=load_embedder),
+        EXAMPLES,
     )
     apply_finetuning(model, arguments)
     if arguments.lora_rank:

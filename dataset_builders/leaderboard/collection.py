@@ -15,8 +15,8 @@ from typing import Any
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from ..atomic_write import write_text
-from ..report import BuildReport, is_on_the_hub, read_report, resolve_revision
-from ..schema import AXES, MAIN_METRICS, config_name
+from ..benchmark.report import BuildReport, is_on_the_hub, read_report, resolve_revision
+from ..benchmark.schema import AXES, MAIN_METRICS, config_name
 from .hub import list_models, model_url, newest_commit, parse_json, read_text
 from .submission import read_entry_files, results_file
 from .validation import SPLIT, TOLERANCE, check_figures, is_share, main_metric, main_value

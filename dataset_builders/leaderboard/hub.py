@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import EntryNotFoundError
 
-from ..report import BuildReport, read_report, resolve_revision
+from ..benchmark.report import BuildReport, read_report, resolve_revision
 
 TASKS_FILE = "eval.yaml"
 MODEL_TAG = "preference-discerning"

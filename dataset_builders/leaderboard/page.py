@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..schema import AXES, AXIS_DESCRIPTIONS
+from ..benchmark.schema import AXES, AXIS_DESCRIPTIONS
 
 TITLE = "Preference discerning leaderboard"
 

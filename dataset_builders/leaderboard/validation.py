@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schema import AXES, MAIN_METRICS, config_name
+from ..benchmark.schema import AXES, MAIN_METRICS, config_name
 from ..scoring.figures import SIDES, side_values
 from .hub import Benchmark
 

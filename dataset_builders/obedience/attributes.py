@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..preferences.metadata import item_attributes, title_words
+from ..building.preferences.metadata import item_attributes, title_words
 
 MIN_KIND_ITEMS = 10
 """Items that a kind has at least."""
@@ -103,7 +103,7 @@ def planted_attributes(
 ) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]] | None:
     """Kinds and values of the sample shop by `source_id`; `None` if these items are not those of the default shop."""
     try:
-        from ..sources.sample import SampleSource
+        from ..building.sources.sample import SampleSource
     except ImportError:  # the libraries that read raw reviews are an extra
         return None
     planted = SampleSource().planted_truth().items

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..atomic_write import atomic_write
-from ..schema import MAIN_METRIC
+from ..benchmark.schema import MAIN_METRIC
 from ..scoring.ranks import read_ranks
 from .layout import domain_title
 from .results import AXES, ROWS_FILE, Cell, Group
@@ -421,7 +421,7 @@ def _new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError("plots need matplotlib: pip install 'mender[plots]'.") from None
+        raise ImportError("plots need matplotlib: pip install 'mender-recommender[plots]'.") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schema import MAIN_METRIC
+from ..benchmark.schema import MAIN_METRIC
 from .significance import bootstrap_intervals
 
 SIDES = {"with_preference": "rank", "without_preference": "rank_no_preference"}

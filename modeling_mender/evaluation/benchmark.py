@@ -11,8 +11,8 @@ import datasets
 import numpy as np
 from accelerate import Accelerator
 
-from ..training.benchmark_tables import requests_of
-from ..training.collators import Collator, Request
+from ..data.collators import Collator
+from ..data.requests import Request, requests_of
 from .ranking import rank
 
 # axis -> (column of the preference, main metric); section 3.2
@@ -34,7 +34,7 @@ def ask_axes(
 
     Args:
         tables (`Mapping[str, datasets.Dataset]`): Axis to its rows; see `AXIS_PREFERENCES` for the names.
-        restrict (`Callable`): Drops what the method may not see, see [`~modeling_mender.training.methods.Method`].
+        restrict (`Callable`): Drops what the method may not see, see [`~modeling_mender.methods.table.Method`].
         rows (`Mapping[str, Sequence[int]]`, *optional*): Axis to the numbers of the rows to ask; all where not given.
 
     Returns:

@@ -8,7 +8,8 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from ..training.collators import Collator, Request
+from ..data.collators import Collator
+from ..data.requests import Request
 
 
 @dataclass(frozen=True)

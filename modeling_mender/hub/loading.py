@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 from .. import MenderEmb, MenderSteer, MenderTok, MostPopular, SASRec, SemanticIds, Tiger, TransitionGraph
+from ..methods.building import Catalogue
+from ..methods.table import ARGUMENTS_FILE, get_method
 from ..training.arguments import TrainingArguments
-from ..training.building import Catalogue
 from ..training.lora import load_adapter
-from ..training.methods import ARGUMENTS_FILE, get_method
 
 RECOMMENDERS = tuple(
     model.config_class.model_type

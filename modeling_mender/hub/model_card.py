@@ -14,8 +14,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..atomic_write import write_text
+from ..methods.table import ARGUMENTS_FILE, Method, load_method
 from ..training.checkpoints import STATE_FILE
-from ..training.methods import ARGUMENTS_FILE, Method, load_method
 
 # Names of text encoders in recipes -> repositories on the Hub; any other name with a slash is itself one.
 HUB_NAMES = {

@@ -17,10 +17,10 @@ import yaml
 from transformers import AutoModel, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
+from ..methods.table import ARGUMENTS_FILE
 from ..pipeline_preference_recommendation import PreferenceRecommendationPipeline
 from ..training.checkpoints import STATE_FILE
 from ..training.lora import ADAPTER_FILES
-from ..training.methods import ARGUMENTS_FILE
 from .loading import load_recommender
 from .model_card import public_arguments
 

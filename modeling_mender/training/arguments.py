@@ -10,15 +10,17 @@ import sys
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
-from transformers import HfArgumentParser, SchedulerType
+from transformers.hf_argparser import HfArgumentParser
 
-from .lora import check_finetuning
-from .methods import INPUTS
-from .mixtures import MIXTURES
-from .objectives import NEGATIVE_LOSSES
+from ..data.mixtures import MIXTURES
 from .recipes import read_recipe
+
+INPUTS = ("both", "preference", "history")
+NEGATIVE_LOSSES = ("level_unlikelihood", "unlikelihood", "plain")
+EMBEDS_AHEAD = ("mender_emb", "mender_steer")  # methods, and the types of their models
 
 
 @dataclass
@@ -32,7 +34,7 @@ class TrainingArguments:
         default=None,
         metadata={"help": "folder that scripts/learn_semantic_ids.py wrote, or a published RQ-VAE; not for item ids"},
     )
-    method: str = field(default="mender_tok", metadata={"help": "a row of modeling_mender/training/methods.py"})
+    method: str = field(default="mender_tok", metadata={"help": "a row of modeling_mender/methods/table.py"})
     mixture: str = field(
         default="none",
         metadata={"help": f"training data beside recommendation (section 4.3): {', '.join(MIXTURES)}"},
@@ -141,6 +143,8 @@ class TrainingArguments:
     )
 
     def __post_init__(self) -> None:
+        from transformers import SchedulerType  # loads torch, which --help does without
+
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} ({value}) must be a finite number.")
@@ -177,6 +181,48 @@ class TrainingArguments:
                 f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5 "
                 "% is usual."
             )
+
+
+def check_finetuning(arguments: "TrainingArguments") -> None:
+    """Refuses arguments that contradict each other about what of the text encoder is trained.
+
+    Args:
+        arguments ([`TrainingArguments`]): Not changed.
+
+    Raises:
+        ValueError: Names both arguments and the way out.
+    """
+    rank, whole = arguments.lora_rank, arguments.finetune_text_encoder
+    if whole and rank:
+        raise ValueError(f"finetune_text_encoder trains every weight, and lora_rank ({rank}) few; choose one.")
+    if whole and arguments.method in EMBEDS_AHEAD:
+        raise ValueError(
+            f"finetune_text_encoder must be false for {arguments.method}: its embeddings are computed ahead (section "
+            "3.3)."
+        )
+    if arguments.cache_dir is not None and (whole or rank):
+        name = "finetune_text_encoder" if whole else f"lora_rank ({rank})"
+        raise ValueError(
+            f"cache_dir ({arguments.cache_dir}) keeps what a frozen text encoder computes, and {name} trains it; "
+            "leave cache_dir out."
+        )
+    for name in ("lora_dropout", "lora_target_modules", "save_adapter"):
+        if getattr(arguments, name) and not rank:
+            raise ValueError(f"{name} ({getattr(arguments, name)}) needs LoRA; set lora_rank to at least 1.")
+
+
+def load_recipe(path: str | Path, **overrides: Any) -> TrainingArguments:
+    """Reads a recipe, or the `training_arguments.yaml` of a model, as training arguments.
+
+    Args:
+        path (`str` or `Path`): YAML file.
+        overrides: Arguments that replace the recipe's.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the recipe or a value is invalid.
+    """
+    return TrainingArguments(**{**read_recipe(path, typing.get_type_hints(TrainingArguments)), **overrides})
 
 
 def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | None = None) -> TrainingArguments:

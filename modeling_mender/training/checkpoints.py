@@ -15,9 +15,9 @@ import yaml
 from accelerate import Accelerator
 from transformers import PreTrainedModel, ProcessorMixin
 
+from ..methods.table import ARGUMENTS_FILE
 from .arguments import TrainingArguments, to_yaml
 from .lora import merged_state_dict, save_adapter
-from .methods import ARGUMENTS_FILE
 
 logger = logging.getLogger(__name__)
 

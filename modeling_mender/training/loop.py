@@ -18,9 +18,10 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, ProcessorMixin, get_scheduler
 
+from ..data.collators import Collator
+from ..data.requests import Example
 from .arguments import TrainingArguments
 from .checkpoints import TrainingState, resume, save_checkpoint, save_model
-from .collators import Collator, Example
 from .objectives import Objective
 from .progress import Progress, Step, StepCounter, count_tokens
 from .sampling import LengthGroupedBatches

@@ -15,39 +15,12 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from .arguments import EMBEDS_AHEAD
+
 # The attention projections, by the names that text encoder families give them (the paper: q, k, v and o of T5).
 ATTENTION_PROJECTIONS = ("q", "k", "v", "o", "query", "key", "value", "attention.output.dense", "q_proj", "k_proj",
                          "v_proj", "o_proj", "out_proj")  # fmt: skip
-EMBEDS_AHEAD = ("mender_emb", "mender_steer")  # methods, and the types of their models
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # peft's names
-
-
-def check_finetuning(arguments: Any) -> None:
-    """Refuses arguments that contradict each other about what of the text encoder is trained.
-
-    Args:
-        arguments ([`TrainingArguments`]): Not changed.
-
-    Raises:
-        ValueError: Names both arguments and the way out.
-    """
-    rank, whole = arguments.lora_rank, arguments.finetune_text_encoder
-    if whole and rank:
-        raise ValueError(f"finetune_text_encoder trains every weight, and lora_rank ({rank}) few; choose one.")
-    if whole and arguments.method in EMBEDS_AHEAD:
-        raise ValueError(
-            f"finetune_text_encoder must be false for {arguments.method}: its embeddings are computed ahead (section "
-            "3.3)."
-        )
-    if arguments.cache_dir is not None and (whole or rank):
-        name = "finetune_text_encoder" if whole else f"lora_rank ({rank})"
-        raise ValueError(
-            f"cache_dir ({arguments.cache_dir}) keeps what a frozen text encoder computes, and {name} trains it; "
-            "leave cache_dir out."
-        )
-    for name in ("lora_dropout", "lora_target_modules", "save_adapter"):
-        if getattr(arguments, name) and not rank:
-            raise ValueError(f"{name} ({getattr(arguments, name)}) needs LoRA; set lora_rank to at least 1.")
 
 
 def apply_finetuning(model: PreTrainedModel, arguments: Any) -> None:
@@ -111,7 +84,7 @@ def add_lora(
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise ImportError("LoRA needs peft: pip install 'mender[lora]', or set lora_rank to 0.") from None
+        raise ImportError("LoRA needs peft: pip install 'mender-recommender[lora]', or set lora_rank to 0.") from None
     if model.config.model_type in EMBEDS_AHEAD:
         raise ValueError(
             f"lora_rank ({rank}) must be 0 for {model.config.model_type}: its embeddings are computed ahead (section "
@@ -246,7 +219,9 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     try:
         from peft import PeftModel
     except ImportError:
-        raise ImportError("an adapter needs peft: pip install 'mender[lora]', or load the merged model.") from None
+        raise ImportError(
+            "an adapter needs peft: pip install 'mender-recommender[lora]', or load the merged model."
+        ) from None
     try:
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except (RuntimeError, ValueError) as error:  # sizes differ; targets that do not exist

@@ -12,8 +12,6 @@ from ..modeling_generative_retriever import NOT_ALLOWED
 
 IGNORED = -100  # a label that is no example: padding of a batch of sequences
 
-NEGATIVE_LOSSES = ("level_unlikelihood", "unlikelihood", "plain")
-
 
 @dataclass(frozen=True)
 class Objective:

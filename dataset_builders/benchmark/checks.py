@@ -1,0 +1,189 @@
+"""Leak tests of a benchmark directory, for whoever built or downloaded one.
+
+Knows only the published files and their promises; shares no code with what made the rows, only with what stored them,
+and so can find mistakes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from .fingerprints import content_fingerprint, split_file
+from .negation import invert, is_negative_preference
+from .report import BuildReport, read_reports
+from .schema import NUM_PREFERENCES, SPLITS, config_name, features, splits_of
+
+MAX_EXAMPLES = 3
+_Actions = dict[str, list[tuple[int, list[str] | None]]]
+"""User -> (item, five preferences or None) by position."""
+
+
+def check_benchmark(folder: Path | str) -> list[str]:
+    """Looks for broken promises: leaks of the target, unknown ids, overlapping splits, wrong counts.
+
+    What is looked for: every preference of a row was known before its target; a history is exactly the user's window
+    before the target, so that the target is in it only where the user bought it before; positions belong to their
+    split; no steering or sentiment preference serves two splits, no pair stands twice; ids are in the catalogue; every
+    set has five; counts and fingerprints are the report's. Of steering `as_released`, which promises neither unique
+    pairs nor disjoint splits, only the rest is looked for.
+
+    Args:
+        folder (`Path`): A directory that `build_benchmark` wrote, of one domain or several.
+
+    Returns:
+        `list[str]`: One line per domain and kind of violation, with how often and a few examples; empty if all is
+            well.
+
+    Raises:
+        FileNotFoundError: If the directory holds no report.
+        ValueError: If another version wrote it.
+    """
+    folder = Path(folder)
+    lines = []
+    for report in read_reports(folder):
+        found: dict[str, list[str]] = {}
+        for promise, example in _violations(folder, report):
+            found.setdefault(promise, []).append(example)
+        lines += [
+            f"{report.domain}: {promise}: {len(examples)} times, for example {'; '.join(examples[:MAX_EXAMPLES])}"
+            for promise, examples in found.items()
+        ]
+    return lines
+
+
+def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
+    rows = {}
+    for config, counts in report.rows.items():
+        name = config.removeprefix(f"{report.domain}_")
+        tables = {}
+        for split in splits_of(name):
+            path = folder / config_name(report.domain, name) / split_file(split)
+            if not path.is_file():
+                yield "a split is missing", str(path)
+                return
+            table = tables[split] = pq.read_table(path)
+            if not table.schema.equals(features(name).arrow_schema):
+                yield "columns are not the published ones", f"{config}/{split}: {table.schema.names}"
+                return
+            if table.num_rows != counts[split]:
+                yield "counts differ from the report", f"{config}/{split}: {table.num_rows}, not {counts[split]}"
+            rows[name, split] = table.to_pylist()
+        if content_fingerprint(tables) != report.fingerprints[config]:
+            yield "the rows are not those of the fingerprint", config
+    actions: _Actions = {}
+    yield from _read_actions(rows["preferences", "train"], actions)
+    yield from _check_counts(actions, report)
+    yield from _check_ids(rows, report)
+    for (name, split), split_rows in rows.items():
+        if name in ("recommendation", "history", "fine", "coarse"):
+            yield from _check_sequences(name, split, split_rows, actions, report)
+    if report.options["steering"] == "paper":
+        yield from _check_steering(rows)
+    yield from _check_sentiment(rows)
+
+
+def _check_counts(actions: _Actions, report: BuildReport) -> Iterator[tuple[str, str]]:
+    sets = [preferences for sequence in actions.values() for _, preferences in sequence]
+    found = {
+        "num_users": len(actions),
+        "num_actions": len(sets),
+        "num_missing": sum(preferences is None for preferences in sets),
+        "num_preferences": sum(len(preferences) for preferences in sets if preferences is not None),
+    }
+    for name, count in found.items():
+        if count != getattr(report, name):
+            yield "counts differ from the report", f"{name}: {count}, not {getattr(report, name)}"
+
+
+def _read_actions(preferences: list[dict], actions: _Actions) -> Iterator[tuple[str, str]]:
+    for row in preferences:
+        where = f"user {row['user_id']}, position {row['position']}"
+        sequence = actions.setdefault(row["user_id"], [])
+        sequence.append((row["item_id"], row["preferences"]))
+        if row["position"] != len(sequence):
+            yield "positions are not 1, 2, 3, ...", where
+        if row["preferences"] is None:
+            continue
+        if len({preference.casefold() for preference in row["preferences"]}) != NUM_PREFERENCES:
+            yield "preferences are not five distinct ones", where
+        if not all(preference.strip() for preference in row["preferences"]):
+            yield "a preference is empty", where
+
+
+def _check_ids(rows: dict[tuple[str, str], list[dict]], report: BuildReport) -> Iterator[tuple[str, str]]:
+    ids = {row["item_id"] for row in rows["items", "train"]}
+    if ids != set(range(1, report.num_items + 1)):
+        yield "item ids are not 1..N", f"{len(ids)} ids, {report.num_items} items"
+    for (name, split), split_rows in rows.items():
+        for row in split_rows:
+            used = [row[column] for column in ("target", "source_item", "item_id") if column in row]
+            unknown = [item for item in used + row.get("history", []) if item not in ids]
+            if unknown:
+                yield "ids are not in the catalogue", f"{name}/{split}: {unknown[0]}"
+
+
+def _check_sequences(
+    name: str, split: str, split_rows: list[dict], actions: _Actions, report: BuildReport
+) -> Iterator[tuple[str, str]]:
+    """The history is exactly the user's window before the position, the preference one of the position before it."""
+    window = report.options["window"]
+    lent = name == "fine" and report.options["steering"] == "paper"  # its history may be of an earlier split
+    for row in split_rows:
+        sequence, position = actions.get(row["user_id"], []), row["position"]
+        where = f"{name}/{split}: user {row['user_id']}, position {position}"
+        first = max(0, len(sequence) - window)
+        if not first < position <= len(sequence):
+            yield "the position is outside the user's window", where
+            continue
+        if row["history"] != [item for item, _ in sequence[first : position - 1]]:
+            yield "the history is not the window before the target", where
+        if row.get("source_item", row["target"]) != sequence[position - 1][0]:
+            yield "the ground truth is not the user's item at that position", where
+        own_split = SPLITS[max(0, 2 - (len(sequence) - position))]
+        allowed = SPLITS[: SPLITS.index(split) + 1] if lent else (split,)
+        if own_split not in allowed:
+            yield "a row uses a position of another split", f"{where} is {own_split}"
+        if name in ("fine", "coarse"):
+            if row["target"] == row["source_item"]:
+                yield "steering leads back to the ground truth", where
+            continue
+        past = (sequence[position - 2][1] if position > 1 else None) or []
+        if row.get("preferences", past) != past or row.get("preference", past[0] if past else None) not in past:
+            yield "the preference is not one of the position before the target", where
+
+
+def _check_steering(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[str, str]]:
+    trained = {(row["preference"], row["target"]) for row in rows.get(("recommendation", "train"), [])}
+    owner: dict[str, str] = {}
+    seen: set[tuple[str, int]] = set()
+    for split in SPLITS:
+        for name in ("fine", "coarse"):
+            for row in rows.get((name, split), []):
+                pair = row["preference"], row["target"]
+                where = f"{name}/{split}: {pair}"
+                if pair in seen:
+                    yield "a steering pair repeats", where
+                if pair in trained:
+                    yield "a steering pair is in recommendation/train", where
+                if owner.setdefault(row["preference"], split) != split:
+                    yield "a steering preference is in two splits", where
+                seen.add(pair)
+
+
+def _check_sentiment(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[str, str]]:
+    owner: dict[str, str] = {}
+    seen: set[tuple[str, int]] = set()
+    for split in SPLITS:
+        for row in rows.get(("sentiment", split), []):
+            negative = row["preference_negative"]
+            where = f"sentiment/{split}: {negative!r}, {row['target']}"
+            if not is_negative_preference(negative):
+                yield "a negative preference does not begin with Avoid, Exclude or No", where
+            elif row["preference_positive"] not in (invert(negative), invert(negative, "Search for")):
+                yield "the positive preference is not the inversion of the negative one", where
+            if (negative, row["target"]) in seen:
+                yield "a sentiment pair repeats", where
+            if owner.setdefault(negative, split) != split:
+                yield "a negative preference is in two splits", where
+            seen.add((negative, row["target"]))

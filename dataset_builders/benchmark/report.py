@@ -1,0 +1,309 @@
+"""The report of a build: what it gave, what it had to leave out, and how long it took; kept in every benchmark.
+
+Knows how reports are kept, one per domain, in a directory or on the Hub, and how one is summed up. Leaves the counting
+to the builder.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
+
+from .schema import config_name
+
+logger = logging.getLogger(__name__)
+
+OUT_OF_REACH = "{} is no local directory, and the Hub did not give it."
+REPORTS_FOLDER = "reports"
+
+
+@dataclass
+class SteeringReport:
+    """What did not go by the book, per axis and split (`"fine_train"`, ...).
+
+    Attributes:
+        reused: Rows whose preference had been matched to another item of the same split (the pool was too small).
+        dropped: Rows without a preference: none left to pair uniquely, or (`as_released`) none matched to the source.
+        own_history: Fine rows for which no other user has the same ground truth: the user's own history is used.
+        empty_history: Rows whose ground truth only ever comes first in a window.
+    """
+
+    reused: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    own_history: dict[str, int] = field(default_factory=dict)
+    empty_history: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class BuildReport:
+    """What a build gave and what it could not give; saved as `reports/{domain}.json` and the source of the card.
+
+    Attributes:
+        domain, source, approximator, approximator_description, polarity, polarity_description, embedding_model:
+            What was built, from what, and with which writers and models.
+        options: What the build was asked for, see [`~dataset_builders.building.stages.BuildOptions`].
+        notice: What the source wants said of its data, before any figure.
+        about: `title`, `terms` and `citation` of the data, where known.
+        num_users, num_items, num_actions: Of table 3.
+        num_preferences: Five for every action whose preferences are known (table 4); `num_distinct_preferences` of
+            them are different strings, `num_negative` begin with Avoid, Exclude or No.
+        num_missing: Actions without preferences; the rows that would need them are left out.
+        approximator_details: What the approximator says of itself: prompt version, model, failures.
+        polarity_measured: What the polarity classifier measured on these reviews.
+        rows: Config -> split -> number of rows.
+        fingerprints: Config -> digest of its rows, see [`~dataset_builders.building.publication.content_fingerprint`].
+        negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
+        left_out: Axis -> reason.
+        skipped, noted: Raw records dropped, or kept though incomplete: reason -> count.
+        steering: What did not go by the book, see [`SteeringReport`].
+        seconds: Stage -> wall-clock time of this build; not saved, for the files must be the same in the next one.
+    """
+
+    domain: str
+    source: str
+    approximator: str
+    approximator_description: str
+    polarity: str
+    polarity_description: str
+    embedding_model: str
+    options: dict[str, Any]
+    notice: str = ""
+    about: dict[str, str] = field(default_factory=dict)
+    num_users: int = 0
+    num_items: int = 0
+    num_actions: int = 0
+    num_preferences: int = 0
+    num_missing: int = 0
+    num_distinct_preferences: int = 0
+    num_negative: int = 0
+    approximator_details: dict[str, Any] = field(default_factory=dict)
+    polarity_measured: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    negative_rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, int] = field(default_factory=dict)
+    steering: SteeringReport | None = None
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        self._nested = 0.0
+
+    @property
+    def actions_per_user(self) -> float:
+        """Average, a column of table 3."""
+        return self.num_actions / self.num_users if self.num_users else 0.0
+
+    @property
+    def actions_per_item(self) -> float:
+        """Average, a column of table 3."""
+        return self.num_actions / self.num_items if self.num_items else 0.0
+
+    @property
+    def negative_share(self) -> float:
+        """Share of negative ones among all preferences, not among the distinct ones."""
+        return self.num_negative / self.num_preferences if self.num_preferences else 0.0
+
+    def to_json(self) -> str:
+        """The report as JSON text, without the times."""
+        values = asdict(self)
+        del values["seconds"]
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "BuildReport":
+        """Reads what [`to_json`] wrote.
+
+        Raises:
+            ValueError: If another version wrote it, or it is no report at all.
+        """
+        try:
+            values = json.loads(text)
+            if values.get("steering") is not None:
+                values["steering"] = SteeringReport(**values["steering"])
+            return cls(**values)
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"The report is not one that this version writes ({error}); build again.") from error
+
+    def summary(self) -> str:
+        """A few lines for a terminal."""
+        lines = [self.notice] if self.notice else []
+        lines += [
+            f"{self.domain}: {self.num_users:,} users, {self.num_items:,} items, {self.num_actions:,} actions "
+            f"({self.actions_per_user:.4f} per user, {self.actions_per_item:.4f} per item)",
+            f"preferences: {self.num_preferences:,}, of which {self.num_distinct_preferences:,} distinct and "
+            f"{self.negative_share:.1%} negative, by {self.approximator}",
+        ]
+        if self.num_missing:
+            lines.append(f"missing: the preferences of {self.num_missing:,} of {self.num_actions:,} actions")
+        lines += [
+            f"{config}: " + " / ".join(f"{count:,} {split}" for split, count in splits.items())
+            for config, splits in self.rows.items()
+        ]
+        lines += [f"left out: {axis}: {reason}" for axis, reason in self.left_out.items()]
+        for word, counts in (("skipped", self.skipped), ("noted", self.noted)):
+            lines += [f"{word}: {count:,} raw records: {reason}" for reason, count in counts.items() if count]
+        for name, counts in (asdict(self.steering) if self.steering else {}).items():
+            if any(counts.values()):
+                lines.append(f"steering, {name}: " + ", ".join(f"{key} {n:,}" for key, n in counts.items() if n))
+        lines.append("seconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in self.seconds.items()))
+        return "\n".join(lines)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times a stage; what other stages take inside it counts as theirs."""
+        logger.info("stage %s", name)
+        start, outer, self._nested = time.perf_counter(), self._nested, 0.0
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent - self._nested, 2)
+            self._nested = outer + spent
+
+
+def report_file(domain: str) -> str:
+    """Where a benchmark keeps the report of a domain.
+
+    >>> report_file("beauty")
+    'reports/beauty.json'
+    """
+    config_name(domain, "items")  # refuses what cannot be part of a file's name
+    return f"{REPORTS_FOLDER}/{domain}.json"
+
+
+def is_on_the_hub(benchmark: Path | str) -> bool:
+    """Whether a benchmark is a dataset's name on the Hub; a local directory of that name comes first.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    if Path(benchmark).is_dir():
+        return False
+    if isinstance(benchmark, Path) or benchmark.count("/") != 1 or not all(benchmark.split("/")):
+        raise FileNotFoundError(
+            f"{benchmark} is no local directory, nor the name of a dataset on the Hub (org/name); pass the directory "
+            "that scripts/build_benchmark.py wrote, or such a name."
+        )
+    return True
+
+
+def resolve_revision(benchmark: Path | str, revision: str | None = None) -> str | None:
+    """The commit that a revision of a dataset on the Hub stands for, from the cache where the Hub is out of reach.
+
+    Args:
+        benchmark (`str`): A local directory, or the name of a dataset on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit; the newest of main where not given.
+
+    Returns:
+        `str`: 40 hexadecimal digits; `None` for a local directory, which has no revisions.
+
+    Raises:
+        ValueError: If a revision of a local directory is asked for.
+        OSError: What the Hub's client says.
+    """
+    if not is_on_the_hub(benchmark):
+        if revision is not None:
+            raise ValueError(f"{benchmark} is a local directory and has no revision {revision!r}; leave it out.")
+        return None
+    try:
+        card = hf_hub_download(str(benchmark), "README.md", repo_type="dataset", revision=revision)
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(OUT_OF_REACH.format(benchmark)) from error
+    return Path(card).parent.name  # the cache keeps a file under snapshots/{commit}/
+
+
+def list_domains(benchmark: Path | str, revision: str | None = None) -> list[str]:
+    """The domains of a benchmark, by the reports that it holds.
+
+    Args:
+        benchmark (`str` or `Path`): A local directory, or the name of a dataset on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit of the Hub.
+
+    Returns:
+        `list[str]`: In alphabetical order; never empty.
+
+    Raises:
+        FileNotFoundError: If it holds none.
+        ValueError: If it is of the time when a directory had one report.
+        OSError: What the Hub's client says.
+    """
+    if is_on_the_hub(benchmark):
+        files = HfApi().list_repo_files(str(benchmark), repo_type="dataset", revision=revision)
+    else:
+        reports = (Path(benchmark) / REPORTS_FOLDER).glob("*.json")
+        files = [f"{REPORTS_FOLDER}/{path.name}" for path in reports]
+        old = Path(benchmark) / "report.json"
+        if not files and old.is_file():
+            domain = json.loads(old.read_text(encoding="utf-8")).get("domain", "DOMAIN")
+            raise ValueError(
+                f"{benchmark} was built by an earlier version, which wrote {old.name}; move that file to "
+                f"{REPORTS_FOLDER}/{domain}.json in the same directory, or build again."
+            )
+    domains = sorted(Path(file).stem for file in files if Path(file).match(f"{REPORTS_FOLDER}/*.json"))
+    if not domains:
+        raise FileNotFoundError(
+            f"{benchmark} holds no {REPORTS_FOLDER}/DOMAIN.json: it is not a benchmark that build_benchmark wrote."
+        )
+    return domains
+
+
+def report_text(benchmark: Path | str, domain: str, revision: str | None = None) -> str:
+    """The report of one domain as it is kept, JSON.
+
+    Args:
+        benchmark (`str` or `Path`): A local directory, or the name of a dataset on the Hub.
+        domain (`str`): Such as `beauty`.
+        revision (`str`, *optional*): Branch, tag or commit of the Hub.
+
+    Raises:
+        FileNotFoundError: If there is no such domain; the message names those that there are.
+        OSError: What the Hub's client says.
+    """
+    path: Path | None = Path(benchmark) / report_file(domain)
+    if is_on_the_hub(benchmark):
+        try:
+            path = Path(hf_hub_download(str(benchmark), report_file(domain), repo_type="dataset", revision=revision))
+        except RemoteEntryNotFoundError:
+            path = None
+        except LocalEntryNotFoundError as error:
+            raise FileNotFoundError(OUT_OF_REACH.format(benchmark)) from error
+    if path is None or not path.is_file():  # outside the handler: the client's error says less
+        there = list_domains(benchmark, revision)
+        raise FileNotFoundError(f"{benchmark} has no report of domain {domain!r}; it has {', '.join(there)}.")
+    return path.read_text(encoding="utf-8")
+
+
+def read_report(benchmark: Path | str, domain: str, revision: str | None = None) -> BuildReport:
+    """Reads the report of one domain.
+
+    Args:
+        benchmark, domain, revision: As in [`report_text`].
+
+    Raises:
+        FileNotFoundError, OSError: As [`report_text`].
+        ValueError: If another version wrote it.
+    """
+    report = BuildReport.from_json(report_text(benchmark, domain, revision))
+    if report.domain != domain:
+        raise ValueError(
+            f"{benchmark}: {report_file(domain)} is the report of {report.domain!r}; a report is named by its domain."
+        )
+    return report
+
+
+def read_reports(benchmark: Path | str, revision: str | None = None) -> list[BuildReport]:
+    """The reports of all domains of a benchmark, in alphabetical order.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: As [`list_domains`] and [`read_report`].
+    """
+    return [read_report(benchmark, domain, revision) for domain in list_domains(benchmark, revision)]

@@ -1,0 +1,1 @@
+"""The way from raw reviews to a published benchmark (extra: benchmark)."""

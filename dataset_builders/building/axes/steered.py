@@ -1,0 +1,38 @@
+"""Rows of the two steering axes, which differ only in what `steering.py` planned for them."""
+
+import pyarrow as pa
+
+from ...benchmark.schema import SPLITS
+from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
+
+
+def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
+    """Rows of one steering axis.
+
+    Args:
+        axis (`str`): `"fine"` or `"coarse"`.
+        tables ([`BenchmarkTables`]): The intermediate tables.
+
+    Returns:
+        `dict[str, pa.Table]`: Split -> rows.
+
+    Raises:
+        UnsupportedAxis: If the catalogue has no items to steer to, or a split has no rows.
+    """
+    if isinstance(tables.steering, str):
+        raise UnsupportedAxis(axis, tables.steering)
+    splits = {}
+    for split in SPLITS:
+        plan = tables.steering[axis, split]
+        splits[split] = as_table(
+            axis,
+            {
+                "user_id": tables.sequences.user_column(plan.occurrence),
+                "position": tables.sequences.position[plan.occurrence],
+                "history": tables.sequences.histories(plan.occurrence),
+                "preference": tables.preferences.column(plan.preference),
+                "target": plan.target,
+                "source_item": plan.source_item,
+            },
+        )
+    return require_rows(axis, splits)

@@ -1,0 +1,328 @@
+"""Files from the web, whole and unchanged: resumed where they were cut, checked, and kept under their own name.
+
+This file knows HTTP and what goes wrong with it. Which files there are, and where, is known to `domains`.
+
+Every transfer goes into `<name>.part` and is renamed when it is complete. Beside an unfinished part stands
+`<name>.part.json` with its address and validator (ETag or Last-Modified), without which a server cannot be asked for
+the rest of the same file. The hosts of the review datasets publish no checksums: the first download writes
+`<name>.sha256`, in the format of `sha256sum`, and every later use is held against it.
+
+requests, because it brings its own certificates and reads the proxy settings of the environment, which urllib leaves
+to the machine, and because `evaluate` needs it anyway. Its retries are not used: they cannot resume.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import json
+import logging
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import requests
+import urllib3
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from ..atomic_write import write_text
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 60.0  # seconds
+WAITS = (1.0, 3.0, 10.0)  # seconds before each retry; a try that brings bytes starts them anew
+LONGEST_WAIT = 60.0  # seconds, whatever a server asks for
+CHUNK = 1 << 20  # bytes
+GZIP_MAGIC = b"\x1f\x8b"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_BUSY = (408, 425, 429)
+
+
+class DownloadError(OSError):
+    """A file could not be had, or is not what it was; the text says why, and the way out."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """
+    A file on the web, at one place or several.
+
+    Args:
+        name (`str`): What it is called here; a name that ends in `.gz` is tested for being whole.
+        urls (`tuple[str, ...]`): Its addresses (http or https), tried in this order.
+        sha256 (`str`, *optional*): Its checksum, where known.
+
+    Raises:
+        ValueError: a name with a folder in it, no address, or an address of another kind.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if Path(self.name).name != self.name:
+            raise ValueError(f"name ({self.name!r}) must be a file name without a folder")
+        if not self.urls:
+            raise ValueError(f"{self.name} has no address; give at least one url")
+        for url in self.urls:
+            if not url.startswith(("https://", "http://")):
+                raise ValueError(f"url ({url!r}) must start with https:// or http://")
+
+
+def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
+    """
+    Gets a file, unless it is there already; an earlier, unfinished download goes on where it was cut.
+
+    A server is asked for the rest only if it named a validator of what it had sent, and only for the same content
+    (If-Range); otherwise the file starts anew. Connections that fail, busy servers and cut transfers are tried again
+    after [`WAITS`]; what will not change (404, an HTML page, a wrong checksum, a bad certificate) goes on to the next
+    address. Two processes may ask for the same file: the second waits for the first.
+
+    Args:
+        remote (`RemoteFile`): The file.
+        folder (`Path`): Where it is kept; created if needed.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show a bar.
+
+    Returns:
+        `Path`: `folder / remote.name`, complete and checked.
+
+    Raises:
+        DownloadError: no address gave the file, the disk is full, or the file there does not have its checksum.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / remote.name
+    with FileLock(folder / f".{remote.name}.lock"):
+        if target.is_file():
+            _verify(target, remote)
+            return target
+        partial = _Partial(folder / f"{remote.name}.part")
+        failures = []
+        for url in sorted(remote.urls, key=lambda url: url != partial.url):  # stable: the one half-way comes first
+            try:
+                _fetch(url, partial, progress)
+                digest = _check(partial, remote)
+            except _Refused as error:
+                failures.append(f"{url} {error}")
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                raise DownloadError(
+                    f"no space left in {folder} for {remote.name}; {partial.size:,} bytes are kept in "
+                    f"{partial.path.name}: free some space and run again, and it goes on from there"
+                ) from error
+            else:
+                partial.finish(target)
+                _record(target, digest)
+                return target
+    raise DownloadError(
+        f"could not download {remote.name}: {'; '.join(failures)}. Get it another way, put it into a folder and pass "
+        f"that as --raw_dir, or run again later"
+    )
+
+
+class _Refused(Exception):
+    """What this address answers will not change by asking again."""
+
+
+class _Interrupted(Exception):
+    """What another try may mend."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+_TRANSIENT = (_Interrupted, requests.RequestException, urllib3.exceptions.HTTPError)
+
+
+class _Partial:
+    """The bytes so far, where they are from, and by what the server knows their content."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._state = path, path.with_name(path.name + ".json")
+        self.url = self.validator = ""
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            self.url, self.validator = str(state["url"]), str(state["validator"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or not ours: start anew
+            pass
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def begin(self, url: str, headers: requests.structures.CaseInsensitiveDict) -> None:
+        """Forgets the bytes so far, and notes where the next ones come from."""
+        self.discard()
+        tag = headers.get("ETag", "")
+        # A weak tag names what means the same, not the same bytes.
+        self.url, self.validator = url, tag if tag.startswith('"') else headers.get("Last-Modified", "")
+        state = {"url": self.url, "validator": self.validator}
+        self._state.write_text(json.dumps(state) + "\n", encoding="utf-8")
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+        self.url = self.validator = ""
+
+    def finish(self, target: Path) -> None:
+        self.path.replace(target)
+        self._state.unlink(missing_ok=True)
+
+
+def _fetch(url: str, partial: _Partial, progress: bool) -> None:
+    """Fills the partial file from one address, trying again as long as that may help."""
+    waits = iter(WAITS)
+    while True:
+        before = partial.size if partial.url == url else 0
+        try:
+            return _receive(url, partial, progress)
+        except requests.exceptions.SSLError as error:
+            raise _Refused(f"has no valid certificate ({_short(error)})") from error
+        except _TRANSIENT as error:
+            if partial.url == url and partial.size > before:
+                waits = iter(WAITS)
+            wait = next(waits, None)
+            if wait is None:
+                raise _Refused(f"failed {len(WAITS) + 1} times in a row ({_short(error)})") from error
+            wait = min(max(wait, getattr(error, "wait", 0.0)), LONGEST_WAIT)
+            logger.warning("%s: %s; trying again in %g s", url, _short(error), wait)
+            time.sleep(wait)
+
+
+def _receive(url: str, partial: _Partial, progress: bool) -> None:
+    """One request: the whole file, or its rest."""
+    # Packed for the way, the bytes and their number would not be those of the file.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "mender"}
+    start = partial.size if partial.url == url and partial.validator else 0
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": partial.validator}
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
+        start, total = _offset_and_total(response, start, partial)
+        if start and start == total:
+            return
+        # Not iter_content: it would unpack a .gz that a server declares as packed for the way.
+        chunks = response.raw.stream(CHUNK, decode_content=False)
+        if not start:
+            first = next(chunks, b"")
+            if _is_page(response.headers.get("Content-Type", ""), first):
+                raise _Refused("answers with an HTML page instead of the file")
+            partial.begin(url, response.headers)
+            chunks = chain([first], chunks)
+        _append(partial, chunks, start, total, progress)
+    if total is not None and partial.size != total:
+        raise _Interrupted(f"the transfer ended after {partial.size:,} of {total:,} bytes")
+
+
+def _offset_and_total(response: requests.Response, start: int, partial: _Partial) -> tuple[int, int | None]:
+    """Where in the file the answer's body begins, and how long the file is, if told."""
+    status = response.status_code
+    if status == 200:
+        length = response.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdigit() else None
+    content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
+    if start and status == 206 and content_range and content_range[1] == str(start):
+        return start, int(content_range[2])
+    if start and status in (206, 416):
+        if status == 416 and content_range and int(content_range[2]) == start:
+            return start, start  # cut between the last byte and the renaming
+        partial.discard()
+        raise _Interrupted("it cannot give the rest of the file, which starts anew")
+    if status in _BUSY or status >= 500:
+        wait = response.headers.get("Retry-After", "")
+        raise _Interrupted(f"answers {status} {response.reason}", float(wait) if wait.isdigit() else 0.0)
+    raise _Refused(f"answers {status} {response.reason}")
+
+
+def _append(partial: _Partial, chunks: Iterator[bytes], start: int, total: int | None, progress: bool) -> None:
+    bar = tqdm(
+        desc=partial.path.name.removesuffix(".part"),
+        initial=start,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        disable=not progress,
+    )
+    with bar, partial.path.open("ab" if start else "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            bar.update(len(chunk))
+
+
+def _is_page(content_type: str, first: bytes) -> bool:
+    if first.startswith(GZIP_MAGIC):
+        return False
+    return "html" in content_type.lower() or first.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+
+
+def _check(partial: _Partial, remote: RemoteFile) -> str:
+    """The checksum of the complete file; what is not the file is thrown away."""
+    digest = _sha256(partial.path)
+    if remote.sha256 is not None and digest != remote.sha256.lower():
+        partial.discard()
+        raise _Refused(f"gives a file with the sha256 {digest}, not {remote.sha256}")
+    if (damage := _damage(partial.path, remote.name)) is not None:
+        partial.discard()
+        raise _Refused(f"gives a file that is no whole gzip file ({damage})")
+    return digest
+
+
+def _verify(target: Path, remote: RemoteFile) -> None:
+    """Holds a file that is there against its checksum, or writes the one it has from now on."""
+    record = _record_path(target)
+    recorded = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
+    expected = [remote.sha256.lower()] if remote.sha256 is not None else recorded
+    digest = _sha256(target)
+    if expected and expected != [digest]:
+        origin = "is its published one" if remote.sha256 is not None else "it had when it came"
+        raise DownloadError(
+            f"{target} has the sha256 {digest}, not {expected[0]}, which {origin}; delete it and {record.name} to "
+            f"download it again"
+        )
+    if not expected and (damage := _damage(target, remote.name)) is not None:
+        raise DownloadError(f"{target} is no whole gzip file ({damage}); delete it to download it again")
+    if not recorded:
+        _record(target, digest)
+
+
+def _record_path(target: Path) -> Path:
+    return target.with_name(target.name + ".sha256")
+
+
+def _record(target: Path, digest: str) -> None:
+    write_text(_record_path(target), f"{digest}  {target.name}\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damage(path: Path, name: str) -> str | None:
+    """What keeps a file with a gzip name from being read to its end; None if nothing does."""
+    if not name.endswith(".gz"):
+        return None
+    with path.open("rb") as start:
+        if start.read(2) != GZIP_MAGIC:
+            return "it does not begin like one"
+    try:
+        with gzip.open(path, "rb") as file:
+            while file.read(CHUNK):
+                pass
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        return str(error)
+    return None
+
+
+def _short(error: Exception) -> str:
+    """The reason without the layers of objects that requests prints around it."""
+    text = str(error)
+    innermost = re.search(r"\[Errno [^\]]*\] ([^'\")]+)", text)
+    return innermost[1] if innermost else text[:200]

@@ -1,0 +1,201 @@
+"""Where Ibis expressions run: an embedded DuckDB by default, Spark where one machine ends.
+
+This file knows how either engine is opened and closed, and how it keeps and drops an intermediate table. It knows
+nothing of what the tables hold: expressions elsewhere are written once and run on both.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ibis
+from ibis.util import gen_name
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ENGINES = ("duckdb", "pyspark")
+MEGABYTES = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
+# What spark-submit and pyspark's shell leave behind: the session is configured there, and not by us.
+SUBMITTED = ("PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS")
+
+
+def connect(
+    engine: str = "duckdb", memory_limit: str | None = None, temp_directory: Path | str | None = None
+) -> ibis.BaseBackend:
+    """
+    Opens an engine, in UTC.
+
+    - "duckdb": an embedded DuckDB that spills what exceeds the memory limit to disk.
+    - "pyspark": the Spark session that is active, or the one that `spark-submit` configured, else a new one in local
+      mode that listens on 127.0.0.1 only. The connection has a session of its own (`SparkSession.newSession`), so
+      nothing of the given one is changed, and a database of its own, which holds its intermediate tables.
+
+    Args:
+        engine (`str`, *optional*, defaults to `"duckdb"`): One of [`ENGINES`].
+        memory_limit (`str`, *optional*):
+            For example "4GB". DuckDB's default is 80 % of the machine; Spark's, for a session in local mode, is 1 GB.
+        temp_directory (`Path` or `str`, *optional*):
+            Where DuckDB spills to, the system's temporary folder by default; where Spark keeps intermediate tables,
+            its warehouse by default. On a cluster it must be a place that all workers see, such as `s3a://...`.
+
+    Returns:
+        `ibis.BaseBackend`: the connection; its tables live until [`close`].
+
+    Raises:
+        ValueError: an engine that is not known, or a memory limit that the engine cannot read or no longer set.
+        ImportError: pyspark is not installed.
+        OSError: Java is missing or Spark does not start.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine ({engine!r}) must be one of {', '.join(ENGINES)}")
+    memory = None if memory_limit is None else _megabytes(memory_limit)
+    return (_connect_duckdb if engine == "duckdb" else _connect_spark)(memory, temp_directory)
+
+
+def is_duckdb(connection: ibis.BaseBackend) -> bool:
+    """Returns: `bool`: whether a connection is the embedded DuckDB."""
+    return connection.name == "duckdb"
+
+
+def close(connection: ibis.BaseBackend) -> None:
+    """Drops the connection's tables and what it spilled; a Spark session that others may use goes on."""
+    if is_duckdb(connection):
+        connection.disconnect()
+    else:
+        database = connection.current_database
+        connection.raw_sql("USE default")
+        connection.raw_sql(f"DROP DATABASE `{database}` CASCADE")
+
+
+def materialise(connection: ibis.BaseBackend, expression: ibis.Table, name: str) -> ibis.Table:
+    """
+    Computes an expression once and keeps its rows, out of core.
+
+    On DuckDB that is a temporary table. Spark has none, so it is a Parquet table in the connection's own database,
+    which also cuts the lineage: a loop of expressions would otherwise be recomputed, and planned, from its beginning.
+
+    Args:
+        connection (`ibis.BaseBackend`): From [`connect`].
+        expression (`ibis.Table`): The rows.
+        name (`str`): A readable prefix; the table's name is unique.
+
+    Returns:
+        `ibis.Table`: the table.
+    """
+    if is_duckdb(connection):
+        return connection.create_table(gen_name(name), expression, temp=True)
+    return connection.create_table(gen_name(name), expression, database=connection.current_database)
+
+
+def drop(table: ibis.Table) -> None:
+    """Drops a table of [`materialise`], and its files."""
+    # Ibis 12's own drop_table fails where a newer sqlglot writes its DROP TABLE without the name.
+    connection, namespace = table.get_backend(), table.op().namespace
+    if is_duckdb(connection):
+        connection.raw_sql(f'DROP TABLE "{table.op().name}"')
+    else:
+        connection.raw_sql(f"DROP TABLE `{namespace.database}`.`{table.op().name}`")
+
+
+def _connect_duckdb(memory: int | None, temp_directory: Path | str | None) -> ibis.BaseBackend:
+    # DuckDB's own default for the spill is `.tmp` in the working directory, which would litter the user's folder.
+    spill = Path(temp_directory or Path(tempfile.gettempdir()) / f"mender-duckdb-{os.getpid()}")
+    spill.parent.mkdir(parents=True, exist_ok=True)
+    settings = {} if memory is None else {"memory_limit": f"{memory}MiB"}
+    connection = ibis.duckdb.connect(temp_directory=spill, **settings)
+    connection.raw_sql("SET TimeZone = 'UTC'")  # a timestamp's integer value must not depend on the machine's place
+    return connection
+
+
+def _connect_spark(memory: int | None, temp_directory: Path | str | None) -> ibis.BaseBackend:
+    if importlib.util.find_spec("pyspark") is None:
+        raise ImportError(
+            "engine 'pyspark' needs PySpark, which is not installed: pip install 'mender-recommender[spark]'"
+        )
+    from pyspark.sql import SparkSession
+
+    # It says so at every query; what comes back through pandas here is a few counts.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+    session = SparkSession.getActiveSession()
+    if session is not None or any(name in os.environ for name in SUBMITTED):
+        if memory is not None:
+            raise ValueError(
+                f"memory_limit ({memory} MB) cannot be set on a Spark session that is configured elsewhere; set "
+                f"spark.driver.memory and spark.executor.memory there"
+            )
+        session = session or SparkSession.builder.getOrCreate()
+    else:
+        session = _start_local_spark(memory, temp_directory)
+    connection = ibis.pyspark.connect(session.newSession())
+    # Raw SQL, since Ibis would write the location of a new database as a path, and "s3a://" is none.
+    database = gen_name("mender")
+    where = "" if temp_directory is None else f" LOCATION '{_escaped(temp_directory)}/{database}'"
+    connection.raw_sql(f"CREATE DATABASE `{database}`{where}")
+    connection.raw_sql(f"USE `{database}`")
+    return connection
+
+
+def _escaped(folder: Path | str) -> str:
+    """A folder inside a literal of Spark's SQL; a URL stays one."""
+    text = str(folder) if "://" in str(folder) else str(Path(folder).absolute())
+    return text.rstrip("/").replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _megabytes(memory_limit: str) -> int:
+    """A size in MB, of 2**20 bytes: each engine would read the unit in its own way.
+
+    >>> _megabytes("1.5GB"), _megabytes("800 MB")
+    (1536, 800)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", memory_limit.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"memory_limit ({memory_limit!r}) is not understood; write it as '4GB'")
+    return int(float(match[1]) * MEGABYTES[match[2].upper()])
+
+
+def _start_local_spark(memory: int | None, temp_directory: Path | str | None) -> SparkSession:
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    java = Path(os.environ["JAVA_HOME"]) / "bin" / "java" if "JAVA_HOME" in os.environ else "java"
+    if shutil.which(java) is None:
+        raise FileNotFoundError(
+            f"engine 'pyspark' needs Java 17 or newer, and {java} was not found; install it (such as the package "
+            f"openjdk-17-jre-headless), or set JAVA_HOME"
+        )
+    parent = None if temp_directory is None else _existing(temp_directory)
+    folder = tempfile.mkdtemp(prefix="mender-spark-", dir=parent)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        "spark.local.dir": folder,
+        "spark.sql.warehouse.dir": f"{folder}/warehouse",  # by default a folder in the working directory
+    }
+    if memory is not None:
+        settings["spark.driver.memory"] = f"{memory}m"
+    builder = SparkSession.builder.master("local[*]").appName("mender")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    try:
+        return builder.getOrCreate()
+    except PySparkException as error:
+        raise OSError(f"Spark did not start ({error}); see what Java wrote above") from error
+
+
+def _existing(folder: Path | str) -> Path:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,166 @@
+"""The benchmark as a `datasets` builder: one config per domain and axis, from the raw reviews.
+
+Knows how `datasets` asks for a config. Leaves the stages to `stages.py`, which all configs of a domain share through
+one cache, and the facts of a domain to `domains.py`. Whoever only reads a benchmark that somebody built needs none of
+this: `load_dataset(<folder or name on the Hub>, "beauty_sentiment")` reads the Parquet files.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+
+from ..benchmark.fingerprints import split_file
+from ..benchmark.schema import AXES, AXIS_DESCRIPTIONS, ITEM_TEXT_FIELDS, TABLES, config_name, features, splits_of
+from .axes import UnsupportedAxis
+from .domains import DOMAINS, domain_source, get_domain
+from .preferences.llm.journal_approximator import JournalApproximator
+from .preferences.matching import Embed
+from .review_sentiment import DEFAULT_POLARITY, get_polarity_classifier
+from .sources import get_source
+from .stage_cache import StageCache
+from .stages import BenchmarkBuild, BuildOptions
+
+SAMPLE = "sample"
+PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
+
+
+@dataclass
+class PreferenceDiscerningConfig(datasets.BuilderConfig):
+    """What one config is built from; `name` is `<domain>_<table>`, as in `beauty_sentiment`.
+
+    Args:
+        domain (`str`): One of [`~dataset_builders.building.domains.DOMAINS`], or `sample`.
+        table (`str`): An axis, or `items` or `preferences`.
+        data_dir (`str`, *optional*): Folder of the domain's raw files; they are downloaded where it is not given.
+        journals (`tuple[str, ...]`): Preferences by a language model, from `scripts/approximate_preferences.py`; the
+            metadata approximator writes them where there are none.
+        polarity (`str`): See [`~dataset_builders.building.review_sentiment.get_polarity_classifier`].
+        embedding_model (`str`): Name of the model of every match.
+        steering, steering_pool, user_stride, min_count, window, seed: See
+        [`~dataset_builders.building.stages.BuildOptions`];
+            `user_stride` is the domain's own where not given.
+    """
+
+    domain: str = SAMPLE
+    table: str = "recommendation"
+    journals: tuple[str, ...] = ()
+    polarity: str = DEFAULT_POLARITY
+    embedding_model: str = PAPER_EMBEDDING_MODEL
+    steering: str = "paper"
+    steering_pool: str = "all"
+    user_stride: int | None = None
+    min_count: int = 5
+    window: int = 20
+    seed: int = 0
+
+
+def _configs() -> list[PreferenceDiscerningConfig]:
+    return [
+        PreferenceDiscerningConfig(
+            name=config_name(domain, table),
+            domain=domain,
+            table=table,
+            description=AXIS_DESCRIPTIONS.get(table, f"the table of {table}"),
+        )
+        for domain in (SAMPLE, *DOMAINS)
+        for table in AXES + TABLES
+    ]
+
+
+class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
+    """Builds a config of the benchmark (section 3.2).
+
+    Args:
+        embed (`Callable`, *optional*): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalised; by default
+            sentence-transformers with the config's `embedding_model`.
+        arguments: Those of `datasets.GeneratorBasedBuilder`, and fields of [`PreferenceDiscerningConfig`].
+
+    Example:
+
+    ```python
+    builder = PreferenceDiscerning(config_name="beauty_sentiment", cache_dir="cache", data_dir="raw")
+    builder.download_and_prepare()
+    builder.as_dataset("test")
+    ```
+    """
+
+    VERSION = datasets.Version("1.0.0")
+    BUILDER_CONFIG_CLASS = PreferenceDiscerningConfig
+    BUILDER_CONFIGS = _configs()
+
+    def __init__(self, *arguments: Any, embed: Embed | None = None, **named: Any) -> None:
+        self._embed = embed
+        super().__init__(*arguments, **named)
+
+    def _info(self) -> datasets.DatasetInfo:
+        known = DOMAINS.get(self.config.domain)
+        return datasets.DatasetInfo(
+            description=self.config.description or "",
+            features=features(self.config.table),
+            citation=known.citation if known else "",
+            license=known.terms if known else "",
+        )
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        build = self._build(Path(dl_manager.download_config.cache_dir or self._cache_dir_root))
+        result = build.config(self.config.table)
+        if result is None:
+            raise UnsupportedAxis(self.config.table, build.report.left_out[self.config.table])
+        return [
+            datasets.SplitGenerator(split, gen_kwargs={"path": result.folder / split_file(split)})
+            for split in splits_of(self.config.table)
+        ]
+
+    def _build(self, downloads: Path) -> BenchmarkBuild:
+        config = self.config
+        if config.domain == SAMPLE:
+            source, stride, fields = get_source(SAMPLE), 1, ITEM_TEXT_FIELDS
+        else:
+            domain = get_domain(config.domain)
+            raw_dir = Path(config.data_dir) if config.data_dir else None
+            source = domain_source(domain, raw_dir=raw_dir, download_dir=downloads)
+            stride, fields = domain.user_stride, domain.item_text_fields
+        options = BuildOptions(
+            min_count=config.min_count,
+            window=config.window,
+            user_stride=stride if config.user_stride is None else config.user_stride,
+            item_text_fields=tuple(fields),
+            steering=config.steering,
+            steering_pool=config.steering_pool,
+            seed=config.seed,
+        )
+        return BenchmarkBuild(
+            source,
+            config.domain,
+            self._embed or partial(_sentence_embeddings, config.embedding_model),
+            StageCache(Path(self._cache_dir_root) / "mender_stages"),
+            approximator=JournalApproximator([Path(path) for path in config.journals]) if config.journals else None,
+            polarity=get_polarity_classifier(config.polarity),
+            options=options,
+            embedding_model=config.embedding_model,
+        )
+
+    def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        number = 0
+        for batch in pq.ParquetFile(path).iter_batches():
+            for row in batch.to_pylist():
+                yield number, row
+                number += 1
+
+
+def _sentence_embeddings(model: str, texts: list[str]) -> np.ndarray:
+    """Unit rows of a sentence-transformers model, which is loaded at the first call."""
+    return _sentence_transformer(model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
+
+
+@cache
+def _sentence_transformer(model: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(model)

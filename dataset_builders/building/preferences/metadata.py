@@ -1,0 +1,377 @@
+"""Preferences from item attributes and the polarity of reviews, without any language model.
+
+Knows titles, brands, categories, and how to word them as the short imperatives of appendix C. Leaves to others what a
+review says beyond its polarity: it does not read reviews. It stands in for an LLM where there is none, and every card
+that rests on it names it.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...benchmark.schema import NUM_PREFERENCES, WINDOW, known_brand
+from .approximation import FivePreferences, PastItem, PreferenceApproximator
+
+MAX_NEGATIVE = 2
+"""Negative preferences among the five, at most (the paper's share is 23 to 29 %, table 4)."""
+DECAY = 0.85
+"""Weight of an action relative to the next newer one."""
+TASTE_DECAY = 0.25
+"""Exponent of that weight for tastes that span items: they change slowly."""
+WORDS_PER_ITEM = 6
+"""Distinctive title words kept of each item."""
+RARE_TITLES, RARE_SHARE = 5, 1 / 400
+"""Words in fewer titles than this, or than this share of the catalogue, count as equally rare: rarer is not better."""
+
+COMMON_SHARE = 1 / 2
+"""Words in more titles than this share of the catalogue tell nothing apart ("card" among gift cards)."""
+
+_FREE_OF = re.compile(r"\b([^\W\d_]{3,})[\s-]+free\b", re.IGNORECASE)
+_WITHOUT = re.compile(r"\b(?:no|non|without)[\s-]+[^\W\d_]+(?:[\s-]+(?:and|or|&)[\s-]+[^\W\d_]+)?", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_STOP_WORD_TEXT = """
+    a an and are as at be by can do for from get has have how if in into is it its just like made make more most my
+    new no non not of off old on one only or our out over own per plus so than that the their them these they this to
+    too two three up us use used very was we what when which will with without you your
+    york vary varies all every where who here there down i'm it'll take takes let go goes going come comes
+    oz ounce ounces fl fluid floz ml mls liter liters litre gram grams gr mg kg lb lbs pound pounds inch inches in cm
+    mm ft feet foot yard yards pack packs packaging pk ct count counts pcs pc piece pieces pair pairs qty quantity
+    size sizes sized small medium large extra mini jumbo each set sets kit kits bundle value box boxed bottle bottles
+    tube tubes jar jars unit units lot pkg package
+    design designs designed delivery
+    version edition model style color colour colors colours shade type brand item product products original genuine
+    authentic official best great good quality free sale ship shipping usa us uk amazon com www inc ltd llc co
+    january february march april may june july august september october november december vol volume part series no
+    it's that's let's don't asin configuration misc level even highest normal various name default only
+    hour hours minute minutes day days week weeks year years month months up ups
+"""
+_STOP_WORDS = frozenset(_STOP_WORD_TEXT.split())
+_VAGUE_LEAF_TEXT = (
+    "face eye eyes lip lips body nails hair hands sets set kits accessories other others men women men's women's "
+    "mens womens children children's kids baby boys girls unisex general more basics"
+)
+_VAGUE_LEAVES = frozenset(_VAGUE_LEAF_TEXT.split())
+_GENERIC = (
+    "Look for well-reviewed products",
+    "Prioritize products of good quality",
+    "Search for products that are easy to use",
+    "Opt for durable products",
+    "Explore popular products",
+    "Prefer versatile products",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemAttributes:
+    """What an item gives to the wording; words are lower-cased, in title order; `common` is the most frequent one."""
+
+    words: tuple[str, ...]
+    weights: tuple[float, ...]
+    common: str
+    brand: str
+    leaf: str
+    path: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Tastes:
+    """What a window of past items says: groups of liked items by leaf category, words, brands, dislikes."""
+
+    groups: list[list[ItemAttributes]]
+    words: dict[str, float]
+    brands: dict[tuple[str, str], float]
+    disliked: list[ItemAttributes]
+    net: Counter[tuple[str, str]]
+    votes: dict[str, int]
+    aversions: dict[str, int]
+
+    def likes(self, kind: str, name: str) -> bool:
+        """Whether something may be asked for: not disliked as often as liked."""
+        return not self.disliked or self.net[kind, name] > 0
+
+    def dislikes(self, kind: str, name: str) -> bool:
+        """Whether something may be named in an aversion: disliked more often than liked."""
+        return self.net[kind, name] < 0
+
+
+class MetadataApproximator(PreferenceApproximator):
+    """Five preferences per position from the attributes of the last items, deterministic, without an LLM.
+
+    Positive preferences come from the leaf categories, brands and distinctive title words of the items that the user
+    did not dislike, newer ones counting more, from different categories where there are any (section 3.1: mostly
+    orthogonal). At most two of five are negative, begin with "Avoid", and name what only disliked items have.
+
+    Args:
+        window (`int`): How many of the past items are looked at.
+    """
+
+    name = "metadata"
+    description = (
+        "A deterministic template over item attributes (title words, leaf categories, brands) and the polarity of "
+        "reviews. No language model was used and no review text was read for its content, so these preferences name "
+        "what users bought, not why: they are simpler and closer to item titles than the paper's, which an LLM wrote."
+    )
+
+    def __init__(self, window: int = WINDOW) -> None:
+        if window < 1:
+            raise ValueError(f"window ({window}) must be at least 1: preferences come from past items.")
+        self.window = window
+        self._attributes: dict[int, ItemAttributes] = {}
+
+    def prepare(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Counts title words over the catalogue and keeps each item's most distinctive ones."""
+        tokens = [title_words(item.get("title") or "") for item in items]
+        frequency = Counter(token for title in tokens for token in title)
+        self._attributes = {
+            int(item["item_id"]): item_attributes(item, title, frequency, len(items))
+            for item, title in zip(items, tokens, strict=True)
+        }
+
+    def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
+        """See [`PreferenceApproximator.approximate_user`]; an item without a polarity was bought: it is liked."""
+        attributes = []
+        for event in events:
+            item_id = int(event.item["item_id"])
+            if item_id not in self._attributes:
+                raise ValueError(f"Item {item_id} is not in the catalogue; call prepare() with all items first.")
+            attributes.append(self._attributes[item_id])
+        liked = [event.polarity is None or event.polarity >= 0 for event in events]
+        result: list[FivePreferences | None] = []
+        for end in range(1, len(events) + 1):
+            start = max(0, end - self.window)
+            result.append(_five(attributes[start:end], liked[start:end]))
+        return result
+
+
+def title_words(title: str) -> list[str]:
+    """Words of a title that may tell items apart: no stop-words, measures or numbers; each once, in title order.
+
+    >>> title_words("Nag Champa Bar Soap, 2.5-Ounce (Pack of 3) - Soap with Patchouli")
+    ['nag', 'champa', 'bar', 'soap', 'patchouli']
+    >>> title_words("Sulfate Free Shampoo without Parabens")  # what an item lacks must not be named as what it has
+    ['sulfate-free', 'shampoo']
+    """
+    title = _WITHOUT.sub(" ", _FREE_OF.sub(r"\1-free", title))
+    words = (match.group().lower().replace("’", "'") for match in _WORD.finditer(title))
+    return list(dict.fromkeys(word for word in words if len(word) > 2 and word not in _STOP_WORDS))
+
+
+def item_attributes(
+    item: Mapping[str, Any], words: Sequence[str], frequency: Mapping[str, int], num_items: int
+) -> ItemAttributes:
+    """Precomputes what the wording needs of one item.
+
+    Args:
+        item (`Mapping`): A row of the config `items`.
+        words (`Sequence[str]`): Its title's words ([`title_words`]).
+        frequency (`Mapping[str, int]`): In how many titles each word occurs.
+        num_items (`int`): Size of the catalogue.
+
+    Returns:
+        [`ItemAttributes`]: Words that its brand or categories already say are dropped.
+    """
+    brand = known_brand(item.get("brand"))
+    path = tuple(dict.fromkeys(_phrase(category) for category in item.get("categories") or () if category.strip()))
+    leaf = path[-1] if path else ""
+    if leaf in _VAGUE_LEAVES and len(path) > 1:
+        leaf = f"{leaf} {path[-2]}"
+    said = set().union(*(_stems(word.lower()) for word in _WORD.findall(" ".join((brand, leaf, *path)))))
+    ranked = sorted(
+        (-_distinctiveness(frequency[word], num_items), place, word)
+        for place, word in enumerate(words)
+        if said.isdisjoint(_stems(word)) and frequency[word] <= max(COMMON_SHARE * num_items, RARE_TITLES)
+    )[:WORDS_PER_ITEM]
+    kept = sorted((place, word, -score) for score, place, word in ranked)
+    # A word of a single title is nobody's common taste.
+    shared = [word for _, word, _ in kept if frequency[word] > 1]
+    return ItemAttributes(
+        common=max(shared, key=lambda word: frequency[word], default=""),
+        words=tuple(word for _, word, _ in kept),
+        weights=tuple(weight for _, _, weight in kept),
+        brand=brand,
+        leaf=leaf,
+        path=path,
+    )
+
+
+def _distinctiveness(frequency: int, num_items: int) -> float:
+    """Inverse document frequency, flat for rare words; a word of a single title counts half (it teaches nothing)."""
+    weight = math.log((num_items + 1) / max(frequency, RARE_TITLES, num_items * RARE_SHARE)) + 1e-3
+    return max(weight, 1e-3) * (0.5 if frequency < 2 else 1.0)
+
+
+def _phrase(category: str) -> str:
+    return " ".join(category.replace("&", " and ").split()).lower()
+
+
+def _stems(word: str) -> set[str]:
+    """The word and what may be its singular, enough to see that "vases" already says "vase" and "boxes" says "box"."""
+    stems = {word}
+    for ending, replacement in (("'s", ""), ("s", ""), ("es", ""), ("ies", "y")):
+        if word.endswith(ending) and len(word) - len(ending) >= 2:
+            stems.add(word[: -len(ending)] + replacement)
+    return stems
+
+
+def _five(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> FivePreferences:
+    """The five preferences that a window of past items (oldest first) gives."""
+    tastes = _read_tastes(window, liked)
+    chosen: dict[frozenset[str], str] = {}
+    negative: dict[str, str] = {}
+    for preference in _negative(tastes):
+        negative.setdefault(preference.casefold(), preference)
+        if len(negative) == MAX_NEGATIVE:
+            break
+    for preference in _positive(tastes):
+        # "Search for holiday tin cards" and "Prefer tin and holiday cards" are one wish.
+        chosen.setdefault(frozenset(_content_words(preference)), preference)
+        if len(chosen) + len(negative) == NUM_PREFERENCES:
+            break
+    five = (*chosen.values(), *negative.values())
+    assert len(five) == NUM_PREFERENCES, "the ladder of positive candidates ends in generic ones"
+    return five
+
+
+def _content_words(preference: str) -> list[str]:
+    """The words of a preference but its verb, "for" and "and", case-folded.
+
+    >>> _content_words("Search for Holiday tin cards"), _content_words("Prefer tin and holiday cards")
+    (['holiday', 'tin', 'cards'], ['tin', 'holiday', 'cards'])
+    """
+    return [word for word in preference.casefold().split()[1:] if word not in ("for", "and")]
+
+
+def _read_tastes(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> _Tastes:
+    groups: dict[str, tuple[float, list[ItemAttributes]]] = {}
+    words: dict[str, float] = {}
+    brands: dict[tuple[str, str], float] = {}
+    disliked: list[ItemAttributes] = []
+    votes: dict[str, int] = {}
+    aversions: dict[str, int] = {}
+    weight = 1.0
+    for item, is_liked in zip(reversed(window), reversed(liked), strict=True):
+        if is_liked:
+            score, members = groups.get(item.leaf, (0.0, []))
+            if item not in members:
+                members.append(item)
+            groups[item.leaf] = (score + weight, members)
+            if item.common:
+                words[item.common] = words.get(item.common, 0.0) + weight**TASTE_DECAY
+            if item.brand:
+                brands[item.brand, item.leaf] = brands.get((item.brand, item.leaf), 0.0) + weight
+        elif item not in disliked:
+            disliked.append(item)
+        counts = votes if is_liked else aversions
+        for word in item.words:
+            counts[word] = counts.get(word, 0) + 1
+        weight *= DECAY
+    net: Counter[tuple[str, str]] = Counter()
+    if disliked:
+        for item, is_liked in zip(window, liked, strict=True):
+            step = 1 if is_liked else -1
+            for word in item.words:
+                net["word", word] += step
+            for kind, name in (("brand", item.brand), ("leaf", item.leaf)):
+                net[kind, name] += step
+    ordered = sorted(groups.values(), key=lambda group: -group[0])
+    return _Tastes([members for _, members in ordered], words, brands, disliked, net, votes, aversions)
+
+
+def _negative(tastes: _Tastes) -> Iterator[str]:
+    """Aversions, newest first: the words of a disliked item that no liked one outweighs, or its brand, or its kind."""
+    for item in tastes.disliked:
+        words = _best_words(item, 2, tastes.aversions, lambda word: tastes.dislikes("word", word))
+        if words:
+            yield f"Avoid {' '.join(words)} {item.leaf or 'products'}"
+        elif item.brand and tastes.dislikes("brand", item.brand):
+            yield f"Avoid {item.brand} {item.leaf or 'products'}"
+        elif item.leaf and tastes.dislikes("leaf", item.leaf):
+            yield f"Avoid {item.leaf}"
+
+
+def _positive(tastes: _Tastes) -> Iterator[str]:
+    """Wishes, best first; the ladder at their end never runs dry."""
+    groups = tastes.groups
+    yield from filter(None, (_from_group(group, tastes) for group in groups[:2]))
+    yield from _across(tastes)
+    yield from filter(None, (_from_group(group, tastes) for group in groups[2:3]))
+    yield from _from_brands(tastes, 1)
+    yield from filter(None, (_from_group(group, tastes) for group in groups[3:]))
+    yield from _from_brands(tastes, NUM_PREFERENCES)
+    yield from _ladder(tastes)
+
+
+def _ladder(tastes: _Tastes) -> Iterator[str]:
+    """Ever less specific wishes for users with few or uniform items: single items, words, categories, anything."""
+    liked = [item for group in tastes.groups for item in group]
+    yield from filter(None, (_from_group([item], tastes) for item in liked))
+    for item in liked:
+        for word in item.words:
+            if tastes.likes("word", word):
+                yield f"Opt for {word} {item.leaf or 'products'}"
+    for item in liked + tastes.disliked:
+        other = "" if tastes.likes("leaf", item.leaf) else "other "
+        if item.leaf:
+            yield f"Prioritize {other}{item.leaf}"
+        for category in reversed(item.path[:-1]):
+            yield f"Explore {other}{_products(category)}"
+    yield from _GENERIC
+
+
+def _from_group(group: Sequence[ItemAttributes], tastes: _Tastes) -> str:
+    """One wish for a leaf category: two words of its only item, or one word of each of the two newest."""
+    leaf = group[0].leaf or "products"
+    first = _best_words(group[0], 2, tastes.votes, lambda word: tastes.likes("word", word))
+    for other in group[1:]:
+        mine = _best_words(group[0], 1, tastes.votes, lambda word: tastes.likes("word", word))
+        theirs = _best_words(
+            other, 1, tastes.votes, lambda word, mine=mine: tastes.likes("word", word) and word not in mine
+        )
+        if mine and theirs:
+            return f"Search for {' '.join(sorted(mine + theirs))} {leaf}"
+    return f"Search for {' '.join(first)} {leaf}" if first else ""
+
+
+def _across(tastes: _Tastes) -> Iterator[str]:
+    """A taste that spans items: the strongest word of the window and the strongest of the items without it.
+
+    Each item votes with its most common distinctive word ("moisturizing" rather than the name of a line), so that the
+    same taste is worded alike for many users.
+    """
+    allowed = {word: score for word, score in tastes.words.items() if tastes.likes("word", word)}
+    if not allowed:
+        return
+    items = [item for group in tastes.groups for item in group]
+    first = max(allowed, key=lambda word: (allowed[word], word))
+    having = next(item for item in items if item.common == first)
+    others = [item for item in items if item.common in allowed and first not in item.words]
+    if not others:
+        return
+    partner = max(others, key=lambda item: (allowed[item.common], item.common))
+    second = partner.common
+    shared = [a for a, b in zip(having.path, partner.path, strict=False) if a == b]
+    pair = " and ".join(sorted((first, second)))
+    yield f"Prefer {pair} {_products(shared[-1]) if shared else 'products'}"
+
+
+def _from_brands(tastes: _Tastes, limit: int) -> Iterator[str]:
+    ordered = sorted(tastes.brands, key=lambda key: -tastes.brands[key])
+    liked = (key for key in ordered if tastes.likes("brand", key[0]))
+    for (brand, leaf), _ in zip(liked, range(limit), strict=False):
+        yield f"Look for {brand} {leaf or 'products'}"
+
+
+def _best_words(
+    item: ItemAttributes, count: int, votes: Mapping[str, int], allowed: Callable[[str], bool]
+) -> list[str]:
+    """The `count` best allowed words of an item, in title order: distinctive, and shared by items of the window."""
+    places = [place for place, word in enumerate(item.words) if allowed(word)]
+    places.sort(key=lambda place: -item.weights[place] * votes[item.words[place]])
+    return [item.words[place] for place in sorted(places[:count])]
+
+
+def _products(category: str) -> str:
+    return category if category.endswith("s") else f"{category} products"

@@ -1,0 +1,238 @@
+"""Files of a published benchmark: Parquet per config and split, reports, `eval.yaml`, a card by which `load_dataset`
+finds all.
+
+Knows layout, YAML and card, of one domain or several. Leaves what the rows mean to `axes/`, what happened in a build
+to its report, and the Hub to `scripts/publish_benchmark.py`.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from datasets.info import DatasetInfo, DatasetInfosDict
+from datasets.splits import SplitDict, SplitInfo
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from ..benchmark.fingerprints import split_file
+from ..benchmark.report import BuildReport, report_file
+from ..benchmark.schema import AXES, AXIS_DESCRIPTIONS, MAIN_METRICS, config_name, features, splits_of
+from .review_sentiment import measured_text
+
+CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
+
+
+def write_splits(folder: Path, splits: Mapping[str, pa.Table]) -> dict[str, int]:
+    """Writes the splits of a config, one Parquet file each.
+
+    Args:
+        folder (`Path`): The config's folder.
+        splits (`Mapping[str, pa.Table]`): Rows of the published schema.
+
+    Returns:
+        `dict[str, int]`: Number of rows per split.
+    """
+    for split, table in splits.items():
+        pq.write_table(table, folder / split_file(split), compression="zstd")
+    return {split: table.num_rows for split, table in splits.items()}
+
+
+def publish(folder: Path, configs: Mapping[str, Path], report: BuildReport, name: str) -> None:
+    """Fills the dataset directory of one domain: the configs' files, and everything that is said of them.
+
+    Args:
+        folder (`Path`): The dataset directory, empty.
+        configs (`Mapping[str, Path]`): Config -> folder that holds a file per split.
+        report ([`~dataset_builders.benchmark.report.BuildReport`]): What the build gave.
+        name (`str`): What the card's code loads.
+    """
+    copy_configs(folder, configs, report)
+    describe(folder, [report], name)
+
+
+def copy_configs(folder: Path, configs: Mapping[str, Path], report: BuildReport) -> None:
+    """Copies the files of a domain's configs, those of its report and no others."""
+    for config, made in configs.items():
+        (folder / config).mkdir(parents=True)
+        for split in report.rows[config]:
+            shutil.copyfile(made / split_file(split), folder / config / split_file(split))
+
+
+def describe(folder: Path, reports: Sequence[BuildReport], name: str, known: DatasetInfosDict | None = None) -> None:
+    """Writes what is said of the configs: reports, card, tasks of the leaderboards, terms.
+
+    Args:
+        folder, reports, name, known: As in [`dataset_card`].
+    """
+    for report in reports:
+        path = folder / report_file(report.domain)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(report.to_json(), encoding="utf-8")
+    (folder / "README.md").write_text(dataset_card(folder, reports, name, known), encoding="utf-8")
+    (folder / "eval.yaml").write_text(evaluation_tasks(reports), encoding="utf-8")
+    if "license_name" in _licence(reports):
+        (folder / LICENCE_FILE).write_text(_terms(reports), encoding="utf-8")
+
+
+LICENCE_FILE = "LICENSE.md"
+EVALUATION_FRAMEWORK = "preference-discerning"
+"""The Hub takes ids from a fixed list, which has none for recommendation yet: this one has to be requested there."""
+
+
+def evaluation_tasks(reports: Sequence[BuildReport]) -> str:
+    """`eval.yaml`, by which the Hub knows the dataset's leaderboards: one task per domain and axis that was built.
+
+    Args:
+        reports (`Sequence` of [`~dataset_builders.benchmark.report.BuildReport`]): One per domain.
+
+    Returns:
+        `str`: YAML text.
+    """
+    tasks = [
+        {
+            "id": f"{config_name(report.domain, axis)}_{MAIN_METRICS[axis]}",
+            "config": config_name(report.domain, axis),
+            "split": "test",
+        }
+        for report in reports
+        for axis in _axes_of(report)
+    ]
+    content = {
+        "name": _pretty_name(reports),
+        "description": "Does a recommender follow what its user says? Five axes; each ranks by the metric in its id.",
+        "evaluation_framework": EVALUATION_FRAMEWORK,
+        "tasks": tasks,
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def dataset_card(
+    folder: Path, reports: Sequence[BuildReport], name: str, known: DatasetInfosDict | None = None
+) -> str:
+    """The README.md of a dataset: YAML that `datasets` loads by, and a card filled from the reports.
+
+    Args:
+        folder (`Path`): The dataset directory, its configs written.
+        reports (`Sequence` of [`~dataset_builders.benchmark.report.BuildReport`]): One per domain, in the order of the
+        card.
+        name (`str`): What the card's code loads: `org/name` of a published dataset, else the directory.
+        known (`DatasetInfosDict`, *optional*): What is known of configs whose files are not in `folder`.
+
+    Returns:
+        `str`: Text of the card.
+    """
+    card_data = DatasetCardData(
+        pretty_name=_pretty_name(reports),
+        **_licence(reports),
+        language=["en"],
+        task_categories=["text-retrieval"],
+        size_categories=[_size_category(sum(report.num_actions for report in reports))],
+        tags=["recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval"],
+    )
+    infos, configs = DatasetInfosDict(), MetadataConfigs()
+    for report in reports:
+        for config in report.rows:
+            infos[config] = known[config] if known and config in known else _describe_config(folder, config, report)
+            configs[config] = {
+                "data_files": [{"split": split, "path": f"{config}/{split}-*"} for split in report.rows[config]]
+            }
+    infos.to_dataset_card_data(card_data)
+    configs.to_dataset_card_data(card_data)
+    domains = [
+        {
+            "report": report,
+            "title": _title(report),
+            "axes": _axes_of(report),
+            "polarity_measured": measured_text(report.polarity_measured),
+            "steering_notes": _steering_notes(report),
+        }
+        for report in reports
+    ]
+    built = {axis for report in reports for axis in _axes_of(report)}
+    card = DatasetCard.from_template(
+        card_data,
+        template_path=str(CARD_TEMPLATE),
+        name=name,
+        domains=domains,
+        axes={axis: text for axis, text in AXIS_DESCRIPTIONS.items() if axis in built},
+        columns={config: list(info.features) for config, info in infos.items()},
+    )
+    return str(card)
+
+
+def _axes_of(report: BuildReport) -> list[str]:
+    return [axis for axis in AXES if config_name(report.domain, axis) in report.rows]
+
+
+def _title(report: BuildReport) -> str:
+    return report.about.get("title", report.domain)
+
+
+def _pretty_name(reports: Sequence[BuildReport]) -> str:
+    return f"Preference discerning: {', '.join(map(_title, reports))}"
+
+
+def _licence(reports: Sequence[BuildReport]) -> dict[str, str]:
+    """The Hub's licence fields; review data have terms rather than a licence, and the card states them."""
+    known = {report.about.get("license") for report in reports}
+    if len(known) == 1 and (licence := known.pop()):
+        return {"license": licence}
+    return {"license": "other", "license_name": "terms-of-the-source", "license_link": LICENCE_FILE}
+
+
+def _terms(reports: Sequence[BuildReport]) -> str:
+    """What the Hub shows as licence where no licence covers everything."""
+    parts = ["# Terms\n\nNo licence of this dataset's makers overrides the terms of the data that it was made from.\n"]
+    for report in reports:
+        terms = report.about.get("terms") or "Not stated by whoever built this; ask before you pass it on."
+        parts.append(f"## {_title(report)} (`{report.domain}`)\n\n{terms}\n")
+    return "\n".join(parts)
+
+
+def _size_category(count: int) -> str:
+    """The Hub's word for a number of rows.
+
+    >>> _size_category(999), _size_category(198_502)
+    ('n<1K', '100K<n<1M')
+    """
+    names = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+    above = [index for index in range(len(names)) if count >= 10 ** (index + 3)]
+    if not above:
+        return f"n<{names[0]}"
+    return f"{names[above[-1]]}<n<{names[above[-1] + 1]}" if above[-1] + 1 < len(names) else f"n>{names[-1]}"
+
+
+def _describe_config(folder: Path, config: str, report: BuildReport) -> DatasetInfo:
+    name = config.removeprefix(f"{report.domain}_")
+    splits = SplitDict()
+    download_size = 0
+    for split in splits_of(name):
+        path = folder / config / split_file(split)
+        table_size = pq.ParquetFile(path).metadata
+        num_bytes = sum(table_size.row_group(index).total_byte_size for index in range(table_size.num_row_groups))
+        splits[split] = SplitInfo(name=split, num_bytes=num_bytes, num_examples=report.rows[config][split])
+        download_size += path.stat().st_size
+    size = sum(info.num_bytes for info in splits.values())
+    return DatasetInfo(features=features(name), splits=splits, download_size=download_size, dataset_size=size)
+
+
+def _steering_notes(report: BuildReport) -> list[str]:
+    """Sentences on where steering could not go by the book; empty where it could."""
+    if report.steering is None:
+        return []
+    said = {
+        "reused": "rows share their preference with another row of the same split (too few distinct preferences)",
+        "dropped": "rows were dropped: no preference was left to pair them with uniquely",
+        "own_history": "fine rows use the user's own history: no other user has the same ground truth",
+        "empty_history": "rows have an empty history: their ground truth only ever comes first in a window",
+    }
+    notes = []
+    for name, sentence in said.items():
+        counts = {key: count for key, count in getattr(report.steering, name).items() if count}
+        if counts:
+            detail = ", ".join(f"{key} {count:,}" for key, count in counts.items())
+            notes.append(f"{sum(counts.values()):,} {sentence}: {detail}.")
+    return notes

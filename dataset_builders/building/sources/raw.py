@@ -1,0 +1,66 @@
+"""Raw tables that exist already: Parquet with exactly the columns of `RawTables`, read in place.
+
+For data too large to be copied, or prepared elsewhere: nothing is parsed, cleaned or moved, so either engine reads the
+files itself, Spark a folder of parts on storage that its workers share. This file knows where the tables lie;
+`dataset_builders.building.interactions` checks what they hold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.util import gen_name
+
+from . import RawTables
+
+
+class RawSource:
+    """
+    Reads raw tables in place; [`~dataset_builders.building.sources.RawTables`] documents the columns, `row` included.
+
+    Args:
+        interactions (`Path`): A Parquet file, or a folder of Parquet files.
+        items (`Path`): The same.
+    """
+
+    name = "raw"
+    any_engine = True
+
+    def __init__(self, interactions: Path, items: Path) -> None:
+        self.interactions, self.items = Path(interactions), Path(items)
+
+    def inputs(self) -> dict[str, Path | str | int | None]:
+        """Returns: `dict`: everything that `load` depends on."""
+        return {"interactions": self.interactions, "items": self.items}
+
+    def load(self, connection: ibis.BaseBackend) -> RawTables:
+        """
+        Makes both tables known to a connection.
+
+        Args:
+            connection (`ibis.BaseBackend`): On either engine.
+
+        Returns:
+            `RawTables`: views of the files, which must stay where they are.
+
+        Raises:
+            FileNotFoundError: a file is not there, or a folder holds no Parquet file.
+            ValueError: a file is not Parquet.
+        """
+        tables = []
+        for label, path in (("interactions", self.interactions), ("items", self.items)):
+            files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+            if not files or not files[0].is_file():
+                raise FileNotFoundError(f"{label}: {path} is neither a Parquet file nor a folder of them; correct it")
+            try:
+                pq.read_schema(files[0])
+            except pa.ArrowInvalid as error:
+                raise ValueError(
+                    f"{label}: {files[0]} is not Parquet ({error}); the source 'tables' reads CSV"
+                ) from error
+            where = path / "*.parquet" if path.is_dir() else path
+            tables.append(connection.read_parquet(where, table_name=gen_name(label)))
+        return RawTables(*tables)

@@ -1,0 +1,342 @@
+"""Review files of one record a line, read one by one: JSON or Python literals, gzip or plain, in known layouts.
+
+Shared by the sources whose files are of that kind. This file knows how such files break, counts what is skipped, and
+joins reviews with item records; which fields a layout has, and what a field means, is known to `sources/<name>.py`.
+Records are streamed into Parquet parts and from there into the connection, so no file is ever held in memory.
+
+Python literals are read by `ast.literal_eval`, which builds values and runs nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import math
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.util import gen_name
+from tqdm.auto import tqdm
+
+from . import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts
+
+FIRST_RECORDS = 1000  # if as many from the start are unusable, the file is not what it was taken for
+MAX_BAD_SHARE = 0.5
+PART_RECORDS = 20_000  # records in memory at a time
+
+# What the readers of compressed files and archives raise on a damaged one.
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.ReadError, zipfile.BadZipFile)
+# How repr() of a dict with string keys starts, in Python 3 and 2; JSON never starts so.
+_LITERAL_STARTS = (b"{'", b"{u'", b'{u"')
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The field names of one published layout; `fields` maps our names to theirs."""
+
+    name: str
+    fields: Mapping[str, str]
+    required: tuple[str, ...]
+
+    def matches(self, record: Mapping[str, Any]) -> bool:
+        """Returns: `bool`: whether a record has the fields that this layout cannot do without."""
+        return all(self.fields[name] in record for name in self.required)
+
+
+def open_lines(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """
+    Opens a file for reading, through gzip where its first bytes say so; its name does not count.
+
+    Args:
+        path (`Path`): An existing file.
+
+    Returns:
+        A binary file, to be used in a `with` statement.
+    """
+    with path.open("rb") as start:
+        compressed = start.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if compressed else path.open("rb")
+
+
+class RecordFile:
+    """The readable records of one file, with the row each stands in; iterate once.
+
+    Skips are counted; too many of them, or a file that is cut off, end the iteration with an error that names the way
+    out.
+
+    Args:
+        path (`Path`): The file, for the messages and for `opened`.
+        label (`str`): What it holds, in one word, for the messages and the counts.
+        layouts (`tuple[Layout, ...]`): The ones it may be in, in the order of the check.
+        skipped (`RecordCounts`): Where skipped records are counted.
+        opened (`Callable`, *optional*): Opens `path` as a binary file of lines; [`open_lines`] by default.
+        advice (`str`, *optional*): What to do about a damaged file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        label: str,
+        layouts: tuple[Layout, ...],
+        skipped: RecordCounts,
+        opened: Callable[[Path], AbstractContextManager[IO[bytes]]] = open_lines,
+        advice: str = "download it again",
+    ) -> None:
+        if not path.is_file():
+            raise FileNotFoundError(f"{label} file {path} does not exist; download it, or correct the path")
+        self.path, self.label, self.layouts, self.skipped = path, label, layouts, skipped
+        self.opened, self.advice = opened, advice
+        self.read = self.bad = 0
+        self.reasons = RecordCounts()
+
+    def skip(self, reason: str) -> None:
+        """Counts the record last read as unusable."""
+        self.bad += 1
+        self.reasons[reason] += 1
+        self.skipped[f"{self.label}: {reason}"] += 1
+        if self.bad == self.read == FIRST_RECORDS:
+            raise self._wrong_file()
+
+    def __iter__(self) -> Iterator[tuple[int, Layout, dict[str, Any]]]:
+        layout: Layout | None = None
+        for row, line in enumerate(self._lines()):
+            self.read += 1
+            record = parse_record(line)
+            if record is None:
+                self.skip("malformed line")
+                continue
+            layout = layout or next((each for each in self.layouts if each.matches(record)), None)
+            if layout is None or not layout.matches(record):
+                self.skip("a required field is missing")
+                continue
+            yield row, layout, record
+        if not self.read:
+            raise ValueError(f"{self.label} file {self.path} holds no records; {self.advice}")
+        if self.bad > MAX_BAD_SHARE * self.read:
+            raise self._wrong_file()
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self.opened(self.path) as lines, tqdm(desc=self.path.name, unit=" records", disable=None) as progress:
+                for line in lines:
+                    progress.update()
+                    if line.strip():
+                        yield line
+        except DAMAGED as error:
+            raise ValueError(
+                f"{self.label} file {self.path} is damaged or cut off after {self.read} records ({error}); "
+                f"{self.advice}"
+            ) from error
+
+    def _wrong_file(self) -> ValueError:
+        known = " or ".join(
+            f"{layout.name} ({', '.join(layout.fields[name] for name in layout.required)})" for layout in self.layouts
+        )
+        return ValueError(
+            f"{self.bad} of the first {self.read} records in {self.path} are unusable as {self.label} "
+            f"({self.reasons.report()}); give a {self.label} file in the layout of {known}"
+        )
+
+
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    r"""
+    A JSON object or a Python dict literal; None for anything else.
+
+    Example:
+
+    >>> parse_record(b'{"a": [1, null]}'), parse_record(b"{u'a': u'caf\\xe9', u'b': False}")
+    ({'a': [1, None]}, {'a': 'café', 'b': False})
+    >>> parse_record(b"{'a': print()}"), parse_record(b"[1]"), parse_record(b"a,b")
+    (None, None, None)
+    """
+    try:
+        text = line.decode("utf-8-sig")
+        record = ast.literal_eval(text) if line.startswith(_LITERAL_STARTS) else json.loads(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: what deep nesting raises
+        return None
+    if b"\\ud" in line or b"\\uD" in line:
+        record = _without_surrogates(record)
+    return record if isinstance(record, dict) else None
+
+
+def _without_surrogates(value: Any) -> Any:  # any JSON value
+    """Joins the halves that narrow builds of Python 2 wrote of an emoji; a half alone becomes U+FFFD.
+
+    Neither DuckDB nor Arrow can store a half.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _without_surrogates(entry) for key, entry in value.items()}
+    return value
+
+
+def is_key(value: object) -> bool:
+    """
+    Whether a value can name a user or an item: a text that is not blank.
+
+    Example:
+
+    >>> is_key("B001"), is_key(" "), is_key(17), is_key(None)
+    (True, False, False, False)
+    """
+    return isinstance(value, str) and bool(value.strip())
+
+
+def number(value: object) -> float | None:
+    """
+    A finite number, also one written as text; None for anything else.
+
+    Example:
+
+    >>> number("4.0"), number(5), number(True), number("five"), number(float("nan"))
+    (4.0, 5.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def integer(value: object) -> int | None:
+    """
+    A whole number, also one written as text; None for anything else.
+
+    Example:
+
+    >>> integer("1404172800"), integer(1.5), integer(None)
+    (1404172800, None, None)
+    """
+    result = number(value)
+    return int(result) if result is not None and result.is_integer() and abs(result) < 2**53 else None
+
+
+def seconds(date: object) -> int | None:
+    """
+    A date, or a date and time, as seconds since 1970 (UTC where no zone is named); None for anything else.
+
+    Example:
+
+    >>> seconds("2017-12-17"), seconds("1970-01-02 00:00:01"), seconds("last week"), seconds(None)
+    (1513468800, 86401, None, None)
+    """
+    if not isinstance(date, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(date.strip())
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(seconds=1)
+
+
+def load_records(
+    connection: ibis.BaseBackend,
+    interactions: Iterator[dict[str, Any]],
+    items: Iterator[dict[str, Any]],
+    skipped: RecordCounts,
+    noted: RecordCounts,
+    mismatch: str,
+) -> RawTables:
+    """
+    Streams reviews and item records into tables, and gives every reviewed item what its first record holds.
+
+    Args:
+        connection (`ibis.BaseBackend`): The connection that the tables are written to.
+        interactions: Rows with the columns of [`~dataset_builders.building.sources.INTERACTION_SCHEMA`].
+        items: Rows with the columns of [`~dataset_builders.building.sources.ITEM_SCHEMA`] and `row`, any number per
+        item; read
+            after the interactions.
+        skipped (`RecordCounts`): Where repeated item records are counted.
+        noted (`RecordCounts`): Where items without a record or a title are counted.
+        mismatch (`str`): The way out if no reviewed item has a record, after "none of the N reviewed items has ".
+
+    Returns:
+        `RawTables`: all rows of `interactions`, and the items they are about.
+
+    Raises:
+        ValueError: no reviewed item has a record, or what the iterators raise.
+    """
+    item_schema = ITEM_SCHEMA.append(pa.field("row", pa.int64()))
+    with tempfile.TemporaryDirectory(prefix="mender-records-") as folder:
+        actions = _stage(connection, interactions, INTERACTION_SCHEMA, Path(folder))
+        described = _stage(connection, items, item_schema, Path(folder))
+    return RawTables(
+        actions, _reviewed_items(connection, actions, described, skipped, noted, mismatch), skipped, noted
+    )
+
+
+def _reviewed_items(
+    connection: ibis.BaseBackend,
+    interactions: ibis.Table,
+    described: ibis.Table,
+    skipped: RecordCounts,
+    noted: RecordCounts,
+    mismatch: str,
+) -> ibis.Table:
+    """One row for every reviewed item, with what its first record holds."""
+    reviewed = interactions.select("source_id").distinct()
+    described = described.semi_join(reviewed, "source_id")
+    first = described.group_by("source_id").agg(row=described.row.min())
+    repeated = _count(described) - _count(first)
+    unknown = reviewed.anti_join(first, "source_id")
+    without_record, num_reviewed = _count(unknown), _count(reviewed)
+    if without_record == num_reviewed:
+        raise ValueError(f"none of the {num_reviewed} items in {mismatch}")
+    known = described.semi_join(first, ["source_id", "row"]).select(*ITEM_SCHEMA.names)
+    bare = unknown.mutate(
+        title=ibis.null("string"),
+        brand=ibis.literal(""),
+        categories=ibis.literal([], type="array<string>"),
+        price=ibis.null("float64"),
+        description=ibis.literal(""),
+    )
+    items = connection.create_table(gen_name("items"), known.union(bare), temp=True)
+    untitled = _count(items.filter(items.title.isnull())) - without_record
+    for counts, reason, count in (
+        (skipped, "metadata: repeated record of an item, the first one counts", repeated),
+        (noted, "items: no metadata record, kept without a title", without_record),
+        (noted, "items: no usable title, kept without one", untitled),
+    ):
+        if count:
+            counts[reason] += count
+    return items
+
+
+def _stage(
+    connection: ibis.BaseBackend, rows: Iterator[dict[str, Any]], schema: pa.Schema, folder: Path
+) -> ibis.Table:
+    """Streams rows through a Parquet file into a temporary table of the connection, a part at a time."""
+    path = folder / f"{gen_name('rows')}.parquet"
+    with pq.ParquetWriter(path, schema) as writer:
+        while part := list(islice(rows, PART_RECORDS)):
+            writer.write_table(pa.Table.from_pylist(part, schema))
+    view = connection.read_parquet(path, table_name=gen_name("staged"))
+    table = connection.create_table(gen_name("records"), view, temp=True)
+    connection.raw_sql(f'DROP VIEW "{view.op().name}"')  # the file it reads is about to go
+    path.unlink()
+    return table
+
+
+def _count(table: ibis.Table) -> int:
+    return int(table.count().to_pyarrow().as_py())

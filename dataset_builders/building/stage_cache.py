@@ -1,0 +1,226 @@
+"""Results of a build's stages, kept by the content they were made from.
+
+Knows folders, digests and how a result becomes visible only when it is whole. Leaves to `builder.py` which stages
+there are and what a result depends on.
+"""
+
+import ast
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+LIBRARIES = ("datasets", "duckdb", "faiss-cpu", "ibis-framework", "numpy", "pyarrow")
+"""Their versions belong to every key: another version may order or write the same rows differently."""
+INFO_FILE = "stage.json"
+PACKAGE = Path(__file__).parents[1]
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage.
+
+    Attributes:
+        folder (`Path`): Holds its files; read only.
+        digest (`str`): Of the files' content; part of the key of every stage that reads them.
+        info (`dict`): What the stage counted.
+    """
+
+    folder: Path
+    digest: str
+    info: dict[str, Any]
+
+
+class StageCache:
+    """Makes the result of a stage, or finds the one that was made from the same content.
+
+    A result is written under a temporary name and renamed when it is whole, so an interrupted build starts again at
+    the stage it was in. Nothing is ever deleted: remove the folder to be rid of the results.
+
+    Args:
+        folder (`Path`): Where results are kept, as `<stage>/<key>/`.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def get(
+        self,
+        stage: str,
+        depends_on: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any]],
+        code: Sequence[str],
+    ) -> StageResult:
+        """The result of a stage.
+
+        Args:
+            stage (`str`): Its name, and that of the folder.
+            depends_on (`Mapping`): Everything the result depends on but the code: JSON values, and `Path`s of files or
+                folders, which count by their content.
+            make (`Callable`): Writes the files into an empty folder and returns what it counted (JSON values).
+            code (`Sequence[str]`): Names of the modules that make it; what they import counts too ([`code_digest`]).
+
+        Returns:
+            [`StageResult`]: Found or made.
+        """
+        key = digest_of({"stage": stage, "code": code_digest(*sorted(code)), **depends_on})
+        folder = self.folder / stage / key
+        if not (folder / INFO_FILE).is_file():
+            self._make(folder, make)
+        else:
+            logger.info("stage %s is cached in %s", stage, folder)
+        kept = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        return StageResult(folder, kept["digest"], kept["info"])
+
+    def _make(self, folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+        try:
+            info = dict(make(temporary))
+            kept = {"digest": digest_of({"files": temporary, "info": info}), "info": info}
+            (temporary / INFO_FILE).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not (folder / INFO_FILE).is_file():  # else another build was faster, and its result is the same
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def digest_of(value: object) -> str:
+    """A digest of JSON values, sequences, mappings, arrays, and of files and folders by their content.
+
+    Args:
+        value (`object`): What to digest; a `Path` must exist.
+
+    Returns:
+        `str`: 32 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: If a path leads nowhere.
+        TypeError: For anything else.
+
+    >>> digest_of({"a": 1, "b": [2.5, None]}) == digest_of({"b": (2.5, None), "a": 1})
+    True
+    """
+    state = hashlib.blake2b(digest_size=16)
+    _feed(state, value)
+    return state.hexdigest()
+
+
+def _feed(state: "hashlib._Hash", value: object) -> None:
+    # Every value is led by its kind and closed by its length: ["ab"] and ["a", "b"] must differ.
+    if isinstance(value, Path):
+        _feed_path(state, value)
+    elif isinstance(value, Mapping):
+        state.update(b"{%d" % len(value))
+        for key in sorted(value):
+            _feed(state, key)
+            _feed(state, value[key])
+    elif isinstance(value, list | tuple):
+        state.update(b"[%d" % len(value))
+        for entry in value:
+            _feed(state, entry)
+    elif isinstance(value, np.ndarray):
+        _feed(state, [str(value.dtype), list(value.shape)])
+        state.update(np.ascontiguousarray(value).data)
+    elif value is None or isinstance(value, str | int | float):
+        text = json.dumps(value).encode()
+        state.update(b"j%d:" % len(text) + text)
+    else:
+        raise TypeError(f"{type(value).__name__} ({value!r}) cannot be part of a key; give JSON values or paths.")
+
+
+def _feed_path(state: "hashlib._Hash", path: Path) -> None:
+    if path.is_dir():
+        inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
+        _feed(state, [entry.relative_to(path).as_posix() for entry in inside])
+    elif path.is_file():
+        inside = [path]
+    else:
+        raise FileNotFoundError(f"{path} does not exist; correct the path.")
+    for entry in inside:
+        state.update(b"f%d:" % entry.stat().st_size)
+        with entry.open("rb") as file:
+            while block := file.read(_BLOCK):
+                state.update(block)
+
+
+@cache
+def code_digest(*modules: str, package: Path = PACKAGE) -> str:
+    """Digests the code that can change what modules write, and the versions of the libraries that write their files.
+
+    Args:
+        modules (`str`): Names as in `dataset_builders.building.steering.assignment`. Counted are their sources and
+            those of this package that their imports reach; of a module outside the package, its own file.
+        package (`Path`): Where the package lies.
+
+    Returns:
+        `str`: 32 hexadecimal digits.
+    """
+    sources = reached_sources(modules, package)
+    return digest_of({"sources": sources, "versions": {name: _version(name) for name in LIBRARIES}})
+
+
+def reached_sources(modules: Sequence[str], package: Path = PACKAGE) -> dict[str, Path]:
+    """Sources of modules and of what they import, in functions too, by their names.
+
+    >>> reached = reached_sources(["dataset_builders.building.review_sentiment"])
+    >>> "dataset_builders.benchmark.negation" in reached, "dataset_builders.building.steering.assignment" in reached
+    (True, False)
+    """
+    waiting, found = list(modules), {}
+    while waiting:
+        name = waiting.pop()
+        path = _source_of(name, package)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        waiting += [name.rpartition(".")[0]] if "." in name else []  # a package runs before what is in it
+        waiting += _imported(name if path.name == "__init__.py" else name.rpartition(".")[0], path)
+    return found
+
+
+def _source_of(name: str, package: Path) -> Path | None:
+    """File of a module: of the package, or one that is loaded."""
+    if name.split(".")[0] != package.name:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        return file and Path(file)
+    base = package.parent.joinpath(*name.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _imported(inside: str, path: Path) -> Iterator[str]:
+    """Full names that a file's import statements may mean, `inside` being its package: modules, or names in them."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE.name}."))
+        elif isinstance(node, ast.ImportFrom):
+            levels = inside.split(".")
+            above = levels[: len(levels) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            if base.split(".")[0] == PACKAGE.name:
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,247 @@
+"""Has a language model write five preferences for every user and position, into a journal that nothing can empty.
+
+    python scripts/approximate_preferences.py --domain beauty --base_url http://127.0.0.1:8000/v1 \\
+        --model meta-llama/Meta-Llama-3-70B-Instruct --journal beauty.jsonl
+    python scripts/approximate_preferences.py --domain beauty --merge shard0.jsonl shard1.jsonl --journal beauty.jsonl
+
+The same command continues an interrupted run. Any OpenAI-compatible endpoint serves. Parses, calls
+`dataset_builders.building.preferences.llm.run`, prints what was done.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .command_line import defaults_of
+from .source_arguments import SourceArguments, add_source_arguments, source_from
+
+if TYPE_CHECKING:
+    from ..building.preferences.llm.endpoint import EndpointSettings
+    from ..building.preferences.llm.prompts import Prompt
+    from ..building.preferences.llm.run import RunCounts
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells count it."""
+
+
+@dataclass(kw_only=True)
+class ApproximationArguments(SourceArguments):
+    """Arguments of [`approximate`]; see `--help` for what each is."""
+
+    journal: Path
+    merge: Sequence[Path] | None = None
+    task: str = "preferences"
+    output: Path | None = None
+    base_url: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    concurrency: int = 16
+    timeout: float = 120.0
+    max_retries: int = 5
+    max_failures: int = 10
+    no_schema: bool = False
+    prompt: str = "default"
+    prompt_file: Path | None = None
+    max_items: int | None = None
+    max_review_characters: int = 1000
+    temperature: float = 0.6
+    top_p: float = 0.9
+    max_tokens: int = 512
+    seed: int = 0
+    max_attempts: int = 3
+    num_shards: int = 1
+    shard_index: int = 0
+    max_users: int | None = None
+    retry_failures: bool = False
+    wait: bool = False
+    no_progress: bool = False
+
+
+def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description="Ask a language model for the preferences of every user, or for the properties of every item.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_source_arguments(parser)
+    parser.add_argument("--journal", type=Path, required=True, help="JSON lines, one per finished request; continued")
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="JOURNAL", help="only put these into a new --journal")
+    parser.add_argument(
+        "--task",
+        choices=("preferences", "properties"),
+        help="what to ask for; properties are those of items (appendix C.1), from reviews at training positions alone",
+    )
+    parser.add_argument("--output", type=Path, help="properties: Parquet table of item_id, source_id and properties")
+    group = parser.add_argument_group("the endpoint")
+    group.add_argument("--base_url", help="of an OpenAI-compatible server, as in http://127.0.0.1:8000/v1")
+    group.add_argument("--model", help="its name on the server; the journal and the card name it")
+    group.add_argument(
+        "--api_key_env",
+        help="environment variable that holds the key; by default OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
+    )
+    group.add_argument("--concurrency", type=int, help="requests in flight")
+    group.add_argument("--timeout", type=float, help="seconds that one attempt may take")
+    group.add_argument("--max_retries", type=int, help="further attempts of a request without a reply")
+    group.add_argument("--max_failures", type=int, help="requests in a row without a reply that end the run")
+    group.add_argument("--no_schema", action="store_true", help="do not ask the server to constrain replies to JSON")
+    group = parser.add_argument_group("the request")
+    group.add_argument("--prompt", choices=("default", "coarse", "fine"), help="granularity (appendix C)")
+    group.add_argument("--prompt_file", type=Path, help="your own text; {products} in it marks where the JSON goes")
+    group.add_argument("--max_items", type=int, help="items (or reviews of an item) shown; --window where not given")
+    group.add_argument("--max_review_characters", type=int, help="of one review that are shown")
+    group.add_argument("--temperature", type=float, help="of the sampling")
+    group.add_argument("--top_p", type=float, help="of the sampling")
+    group.add_argument("--max_tokens", type=int, help="new tokens of a reply")
+    group.add_argument("--seed", type=int, help="of the first attempt; further ones count up")
+    group.add_argument("--max_attempts", type=int, help="replies per request until one can be read")
+    group = parser.add_argument_group("the work")
+    group.add_argument("--num_shards", type=int, help="parts that the users are split into")
+    group.add_argument("--shard_index", type=int, help="the part of this run, from 0; each its own --journal")
+    group.add_argument("--max_users", type=int, help="only so many users (or items) of the shard: a pilot")
+    group.add_argument("--retry_failures", action="store_true", help="ask again for what the journal holds as failed")
+    group.add_argument("--wait", action="store_true", help="wait while another run writes the journal")
+    group.add_argument("--no_progress", action="store_true", help="no bar")
+    parser.set_defaults(**defaults_of(ApproximationArguments))
+    return ApproximationArguments(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Asks a model, or merges journals.
+
+    Args:
+        argv (`list[str]`, *optional*): Arguments; those of the process by default.
+
+    Returns:
+        `int`: 0; 1 on bad input or an endpoint that cannot be used, after one line on stderr; 130 after Ctrl-C.
+    """
+    arguments = parse_arguments(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    from ..building.preferences.llm.endpoint import EndpointError
+    from ..building.preferences.llm.run import RunCounts
+
+    counts = RunCounts()
+    try:
+        if arguments.merge:
+            print(merge(arguments))
+        else:
+            print(approximate(arguments, counts))
+    except (ValueError, OSError, ImportError, EndpointError) as error:
+        if counts.total:
+            print(counts.summary())
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(counts.summary())
+        print("interrupted: what is finished is kept; the same command continues.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def merge(arguments: ApproximationArguments) -> str:
+    """Merges journals into a new one; returns what it holds."""
+    from ..building.preferences.llm.journal import failures_by_reason, merge_contents, merge_journals
+
+    domain = merge_contents(arguments.merge).header.domain
+    if domain != arguments.domain:
+        raise ValueError(f"The journals are of the domain {domain}, not {arguments.domain}; name the one they are of.")
+    entries = merge_journals(arguments.merge, arguments.journal).entries.values()
+    failed = failures_by_reason(entries)
+    return (
+        f"merged: {len(arguments.merge)} journals, {len(entries):,} requests, {sum(failed.values()):,} of them failed "
+        f"{failed or ''}\nwritten: {arguments.journal}"
+    )
+
+
+def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
+    """Everything between the arguments and the summary of a run."""
+    from ..building.build import load_sequences
+    from ..building.preferences.llm import run as llm
+    from ..building.preferences.llm.journal import Journal
+
+    if arguments.output is not None and arguments.task != "properties":
+        raise ValueError("--output is the table of --task properties; preferences are read from the journal.")
+    settings = endpoint_settings(arguments)
+    prompt = chosen_prompt(arguments)
+    llm.check_shard(arguments.num_shards, arguments.shard_index)
+    source, _ = source_from(arguments)
+    max_items = arguments.max_items or arguments.window
+    header = llm.journal_header(
+        arguments.domain, settings, prompt, arguments.seed, max_items, arguments.max_review_characters
+    )
+    with Journal(arguments.journal, header, wait=arguments.wait) as journal:
+        sequences, table = load_sequences(source, arguments.min_count, arguments.window, arguments.user_stride)
+        items = table.to_pylist()
+        limits = (prompt, max_items, arguments.max_review_characters)
+        if arguments.task == "preferences":
+            users = list(zip(sequences.user_ids, sequences.past_items(items), strict=True))
+            mine = of_shard(users, [user_id for user_id, _ in users], arguments)
+            work, total = llm.preference_work(mine, *limits), sum(len(events) for _, events in mine)
+        else:
+            reviews = llm.training_reviews(sequences, items)
+            reviewed = [item for item in items if item["source_id"] in reviews]
+            chosen = of_shard(reviewed, [item["source_id"] for item in reviewed], arguments)
+            work, total = llm.property_work(chosen, reviews, *limits), len(chosen)
+        llm.run(
+            settings,
+            work,
+            journal,
+            total,
+            concurrency=arguments.concurrency,
+            max_attempts=arguments.max_attempts,
+            retry_failures=arguments.retry_failures,
+            progress=not arguments.no_progress,
+            counts=counts,
+        )
+        lines = [counts.summary(), f"journal: {arguments.journal}"]
+        if arguments.output is not None:
+            rows = llm.write_properties(journal, items, arguments.output)
+            lines.append(f"written: {arguments.output}, {rows:,} items")
+    return "\n".join(lines)
+
+
+def endpoint_settings(arguments: ApproximationArguments) -> "EndpointSettings":
+    """The endpoint that the options name, with its key from the environment."""
+    from ..building.preferences.llm.endpoint import EndpointSettings, key_variable
+
+    if not arguments.base_url or not arguments.model:
+        raise ValueError("Name the endpoint by --base_url and --model (or give --merge).")
+    variable = key_variable(arguments.base_url, os.environ, arguments.api_key_env)
+    return EndpointSettings(
+        arguments.base_url,
+        arguments.model,
+        os.environ[variable] if variable else None,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        max_tokens=arguments.max_tokens,
+        timeout=arguments.timeout,
+        max_retries=arguments.max_retries,
+        max_failures=arguments.max_failures,
+        schema_mode="none" if arguments.no_schema else "json_schema",
+    )
+
+
+def chosen_prompt(arguments: ApproximationArguments) -> "Prompt":
+    """The prompt of the task, or the user's own text."""
+    from ..building.preferences.llm.prompts import PROMPTS, custom_prompt
+
+    if arguments.prompt_file is not None:
+        return custom_prompt(arguments.prompt_file, arguments.task)
+    return PROMPTS["properties" if arguments.task == "properties" else arguments.prompt]
+
+
+def of_shard(things: list, names: list[str], arguments: ApproximationArguments) -> list:
+    """Those of this run's shard, and of them no more than the pilot asks for."""
+    from ..building.preferences.llm.run import shard_of
+
+    pairs = zip(things, names, strict=True)
+    mine = [thing for thing, name in pairs if shard_of(name, arguments.num_shards) == arguments.shard_index]
+    return mine[: arguments.max_users]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Compares two methods on the same rows of a benchmark: differences, their intervals, and p-values of a paired test.
+
+    python scripts/compare_runs.py outputs/a/rows.parquet outputs/b/rows.parquet --axis fine --metric recall@10
+
+Reads two rows.parquet of scripts/evaluate_axes.py; a difference is the first minus the second.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..benchmark.schema import MAIN_METRIC
+from ..scoring.figures import SIDES, side_values
+from ..scoring.ranks import read_ranks
+from ..scoring.significance import PairedTest, paired_test
+from .command_line import defaults_of, run_command
+
+
+@dataclass(kw_only=True)
+class ComparisonArguments:
+    """Arguments of [`compare`]; see `--help` for what each is."""
+
+    first: Path
+    second: Path
+    axis: Sequence[str] | None = None
+    metric: Sequence[str] | None = None
+    side: str = "with_preference"
+    protocol: str = "all"
+    resamples: int = 10000
+    seed: int = 0
+
+
+def parse_arguments(argv: list[str] | None) -> ComparisonArguments:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("first", type=Path, help="rows.parquet of one method")
+    parser.add_argument("second", type=Path, help="rows.parquet of the other, on the same rows")
+    parser.add_argument("--axis", nargs="+", choices=list(MAIN_METRIC), help="all axes of both where not given")
+    parser.add_argument(
+        "--metric", nargs="+", help="as in recall@10; the main metric of each axis and NDCG, at 10, where not given"
+    )
+    parser.add_argument("--side", choices=list(SIDES), help="how the rows were asked")
+    parser.add_argument(
+        "--protocol",
+        choices=["all", "unseen"],
+        help="unseen takes out the items of a row's own history",
+    )
+    parser.add_argument("--resamples", type=int, help="draws of the test and of the intervals")
+    parser.add_argument("--seed", type=int, help="of the draws")
+    parser.set_defaults(**defaults_of(ComparisonArguments))
+    return ComparisonArguments(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compares; returns 0, or 1 after one line on bad input."""
+    return run_command(lambda: compare(parse_arguments(argv)))
+
+
+def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]:
+    """Everything between the arguments and the tests, by axis and metric."""
+    (first, first_about), (second, second_about) = read_ranks(arguments.first), read_ranks(arguments.second)
+    for name in ("domain", "split"):
+        if first_about.get(name) != second_about.get(name):
+            raise ValueError(
+                f"{name} differs: {first_about.get(name)!r} and {second_about.get(name)!r}; compare runs of one."
+            )
+    axes = [axis for axis in MAIN_METRIC if len(rows_of(first, axis)) and len(rows_of(second, axis))]
+    missing = [axis for axis in arguments.axis or () if axis not in axes]
+    if missing or not axes:
+        raise ValueError(f"the files have no {missing[0] if missing else 'axis'} in common; they share {axes}.")
+    deepest = min(max(about.get("k", [np.inf])) for about in (first_about, second_about))
+    column = SIDES[arguments.side] + ("_unseen" if arguments.protocol == "unseen" else "")
+    tests = {}
+    for axis in arguments.axis or axes:
+        pair = paired_rows(first, second, axis)
+        for metric in arguments.metric or default_metrics(axis):
+            k = cut_off(metric, deepest)
+            values = [side_values(rows, column, [k]) for rows in pair]
+            if all(value is not None and metric in value for value in values):
+                generator = np.random.default_rng(arguments.seed)
+                tests[axis, metric] = paired_test(values[0][metric], values[1][metric], generator, arguments.resamples)
+    if not tests:
+        raise ValueError(
+            f"nothing to compare: {', '.join(arguments.axis or axes)} {arguments.side} has no "
+            f"{', '.join(arguments.metric or ['figure'])} in both files; m@k is of sentiment alone."
+        )
+    names = [about.get("method", path.parent.name) for about, path in
+             ((first_about, arguments.first), (second_about, arguments.second))]  # fmt: skip
+    print(f"{names[0]} minus {names[1]}, {arguments.side.replace('_', ' ')}, protocol {arguments.protocol}\n")
+    print(format_tests(tests))
+    return tests
+
+
+def rows_of(ranks: pa.Table, axis: str) -> pa.Table:
+    return ranks.filter(pc.equal(ranks.column("axis"), axis)).sort_by("row")
+
+
+def paired_rows(first: pa.Table, second: pa.Table, axis: str) -> tuple[pa.Table, pa.Table]:
+    """The rows of one axis in both files, held to be the same ones."""
+    pair = rows_of(first, axis), rows_of(second, axis)
+    if len(pair[0]) != len(pair[1]):
+        raise ValueError(f"{axis} has {len(pair[0])} and {len(pair[1])} rows; evaluate both with the same --max_rows.")
+    for name in ("row", "target", "user_id"):
+        if not pair[0].column(name).equals(pair[1].column(name)):
+            raise ValueError(f"{axis}: the files differ in {name}; compare runs on the same rows of one benchmark.")
+    return pair
+
+
+def default_metrics(axis: str) -> list[str]:
+    return ["m@10"] if axis == "sentiment" else ["recall@10", "ndcg@10"]
+
+
+def cut_off(metric: str, deepest: float) -> int:
+    """k of `recall@k`, `ndcg@k` or `m@k`."""
+    match = re.fullmatch(r"(recall|ndcg|m)@([1-9]\d*)", metric)
+    if match is None:
+        raise ValueError(f"metric {metric!r} must be recall, ndcg or m at a cut-off, as in recall@10.")
+    if int(match[2]) > deepest:
+        raise ValueError(
+            f"metric {metric!r} is deeper than the runs were evaluated; the deepest cut-off is {deepest}."
+        )
+    return int(match[2])
+
+
+def format_tests(tests: Mapping[tuple[str, str], PairedTest]) -> str:
+    """The tests as a Markdown table."""
+    lines = [
+        "| axis | metric | rows | rows that differ | difference | 95 % interval | p |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for (axis, metric), test in tests.items():
+        low, high = test.interval
+        lines.append(
+            f"| {axis} | {metric} | {test.num_rows} | {test.num_changed} | {test.difference:+.4f} | "
+            f"{low:+.4f} .. {high:+.4f} | {test.p_value:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

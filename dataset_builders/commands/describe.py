@@ -1,0 +1,79 @@
+"""What built benchmarks hold, beside the paper's counts, and whether they keep their promises.
+
+    python scripts/describe_benchmark.py benchmarks/beauty benchmarks/toys --output_dir outputs/statistics
+
+Prints tables 3 and 4 and the result of the leak tests; with --output_dir also writes statistics.md and
+distribution.png (figure 8).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..atomic_write import write_text
+from .command_line import defaults_of, run_command
+
+
+@dataclass(kw_only=True)
+class DescriptionArguments:
+    """Arguments of [`describe`]; see `--help` for what each is."""
+
+    benchmarks: Sequence[Path]
+    output_dir: Path | None = None
+    no_checks: bool = False
+
+
+def parse_arguments(argv: list[str] | None) -> DescriptionArguments:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("benchmarks", type=Path, nargs="+", help="directories that scripts/build_benchmark.py wrote")
+    parser.add_argument("--output_dir", type=Path, help="where statistics.md and distribution.png go")
+    parser.add_argument("--no_checks", action="store_true", help="leave the leak tests out")
+    parser.set_defaults(**defaults_of(DescriptionArguments))
+    return DescriptionArguments(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Describes benchmarks.
+
+    Args:
+        argv (`list[str]`, *optional*): Arguments; those of the process by default.
+
+    Returns:
+        `int`: 0; 1 on bad input, after one line on stderr; 2 if a benchmark breaks a promise.
+    """
+    arguments = parse_arguments(argv)
+    broken: list[int] = []
+    return run_command(lambda: broken.append(describe(arguments))) or (2 if any(broken) else 0)
+
+
+def describe(arguments: DescriptionArguments) -> int:
+    """Everything between the arguments and the number of kinds of broken promises."""
+    from ..benchmark.checks import check_benchmark
+    from ..benchmark.statistics import plot_distributions, statistics_tables
+    from ..building.domains import DOMAINS
+
+    paper = {name: (domain.table_3_row(), domain.table_4_row()) for name, domain in DOMAINS.items()}
+    remarks = {name: domain.remark for name, domain in DOMAINS.items()}
+    tables = statistics_tables(arguments.benchmarks, paper, remarks)
+    print(tables)
+    if arguments.output_dir is not None:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+        write_text(arguments.output_dir / "statistics.md", tables)
+        plot_distributions(arguments.benchmarks, arguments.output_dir / "distribution.png")
+    broken = 0
+    for folder in [] if arguments.no_checks else arguments.benchmarks:
+        found = check_benchmark(folder)
+        broken += len(found)
+        print(f"{folder}: " + ("no leak, no broken promise" if not found else f"{len(found)} broken promises"))
+        for line in found:
+            print(f"  - {line}")
+    return broken
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The command `mender`: one subcommand for each thing that this project does."""
+
+import importlib
+import sys
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One subcommand: the module whose `main` it is, and what it does."""
+
+    module: str
+    description: str
+
+
+COMMANDS = {
+    "build": Command("dataset_builders.commands.build", "build the benchmark of one domain from raw reviews"),
+    "approximate": Command("dataset_builders.commands.approximate", "have a language model write the preferences"),
+    "prepare-interactions": Command(
+        "dataset_builders.commands.prepare_interactions", "prepare interactions of any size: k-core and time order"
+    ),
+    "measure-polarity": Command(
+        "dataset_builders.commands.measure_polarity", "measure sentiment classifiers against star ratings"
+    ),
+    "describe": Command("dataset_builders.commands.describe", "print the statistics of a benchmark and check it"),
+    "learn-ids": Command("modeling_mender.commands.learn_ids", "learn the semantic IDs of a catalogue"),
+    "train": Command("modeling_mender.commands.train", "train a method of the paper"),
+    "evaluate": Command("modeling_mender.commands.evaluate", "evaluate a model on every axis"),
+    "obedience": Command("modeling_mender.commands.obedience", "measure whether a model does what preferences say"),
+    "ablate": Command("modeling_mender.commands.ablate", "leave out each term of a model's score in turn"),
+    "recommend": Command("modeling_mender.commands.recommend", "recommend items for a history and preferences"),
+    "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
+    "quickstart": Command("modeling_mender.commands.quickstart", "run everything once on the synthetic sample"),
+    "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
+    "compare": Command("dataset_builders.commands.compare", "compare two methods by a paired test"),
+    "tables": Command("dataset_builders.commands.tables", "make the paper's tables and figures from results"),
+    "submit": Command("dataset_builders.commands.submit", "submit scores to the leaderboard of a benchmark"),
+    "leaderboard": Command("dataset_builders.commands.leaderboard", "collect scores into a leaderboard page"),
+    "publish-model": Command("modeling_mender.commands.publish_model", "publish a model, an adapter or an RQ-VAE"),
+    "publish-benchmark": Command("dataset_builders.commands.publish_benchmark", "publish built domains as a dataset"),
+    "publish-space": Command("dataset_builders.commands.publish_space", "publish the metric, demo or leaderboard"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a subcommand.
+
+    Args:
+        argv (`list[str]`, *optional*): Arguments; those of the process by default.
+
+    Returns:
+        `int`: The exit status of the subcommand; 2 if there is none of that name.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    name, *rest = argv
+    if name == "--version":
+        print(f"mender {version()}")
+        return 0
+    if name not in COMMANDS:
+        print(f"error: mender has no command {name!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    sys.argv[0] = f"mender {name}"  # argparse takes the program's name in the usage line from here
+    try:
+        module = importlib.import_module(COMMANDS[name].module)
+    except ImportError as error:
+        from .command_line import explain
+
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    return module.main(rest)
+
+
+def usage() -> str:
+    """Text of `mender --help`."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{command.description}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: mender COMMAND [options]", "", *lines, "", "See mender COMMAND --help for the options."])
+
+
+def version() -> str:
+    """Version of the installed distribution."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from .command_line import DISTRIBUTION
+
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "(not installed: run from a checkout)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""Publishes built benchmarks as one dataset on the Hub, several domains in one repository.
+
+    python scripts/publish_benchmark.py benchmarks/beauty benchmarks/toys --repo_id org/pref-discerning
+    python scripts/publish_benchmark.py benchmarks/beauty --repo_id org/pref-discerning --create_pr
+    python scripts/publish_benchmark.py benchmarks/beauty --repo_id org/pref-discerning --dry_run --output_dir staged
+
+Checks every directory for leaks and against its fingerprints, puts the domains into one folder with a card and the
+tasks of the leaderboards, loads every config of it in a process that has `datasets` and nothing of ours, and only then
+pushes, in one commit. Domains that the repository has already, and that are not given, stay: of them only the reports
+and the card are read, their rows are neither downloaded nor sent again; card and eval.yaml are made anew from all
+reports. A domain that is given replaces its namesake whole. --replace makes the repository hold what is given, alone.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .command_line import defaults_of, run_command
+from .fresh_process import run_fresh_json
+from .hub_push import PushArguments, add_push_arguments, stage_and_push
+
+if TYPE_CHECKING:  # --help must not wait for datasets
+    from datasets.info import DatasetInfosDict
+
+    from ..benchmark.report import BuildReport
+
+RESTRICTED_SOURCES = ("yelp",)
+"""Sources whose terms forbid to pass on what is made from them; `dataset_builders.building.domains` has the terms."""
+
+# The twin of dataset_publication.content_fingerprint, on what `datasets` gives to a stranger.
+LOAD_EVERY_CONFIG = """
+import hashlib, json
+from datasets import load_dataset
+
+folder, configs = sys.argv[1], json.loads(sys.argv[2])
+found = {}
+for config in configs:
+    state, rows = hashlib.blake2b(digest_size=16), {}
+    for split, table in load_dataset(folder, config).items():
+        state.update(json.dumps(split).encode() + b"\\n")
+        rows[split] = table.num_rows
+        for batch in table.with_format("arrow").iter(8192):
+            for row in batch.to_pylist():
+                state.update(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\\n")
+    found[config] = {"rows": rows, "fingerprint": state.hexdigest()}
+print("\\n" + json.dumps(found))
+"""
+
+
+@dataclass(kw_only=True)
+class BenchmarkPublication(PushArguments):
+    """Arguments of [`publish_benchmark`]; see `--help` for what each is."""
+
+    benchmarks: Sequence[Path]
+    repo_id: str
+    replace: bool = False
+    i_have_the_right_to_redistribute: bool = False
+
+
+def parse_arguments(argv: list[str] | None) -> BenchmarkPublication:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("benchmarks", type=Path, nargs="+", help="directories that scripts/build_benchmark.py wrote")
+    parser.add_argument("--repo_id", required=True, help="dataset on the Hub, as in org/pref-discerning")
+    parser.add_argument("--replace", action="store_true", help="remove the domains that the repository has already")
+    parser.add_argument(
+        "--i_have_the_right_to_redistribute",
+        action="store_true",
+        help=f"publish what is made from a source whose terms forbid it to most ({', '.join(RESTRICTED_SOURCES)})",
+    )
+    add_push_arguments(parser)
+    parser.set_defaults(**defaults_of(BenchmarkPublication))
+    return BenchmarkPublication(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Publishes; returns 0, or 1 after one line on bad input."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: publish_benchmark(arguments))
+
+
+def publish_benchmark(arguments: BenchmarkPublication) -> str:
+    """Everything between the arguments and the address of the commit."""
+    from ..building.publication import copy_configs, describe
+
+    chosen = choose_domains(arguments.benchmarks)
+    check_terms([report for _, report in chosen], arguments.i_have_the_right_to_redistribute)
+    check_promises(arguments.benchmarks)
+    given = {report.domain for _, report in chosen}
+    kept, known, commit = [], None, None
+    if not arguments.replace:
+        kept, known, commit = read_published(arguments.repo_id, arguments.revision, given)
+
+    def fill(folder: Path) -> None:
+        for benchmark, report in chosen:
+            copy_configs(folder, {config: benchmark / config for config in report.rows}, report)
+        reports = [report for _, report in chosen]
+        describe(folder, by_domain(reports), arguments.repo_id)
+        check_loading(folder, reports)
+        # only now, for datasets loads nothing from a folder whose card names configs without files
+        describe(folder, by_domain(reports + kept), arguments.repo_id, known)
+        if kept:
+            print(f"kept as they are: {', '.join(report.domain for report in kept)}")
+
+    stale, message = stale_files(given, arguments.replace), f"Publish {', '.join(sorted(given))}"
+    return stage_and_push(fill, "dataset", arguments, stale, message, commit)
+
+
+def by_domain(reports: Sequence["BuildReport"]) -> list["BuildReport"]:
+    """In the order of the card."""
+    return sorted(reports, key=lambda report: report.domain)
+
+
+def choose_domains(benchmarks: Sequence[Path]) -> list[tuple[Path, "BuildReport"]]:
+    """Every domain of the directories, with the directory that it lies in.
+
+    Raises:
+        ValueError: If two directories hold the same domain, or another version wrote one.
+        FileNotFoundError: If one is no benchmark.
+    """
+    from ..benchmark.report import read_reports
+
+    where: dict[str, Path] = {}
+    chosen = []
+    for benchmark in benchmarks:
+        if not benchmark.is_dir():
+            raise FileNotFoundError(f"{benchmark} is no directory; pass one that scripts/build_benchmark.py wrote.")
+        for report in read_reports(benchmark):
+            if report.domain in where:
+                raise ValueError(
+                    f"{where[report.domain]} and {benchmark} both hold the domain {report.domain}; give one of them, "
+                    "or build one under another --domain."
+                )
+            where[report.domain] = benchmark
+            chosen.append((benchmark, report))
+    return chosen
+
+
+def check_terms(reports: Sequence["BuildReport"], has_the_right: bool) -> None:
+    """Refuses what may not be passed on, and says where nobody knows.
+
+    Raises:
+        ValueError: If a source's terms forbid it, unless whoever publishes has the right all the same.
+    """
+    from ..building.domains import source_terms
+
+    for report in reports:
+        restricted = next((name for name in RESTRICTED_SOURCES if name in (report.source, report.domain)), None)
+        if restricted and not has_the_right:
+            raise ValueError(
+                f"the domain {report.domain} is made from {restricted}, whose terms restrict passing it on "
+                f"({source_terms(restricted)}) Where you have that right, pass --i_have_the_right_to_redistribute."
+            )
+        if not report.about.get("terms"):
+            print(f"note: nobody stated the terms of the data behind {report.domain}; the card says so.")
+
+
+def check_promises(benchmarks: Sequence[Path]) -> None:
+    """Refuses a benchmark with leaks, or with other rows than those of its fingerprints.
+
+    Raises:
+        ValueError: With the first of what was found, and how much there is.
+    """
+    from ..benchmark.checks import check_benchmark
+
+    for benchmark in benchmarks:
+        if found := check_benchmark(benchmark):
+            raise ValueError(
+                f"{benchmark} breaks {len(found)} promises and is not published: {found[0]}; see all by "
+                f"scripts/describe_benchmark.py {benchmark}, and build again."
+            )
+        print(f"{benchmark}: no leak, no broken promise")
+
+
+def read_published(
+    repo_id: str, revision: str | None, given: set[str]
+) -> tuple[list["BuildReport"], "DatasetInfosDict | None", str | None]:
+    """What a published dataset says of the domains that are not given.
+
+    Args:
+        repo_id (`str`): The dataset.
+        revision (`str`, *optional*): The branch that will be written to.
+        given (`set[str]`): Domains that are replaced.
+
+    Returns:
+        `tuple`: The reports of the other domains; `datasets`' description of their configs, from the card; and the
+        commit that was read.
+
+    Raises:
+        ValueError: If the dataset is not one that this version can add to.
+        OSError: What the Hub's client says.
+    """
+    from datasets.info import DatasetInfosDict
+    from huggingface_hub import DatasetCard
+
+    from ..benchmark.report import read_report
+    from ..benchmark.schema import AXES, TABLES, config_name, features
+
+    folder = download_descriptions(repo_id, revision)
+    if folder is None:
+        return [], None, None
+    domains = sorted({path.stem for path in folder.glob("reports/*.json")} - given)
+    card = folder / "README.md"
+    known = DatasetInfosDict()
+    if card.is_file():
+        known = DatasetInfosDict.from_dataset_card_data(DatasetCard(card.read_text(encoding="utf-8")).data)
+    way_out = f"publish that domain again as well, or pass --replace to have {repo_id} hold only what is given"
+    described = {config_name(domain, name) for domain in given.union(domains) for name in TABLES + AXES}
+    if unknown := sorted(set(known) - described):
+        raise ValueError(
+            f"{repo_id} has configs of which it holds no report ({', '.join(unknown)}); choose another repository, or "
+            "pass --replace to have it hold only what is given."
+        )
+    kept = []
+    for domain in domains:
+        try:
+            kept.append(read_report(folder, domain))
+        except ValueError as error:
+            raise ValueError(f"the domain {domain} of {repo_id} cannot be kept: {error} Or {way_out}.") from error
+        for config in kept[-1].rows:
+            name = config.removeprefix(f"{domain}_")
+            if config not in known or known[config].features != features(name):
+                raise ValueError(
+                    f"the card of {repo_id} does not describe the config {config} in the format of this version; "
+                    f"{way_out}."
+                )
+    return kept, known, folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else None
+
+
+def download_descriptions(repo_id: str, revision: str | None) -> Path | None:
+    """Card and reports of a dataset on the Hub, without its rows; `None` where there is none yet.
+
+    A branch that does not exist yet will be made from main, so main is what it will hold.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    wanted = {"repo_type": "dataset", "allow_patterns": ["README.md", "reports/*.json"]}
+    try:
+        try:
+            return Path(snapshot_download(repo_id, revision=revision, **wanted))
+        except RevisionNotFoundError:
+            return Path(snapshot_download(repo_id, **wanted))
+    except GatedRepoError:
+        raise
+    except RepositoryNotFoundError:
+        return None
+
+
+def check_loading(folder: Path, reports: Sequence["BuildReport"]) -> None:
+    """Loads every config as a stranger does, and holds rows and fingerprints against the reports.
+
+    Args:
+        folder (`Path`): What will be sent.
+        reports (`Sequence[BuildReport]`): Of the domains whose rows are in it.
+
+    Raises:
+        ValueError: If a config does not load, or gives other rows.
+    """
+    expected = {
+        config: {"rows": report.rows[config], "fingerprint": report.fingerprints[config]}
+        for report in reports
+        for config in report.rows
+    }
+    found = run_fresh_json(LOAD_EVERY_CONFIG, [folder, json.dumps(list(expected))])
+    for config, what in expected.items():
+        if found[config] != what:
+            raise ValueError(
+                f"{config} loads as {found[config]} in a process of its own, and the report says {what}; build again."
+            )
+    print(f"loaded with datasets alone: {len(expected)} configs, with the rows and fingerprints of the reports")
+
+
+def stale_files(domains: set[str], replace: bool) -> list[str]:
+    """Patterns of files that the repository loses where the folder has none of that name.
+
+    >>> stale_files({"beauty"}, replace=False)[:2]
+    ['beauty_items/*', 'beauty_preferences/*']
+    >>> stale_files({"beauty"}, replace=True)
+    ['*.parquet', 'reports/*.json', 'LICENSE.md']
+    """
+    from ..benchmark.schema import AXES, TABLES, config_name
+    from ..building.publication import LICENCE_FILE
+
+    if replace:
+        return ["*.parquet", "reports/*.json", LICENCE_FILE]
+    return [f"{config_name(domain, name)}/*" for domain in sorted(domains) for name in TABLES + AXES] + [LICENCE_FILE]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

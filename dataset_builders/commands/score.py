@@ -1,0 +1,222 @@
+"""Score the run file of any recommender on every axis of a benchmark; needs no torch.
+
+    mender score my_run.parquet --benchmark outputs/quickstart/benchmark --domain sample --output_dir outputs/mine
+
+Prints a table with the preference and without it, and one without the items of each row's own history. Writes
+results.json, rows.parquet (the rank of every row) and axes.png into --output_dir.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from ..atomic_write import write_text
+from ..benchmark.report import report_text, resolve_revision
+from ..benchmark.schema import AXES
+from ..benchmark.tables import count_items, load_axes
+from ..scoring.figures import format_table, format_unseen_table, score_axes
+from ..scoring.ranks import check_queries, rank_rows, write_ranks
+from ..scoring.runs import Run, read_run
+from .command_line import defaults_of, run_command
+
+TABLE_K = 10
+BENCHMARK_FIELDS = (
+    "source", "approximator", "approximator_details", "polarity", "embedding_model", "options", "fingerprints",
+)  # fmt: skip
+
+Tables = Mapping[str, datasets.Dataset]
+
+
+@dataclass(kw_only=True)
+class ScoringArguments:
+    """What is scored, on which rows, and where the results go; see `--help` for what each is."""
+
+    benchmark: str
+    benchmark_revision: str | None = None
+    domain: str
+    split: str = "test"
+    axes: Sequence[str] = AXES
+    k: Sequence[int] = (1, 5, 10, 20)
+    max_rows: int = 0
+    resamples: int = 1000
+    output_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("k", "resamples"):
+            value = min(self.k, default=0) if name == "k" else self.resamples
+            if value < 1:
+                raise ValueError(f"{name} ({value}) must be at least 1.")
+
+
+@dataclass(kw_only=True)
+class ScoreArguments(ScoringArguments):
+    """Arguments of [`score`]."""
+
+    run: Path
+    name: str | None = None
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of [`ScoringArguments`] to a parser."""
+    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
+    parser.add_argument("--benchmark_revision", help="branch, tag or commit, of a benchmark on the Hub")
+    parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
+    parser.add_argument("--split", choices=["train", "validation", "test"], help="rows to score")
+    parser.add_argument("--axes", nargs="+", choices=AXES, help="axes to score")
+    parser.add_argument("--k", nargs="+", type=int, help="cut-offs")
+    parser.add_argument("--max_rows", type=int, help="rows of each axis, drawn by a fixed seed; 0 means all")
+    parser.add_argument("--resamples", type=int, help="resamples of the bootstrap intervals")
+    parser.add_argument("--output_dir", type=Path, help="directory for the files; none are written if not given")
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="run file: Parquet with the columns query, items, scores")
+    parser.add_argument("--name", help="method of the run file; what the file says, or its name, where not given")
+    add_scoring_arguments(parser)
+    parser.set_defaults(**defaults_of(ScoreArguments))
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Scores; returns 0, or 1 after one line on bad input."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: score(ScoreArguments(**vars(arguments))))
+
+
+def score(arguments: ScoreArguments) -> dict[str, Any]:
+    """Scores a run file.
+
+    Args:
+        arguments ([`ScoreArguments`]): The run file, the benchmark, and where the results go.
+
+    Returns:
+        `dict`: The content of `results.json`.
+
+    Raises:
+        ValueError: If run and benchmark do not fit together.
+        FileNotFoundError: If the run or the benchmark does not exist.
+    """
+    return score_answers(arguments, lambda tables, num_items: read_answers(arguments, num_items))
+
+
+def score_answers(
+    arguments: ScoringArguments, answer: Callable[[Tables, int], tuple[Run, dict[str, Any]]]
+) -> dict[str, Any]:
+    """Scores the answers of whatever recommender, prints the tables, and writes the files.
+
+    Args:
+        arguments ([`ScoringArguments`]): The benchmark, and where the results go.
+        answer (`Callable`): From the rows of each axis and the number of items to the answers, and what `results.json`
+            says of their maker.
+
+    Returns:
+        `dict`: The content of `results.json`.
+    """
+    revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
+    every_axis = load_axes(arguments.benchmark, arguments.domain, arguments.split, revision=revision)
+    tables = {axis: every_axis[axis] for axis in arguments.axes if axis in every_axis}
+    if not tables:
+        raise ValueError(
+            f"{arguments.benchmark} has none of the axes {', '.join(arguments.axes)} for {arguments.domain}."
+        )
+    num_items = count_items(arguments.benchmark, arguments.domain, revision)
+    report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
+    answers, made_by = answer(tables, num_items)
+    check_queries(answers, {axis: len(rows) for axis, rows in every_axis.items()})
+    ranks = rank_rows(answers, tables, arguments.max_rows)
+    results = {
+        **made_by,
+        "domain": arguments.domain,
+        "split": arguments.split,
+        "date": datetime.date.today().isoformat(),
+        "k": sorted(arguments.k),
+        "depth": answers.depth,
+        "benchmark": {
+            "name": arguments.benchmark,
+            "revision": revision,
+            **{name: report[name] for name in BENCHMARK_FIELDS if name in report},
+        },
+        "axes": score_axes(ranks, sorted(arguments.k), arguments.resamples),
+        "left_out": report.get("left_out", {}),
+    }
+    show(results, longest_history=ranks.column("history_length").to_numpy().max(), num_items=num_items)
+    if arguments.output_dir is not None:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+        write_text(arguments.output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+        write_ranks(ranks, arguments.output_dir / "rows.parquet", about_run(results))
+        draw(results, arguments.output_dir / "axes.png")
+    return results
+
+
+def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, dict[str, Any]]:
+    """The answers of a run file, and what `results.json` says of their maker."""
+    answers = read_run(arguments.run, num_items)
+    for name in ("domain", "split"):
+        if name in answers.about and answers.about[name] != getattr(arguments, name):
+            raise ValueError(
+                f"{arguments.run} was made for {name} {answers.about[name]!r}, not {getattr(arguments, name)!r}; "
+                f"pass --{name} {answers.about[name]} or another run."
+            )
+    return answers, {
+        "method": arguments.name or answers.about.get("method") or arguments.run.stem,
+        "model": str(arguments.run),
+        "num_beams": answers.about.get("num_beams"),
+        "seed": answers.about.get("seed"),
+        "arguments": None,
+        "training": None,
+        "ranking": None,
+    }
+
+
+def about_run(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run file and a table of ranks say of their maker."""
+    return {name: results[name] for name in ("method", "domain", "split", "num_beams", "seed", "k") if name in results}
+
+
+def show(results: Mapping[str, Any], longest_history: int, num_items: int) -> None:
+    """Prints both tables, and what limits their figures."""
+    k = table_k(results["k"])
+    print(format_table(results["axes"], k))
+    if set(results["axes"]) != {"sentiment"}:
+        print("\nWithout the items of each row's own history:\n")
+        print(format_unseen_table(results["axes"], k))
+    for axis, reason in results["left_out"].items():
+        print(f"left out: {axis} ({reason})")
+    depth, deepest = results["depth"], max(results["k"])
+    if depth < min(num_items, deepest):
+        print(f"note: some rankings hold {depth} items; what stands below counts as a miss at k = {deepest}.")
+    elif depth < min(num_items, deepest + longest_history):
+        print(
+            f"note: some rankings hold {depth} items; without a history of up to {longest_history} items fewer than "
+            f"{deepest} may be left, and what stands below counts as a miss."
+        )
+
+
+def table_k(k: list[int]) -> int:
+    """The cut-off of tables and plots: 10 where it was asked for, else the deepest."""
+    return TABLE_K if TABLE_K in k else max(k)
+
+
+def draw(results: Mapping[str, Any], path: Path) -> None:
+    from ..paper_tables.figures import star_plot
+
+    title = f"{results['method']} on {results['domain']} ({results['split']})"
+    try:
+        star_plot(results["axes"], table_k(results["k"]), title, path)
+    except ImportError as error:
+        print(f"note: no {path.name}, {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The options by which several scripts are told where their reviews come from.
+
+Parses and hands over; knows neither formats nor domains.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..building.domains import Domain
+    from ..building.sources import Source
+
+SOURCE_PATHS = {
+    "sample": (),
+    "amazon_reviews": ("reviews", "metadata"),
+    "steam": ("reviews", "games"),
+    "yelp": ("archive",),
+    "tables": ("interactions", "items"),
+    "raw": ("interactions", "items"),
+}
+"""Source -> the paths it needs."""
+
+
+@dataclass(kw_only=True)
+class SourceArguments:
+    """Where the reviews come from; see [`source_from`]."""
+
+    domain: str
+    source: str | None = None
+    raw_dir: Path | None = None
+    download_dir: Path | None = None
+    amazon_category: str | None = None
+    amazon_year: int = 2014
+    reviews: Path | None = None
+    metadata: Path | None = None
+    games: Path | None = None
+    archive: Path | None = None
+    first_day: str | None = None
+    last_day: str | None = None
+    interactions: Path | None = None
+    items: Path | None = None
+    min_count: int = 5
+    window: int = 20
+    user_stride: int | None = None
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of [`source_from`] to a parser."""
+    group = parser.add_argument_group(
+        "where the reviews come from",
+        "A domain of the paper (beauty, toys, sports, steam, yelp) brings its source with it and is downloaded, or "
+        "read from --raw_dir. For all others name the --source and its files, or an --amazon_category.",
+    )
+    group.add_argument("--domain", required=True, help="first part of every config's name, as in beauty_sentiment")
+    group.add_argument("--source", choices=sorted(SOURCE_PATHS), help="what the input is, if not the domain's own")
+    group.add_argument("--raw_dir", type=Path, help="folder that holds the domain's files under their published names")
+    group.add_argument("--download_dir", type=Path, help="where downloads are kept; the user's cache where not given")
+    group.add_argument("--amazon_category", help="any category of the Amazon reviews, as in Video_Games")
+    group.add_argument("--amazon_year", type=int, choices=(2014, 2018, 2023), help="of --amazon_category")
+    group.add_argument("--reviews", type=Path, help="amazon_reviews, steam: the reviews file")
+    group.add_argument("--metadata", type=Path, help="amazon_reviews: the metadata file")
+    group.add_argument("--games", type=Path, help="steam: the file of games")
+    group.add_argument("--archive", type=Path, help="yelp: the archive or its folder")
+    group.add_argument("--first_day", help="yelp: as in 2019-01-01")
+    group.add_argument("--last_day", help="yelp: as in 2019-12-31")
+    group.add_argument("--interactions", type=Path, help="tables: Parquet, CSV or JSON lines of actions; raw: Parquet")
+    group.add_argument("--items", type=Path, help="tables: Parquet, CSV or JSON lines of items; raw: Parquet")
+    group.add_argument("--min_count", type=int, help="k of the k-core")
+    group.add_argument("--window", type=int, help="most recent items of a user that count")
+    group.add_argument(
+        "--user_stride",
+        type=int,
+        help="keep one user in so many, after the k-core; the domain's own where not given (7 for steam, else 1)",
+    )
+
+
+def source_from(arguments: SourceArguments) -> tuple["Source", "Domain | None"]:
+    """The source that the options name, and the domain's facts where it is one of the paper's or an Amazon category.
+
+    Sets `arguments.user_stride` where it was not given.
+
+    Raises:
+        ValueError: If options are missing, or belong to another source.
+        FileNotFoundError: If the domain's files are not in `--raw_dir`.
+        OSError: If a download fails.
+    """
+    from ..building.domains import amazon_domain, domain_source, get_domain
+    from ..building.sources import get_source
+
+    domain = None
+    if arguments.source is None:
+        refuse_foreign_paths(arguments, "a domain's own source", ())
+        if arguments.amazon_category:
+            domain = amazon_domain(arguments.amazon_category, arguments.amazon_year, name=arguments.domain)
+        else:
+            domain = get_domain(arguments.domain)
+        source = domain_source(
+            domain, raw_dir=arguments.raw_dir, download_dir=arguments.download_dir, **_dates(arguments, domain.source)
+        )
+    else:
+        if arguments.raw_dir is not None or arguments.amazon_category:
+            raise ValueError("--source does not go with --raw_dir or --amazon_category: name its files instead.")
+        needed = SOURCE_PATHS[arguments.source]
+        refuse_foreign_paths(arguments, f"the source {arguments.source}", needed)
+        paths = {name: getattr(arguments, name) for name in needed}
+        source = get_source(arguments.source, **paths, **_dates(arguments, arguments.source))
+    if arguments.user_stride is None:
+        arguments.user_stride = domain.user_stride if domain else 1
+    return source, domain
+
+
+def _dates(arguments: SourceArguments, source: str) -> dict[str, str]:
+    dates = {"since": arguments.first_day, "until": arguments.last_day}
+    given = {name: date for name, date in dates.items() if date is not None}
+    if given and source != "yelp":
+        raise ValueError(f"The source {source} does not take --first_day or --last_day; they are yelp's.")
+    return given
+
+
+def refuse_foreign_paths(arguments: SourceArguments, what: str, needed: tuple[str, ...]) -> None:
+    """Paths of another source are refused rather than ignored, and missing ones named.
+
+    Raises:
+        ValueError: Naming the first such option.
+    """
+    for name in sorted({name for names in SOURCE_PATHS.values() for name in names}):
+        given = getattr(arguments, name) is not None
+        if given != (name in needed):
+            verb = "does not take" if given else "needs"
+            raise ValueError(f"{what[0].upper()}{what[1:]} {verb} --{name}; see --help.")

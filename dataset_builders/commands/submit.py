@@ -1,0 +1,215 @@
+"""Submits a results.json to the leaderboard: as a pull request on the model's own repository.
+
+    python scripts/submit_to_leaderboard.py outputs/my_model/results.json --model org/name \
+        --benchmark org/pref-discerning --dry_run
+
+Checks the file, computes its figures again from rows.parquet beside it, and shows what would be sent. The pull request
+carries `.eval_results/*.yaml`, which the Hub shows and the leaderboard collects, and `results/DOMAIN.json`, the file
+without the folders of the machine that it ran on.
+"""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..benchmark.report import is_on_the_hub
+from ..leaderboard import hub
+from ..leaderboard.submission import (
+    Change,
+    compare,
+    entries_file,
+    find_waiting,
+    make_entries,
+    merge,
+    published_results,
+    read_entry_files,
+    results_file,
+)
+from ..leaderboard.validation import check_benchmark, check_figures, check_ranks
+from ..scoring.ranks import read_ranks
+from .command_line import defaults_of, explain, run_command
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What would be sent: `files` is path -> text, `parent` the model's commit that they go onto (where asked)."""
+
+    changes: Sequence[Change]
+    left_out: Sequence[str]
+    files: Mapping[str, str]
+    parent: str | None
+
+
+@dataclass(kw_only=True)
+class SubmissionArguments:
+    """Arguments of [`submit`]; see `--help` for what each is."""
+
+    results: Path
+    model: str
+    benchmark: str
+    revision: str | None = None
+    source_url: str | None = None
+    notes: str | None = None
+    date: str = "2026-11-26"
+    dry_run: bool = False
+    no_pr: bool = False
+
+
+def parse_arguments(argv: list[str] | None) -> SubmissionArguments:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("results", type=Path, metavar="RESULTS.json", help="written by scripts/evaluate_axes.py")
+    parser.add_argument("--model", required=True, help="the model's repository on the Hub, org/name")
+    parser.add_argument("--benchmark", required=True, help="dataset on the Hub; with --dry_run also a local directory")
+    parser.add_argument("--revision", help="of the benchmark; what the results name, else main's newest commit")
+    parser.add_argument("--source_url", help="where the evaluation can be looked up")
+    parser.add_argument("--notes", help="a few words on the set-up")
+    parser.add_argument("--date", help="of the evaluation; today")
+    parser.add_argument("--dry_run", action="store_true", help="check and show everything, send nothing")
+    parser.add_argument("--no_pr", action="store_true", help="commit to one's own repository, without a pull request")
+    parser.set_defaults(**defaults_of(SubmissionArguments))
+    return SubmissionArguments(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Submits; returns 0, or 1 after one line per objection."""
+    return run_command(lambda: submit(parse_arguments(argv)))
+
+
+def submit(arguments: SubmissionArguments) -> None:
+    """Everything between the arguments and the pull request."""
+    check_arguments(arguments)
+    text = read_file(arguments.results)
+    try:
+        results = hub.parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{arguments.results} is {error}; pass what scripts/evaluate_axes.py wrote.") from None
+    revision = check(arguments, results)
+    submission = prepare(arguments, results, revision)
+    show(submission, arguments)
+    if all(change.kind == "already submitted" for change in submission.changes):
+        raise ValueError(
+            f"all {len(submission.changes)} scores are already submitted: {arguments.model} has the same values for "
+            "the same tasks and revision; nothing was sent."
+        )
+    if arguments.dry_run:
+        print("nothing was sent (--dry_run)")
+        return
+    name = arguments.benchmark.split("/")[-1]
+    url = hub.commit_files(
+        arguments.model,
+        submission.files,
+        submission.parent,
+        message=f"Add results on {name} ({results['domain']})",
+        description=change_table(submission.changes) + "\n",
+        create_pr=not arguments.no_pr,
+    )
+    print(f"{'commit' if arguments.no_pr else 'pull request'}: {url}")
+
+
+def check_arguments(arguments: SubmissionArguments) -> None:
+    if arguments.model.count("/") != 1 or not all(arguments.model.split("/")):
+        raise ValueError(f"--model ({arguments.model!r}) must be org/name, the repository that the score is of.")
+    if not is_on_the_hub(arguments.benchmark) and not arguments.dry_run:
+        raise ValueError(
+            f"--benchmark ({arguments.benchmark}) is a local directory, which no one else could look up; name the "
+            "dataset on the Hub, or add --dry_run."
+        )
+    try:
+        datetime.date.fromisoformat(arguments.date)
+    except ValueError:
+        raise ValueError(f"--date ({arguments.date!r}) must be a day as in 2026-11-20.") from None
+
+
+def read_file(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; pass a results.json that scripts/evaluate_axes.py wrote.")
+    return path.read_text(encoding="utf-8")
+
+
+def check(arguments: SubmissionArguments, results: Any) -> str | None:
+    """Lists every objection on stderr and refuses if there is one; returns the benchmark's commit."""
+    problems = check_figures(results)
+    sound, benchmark = not problems, None
+    if isinstance(results, dict) and isinstance(results.get("domain"), str):
+        revision, named_by = choose_revision(arguments, results)
+        try:
+            benchmark = hub.read_benchmark(arguments.benchmark, results["domain"], revision)
+        except (ValueError, OSError) as error:
+            problems.append(explain(error) + named_by)
+    if sound and benchmark is not None:
+        problems += check_benchmark(results, benchmark)
+    ranks = arguments.results.with_name("rows.parquet")
+    if not ranks.is_file():
+        print(f"note: no {ranks.name} beside {arguments.results}; the figures are not computed again")
+    elif sound:
+        try:
+            problems += check_ranks(results, read_ranks(ranks)[0])
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        for problem in problems:
+            print(f"- {problem}", file=sys.stderr)
+        more = "" if sound else ", and more may follow once the file itself is sound"
+        raise ValueError(f"{arguments.results} is refused, objections: {len(problems)}{more}; nothing was sent.")
+    return benchmark.revision
+
+
+def choose_revision(arguments: SubmissionArguments, results: Mapping[str, Any]) -> tuple[str | None, str]:
+    """The benchmark's revision to check against, and a sentence on who named it; a local directory has none."""
+    scored = results.get("benchmark")
+    named = scored.get("revision") if isinstance(scored, dict) and is_on_the_hub(arguments.benchmark) else None
+    if arguments.revision or not isinstance(named, str):
+        return arguments.revision, ""
+    return named, f" {arguments.results} names that revision ({named}); name another one by --revision."
+
+
+def prepare(arguments: SubmissionArguments, results: Mapping[str, Any], revision: str | None) -> Submission:
+    """The entries beside those that the model has; a dry run against a local directory does not ask the Hub."""
+    benchmark = arguments.benchmark if revision else Path(arguments.benchmark).resolve().name
+    entries, left_out = make_entries(
+        results, benchmark, revision, arguments.date, arguments.source_url, arguments.notes
+    )
+    if not entries:
+        raise ValueError(f"{arguments.results} has no figure to submit: {'; '.join(left_out)}.")
+    parent = hub.newest_commit(arguments.model) if revision else None
+    existing = read_entry_files(arguments.model, parent) if parent else {}
+    changes = compare(entries, existing)
+    files = merge(changes, existing, entries_file(benchmark, results["domain"]))
+    if parent and (waiting := find_waiting(entries, arguments.model)):
+        raise ValueError(f"an open pull request has all of these scores already: {waiting}; nothing was sent.")
+    files[results_file(results["domain"])] = published_results(results, arguments.model)
+    return Submission(changes, left_out, files, parent)
+
+
+def show(submission: Submission, arguments: SubmissionArguments) -> None:
+    """Prints what would be sent."""
+    print(f"model {arguments.model}, benchmark {arguments.benchmark}\n")
+    print(change_table(submission.changes))
+    for line in submission.left_out:
+        print(f"left out: {line}")
+    if submission.parent is None:
+        print("note: the model's repository was not asked for what it already has (local benchmark)")
+    elif not hub.is_tagged(arguments.model):
+        print(f"note: leaderboards find models by the tag {hub.MODEL_TAG}, which the card of {arguments.model} lacks")
+    print()
+    for path, text in submission.files.items():
+        if path.endswith(".yaml"):
+            print(f"{path}:\n\n{text}")
+        else:
+            print(f"{path}: {arguments.results} without the folders it names, {len(text.encode()):,} bytes\n")
+
+
+def change_table(changes: Sequence[Change]) -> str:
+    """Tasks and values as Markdown."""
+    lines = ["| task | value | |", "|---|---:|---|"]
+    return "\n".join(
+        lines + [f"| {change.entry.task_id} | {change.entry.value:.4f} | {change.said} |" for change in changes]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Commands of the models; the one room of this package that imports the benchmark."""

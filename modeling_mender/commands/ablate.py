@@ -1,0 +1,59 @@
+"""Leaves each term of Mender_Steer's score out in turn, fits the others again on validation, and scores what is left.
+
+    python scripts/ablate_terms.py outputs/quickstart/model --benchmark outputs/quickstart/benchmark --domain sample
+
+Prints recall@10 and NDCG@10 on the test split, with the preference and without, as a Markdown table. The model on disk
+stays as it is.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from dataset_builders.commands.command_line import defaults_of, run_command
+
+
+@dataclass(kw_only=True)
+class AblationArguments:
+    """Arguments of [`ablate`]; see `--help` for what each is."""
+
+    model: str
+    benchmark: str
+    domain: str
+    split: str = "test"
+    max_rows: int = 0
+    cache_dir: str | None = None
+
+
+def parse_arguments(argv: list[str] | None) -> AblationArguments:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("model", help="folder of a trained mender_steer model, or its name on the Hub")
+    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset on the Hub")
+    parser.add_argument("--domain", required=True, help="domain of the benchmark")
+    parser.add_argument("--split", choices=["validation", "test"])
+    parser.add_argument("--max_rows", type=int, help="rows of each axis, drawn by a seed; 0 means all")
+    parser.add_argument("--cache_dir", help="folder where what frozen encoders compute is kept and reused")
+    parser.set_defaults(**defaults_of(AblationArguments))
+    return AblationArguments(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the table; returns 0, or 1 after one line on bad input."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: run(arguments))
+
+
+def run(arguments: AblationArguments) -> None:
+    """Imports what takes long, and prints the table."""
+    from transformers.utils import logging as transformers_logging
+
+    from .ablation import ablate
+
+    transformers_logging.set_verbosity_error()
+    ablate(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Open a trained model in the browser: a history, a preference, and what it changes.
+
+mender demo outputs/quickstart/model --port 7860
+"""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.resources import resource
+
+
+@dataclass(kw_only=True)
+class DemoArguments:
+    """Arguments of [`demo`]; see `--help` for what each is."""
+
+    model: str
+    results: Path | None = None
+    leaderboard: Path | None = None
+    port: int | None = None
+
+
+def parse_arguments(argv: list[str] | None) -> DemoArguments:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("model", help="folder of a trained model, or its name on the Hub")
+    parser.add_argument("--results", type=Path, help="results.json; the one beside the model where not given")
+    parser.add_argument("--leaderboard", type=Path, help="leaderboard.json that mender leaderboard wrote")
+    parser.add_argument("--port", type=int, help="port; the first free one from 7860 where not given")
+    parser.set_defaults(**defaults_of(DemoArguments))
+    return DemoArguments(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serves the page until it is interrupted; returns 0, or 1 after one line on bad input."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: demo(arguments))
+
+
+def demo(arguments: DemoArguments) -> None:
+    """Runs the page in a process of its own, as its Space does.
+
+    Raises:
+        ImportError: Without gradio.
+        ChildProcessError: If the page cannot be served; it has said why.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
+    words = ["--model", arguments.model]
+    for name in ("results", "leaderboard", "port"):
+        if (value := getattr(arguments, name)) is not None:
+            words += [f"--{name}", str(value)]
+    app = resource("model_cards/spaces/demo") / "app.py"
+    try:
+        status = subprocess.run([sys.executable, str(app), *words], check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if status:
+        raise ChildProcessError(f"the page of {arguments.model} ended with status {status}; see the lines above.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Evaluate a trained model, or the run file of any other recommender, on every axis of a benchmark.
+
+    python scripts/evaluate_axes.py outputs/quickstart/model --benchmark outputs/quickstart/benchmark --domain sample
+    python scripts/evaluate_axes.py --run my_run.parquet --benchmark outputs/quickstart/benchmark --domain sample
+
+Prints a table with the preference and without it, and one without the items of each row's own history. Writes
+results.json, rows.parquet (the rank of every row) and axes.png into --output_dir, of a model also run.parquet. With
+--run it is the command score: neither torch nor our models are imported.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dataset_builders.benchmark.report import report_text
+from dataset_builders.benchmark.schema import WINDOW
+from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.commands.score import (
+    ScoreArguments,
+    ScoringArguments,
+    Tables,
+    about_run,
+    add_scoring_arguments,
+    score,
+    score_answers,
+    table_k,
+)
+from dataset_builders.resources import resource
+from dataset_builders.scoring.figures import format_table
+from dataset_builders.scoring.ranks import choose_rows
+from dataset_builders.scoring.runs import Run, write_run
+
+
+@dataclass(kw_only=True)
+class EvaluationArguments(ScoringArguments):
+    """Arguments of [`evaluate`]; see `--help` for what each is."""
+
+    model: str
+    revision: str | None = None
+    num_beams: int | None = None
+    batch_size: int = 64
+    cache_dir: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    card: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("threads", "num_beams", "batch_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")
+        if self.card and not Path(self.model).is_dir():
+            raise ValueError(
+                f"--card writes into a folder, and {self.model} is none; mender publish-model publishes one."
+            )
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", help="folder of a trained model, or its name on the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit, of a model on the Hub")
+    parser.add_argument("--run", type=Path, help="a run file in place of a model: Parquet with query, items, scores")
+    parser.add_argument("--name", help="method of the run file; what the file says, or its name, where not given")
+    add_scoring_arguments(parser)
+    parser.add_argument("--num_beams", type=int, help="beams; the model's own number or more where not given")
+    parser.add_argument("--batch_size", type=int, help="requests at once")
+    parser.add_argument("--cache_dir", help="folder where what frozen encoders compute is kept and reused")
+    parser.add_argument("--device", help="device of the model; a GPU if there is one")
+    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; its own choice where not given")
+    parser.add_argument("--card", action="store_true", help="write the model's card (README.md) into its folder")
+    parser.set_defaults(**defaults_of(EvaluationArguments))
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluates; returns 0, or 1 after one line on bad input."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: evaluate_or_score(arguments))
+
+
+def evaluate_or_score(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates the model, or scores the run file, that the command line names."""
+    given = dict(vars(arguments))
+    run, name = given.pop("run"), given.pop("name")
+    if (arguments.model is None) == (run is None):
+        raise ValueError("give either a model or --run with a run file, and not both.")
+    if run is None:
+        if name is not None:
+            raise ValueError("--name is for run files; a model says its own method.")
+        return evaluate(EvaluationArguments(**given))
+    if arguments.card:
+        raise ValueError("--card writes into the folder of a model; it does not go with --run.")
+    scoring = {key: value for key, value in given.items() if key in ScoringArguments.__dataclass_fields__}
+    return score(ScoreArguments(run=run, name=name, **scoring))
+
+
+def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
+    """Evaluates a model.
+
+    Args:
+        arguments ([`EvaluationArguments`]): The model, the benchmark, and where the results go.
+
+    Returns:
+        `dict`: The content of `results.json`.
+
+    Raises:
+        ValueError: If model and benchmark do not fit together.
+        FileNotFoundError, OSError: If one of them cannot be had.
+    """
+
+    def ask(tables: Tables, num_items: int) -> tuple[Run, dict[str, Any]]:
+        answers, made_by = answer(arguments, tables, num_items)
+        if arguments.output_dir is not None:
+            arguments.output_dir.mkdir(parents=True, exist_ok=True)
+            write_run(answers, arguments.output_dir / "run.parquet", num_items)
+        return answers, made_by
+
+    results = score_answers(arguments, ask)
+    if arguments.card:
+        revision = results["benchmark"]["revision"]
+        report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
+        print(f"card: {write_card(arguments.model, results, report)}")
+    return results
+
+
+def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tuple[Run, dict[str, Any]]:
+    """Asks a model; the answers, and what `results.json` says of it. All that needs torch is imported here."""
+    import torch
+
+    from ..evaluation.benchmark import answer_axes, ask_axes, texts_of
+    from ..evaluation.ranking import resolve_num_beams
+    from ..hub.loading import load_recommender, local_folder
+    from ..hub.model_publication import weights_digest
+    from ..methods.table import load_method
+
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, processor = load_recommender(arguments.model, arguments.revision, device)
+    folder = local_folder(arguments.model, arguments.revision)
+    if model.config.num_items != num_items:
+        raise ValueError(
+            f"the model knows {model.config.num_items} items and the benchmark has {num_items}; evaluate it on the "
+            "benchmark it was trained on."
+        )
+    method = load_method(folder, model.config.model_type)
+    rows = {axis: choose_rows(len(table), arguments.max_rows) for axis, table in tables.items()}
+    queries = ask_axes(tables, method.restrict, rows)
+    collator = method.collator_class(processor, model, texts_of(queries.values()), cache_dir=arguments.cache_dir)
+    collator.prepare(queries.values())
+    depth = min(num_items, max(arguments.k) + WINDOW - 1)  # enough to take out a history under `unseen`
+    num_beams = resolve_num_beams(model, depth, arguments.num_beams)
+    depth = min(depth, num_beams or depth)
+    started = time.perf_counter()
+    answers = answer_axes(model, collator, queries, depth, arguments.batch_size, num_beams)
+    seconds = time.perf_counter() - started
+    trained_with = read_yaml(folder / "training_arguments.yaml")
+    made_by = {
+        "method": method.name,
+        "model": arguments.model,
+        "model_revision": None if Path(arguments.model).is_dir() else folder.name,
+        "weights_sha256": weights_digest(folder),
+        "num_beams": num_beams,
+        "seed": (trained_with or {}).get("seed"),
+        "arguments": trained_with,
+        "training": read_training(folder / "training_state.json"),
+        "ranking": {"seconds": round(seconds, 3), "num_queries": len(set(queries.values()))},
+    }
+    about = about_run({**made_by, "domain": arguments.domain, "split": arguments.split})
+    return Run.from_answers(answers, about), made_by
+
+
+def read_yaml(path: Path) -> dict[str, Any] | None:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def read_training(path: Path) -> dict[str, Any] | None:
+    """How long the model was trained, as far as its folder says."""
+    if not path.is_file():
+        return None
+    state = json.loads(path.read_text(encoding="utf-8"))
+    return {"seconds": state.get("seconds"), "steps": state.get("step"), "best_step": state.get("best_step")}
+
+
+def write_card(model: str, results: dict[str, Any], report: dict[str, Any]) -> Path:
+    from ..hub import model_card
+
+    table = format_table(results["axes"], table_k(results["k"]))
+    text = model_card.model_card(model, resource("model_cards/model_card.md"), model, results, table, report)
+    return model_card.write_card(text, model)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""Learns the semantic IDs of a benchmark's catalogue: item texts -> embeddings -> codes -> unique IDs.
+
+Example:
+
+    python scripts/learn_semantic_ids.py --benchmark outputs/quickstart/benchmark --output_dir
+    outputs/quickstart/semantic_ids
+
+Writes into the output directory: `semantic_ids.parquet` (item_id, codes with the collision level last),
+`item_embeddings.safetensors` (tensor `item_embeddings`, rows in item_id order), `report.json`, and the quantiser
+(`rqvae/` or `residual_kmeans.safetensors`).
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import save_file
+
+from dataset_builders.atomic_write import new_directory
+from dataset_builders.benchmark.report import is_on_the_hub
+from dataset_builders.benchmark.schema import features, item_text
+from dataset_builders.benchmark.tables import load_table
+from dataset_builders.commands.command_line import defaults_of, run_command
+
+METHODS = ("rqvae", "residual_kmeans")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status: 0, or 1 after one line on what was wrong."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: learn_semantic_ids(arguments))
+
+
+@dataclass(kw_only=True)
+class SemanticIdArguments:
+    """Arguments of [`learn_semantic_ids`]; see `--help` for what each is."""
+
+    benchmark: str
+    domain: str | None = None
+    output_dir: Path
+    overwrite: bool = False
+    embedding_model: str = "minilm"
+    item_fields: Sequence[str] = ("title", "price", "brand", "categories")
+    method: str = "rqvae"
+    num_codebooks: int = 3
+    codebook_size: int = 256
+    seed: int = 0
+    device: str | None = None
+    epochs: int = 8000
+    warmup_epochs: int | None = None
+    batch_size: int = 2048
+    learning_rate: float = 0.001
+    weight_decay: float = 0.1
+    hidden_sizes: Sequence[int] = (768, 512, 256, 128)
+    reset_unused: bool = False
+
+
+def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
+    parser.add_argument(
+        "--domain", help="domain of the benchmark, as in beauty (a local directory with only one needs none)"
+    )
+    parser.add_argument("--output_dir", required=True, type=Path, help="directory to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
+    parser.add_argument("--embedding_model", help="sentence-transformers name or folder, or minilm")
+    parser.add_argument("--item_fields", nargs="+", help="columns that make an item's text")
+    parser.add_argument("--method", choices=METHODS, help="quantiser")
+    parser.add_argument("--num_codebooks", type=int, help="learned levels of an ID")
+    parser.add_argument("--codebook_size", type=int, help="codes of a level")
+    parser.add_argument("--seed", type=int, help="seed of all that is random")
+    parser.add_argument("--device", help="device for embedding and training (a GPU if there is one)")
+    group = parser.add_argument_group("rqvae")
+    group.add_argument("--epochs", type=int, help="passes over the catalogue")
+    group.add_argument("--warmup_epochs", type=int, help="of these, without quantisation (a third, at most 100)")
+    group.add_argument("--batch_size", type=int, help="items of a step")
+    group.add_argument("--learning_rate", type=float, help="AdamW's")
+    group.add_argument("--weight_decay", type=float, help="AdamW's")
+    group.add_argument("--hidden_sizes", type=int, nargs="+", help="encoder widths")
+    group.add_argument("--reset_unused", action="store_true", help="move unused codes onto items after each epoch")
+    parser.set_defaults(**defaults_of(SemanticIdArguments))
+    return SemanticIdArguments(**vars(parser.parse_args(argv)))
+
+
+def learn_semantic_ids(arguments: SemanticIdArguments):
+    """Embeds, quantises, assigns, writes."""
+    # Imported here, so that `--help` and bad arguments do not wait for torch.
+    from dataset_builders.building.text_embedding import load_embedder
+
+    from ..quantization.assignment import assign_semantic_ids, quantization_report
+    from ..quantization.residual_kmeans import check_codebook_size
+
+    if arguments.output_dir.exists() and not arguments.overwrite:
+        raise ValueError(f"{arguments.output_dir} exists; pass --overwrite to replace it, or another --output_dir.")
+    items = read_items(arguments.benchmark, arguments.domain, arguments.item_fields)
+    check_codebook_size(len(items), arguments.codebook_size)
+    texts = [item_text(item, arguments.item_fields) for item in items]
+    empty = [item["item_id"] for item, text in zip(items, texts, strict=True) if not text]
+    if empty:
+        print(
+            f"{len(empty)} items have no text in {arguments.item_fields} (first: item {empty[0]}); "
+            "all of them get the same embedding."
+        )
+
+    started = time.perf_counter()
+    embeddings = load_embedder(arguments.embedding_model, device=arguments.device)(texts)
+    embedded = time.perf_counter()
+    codes, reconstruction, save_quantizer = quantize(embeddings, arguments)
+    quantized = time.perf_counter()
+    ids = assign_semantic_ids(codes, arguments.codebook_size)
+    report = quantization_report(codes, ids, embeddings, reconstruction, arguments.codebook_size)
+    print(report)
+
+    with new_directory(arguments.output_dir, arguments.overwrite) as folder:
+        write_ids(ids, folder / "semantic_ids.parquet")
+        save_file({"item_embeddings": embeddings}, folder / "item_embeddings.safetensors")
+        save_quantizer(folder)
+        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+        seconds = {"embedding": embedded - started, "quantization": quantized - embedded}
+        (folder / "report.json").write_text(
+            json.dumps({**report.to_dict(), "seconds": seconds, "settings": settings}, indent=2) + "\n",
+            encoding="utf-8",
+        )
+    print(f"semantic IDs written to {arguments.output_dir}")
+
+
+def quantize(embeddings: np.ndarray, arguments: SemanticIdArguments) -> tuple:
+    """
+    Codes (num_items, num_codebooks), reconstruction (num_items, dim), and what saves the quantiser into a folder.
+    """
+    if arguments.method == "residual_kmeans":
+        from ..quantization.residual_kmeans import ResidualKMeans
+
+        clusters = ResidualKMeans(arguments.num_codebooks, arguments.codebook_size, arguments.seed).fit(embeddings)
+        codes = clusters.encode(embeddings)
+        return codes, clusters.decode(codes), lambda folder: clusters.save(folder / "residual_kmeans.safetensors")
+
+    import torch
+
+    from ..configuration_rqvae import RQVAEConfig
+    from ..quantization.rqvae_training import train_rqvae
+
+    config = RQVAEConfig(
+        embedding_size=embeddings.shape[1],
+        hidden_sizes=arguments.hidden_sizes,
+        num_codebooks=arguments.num_codebooks,
+        codebook_size=arguments.codebook_size,
+    )
+    model, history = train_rqvae(
+        embeddings,
+        config,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        weight_decay=arguments.weight_decay,
+        seed=arguments.seed,
+        device=arguments.device,
+        warmup_epochs=arguments.warmup_epochs,
+        reset_unused=arguments.reset_unused,
+    )
+    codes = model.encode(torch.from_numpy(embeddings))
+
+    def save(folder: Path):
+        model.save_pretrained(folder / "rqvae")
+        lines = "".join(json.dumps(record) + "\n" for record in history)
+        (folder / "rqvae" / "training.jsonl").write_text(lines, encoding="utf-8")
+
+    return codes.numpy(), model.decode(codes).numpy(), save
+
+
+def read_items(benchmark: str, domain: str | None, fields: Sequence[str]) -> list[dict]:
+    """
+    Rows of the config `{domain}_items` in item_id order.
+
+    Raises:
+        `ValueError`: If the domain or a column is missing, or the ids are not 1..N.
+    """
+    if unknown := [field for field in fields if field not in features("items")]:
+        raise ValueError(
+            f"--item_fields {' '.join(unknown)}: no such column; choose among {', '.join(features('items'))}."
+        )
+    domain = _choose_domain(benchmark, domain)
+    items = load_table(benchmark, domain, "items")
+    if items is None:
+        raise ValueError(f"{benchmark} has no config {domain}_items; publish the benchmark again.")
+    table = items.with_format("arrow")[:]
+    if missing := [name for name in ("item_id", *fields) if name not in table.column_names]:
+        raise ValueError(
+            f"the items of {benchmark} lack the columns {', '.join(missing)}; they have {table.column_names}."
+        )
+    rows = sorted(table.select(["item_id", *fields]).to_pylist(), key=lambda row: row["item_id"])
+    for expected, row in enumerate(rows, start=1):
+        if row["item_id"] != expected:
+            raise ValueError(
+                f"item ids must be 1..{len(rows)}, each once; at place {expected} of {benchmark} stands "
+                f"{row['item_id']}."
+            )
+    if not rows:
+        raise ValueError(f"{benchmark} has no items.")
+    return rows
+
+
+def write_ids(ids: np.ndarray, path: Path):
+    """Writes (num_items, num_codebooks + 1) as columns item_id (1..N) and codes."""
+    codes = pa.array(ids.tolist(), type=pa.list_(pa.int32()))
+    pq.write_table(pa.table({"item_id": pa.array(range(1, len(ids) + 1), type=pa.int32()), "codes": codes}), path)
+
+
+def _choose_domain(benchmark: str, domain: str | None) -> str:
+    """The domain that is meant; of a local directory with one alone, that one."""
+    if is_on_the_hub(benchmark):
+        if domain is None:
+            raise ValueError(f"{benchmark} is no local directory; for a dataset on the Hub pass --domain.")
+        return domain
+    folders = Path(benchmark).glob("*_items")
+    domains = sorted(folder.name.removesuffix("_items") for folder in folders if folder.is_dir())
+    if domain is None and len(domains) == 1:
+        return domains[0]
+    if domain not in domains:
+        found = f"it has {', '.join(domains)}" if domains else "it has no folder <domain>_items"
+        raise ValueError(f"--domain {domain}: no such domain in {benchmark}; {found}.")
+    return domain
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Measures whether a model does what preferences say: obeyed, avoided, kept, and how strength compares with a filter.
+
+    python scripts/evaluate_obedience.py outputs/quickstart/model --benchmark outputs/quickstart/benchmark \\
+        --domain sample
+
+Asks in words that training does not see, without a history and over several, and prints every score beside simple
+baselines. Writes obedience.json into --output_dir. On the sample shop the planted attributes say what obeys, on any
+other benchmark the words of titles, brands and categories.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_builders.atomic_write import write_text
+from dataset_builders.benchmark.report import report_text, resolve_revision
+from dataset_builders.benchmark.tables import load_table
+from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.obedience.asking import Asker
+from dataset_builders.obedience.attributes import read_attributes
+from dataset_builders.obedience.measuring import Embed, measure
+from dataset_builders.obedience.tables import format_results
+
+BASELINES = ("words", "cosine")
+TEXTS_AT_A_TIME = 64
+
+
+@dataclass(kw_only=True)
+class ObedienceArguments:
+    """Arguments of [`evaluate_obedience`]; see `--help` for what each is."""
+
+    model: str
+    revision: str | None = None
+    benchmark: str
+    benchmark_revision: str | None = None
+    domain: str
+    split: str = "test"
+    histories: int = 10
+    curve_rows: int = 200
+    baseline: Sequence[str] = ("words", "cosine")
+    seed: int = 0
+    num_beams: int | None = None
+    batch_size: int = 64
+    device: str | None = None
+    threads: int | None = None
+    output_dir: Path | None = None
+
+
+def parse_arguments(argv: list[str] | None) -> ObedienceArguments:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("model", help="folder of a trained model, or its name on the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit, of a model on the Hub")
+    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
+    parser.add_argument("--benchmark_revision", help="branch, tag or commit, of a benchmark on the Hub")
+    parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
+    parser.add_argument("--split", choices=["train", "validation", "test"])
+    parser.add_argument("--histories", type=int, help="histories over which every ask is put")
+    parser.add_argument("--curve_rows", type=int, help="rows of the curve against a filter; 0 for none")
+    parser.add_argument("--baseline", nargs="*", choices=BASELINES, help="simple answers beside the model's")
+    parser.add_argument("--seed", type=int, help="random seed for what is asked, and over which histories")
+    parser.add_argument("--num_beams", type=int, help="beams; defaults to the model's own number")
+    parser.add_argument("--batch_size", type=int)
+    parser.add_argument("--device", help="a GPU if there is one")
+    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; defaults to its own choice")
+    parser.add_argument("--output_dir", type=Path, help="where obedience.json goes; nowhere if not given")
+    parser.set_defaults(**defaults_of(ObedienceArguments))
+    return ObedienceArguments(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluates; returns 0, or 1 after one line on bad input."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: evaluate_obedience(arguments))
+
+
+def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
+    """Everything between the arguments and the results. All that needs torch is imported here."""
+    check_arguments(arguments)
+    revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
+    items = read_table(arguments, "items", "train", revision)
+    rows = read_table(arguments, "recommendation", arguments.split, revision)
+    report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
+    attributes = read_attributes(items, arguments.domain)
+    drawn = draw_rows(rows, max(arguments.histories, arguments.curve_rows), arguments.seed)
+    histories = [history for history, _ in drawn[: arguments.histories]]
+
+    import torch
+    from transformers import pipeline
+    from transformers.utils import logging as transformers_logging
+
+    from ..hub.loading import load_recommender
+
+    transformers_logging.set_verbosity_error()
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, processor = load_recommender(arguments.model, arguments.revision, device)
+    if model.config.num_items != len(items):
+        raise ValueError(
+            f"the model knows {model.config.num_items} items and the benchmark has {len(items)}; evaluate it on the "
+            "benchmark it was trained on."
+        )
+    pipe = pipeline("preference-recommendation", model=model, processor=processor, device=device)
+    options = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
+    started = time.perf_counter()
+    with torch.inference_mode():
+        asker = Asker(pipe, histories[0], **{name: value for name, value in options.items() if value is not None})
+        embed = text_embedder(model, processor)
+        curve_rows = drawn[: arguments.curve_rows]
+        measured = measure(asker, attributes, histories, curve_rows, arguments.baseline, embed, arguments.seed)
+    results = {
+        "model": arguments.model,
+        "model_type": model.config.model_type,
+        "domain": arguments.domain,
+        "split": arguments.split,
+        "date": datetime.date.today().isoformat(),
+        "benchmark": {
+            "name": arguments.benchmark,
+            "revision": revision,
+            "fingerprints": report.get("fingerprints"),
+        },
+        "seed": arguments.seed,
+        "num_histories": len(histories),
+        "num_beams": arguments.num_beams,
+        **measured,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    show(results, len(rows))
+    if arguments.output_dir is not None:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+        write_results(results, arguments.output_dir / "obedience.json")
+    return results
+
+
+def check_arguments(arguments: ObedienceArguments) -> None:
+    for name, least in (("histories", 1), ("curve_rows", 0), ("batch_size", 1), ("num_beams", 10), ("threads", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} ({value}) must be at least {least}.")
+
+
+def read_table(arguments: ObedienceArguments, name: str, split: str, revision: str | None) -> Any:
+    """A config of the benchmark that obedience cannot do without."""
+    table = load_table(arguments.benchmark, arguments.domain, name, split, revision)
+    if table is None or not len(table):
+        raise ValueError(f"{arguments.benchmark} has no rows of {arguments.domain}_{name}; build the benchmark again.")
+    return table
+
+
+def draw_rows(rows: Any, count: int, seed: int) -> list[tuple[list[int], int]]:
+    """Histories, none of them empty, and their true next items, in an order drawn by the seed."""
+    order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
+    drawn = [(row["history"], row["target"]) for row in map(rows.__getitem__, order[: 2 * count].tolist())]
+    return [row for row in drawn if row[0]][:count]
+
+
+def text_embedder(model: Any, processor: Any) -> Embed | None:
+    """Mean-pooled sentence embeddings by the model's own text encoder; `None` where it has none."""
+    import torch
+
+    encoder, tokenizer = getattr(model, "text_encoder", None), getattr(processor, "tokenizer", None)
+    if encoder is None or tokenizer is None:
+        return None
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # texts of like length in one batch
+        parts = []
+        for start in range(0, len(order), TEXTS_AT_A_TIME):
+            batch = [texts[index] for index in order[start : start + TEXTS_AT_A_TIME]]
+            tokens = tokenizer(batch, padding=True, truncation=True, max_length=128, return_tensors="pt")
+            tokens = {name: tokens[name].to(encoder.device) for name in ("input_ids", "attention_mask")}
+            states = encoder(**tokens).last_hidden_state.float()
+            mask = tokens["attention_mask"].unsqueeze(-1)
+            parts.append(torch.nn.functional.normalize((states * mask).sum(1), dim=-1).cpu().numpy())
+        return np.concatenate(parts)[np.argsort(order)]
+
+    return embed
+
+
+def show(results: Mapping[str, Any], num_rows: int) -> None:
+    """Prints the tables, and what limits them."""
+    print(format_results(results))
+    print(
+        f"\n{results['num_asks']} asks, without a history and over {results['num_histories']} of {num_rows} "
+        f"({results['num_lists']} lists); what obeys is said by "
+        + ("the planted attributes." if results["attributes"] == "planted" else "words of title, brand, categories.")
+    )
+    if not results["takes_avoid_and_strength"]:
+        print('note: the model takes neither avoid nor strength; what is to be avoided was a preference, "Avoid ...".')
+    if "cosine" not in results["methods"]:
+        print("note: no cosine beside it; it was not asked for, or the model has no text encoder.")
+    print(f"{results['num_requests']} requests in {results['seconds']:.0f} seconds.")
+
+
+def write_results(results: Mapping[str, Any], path: Path) -> None:
+    write_text(path, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

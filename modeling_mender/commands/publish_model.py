@@ -1,0 +1,69 @@
+"""Publishes what was trained: a recommender, its LoRA adapter, or the RQ-VAE behind its semantic IDs.
+
+    python scripts/publish_model.py outputs/quickstart/model --repo_id org/mender-emb-sample --dry_run
+    python scripts/publish_model.py outputs/beauty/model --repo_id org/mender-tok-beauty \\
+        --benchmark org/pref-discerning
+    python scripts/publish_model.py outputs/beauty/adapter --repo_id org/mender-tok-beauty-lora
+    python scripts/publish_model.py outputs/beauty/semantic_ids --repo_id org/rqvae-beauty
+
+The folder's kind is recognised. Before anything is sent, a fresh process without this project's packages loads the
+folder and must give the same recommendations, bit for bit.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.commands.hub_push import PushArguments, add_push_arguments, stage_and_push
+
+# Files that a repository loses where this version does not write them: code and weights of an earlier one.
+REPLACED = ["*.py", "*.safetensors", "*.safetensors.index.json"]
+
+
+@dataclass(kw_only=True)
+class ModelPublication(PushArguments):
+    """Arguments of [`publish_model`]; see `--help` for what each is."""
+
+    folder: Path
+    repo_id: str
+    results: Path | None = None
+    benchmark: str | None = None
+    license: str = "apache-2.0"
+
+
+def parse_arguments(argv: list[str] | None) -> ModelPublication:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="model/ or adapter/ of a training, or a folder of semantic IDs")
+    parser.add_argument("--repo_id", required=True, help="repository on the Hub, as in org/mender-tok-beauty")
+    parser.add_argument(
+        "--results", type=Path, help="results.json of its evaluation; where not given, the one in or beside the folder"
+    )
+    parser.add_argument("--benchmark", help="the benchmark's dataset on the Hub, as in org/pref-discerning")
+    parser.add_argument("--license", help="licence of the weights")
+    add_push_arguments(parser)
+    parser.set_defaults(**defaults_of(ModelPublication))
+    return ModelPublication(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Publishes; returns 0, or 1 after one line on what was wrong."""
+    return run_command(lambda: publish_model(parse_arguments(argv)))
+
+
+def publish_model(arguments: ModelPublication) -> None:
+    """Stages, checks, sends."""
+    # After parsing: --help does not wait for torch.
+    from ..hub.model_publication import kind_of
+    from .staging import publish_adapter, publish_recommender, publish_rqvae
+
+    kind = kind_of(arguments.folder)
+    stage = {"recommender": publish_recommender, "adapter": publish_adapter, "rqvae": publish_rqvae}[kind]
+    stage_and_push(lambda folder: stage(arguments, folder), "model", arguments, REPLACED, f"Upload {kind}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

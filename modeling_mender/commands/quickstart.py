@@ -1,0 +1,107 @@
+"""Everything once, small, without Hub or GPU: `make quickstart` runs this.
+
+Builds the five-axis benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and
+without the preference, and shows one steering example. Each step is one of the other scripts, with the arguments
+printed.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from dataset_builders.benchmark.tables import load_table
+from dataset_builders.commands.command_line import run_command
+from dataset_builders.resources import resource
+
+from ..training.arguments import load_recipe
+from .evaluate import EvaluationArguments, evaluate
+
+OUTPUT = Path("outputs/quickstart")
+# One history of the sample shop: nothing said, a taste, another kind of thing with an aversion, an aversion.
+EXAMPLE_PREFERENCES = (
+    None,
+    "Search for lavender candles",
+    "I'd like a table lamp, but not walnut",
+    "Avoid {kind}",  # of what the list without a preference is full of
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the quickstart; returns 0, or 1 as soon as a step fails."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--method",
+        default="mender_steer",
+        choices=["mender_steer", "mender_emb", "mender_tok"],
+        help="method to train (default: mender_steer)",
+    )
+    method = parser.parse_args(argv).method
+    return run_command(lambda: quickstart(method))
+
+
+def quickstart(method: str = "mender_steer") -> None:
+    """Builds the sample benchmark and its semantic IDs, trains, evaluates, and shows one example.
+
+    Args:
+        method (`str`): `mender_steer`, `mender_emb` or `mender_tok`.
+    """
+    # After parsing: --help does not wait for torch.
+    from transformers.utils import logging as transformers_logging
+
+    from .sample import prepare_sample
+    from .training_run import train_on_benchmark
+
+    transformers_logging.set_verbosity_error()
+    started = time.perf_counter()
+    step(1, "benchmark and semantic IDs of the sample shop (synthetic)")
+    prepare_sample(str(OUTPUT / "benchmark"), str(OUTPUT / "semantic_ids"), overwrite=True)
+    step(2, f"training {method}")
+    recipe = resource("scripts/recipes") / method / "sample.yaml"
+    arguments = load_recipe(recipe, output_dir=str(OUTPUT), resume=False)
+    state = train_on_benchmark(arguments)
+    print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
+    print(f"model: {OUTPUT / 'model'}")
+    step(3, "five axes of the test split, with the preference and without")
+    evaluate(
+        EvaluationArguments(
+            model=str(OUTPUT / "model"),
+            benchmark=str(OUTPUT / "benchmark"),
+            domain="sample",
+            card=True,
+            output_dir=OUTPUT,
+        )
+    )
+    step(4, "one history: what it suggests, and what preferences make of that")
+    show_steering(OUTPUT / "model", OUTPUT / "benchmark")
+    print(f"\n{time.perf_counter() - started:.0f} seconds. In {OUTPUT}/: benchmark/ model/ results.json axes.png")
+
+
+def step(number: int, what: str) -> None:
+    print(f"\n[{number}/4] {what}", flush=True)
+
+
+def show_steering(model_folder: Path, benchmark: Path) -> None:
+    """Recommends for the first test user, once per preference."""
+    import torch
+    from transformers import AutoModel, AutoProcessor
+
+    model, processor = AutoModel.from_pretrained(model_folder), AutoProcessor.from_pretrained(model_folder)
+    history = load_table(str(benchmark), "sample", "recommendation", "test")[0]["history"]
+    kinds = [row["categories"][-1] for row in load_table(str(benchmark), "sample", "items")]
+    print("history: " + "; ".join(processor.titles(history[-4:])))
+    kind = ""
+    for template in EXAMPLE_PREFERENCES:
+        preference = template and template.format(kind=kind)
+        inputs = processor(history=[history], preference=[preference], return_tensors="pt")
+        with torch.no_grad():
+            items = model.recommend(**inputs, k=3).items[0].tolist()
+        kind = kind or Counter(kinds[item - 1] for item in items).most_common(1)[0][0].lower()
+        print(f"  {preference or 'no preference'}")
+        for title in processor.titles(items):
+            print(f"    - {title}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""Staging of a model for publication: its files, card and results, checked in a process without this project."""
+
+import datetime
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub import eval_result_entries_to_yaml
+from safetensors.torch import load_file
+
+from dataset_builders.benchmark.report import BuildReport, read_report, resolve_revision
+from dataset_builders.commands.fresh_process import run_fresh, run_fresh_json
+from dataset_builders.leaderboard.submission import entries_file, entries_text, make_entries, results_file
+from dataset_builders.leaderboard.validation import check_figures
+from dataset_builders.resources import resource
+from dataset_builders.scoring.figures import format_table
+
+from ..hub.loading import load_adapted, load_recommender
+from ..hub.model_card import (
+    HUB_NAMES,
+    SavedModel,
+    adapter_card,
+    looks_like_hub_name,
+    model_card,
+    public_arguments,
+    rqvae_card,
+    write_card,
+)
+from ..hub.model_publication import (
+    HANDLER,
+    reference_requests,
+    stage_adapter,
+    stage_recommender,
+    stage_rqvae,
+    weights_digest,
+)
+
+if TYPE_CHECKING:
+    from .publish_model import ModelPublication
+
+K = 5
+# Files that a repository loses where this version does not write them: code and weights of an earlier one.
+REPLACED = ["*.py", "*.safetensors", "*.safetensors.index.json"]
+
+CHECK_RECOMMENDER = """
+import importlib.util, json
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModel, AutoProcessor, pipeline
+
+folder, requests, output, threads, k = sys.argv[1:]
+torch.set_num_threads(int(threads))
+requests, k = json.loads(Path(requests).read_text()), int(k)
+model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+found = [model.recommend(**processor(**{name: [value] for name, value in one.items()}), k=k) for one in requests]
+save_file({name: torch.cat([getattr(one, name) for one in found]) for name in ("items", "scores")}, output)
+
+pipe = pipeline("preference-recommendation", model=folder, trust_remote_code=True, device="cpu")
+by_pipeline = [item["item_id"] for item in pipe(requests[0], k=k)]
+assert by_pipeline == found[0].items[0].tolist(), "the pipeline disagrees with the model"
+spec = importlib.util.spec_from_file_location("handler", f"{folder}/handler.py")
+handler = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(handler)
+answer = handler.EndpointHandler(folder)({"inputs": requests[0], "parameters": {"k": k}})
+assert [item["item_id"] for item in answer] == by_pipeline, "the endpoint's handler disagrees with the pipeline"
+used = [module.__file__ for name, module in sys.modules.items() if name.startswith("transformers_modules")]
+print(json.dumps(sorted({Path(file).name for file in used if file and not file.endswith("__init__.py")})))
+"""
+
+CHECK_RQVAE = """
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
+
+folder, embeddings, output, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+save_file({"codes": model.encode(load_file(embeddings)["item_embeddings"])}, output)
+"""
+
+
+def publish_recommender(arguments: "ModelPublication", staged: Path) -> None:
+    """A recommender's folder, its card, and proof that strangers get the same from it."""
+    results = find_results(arguments)
+    report = find_report(arguments, results)
+    stage_recommender(arguments.folder, staged, arguments.benchmark)
+    table = ""
+    if results is not None:
+        check_results(arguments.folder, results, report)
+        name_publicly(results, arguments)
+        path = staged / results_file(results["domain"])
+        path.parent.mkdir()
+        path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_entries(results, staged)
+        table = format_table(results["axes"], 10 if 10 in results["k"] else max(results["k"]))
+    card = model_card(
+        arguments.folder,
+        resource("model_cards/model_card.md"),
+        arguments.repo_id,
+        results,
+        table,
+        asdict(report) if report else (results or {}).get("benchmark"),
+        arguments.benchmark,
+        arguments.license,
+    )
+    write_card(card, staged)
+    check_recommender(arguments.folder, staged)
+
+
+def name_publicly(results: dict[str, Any], arguments: "ModelPublication") -> None:
+    """Puts the names on the Hub in the place of this machine's folders."""
+    results["model"] = arguments.repo_id
+    benchmark = results["benchmark"]
+    if arguments.benchmark and benchmark.get("name") != arguments.benchmark:
+        # the fingerprints agree, so its rows are the published ones
+        benchmark |= {"name": arguments.benchmark, "revision": resolve_revision(arguments.benchmark)}
+    elif not benchmark.get("revision"):
+        benchmark["name"] = f"path/to/{Path(benchmark.get('name') or 'benchmark').name}"
+    if results.get("arguments"):
+        results["arguments"] = public_arguments(results["arguments"], arguments.benchmark)
+
+
+def write_entries(results: dict[str, Any], staged: Path) -> None:
+    """`.eval_results/*.yaml`, by which the Hub's leaderboards know the model's own figures."""
+    benchmark = results["benchmark"]
+    if not benchmark.get("revision"):
+        print("note: no .eval_results, for the results are of a local benchmark; name the published one: --benchmark.")
+        return
+    if objections := check_figures(results):
+        print(f"note: no .eval_results, for the results are not fit for a leaderboard: {' '.join(objections)}")
+        return
+    day = results.get("date") or datetime.date.today().isoformat()
+    entries, left_out = make_entries(results, benchmark["name"], benchmark["revision"], day)
+    path = staged / entries_file(benchmark["name"], results["domain"])
+    path.parent.mkdir()
+    path.write_text(entries_text(eval_result_entries_to_yaml(entries)), encoding="utf-8")
+    for line in left_out:
+        print(f"left out of .eval_results: {line}")
+
+
+def find_results(arguments: "ModelPublication") -> dict[str, Any] | None:
+    """The results of the evaluation, if there are any."""
+    path = arguments.results
+    if path is None:
+        beside = (arguments.folder / "results.json", arguments.folder.parent / "results.json")
+        path = next((one for one in beside if one.is_file()), None)
+    if path is None:
+        print("note: no results.json; the card will say that the model was not evaluated.")
+        return None
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; scripts/evaluate_axes.py --output_dir writes one.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def find_report(arguments: "ModelPublication", results: dict[str, Any] | None) -> BuildReport | None:
+    """The benchmark's own report of the domain, where one is named that has it."""
+    name = arguments.benchmark or (results or {}).get("benchmark", {}).get("name")
+    revision = None if arguments.benchmark else (results or {}).get("benchmark", {}).get("revision")
+    if name is None or results is None or not (arguments.benchmark or revision or Path(name).is_dir()):
+        return None
+    return read_report(name, results["domain"], revision)
+
+
+def check_results(folder: Path, results: dict[str, Any], report: BuildReport | None) -> None:
+    """Refuses results of another model, or of another benchmark than the one that the card will name.
+
+    Raises:
+        ValueError: Says which differ.
+    """
+    saved = SavedModel.read(folder)
+    if results["method"] != saved.method.name:
+        raise ValueError(
+            f"the results are of {results['method']!r} and the model is {saved.method.name!r}; give --results of this "
+            "model."
+        )
+    if results.get("weights_sha256") not in (None, weights_digest(folder)):
+        raise ValueError(
+            f"the results were measured on other weights than those in {folder}: the model was trained again since; "
+            "evaluate it anew with scripts/evaluate_axes.py."
+        )
+    if report is None:
+        return
+    measured = results["benchmark"].get("fingerprints", {})
+    differing = [name for name, digest in report.fingerprints.items() if measured.get(name) != digest]
+    if differing:
+        raise ValueError(
+            f"the results were measured on other rows of {', '.join(differing)} than the benchmark named has now; "
+            "evaluate the model anew on that benchmark."
+        )
+
+
+def check_recommender(source: Path, staged: Path) -> None:
+    """Compares the recommendations of a stranger's process with those of the model as it was trained.
+
+    Raises:
+        ValueError: If it cannot load the folder, answers otherwise, or the folder has more or less code than it used.
+    """
+    model, processor = load_recommender(source)
+    saved = SavedModel.read(source)
+    requests = reference_requests(processor.items, saved.method)
+    k = min(K, saved.num_items)
+    found = [model.recommend(**processor(**{name: [value] for name, value in one.items()}), k=k) for one in requests]
+    with tempfile.TemporaryDirectory() as scratch:
+        asked, answered = Path(scratch) / "requests.json", Path(scratch) / "answers.safetensors"
+        asked.write_text(json.dumps(requests), encoding="utf-8")
+        used = run_fresh_json(CHECK_RECOMMENDER, [staged, asked, answered, str(torch.get_num_threads()), str(k)])
+        answers = load_file(answered)
+    for name in ("items", "scores"):
+        if not torch.equal(answers[name], torch.cat([getattr(one, name) for one in found])):
+            raise ValueError(f"the published folder gives other {name} than {source}; nothing was sent.")
+    there = sorted(path.name for path in staged.glob("*.py") if path.name != HANDLER.name)
+    if there != used:
+        raise ValueError(
+            f"the folder's code ({', '.join(there)}) is not what loading it used ({', '.join(used)}); nothing was "
+            "sent."
+        )
+    print(
+        f"checked: {len(requests)} requests, the same items and scores bit for bit in a process without this project "
+        f"({len(used)} files of code)"
+    )
+
+
+def publish_adapter(arguments: "ModelPublication", staged: Path) -> None:
+    """An adapter's folder, its card, and proof that it gives the merged model."""
+    model_folder = arguments.folder.with_name("model")
+    if not model_folder.is_dir():
+        raise FileNotFoundError(
+            f"{model_folder} does not exist; an adapter is published from the training's folder, beside its merged "
+            "model."
+        )
+    encoder = SavedModel.read(model_folder).arguments["text_encoder"]
+    if encoder not in HUB_NAMES and not looks_like_hub_name(encoder):
+        raise ValueError(
+            f"text_encoder ({encoder}) is a folder here, and nobody else could put the adapter onto it; publish the "
+            "merged model instead, or the text encoder first, and train with its name on the Hub."
+        )
+    stage_adapter(arguments.folder, model_folder, staged, arguments.benchmark)
+    card = adapter_card(
+        model_folder,
+        resource("model_cards/adapter_card.md"),
+        arguments.repo_id,
+        arguments.benchmark,
+        arguments.license,
+    )
+    write_card(card, staged)
+    merged, processor = load_recommender(model_folder)
+    adapted, _ = load_adapted(staged)
+    inputs = [
+        processor(**{name: [value] for name, value in one.items()})
+        for one in reference_requests(processor.items, SavedModel.read(model_folder).method)
+    ]
+    k = min(K, merged.config.num_items)
+    for one in inputs:
+        expected, found = merged.recommend(**one, k=k), adapted.recommend(**one, k=k)
+        if not torch.equal(expected.items, found.items) or not torch.allclose(
+            expected.scores, found.scores, atol=1e-4
+        ):
+            raise ValueError(
+                f"the adapter on its text encoder recommends otherwise than {model_folder}; nothing sent."
+            )
+    print(f"checked: {len(inputs)} requests, the same items as the merged model")
+
+
+def publish_rqvae(arguments: "ModelPublication", staged: Path) -> None:
+    """An RQ-VAE's folder, its card, and proof that strangers get the same codes from it."""
+    model, report = stage_rqvae(arguments.folder, staged)
+    write_card(
+        rqvae_card(model.config, report, resource("model_cards/rqvae_card.md"), arguments.repo_id, arguments.license),
+        staged,
+    )
+    embeddings = arguments.folder / "item_embeddings.safetensors"
+    with tempfile.TemporaryDirectory() as scratch:
+        answered = Path(scratch) / "codes.safetensors"
+        run_fresh(CHECK_RQVAE, [staged, embeddings, answered, str(torch.get_num_threads())])
+        codes = load_file(answered)["codes"]
+    if not torch.equal(codes, model.encode(load_file(embeddings)["item_embeddings"])):
+        raise ValueError(f"the published folder gives other codes than {arguments.folder}; nothing was sent.")
+    print(f"checked: the same codes of {len(codes)} items in a process without this project")

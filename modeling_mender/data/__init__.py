@@ -1,0 +1,1 @@
+"""Requests, examples and the batches that are made of them."""

@@ -1,0 +1,130 @@
+"""Methods over item ids: their collator, and how a new SASRec, most-popular list or transition graph is made.
+
+A training row of SASRec is a whole sequence: one pass learns the item after each of its positions. Nothing but item
+ids enters.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from ..data.collators import Collator, group_positions
+from ..data.requests import Example, Request
+from ..modeling_baselines import MostPopular, TransitionGraph
+from ..modeling_sasrec import SASRec
+from ..processing_item_ids import ItemIdProcessor
+from ..processing_mender import MenderEmbProcessor
+from ..training.objectives import IGNORED
+from .building import Catalogue
+
+
+class ItemIdCollator(Collator):
+    """Histories of item ids, padded on the left; histories longer than the model reads lose their oldest items."""
+
+    groups_by_length = False  # the catalogue's logits cost more than padding, and are of labelled positions alone
+
+    def __init__(self, processor: Any, model: Any, texts: Iterable[str] = (), **kwargs: Any) -> None:
+        super().__init__(processor, model, texts, **kwargs)
+        self.max_history_length = model.config.max_history_length
+
+    def _history(self, request: Request) -> tuple[int, ...]:
+        """What the model reads of a request."""
+        return request.history[-self.max_history_length :]
+
+    def length(self, request: Request) -> int:
+        return len(self._history(request))
+
+    def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
+        return MenderEmbProcessor.pad_requests([(self._history(request), ()) for request in requests])
+
+    def group(self, examples: Sequence[Example]) -> list[list[int]]:
+        """One row per sequence, the examples of all its positions; see [`group_positions`]."""
+        return group_positions([(self._history(example.request), example.target) for example in examples])
+
+    def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
+        """`history`, `attention_mask` and `labels`, all `(num_rows, history_length)`."""
+        if any(example.is_negative for row in rows for example in row):
+            raise ValueError("methods over item ids learn what followed, not what must not come back; choose a "
+                             "mixture without negatives, such as none.")  # fmt: skip
+        batch = self([row[-1].request for row in rows])
+        length = batch["history"].shape[1]
+        batch["labels"] = torch.full_like(batch["history"], IGNORED)
+        for number, row in enumerate(rows):
+            start = length - self.length(row[-1].request)
+            for example in row:
+                batch["labels"][number, start + self.length(example.request) - 1] = example.target
+        return batch
+
+
+def training_sequences(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+    """The sequences that training rows were cut from, each once: its longest history and what followed.
+
+    Targets that did not follow their history make no sequence.
+
+    >>> rows = [Example(Request(history, ()), target) for history, target in (((1,), 2), ((1, 2), 3), ((1,), 4))]
+    >>> training_sequences(rows)
+    [(1, 2, 3), (1, 4)]
+    """
+    positions = [(example.request.history, example.target) for example in examples if not example.needs_preference]
+    longest = [positions[group[-1]] for group in group_positions(positions)]
+    return [(*history, target) for history, target in longest]
+
+
+def build_sasrec(
+    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+) -> tuple[SASRec, ItemIdProcessor]:
+    """A new SASRec, ready to train; see `build_mender` for the arguments.
+
+    `num_decoder_layers` are its layers, and `d_kv` is not its own: heads share `d_model`.
+
+    Raises:
+        ValueError: If label smoothing is asked for, which its losses do not have.
+    """
+    if arguments.label_smoothing:
+        raise ValueError(
+            f"label_smoothing ({arguments.label_smoothing}) must be 0: {method.name} has no codes to smooth."
+        )
+    sizes = {name: getattr(arguments, name) for name in ("d_model", "d_ff", "num_heads", "dropout_rate")}
+    config = method.model_class.config_class(
+        num_items=len(catalogue.items), num_layers=arguments.num_decoder_layers, **(sizes | dict(method.config))
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arguments.seed)
+        model = method.model_class(config)
+    return model, _processor(model, catalogue)
+
+
+def build_most_popular(
+    method: Any,
+    arguments: Any,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
+) -> tuple[MostPopular, ItemIdProcessor]:
+    """The items of the training sequences, counted: not to be trained; see `build_mender` for the arguments."""
+    model = method.model_class.from_sequences(
+        training_sequences(examples), len(catalogue.items), **dict(method.config)
+    )
+    return model, _processor(model, catalogue)
+
+
+def build_transition_graph(
+    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+) -> tuple[TransitionGraph, ItemIdProcessor]:
+    """The graph of the training sequences: fitted, not to be trained; see `build_mender` for the arguments.
+
+    Item texts are embedded by `text_encoder` where the row's configuration asks for text neighbours, and only there.
+    """
+    config = dict(method.config)
+    embeddings = None
+    if config.get("num_text_neighbours"):
+        embed = catalogue.load_embedder(arguments.text_encoder, str(device))
+        embeddings = torch.from_numpy(embed(catalogue.embedding_texts))
+    model = method.model_class.from_sequences(training_sequences(examples), len(catalogue.items), embeddings, **config)
+    return model, _processor(model, catalogue)
+
+
+def _processor(model: Any, catalogue: Catalogue) -> ItemIdProcessor:
+    """The processor of a model over item ids, with the catalogue's titles."""
+    return ItemIdProcessor(model.config.max_history_length, model.config.answers_empty_requests, items=catalogue.items)

@@ -1,0 +1,127 @@
+"""TIGER and its relatives in training: their batches, and new models from scratch or around a language model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from ..configuration_tiger import TigerConfig
+from ..data.collators import Collator, prefix_batch
+from ..data.requests import Example, Request
+from ..modeling_tiger import Tiger
+from ..processing_mender import pad_token_rows
+from ..processing_tiger import TigerProcessor
+from ..semantic_ids import PAD_TOKEN_ID
+from .building import DECODER_SIZES, Catalogue, resolve_text_encoder, scale_code_embeddings
+
+
+class TokenCollator(Collator):
+    """For methods that read one mixed sequence of user, text and code tokens; texts and items are tokenized once."""
+
+    processor: TigerProcessor
+
+    def length(self, request: Request) -> int:
+        return len(self.processor.token_ids(*request))
+
+    def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
+        return pad_token_rows([self.processor.token_ids(*request) for request in requests], PAD_TOKEN_ID)
+
+    def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
+        """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""
+        if not self.is_causal:
+            return super().training_batch(rows)
+        batch = prefix_batch(rows, self.labels)
+        del batch["history"], batch["example_mask"]  # counted in items; here an example sees as many tokens as it has
+        tokens = self([row[-1].request for row in rows])
+        lengths = torch.zeros(batch["labels"].shape[:2], dtype=torch.long)
+        for number, row in enumerate(rows):
+            lengths[number, : len(row)] = torch.tensor([self.length(example.request) for example in row])
+        visible = torch.arange(tokens["input_ids"].shape[1]) < lengths.unsqueeze(-1)
+        return batch | {"input_ids": tokens["input_ids"], "example_mask": visible}
+
+
+def empty_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer without words, for a model that reads none: a processor must have one, and none need be fetched.
+
+    >>> empty_tokenizer()("Items: red soap")["input_ids"]
+    []
+    """
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE()))
+
+
+def build_tiger(
+    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+) -> tuple[Tiger, TigerProcessor]:
+    """TIGER or VocabExt-RND: encoder and decoder from scratch, words (if any) those of the text encoder's tokenizer.
+
+    Args:
+        method ([`Method`]): The row.
+        arguments ([`TrainingArguments`]): Text encoder, sizes, seed; the caller's random state is left as it was.
+        catalogue ([`Catalogue`]): The items.
+        examples (`Sequence[Example]`): Not looked at here; the untrained methods count them.
+        device (defaults to cpu): Not needed here.
+
+    Returns:
+        The model in training mode, and the processor.
+    """
+    reads_text = "text" in (method.history, method.preference)
+    tokenizer = empty_tokenizer()
+    if reads_text:
+        tokenizer = AutoTokenizer.from_pretrained(resolve_text_encoder(arguments.text_encoder))
+    config = TigerConfig(
+        num_items=catalogue.semantic_ids.num_items,
+        num_levels=catalogue.semantic_ids.num_levels,
+        codebook_size=catalogue.semantic_ids.codebook_size,
+        num_text_tokens=len(tokenizer),
+        num_encoder_layers=arguments.num_encoder_layers,
+        history_format=_history_format(method),
+        causal_history=arguments.causal_history,
+        **{name: getattr(arguments, name) for name in DECODER_SIZES},
+        **method.config,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arguments.seed)
+        model = Tiger(config)
+    scale_code_embeddings(model, arguments.code_embedding_std)
+    model.set_item_semantic_ids(catalogue.semantic_ids)
+    return model.train(), _processor(method, tokenizer, catalogue, model)
+
+
+def build_tiger_on_language_model(
+    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+) -> tuple[Tiger, TigerProcessor]:
+    """LC-REC, VocabExt-LM or LIGER: around a pretrained language model; see [`build_tiger`]."""
+    name_or_path = resolve_text_encoder(arguments.text_encoder)
+    config = {name: getattr(arguments, name) for name in DECODER_SIZES} | dict(method.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arguments.seed)
+        model = Tiger.from_text_encoder(
+            name_or_path, catalogue.semantic_ids, history_format=_history_format(method), **config
+        )
+    if not model.config.pretrained_decoder:  # its codes are drawn like its words
+        scale_code_embeddings(model, arguments.code_embedding_std)
+    return model.train(), _processor(method, AutoTokenizer.from_pretrained(name_or_path), catalogue, model)
+
+
+def _history_format(method: Any) -> str:
+    """How items are written; without a history (an ablation) no code is read, so none gets an embedding."""
+    return "semantic_ids" if method.history == "semantic_ids" else "text"
+
+
+def _processor(method: Any, tokenizer: PreTrainedTokenizerBase, catalogue: Catalogue, model: Tiger) -> TigerProcessor:
+    """The processor of a new model; it knows every item's codes, so that it can write histories alone."""
+    codes = catalogue.semantic_ids.codes.tolist()
+    return TigerProcessor(
+        tokenizer,
+        num_levels=model.config.num_levels,
+        codebook_size=model.config.codebook_size,
+        history_format=model.config.history_format,
+        reads_preferences=method.preference != "none",
+        num_user_tokens=model.config.num_user_tokens,
+        max_history_length=model.config.max_history_length,
+        max_length=min(512, tokenizer.model_max_length),
+        items=[item | {"codes": row} for item, row in zip(catalogue.items, codes, strict=True)],
+    )

@@ -1,0 +1,321 @@
+"""The journal: nothing that was paid for is lost, by a kill, a full disk, a second run, or a merge in any order."""
+
+import dataclasses
+import errno
+import json
+import os
+import resource
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset_builders.building.preferences.llm.journal import (
+    Entry,
+    Header,
+    Journal,
+    failures_by_reason,
+    merge_contents,
+    merge_journals,
+    read_journal,
+)
+from dataset_builders.building.preferences.llm.prompts import PROMPTS
+
+PROMPT = PROMPTS["default"]
+HEADER = Header(
+    domain="toy",
+    model="parrot",
+    task="preferences",
+    prompt_version=PROMPT.version,
+    prompt_digest=PROMPT.digest,
+    instructions=PROMPT.instructions,
+    reminder=PROMPT.reminder,
+    temperature=0.6,
+    top_p=0.9,
+    max_tokens=512,
+    seed=0,
+    max_items=20,
+    max_review_characters=1000,
+)
+FIVE = ("Look for a", "Prefer b", "Search for c", "Opt for d", "Avoid e")
+
+
+def success(user="u1", position=1, answer=FIVE, **fields):
+    return Entry((user, position), fields.pop("request", "ab"), answer, **fields)
+
+
+def failure(user="u1", position=1, reason="truncated", **fields):
+    return Entry((user, position), fields.pop("request", "ab"), None, reason, "{", **fields)
+
+
+def written(path, *entries, header=HEADER):
+    with Journal(path, header) as journal:
+        for entry in entries:
+            journal.append(entry)
+    return path
+
+
+def test_what_is_written_is_read(tmp_path):
+    entries = [success(schema="json_schema"), failure("u\u2028é", 7, attempts=3, seed=2)]
+    content = read_journal(written(tmp_path / "new" / "j.jsonl", *entries))
+    assert content.header == HEADER and content.header.prompt == PROMPT
+    assert list(content.entries.values()) == entries
+
+
+def test_a_line_is_json_that_the_eye_can_read(tmp_path):
+    lines = written(tmp_path / "j.jsonl", success(), failure(position=2)).read_text().splitlines()
+    header, *records = map(json.loads, lines)
+    assert header["kind"] == "header" and header["format"] == 1 and header["model"] == "parrot"
+    assert records[0] == {
+        "user_id": "u1",
+        "position": 1,
+        "request": "ab",
+        "preferences": list(FIVE),
+        "attempts": 1,
+        "seed": 0,
+        "schema": "none",
+    }
+    assert records[1]["failure"] == "truncated" and records[1]["reply"] == "{" and "preferences" not in records[1]
+
+
+def test_a_long_broken_reply_is_cut(tmp_path):
+    entry = dataclasses.replace(failure(), reply="x" * 10_000)
+    assert len(read_journal(written(tmp_path / "j.jsonl", entry)).entries["u1", 1].reply) == 500
+
+
+def test_a_second_run_continues_the_first(tmp_path):
+    path = written(tmp_path / "j.jsonl", success())
+    written(path, success(position=2))
+    assert list(read_journal(path).entries) == [("u1", 1), ("u1", 2)]
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_death_at_any_byte_of_the_last_line_costs_that_line_alone(tmp_path):
+    whole = written(tmp_path / "whole.jsonl", success(), success(position=2)).read_bytes()
+    start = whole.rstrip(b"\n").rindex(b"\n") + 1
+    for end in range(start, len(whole)):
+        path = tmp_path / f"{end}.jsonl"
+        path.write_bytes(whole[:end])
+        assert list(read_journal(path).entries) == [("u1", 1)]
+        written(path, success(position=3))
+        assert list(read_journal(path).entries) == [("u1", 1), ("u1", 3)]
+        torn = tmp_path / f"{end}.jsonl.torn"
+        assert torn.exists() == (end > start) and (end == start or torn.read_bytes() == whole[start:end] + b"\n")
+
+
+def test_death_while_the_header_is_written_starts_the_journal_anew(tmp_path):
+    header = written(tmp_path / "whole.jsonl").read_bytes()
+    for end in (0, 1, 17, 40, len(header) - 1):
+        path = tmp_path / f"{end}.jsonl"
+        path.write_bytes(header[:end])
+        with pytest.raises(ValueError, match="no whole line yet"):
+            read_journal(path)
+        assert list(read_journal(written(path, success())).entries) == [("u1", 1)]
+
+
+def test_the_last_line_may_be_garbage_after_a_power_cut(tmp_path):
+    path = written(tmp_path / "j.jsonl", success())
+    path.write_bytes(path.read_bytes() + b"\0" * 64 + b"\n")
+    assert list(read_journal(path).entries) == [("u1", 1)]
+    assert list(read_journal(written(path, success(position=2))).entries) == [("u1", 1), ("u1", 2)]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b'{"user_id": "u1", "posi\n',
+        b"\xff\xfe\n",
+        b"[]\n",
+        b'{"user_id": "u1", "position": 2, "request": "ab", "attempts": 1, "seed": 0, "schema": "none"}\n',
+        b'{"user_id": "u1", "position": "2", "request": "ab", "preferences": [], "attempts": 1, "seed": 0}\n',
+    ],
+)
+def test_a_torn_line_in_the_middle_is_an_error_that_names_the_line(tmp_path, broken):
+    path = written(tmp_path / "j.jsonl", success(), success(position=2))
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second + broken + third)
+    for read in (read_journal, lambda path: Journal(path, HEADER)):
+        with pytest.raises(ValueError, match=r"j\.jsonl, line 3: not a line of a journal"):
+            read(path)
+    assert path.read_bytes() == first + second + broken + third
+    written(tmp_path / "other.jsonl", success())  # and no lock stays behind
+    Journal(tmp_path / "other.jsonl", HEADER).close()
+
+
+@pytest.mark.parametrize("text", ["notes", "notes\n", '{"kind": "recipe"}\n', "[1]\n", '{"a": 1}'])
+def test_another_file_is_never_touched(tmp_path, text):
+    path = tmp_path / "notes.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        Journal(path, HEADER)
+    assert path.read_text() == text
+
+
+def test_another_format_is_refused(tmp_path):
+    path = written(tmp_path / "j.jsonl")
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(ValueError, match="format 2, this version reads 1"):
+        read_journal(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "owl"),
+        ("prompt_version", "default/2"),
+        ("prompt_digest", "00"),
+        ("temperature", 0.7),
+        ("top_p", 1.0),
+        ("max_tokens", 256),
+        ("max_items", 5),
+        ("domain", "beauty"),
+        ("seed", 1),
+    ],
+)
+def test_runs_and_merges_that_differ_in_what_was_asked_are_refused_by_name(tmp_path, field, value):
+    other = dataclasses.replace(HEADER, **{field: value})
+    mine, theirs = written(tmp_path / "a.jsonl", success()), written(tmp_path / "b.jsonl", success(), header=other)
+    with pytest.raises(ValueError, match=rf"(?s)differ in {field}: .*{value}"):
+        Journal(mine, other)
+    with pytest.raises(ValueError, match=rf"a\.jsonl and .*b\.jsonl differ in {field}"):
+        merge_contents([theirs, mine])
+
+
+def test_a_journal_without_entries_binds_nobody(tmp_path):
+    path = written(tmp_path / "j.jsonl", header=dataclasses.replace(HEADER, model="mistyped"))
+    assert read_journal(written(path, success())).header == HEADER
+
+
+def test_a_second_run_on_a_journal_is_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "j.jsonl"
+    with Journal(path, HEADER) as journal:
+        journal.append(success())
+        with pytest.raises(BlockingIOError, match=r"Another run is writing .*--wait.*--merge"):
+            Journal(path, HEADER)
+        assert len(read_journal(path).entries) == 1  # reading needs no lock
+        journal.append(success(position=2))
+    assert len(read_journal(written(path)).entries) == 2
+
+
+def test_a_run_that_waits_sees_what_the_other_wrote(tmp_path):
+    path = tmp_path / "j.jsonl"
+    seen = []
+
+    def second():
+        with Journal(path, HEADER, wait=True) as journal:
+            seen.append(len(journal.entries))
+
+    with Journal(path, HEADER) as journal:
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        journal.append(success())
+    waiting.join(timeout=10)
+    assert seen == [1]
+
+
+def test_a_full_disk_is_one_clear_error_and_costs_nothing_that_was_written(tmp_path):
+    path = written(tmp_path / "j.jsonl", success())
+    whole = path.read_bytes()
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = Journal(path, HEADER)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 20, hard))  # room for a part of the next line
+    try:
+        with pytest.raises(OSError, match=r"Cannot write to .*j\.jsonl .*kept: make room"):
+            journal.append(success(position=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert path.read_bytes() == whole and list(journal.entries) == [("u1", 1)]
+    journal.append(success(position=3))
+    journal.close()
+    assert list(read_journal(path).entries) == [("u1", 1), ("u1", 3)]
+
+
+def test_no_space_for_a_single_byte_is_the_same_error(tmp_path, monkeypatch):
+    with Journal(tmp_path / "j.jsonl", HEADER) as journal:
+
+        def full(descriptor, line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            journal.append(success())
+        monkeypatch.undo()
+        journal.append(success())
+    assert len(read_journal(tmp_path / "j.jsonl").entries) == 1
+
+
+ENTRIES = st.builds(
+    lambda user, position, ok, attempts, text: (
+        success(f"u{user}", position, (*FIVE[:4], f"Avoid {text}"), attempts=attempts)
+        if ok
+        else failure(f"u{user}", position, text, attempts=attempts)
+    ),
+    st.integers(0, 2),
+    st.integers(1, 2),
+    st.booleans(),
+    st.integers(1, 3),
+    st.sampled_from(["x", "y"]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(ENTRIES, max_size=5), min_size=2, max_size=3), st.randoms(use_true_random=False))
+def test_merging_gives_the_same_bytes_in_any_order(tmp_path_factory, journals, random):
+    folder = tmp_path_factory.mktemp("merge")
+    paths = [written(folder / f"{number}.jsonl", *entries) for number, entries in enumerate(journals)]
+    merge_journals(paths, folder / "forwards")
+    random.shuffle(paths)
+    merge_journals(paths, folder / "shuffled")
+    merge_journals(paths[:2], folder / "two")
+    content = merge_journals([folder / "two", *paths[2:]], folder / "nested")
+    bytes_of = (folder / "forwards").read_bytes()
+    assert bytes_of == (folder / "shuffled").read_bytes() == (folder / "nested").read_bytes()
+    by_key = {}
+    for entry in (entry for entries in journals for entry in entries):
+        by_key.setdefault(entry.key, []).append(entry)
+    assert set(content.entries) == set(by_key)
+    for key, entries in by_key.items():
+        best = content.entries[key]
+        assert best in entries and (best.answer is not None) == any(entry.answer is not None for entry in entries)
+        if best.answer is not None:
+            assert best.attempts == min(entry.attempts for entry in entries if entry.answer is not None)
+
+
+def test_of_two_answers_the_easier_one_wins_and_of_two_failures_the_one_that_knows_more():
+    assert success(attempts=1).better_than(success(attempts=2))
+    assert success(attempts=3).better_than(failure(attempts=1))
+    assert failure(attempts=4).better_than(failure(attempts=3))
+    assert success(answer=(*FIVE[:4], "Avoid a")).better_than(success())
+    assert not success().better_than(success())
+
+
+def test_a_merge_of_different_data_under_one_key_is_refused(tmp_path):
+    paths = [written(tmp_path / f"{name}.jsonl", success(request=name)) for name in ("aa", "bb")]
+    with pytest.raises(ValueError, match="different data"):
+        merge_contents(paths)
+
+
+def test_a_merge_never_replaces_a_file_and_leaves_no_half_one(tmp_path):
+    path = written(tmp_path / "a.jsonl", success())
+    with pytest.raises(FileExistsError, match="merge into a new file"):
+        merge_journals([path], path)
+    with pytest.raises(FileNotFoundError, match=r"missing\.jsonl"):
+        merge_journals([path, tmp_path / "missing.jsonl"], tmp_path / "new.jsonl")
+    assert not list(tmp_path.glob("new*"))
+    with pytest.raises(ValueError, match="at least one"):
+        merge_contents([])
+
+
+def test_item_properties_have_a_journal_of_the_same_form(tmp_path):
+    header = dataclasses.replace(HEADER, task="properties")
+    path = written(tmp_path / "p.jsonl", success("item9", 0, ("round",)), header=header)
+    assert json.loads(path.read_text().splitlines()[1])["properties"] == ["round"]
+    assert read_journal(path).entries["item9", 0].answer == ("round",)
+    with pytest.raises(ValueError, match="differ in task"):
+        merge_contents([path, written(tmp_path / "q.jsonl")])
+
+
+def test_failures_are_counted_by_reason():
+    entries = [failure(), failure(position=2), failure(position=3, reason="empty"), success(position=4)]
+    assert list(failures_by_reason(entries).items()) == [("truncated", 2), ("empty", 1)]

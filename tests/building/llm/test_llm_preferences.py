@@ -1,0 +1,415 @@
+"""Preferences by a language model: nothing asked twice, nothing leaked, everything counted."""
+
+import asyncio
+import json
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from benchmark_world import item, sequences
+from fake_endpoint import Answer, FakeEndpoint, five
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_builders.building.preferences.approximation import PastItem
+from dataset_builders.building.preferences.llm.endpoint import EndpointError, EndpointSettings
+from dataset_builders.building.preferences.llm.journal import Entry, Journal, read_journal
+from dataset_builders.building.preferences.llm.journal_approximator import JournalApproximator
+from dataset_builders.building.preferences.llm.prompts import PROMPTS, request_digest
+from dataset_builders.building.preferences.llm.run import (
+    RunCounts,
+    check_shard,
+    journal_header,
+    preference_work,
+    property_work,
+    run,
+    shard_of,
+    training_reviews,
+    write_properties,
+)
+
+PROMPT = PROMPTS["default"]
+LIMITS = (PROMPT, 3, 100)
+
+
+def events(user, count):
+    return [PastItem(item(n, f"Item {n}"), 5.0, f"{user} on item {n}") for n in range(1, count + 1)]
+
+
+USERS = [("anna", events("anna", 5)), ("bert", events("bert", 3))]
+NUM_POSITIONS = 8
+
+
+def header(prompt=PROMPT, **options):
+    settings = EndpointSettings("http://x/v1", options.pop("model", "toy"), **options)
+    return journal_header("toy", settings, prompt, seed=0, max_items=3, max_review_characters=100)
+
+
+def ask(path, server, users=USERS, settings=None, work=None, **options):
+    """One whole run on a journal."""
+    url = getattr(server, "base_url", server)
+    endpoint = EndpointSettings(url, "toy", **{"backoff": 0.001, "timeout": 5.0, **(settings or {})})
+    counts = options.setdefault("counts", RunCounts())
+    with Journal(path, header()) as journal:
+        work = preference_work(users, *LIMITS) if work is None else work
+        run(endpoint, work, journal, progress=False, **options)
+    return counts
+
+
+def shown(request):
+    """Titles that a request shows."""
+    products = json.loads(request["messages"][-1]["content"].splitlines()[0])["products"]
+    return [product["title"] for product in products]
+
+
+def test_every_position_is_asked_for_once_with_the_window_that_ends_there(tmp_path):
+    with FakeEndpoint() as server:
+        counts = ask(tmp_path / "j.jsonl", server, concurrency=1)
+    assert [shown(request) for request in server.requests] == [
+        ["Item 1"],
+        ["Item 1", "Item 2"],
+        ["Item 1", "Item 2", "Item 3"],
+        ["Item 2", "Item 3", "Item 4"],
+        ["Item 3", "Item 4", "Item 5"],
+        ["Item 1"],
+        ["Item 1", "Item 2"],
+        ["Item 1", "Item 2", "Item 3"],
+    ]
+    assert (counts.total, counts.answered, counts.replies) == (NUM_POSITIONS,) * 3
+    entries = read_journal(tmp_path / "j.jsonl").entries
+    assert sorted(entries) == [("anna", t) for t in range(1, 6)] + [("bert", t) for t in range(1, 4)]
+    for request in server.requests:
+        assert any(e.answer == tuple(json.loads(five(request))["instructions"]) for e in entries.values())
+
+
+def test_a_run_on_a_finished_journal_asks_nothing(tmp_path):
+    with FakeEndpoint() as server:
+        ask(tmp_path / "j.jsonl", server)
+        before = (tmp_path / "j.jsonl").read_bytes()
+        counts = ask(tmp_path / "j.jsonl", server)
+    assert len(server.requests) == NUM_POSITIONS
+    assert (counts.known, counts.answered, counts.replies) == (NUM_POSITIONS, 0, 0)
+    assert (tmp_path / "j.jsonl").read_bytes() == before
+
+
+def test_requests_in_flight_are_bounded_and_work_is_read_lazily(tmp_path):
+    handed_out = []
+
+    def work():
+        for task in preference_work([("anna", events("anna", 40))], *LIMITS):
+            handed_out.append(task)
+            yield task
+
+    ahead = []
+
+    def behave(number, request):
+        ahead.append(len(handed_out) - number)
+        return Answer(seconds=0.01)
+
+    with FakeEndpoint(behave) as server:
+        ask(tmp_path / "j.jsonl", server, work=work(), concurrency=4)
+    assert 2 <= server.most_in_flight <= 4 and max(ahead) <= 4 and len(server.requests) == 40
+
+
+def test_many_requests_in_flight_take_the_time_of_one(tmp_path):
+    with FakeEndpoint(lambda number, request: Answer(seconds=0.5)) as server:
+        start = time.monotonic()
+        ask(tmp_path / "j.jsonl", server, users=[("anna", events("anna", 30))], concurrency=30)
+    assert time.monotonic() - start < 5  # 15 s one after the other
+
+
+def test_a_broken_reply_is_asked_for_again_with_the_next_seed(tmp_path):
+    def behave(number, request):
+        return Answer(text="Sorry.") if request["seed"] < 2 else Answer()
+
+    with FakeEndpoint(behave) as server:
+        counts = ask(tmp_path / "j.jsonl", server)
+    assert sorted(request["seed"] for request in server.requests) == sorted([0, 1, 2] * NUM_POSITIONS)
+    assert counts.answered == NUM_POSITIONS and counts.broken_replies == {"not_json": 2 * NUM_POSITIONS}
+    assert {(e.attempts, e.seed) for e in read_journal(tmp_path / "j.jsonl").entries.values()} == {(3, 2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        ("```json\n{}\n```", "code_fence"),
+        ('{"instructions": ["Look for', "truncated"),
+        ("[[]]", "not_object"),
+    ],
+)
+def test_a_reply_that_stays_broken_is_journaled_with_its_reason(tmp_path, text, reason):
+    with FakeEndpoint(lambda number, request: Answer(text=text)) as server:
+        counts = ask(tmp_path / "j.jsonl", server, max_attempts=2)
+        assert len(server.requests) == 2 * NUM_POSITIONS
+        ask(tmp_path / "j.jsonl", server)
+    assert len(server.requests) == 2 * NUM_POSITIONS  # a failure is an answer too: it was paid for
+    assert counts.failed == {reason: NUM_POSITIONS} and counts.answered == 0
+    entry = read_journal(tmp_path / "j.jsonl").entries["anna", 1]
+    assert (entry.failure, entry.reply, entry.attempts, entry.answer) == (reason, text, 2, None)
+    assert f"{reason} {NUM_POSITIONS}" in counts.summary()
+
+
+def test_a_server_that_ignores_the_schema_is_named_once(tmp_path, caplog):
+    texts = {1: '{"instructions": ["Look for', 2: "Sorry.", 3: "Sorry."}
+    with FakeEndpoint(lambda number, request: Answer(text=texts.get(number))) as server:
+        ask(tmp_path / "j.jsonl", server, concurrency=1)
+    [record] = caplog.records
+    assert "breaks it (not_json)" in record.message
+
+
+def test_failures_are_asked_again_on_demand_with_seeds_not_yet_used(tmp_path):
+    with FakeEndpoint(lambda number, request: Answer(text="no") if request["seed"] < 4 else Answer()) as server:
+        ask(tmp_path / "j.jsonl", server, max_attempts=3)
+        server.requests.clear()
+        counts = ask(tmp_path / "j.jsonl", server, max_attempts=3, retry_failures=True)
+    assert sorted({request["seed"] for request in server.requests}) == [3, 4]
+    assert counts.answered == NUM_POSITIONS
+    assert {entry.attempts for entry in read_journal(tmp_path / "j.jsonl").entries.values()} == {5}
+
+
+def test_a_request_without_a_reply_is_left_to_the_next_run(tmp_path):
+    def behave(number, request):
+        return Answer(status=500, body="no") if shown(request) == ["Item 2", "Item 3", "Item 4"] else Answer()
+
+    with FakeEndpoint(behave) as server:
+        counts = ask(tmp_path / "j.jsonl", server, settings={"max_retries": 1})
+        assert (counts.unreachable, counts.answered) == (1, NUM_POSITIONS - 1)
+        assert ("anna", 4) not in read_journal(tmp_path / "j.jsonl").entries
+        assert "missing: 1" in counts.summary()
+        server.behave = lambda number, request: Answer()
+        server.requests.clear()
+        ask(tmp_path / "j.jsonl", server)
+    assert [shown(request) for request in server.requests] == [["Item 2", "Item 3", "Item 4"]]
+
+
+def test_when_the_endpoint_goes_down_everything_finished_and_in_flight_is_kept(tmp_path):
+    def behave(number, request):
+        if number <= 3:
+            return Answer()
+        return Answer(seconds=0.3) if number == 4 else Answer(status=503, body="down")
+
+    with FakeEndpoint(behave) as server, pytest.raises(EndpointError, match="in a row"):
+        ask(tmp_path / "j.jsonl", server, concurrency=3, settings={"max_retries": 1, "max_failures": 2})
+    assert len(read_journal(tmp_path / "j.jsonl").entries) == 4
+    with FakeEndpoint() as server:
+        counts = ask(tmp_path / "j.jsonl", server)
+    assert (counts.known, counts.answered) == (4, 4) and len(server.requests) == 4
+
+
+def test_a_run_that_ends_does_not_try_again_what_is_in_flight(tmp_path):
+    def behave(number, request):
+        return Answer(status=401, body="who?") if number == 2 else Answer(seconds=0.3, status=503, body="busy")
+
+    with FakeEndpoint(behave) as server, pytest.raises(EndpointError, match="key was not accepted"):
+        ask(tmp_path / "j.jsonl", server, concurrency=4)
+    assert len(server.requests) == 4
+
+
+def test_a_wrong_key_ends_the_run_after_the_first_request(tmp_path):
+    with FakeEndpoint(lambda number, request: Answer(status=401, body="who?")) as server:
+        with pytest.raises(EndpointError, match="key was not accepted"):
+            ask(tmp_path / "j.jsonl", server, concurrency=1)
+        assert len(server.requests) == 1
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_written(tmp_path, monkeypatch):
+    append = Journal.append
+
+    def full(journal, entry):
+        if len(journal.entries) == 3:
+            raise OSError("Cannot write: No space left on device")
+        append(journal, entry)
+
+    monkeypatch.setattr(Journal, "append", full)
+    with FakeEndpoint() as server, pytest.raises(OSError, match="No space left"):
+        ask(tmp_path / "j.jsonl", server, concurrency=2)
+    assert len(read_journal(tmp_path / "j.jsonl").entries) == 3
+    assert len(server.requests) <= 6
+
+
+def test_neither_key_nor_address_reaches_the_journal(tmp_path, caplog):
+    def behave(number, request):
+        return Answer(status=500, body="sk-secret") if number == 1 else Answer()
+
+    with FakeEndpoint(behave) as server:
+        ask(tmp_path / "j.jsonl", server, settings={"api_key": "sk-secret"})
+        text = (tmp_path / "j.jsonl").read_text() + caplog.text
+    assert server.keys[0] == "Bearer sk-secret" and caplog.records
+    assert "sk-secret" not in text and "127.0.0.1" not in (tmp_path / "j.jsonl").read_text()
+
+
+def test_the_journal_names_a_model_without_its_folder():
+    assert header(model="/home/me/models/llama").model == "llama"
+    assert header(model="meta-llama/Meta-Llama-3-70B-Instruct").model == "meta-llama/Meta-Llama-3-70B-Instruct"
+
+
+def test_a_journal_of_other_data_is_refused_before_anything_is_asked(tmp_path):
+    with FakeEndpoint() as server:
+        ask(tmp_path / "j.jsonl", server)
+        server.requests.clear()
+        other = [("anna", [*events("anna", 2), *events("bert", 5)[2:]])]
+        with pytest.raises(ValueError, match="user anna, position 3"):
+            ask(tmp_path / "j.jsonl", server, users=other)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("option", ["concurrency", "max_attempts"])
+def test_limits_below_one_are_refused(tmp_path, option):
+    with pytest.raises(ValueError, match=rf"{option} \(0\)"):
+        ask(tmp_path / "j.jsonl", "http://127.0.0.1:1/v1", **{option: 0})
+
+
+@given(st.lists(st.text(max_size=8), unique=True), st.integers(1, 7))
+def test_shards_are_disjoint_and_cover_all(names, num_shards):
+    shards = [[name for name in names if shard_of(name, num_shards) == index] for index in range(num_shards)]
+    assert sorted(name for shard in shards for name in shard) == sorted(names)
+
+
+def test_shards_are_of_about_one_size():
+    sizes = [sum(shard_of(f"user{n}", 4) == index for n in range(4000)) for index in range(4)]
+    assert all(900 < size < 1100 for size in sizes)
+
+
+@pytest.mark.parametrize(("num_shards", "index"), [(0, 0), (2, 2), (2, -1)])
+def test_a_shard_that_does_not_exist_is_refused(num_shards, index):
+    with pytest.raises(ValueError, match="shard_index"):
+        check_shard(num_shards, index)
+
+
+# The approximator that reads journals.
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """All of anna, one failure of bert's, and nothing else of him."""
+
+    def behave(number, request):
+        return Answer(text="no") if "bert" in request["messages"][-1]["content"] else Answer()
+
+    with FakeEndpoint(behave) as server:
+        ask(tmp_path / "j.jsonl", server, users=[USERS[0], ("bert", USERS[1][1][:1])], max_attempts=2)
+    return tmp_path / "j.jsonl"
+
+
+def test_a_benchmark_gets_what_the_model_wrote_and_none_where_it_failed(journal):
+    approximator = JournalApproximator([journal])
+    sets = approximator.approximate_user(*USERS[0])
+    entries = read_journal(journal).entries
+    assert sets == [entries["anna", t].answer for t in range(1, 6)]
+    assert approximator.approximate_user(*USERS[1]) == [None, None, None]
+    assert approximator.approximate_user("nobody", USERS[1][1]) == [None, None, None]
+
+
+def test_the_card_can_state_the_rates(journal):
+    approximator = JournalApproximator([journal])
+    assert (approximator.num_requests, approximator.num_failed) == (6, 1)
+    assert approximator.failed == {"not_json": 1} and approximator.attempts == {1: 5, 2: 1}
+    details = approximator.details()
+    assert (details["num_replies"], details["num_broken_replies"]) == (7, 2)
+    assert details["prompt_version"] == "default/1" and details["schema_modes"] == {"json_schema": 6}
+    assert json.loads(json.dumps(details)) == details
+    for words in ("toy", "default/1", "2 of 7 replies", "1 of 6 positions (16.7%)", "json_schema"):
+        assert words in approximator.description
+
+
+def test_journals_of_shards_are_read_as_one_in_any_order(tmp_path):
+    with FakeEndpoint() as server:
+        ask(tmp_path / "whole.jsonl", server)
+        for name, users in (("a", USERS[:1]), ("b", USERS[1:])):
+            ask(tmp_path / f"{name}.jsonl", server, users=users)
+    whole = JournalApproximator([tmp_path / "whole.jsonl"])
+    for names in ("ab", "ba"):
+        parts = JournalApproximator([tmp_path / f"{name}.jsonl" for name in names])
+        assert parts.fingerprint() == whole.fingerprint()
+        assert [parts.approximate_user(*user) for user in USERS] == [whole.approximate_user(*user) for user in USERS]
+
+
+def test_the_fingerprint_sees_every_answer(journal, tmp_path):
+    before = JournalApproximator([journal]).fingerprint()
+    content = read_journal(journal)
+    with Journal(tmp_path / "other.jsonl", content.header) as other:
+        for entry in content.entries.values():
+            answer = entry.answer and (*entry.answer[:4], "Avoid frogs")
+            other.append(Entry(entry.key, entry.request, answer, entry.failure, entry.reply, entry.attempts))
+    assert JournalApproximator([tmp_path / "other.jsonl"]).fingerprint() != before
+
+
+def test_an_answer_that_saw_a_later_item_is_refused(tmp_path):
+    user, actions = USERS[0]
+    with Journal(tmp_path / "leak.jsonl", header()) as journal:
+        for work in preference_work([(user, actions)], *LIMITS):
+            position = work.key[1]
+            leaked = list(preference_work([(user, actions)], *LIMITS))[min(position, 4)]
+            answer = tuple(json.loads(five({"messages": leaked.messages}))["instructions"])
+            journal.append(Entry(work.key, request_digest(leaked.messages), answer))
+    with pytest.raises(ValueError, match="user anna, position 1"):
+        JournalApproximator([tmp_path / "leak.jsonl"]).approximate_user(user, actions)
+
+
+def test_the_future_and_what_the_window_left_behind_change_nothing(journal):
+    approximator = JournalApproximator([journal])
+    user, actions = USERS[0]
+    expected = approximator.approximate_user(user, actions)
+    assert approximator.approximate_user(user, actions[:2]) == expected[:2]
+    other = [PastItem(item(99, "Other"), 1.0, "Other"), *actions[1:]]
+    with pytest.raises(ValueError, match="position 1"):
+        approximator.approximate_user(user, other)
+
+
+def test_a_journal_of_properties_holds_no_preferences(tmp_path):
+    Journal(tmp_path / "p.jsonl", header(PROMPTS["properties"])).close()
+    with pytest.raises(ValueError, match="holds item properties"):
+        JournalApproximator([tmp_path / "p.jsonl"])
+
+
+# Item properties.
+
+
+def test_properties_come_from_reviews_at_training_positions_alone(tmp_path):
+    actions = sequences([[1, 2, 3, 4], [2, 1, 4, 3]])
+    reviews = [f"review {user} {item_id}" for user, ids in enumerate([[1, 2, 3, 4], [2, 1, 4, 3]]) for item_id in ids]
+    actions.reviews[:] = reviews
+    items = [item(number, f"Item {number}") for number in range(1, 5)]
+    seen = training_reviews(actions, items)
+    assert seen == {"s1": ["review 0 1", "review 1 1"], "s2": ["review 0 2", "review 1 2"]}
+    works = list(property_work(items, seen, PROMPTS["properties"], 20, 100))
+    assert [work.key for work in works] == [("s1", 0), ("s2", 0)]
+    assert all(f"review {user} {late}" not in str(works) for user in (0, 1) for late in (3, 4))
+
+    def behave(number, request):
+        return Answer(text='{"properties": ["round", "blue lid"]}') if "Item 1" in str(request) else Answer(text="no")
+
+    with FakeEndpoint(behave) as server, Journal(tmp_path / "p.jsonl", header(PROMPTS["properties"])) as journal:
+        counts = run(EndpointSettings(server.base_url, "toy"), works, journal, progress=False, max_attempts=1)
+        assert server.requests[0]["response_format"]["json_schema"]["schema"]["required"] == ["properties"]
+        assert write_properties(journal, items, tmp_path / "properties.parquet") == 1
+    assert counts.answered == 1 and counts.failed == {"not_json": 1}
+    assert pq.read_table(tmp_path / "properties.parquet").to_pylist() == [
+        {"item_id": 1, "source_id": "s1", "properties": ["round", "blue lid"]}
+    ]
+    with Journal(tmp_path / "none.jsonl", header(PROMPTS["properties"])) as journal:
+        assert write_properties(journal, items, tmp_path / "none.parquet") == 0
+    assert pq.read_table(tmp_path / "none.parquet").column_names == ["item_id", "source_id", "properties"]
+
+
+def test_an_interrupted_run_closes_its_journal_and_lets_the_next_one_in(tmp_path):
+    from dataset_builders.building.preferences.llm.run import run_async
+
+    async def interrupted(server, journal):
+        settings = EndpointSettings(server.base_url, "toy")
+        task = asyncio.create_task(run_async(settings, preference_work(USERS, *LIMITS), journal, progress=False))
+        while len(journal.entries) < 2:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    def behave(number, request):
+        return Answer(seconds=0.0 if number <= 2 else 0.5)
+
+    with FakeEndpoint(behave) as server:
+        with Journal(tmp_path / "j.jsonl", header()) as journal:
+            asyncio.run(interrupted(server, journal))
+        server.behave = lambda number, request: Answer()
+        assert ask(tmp_path / "j.jsonl", server).known >= 2

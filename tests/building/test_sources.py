@@ -1,0 +1,60 @@
+"""Sources by name: what is known, what is refused, and that every source keeps to the documented columns."""
+
+import ibis
+import pytest
+
+from dataset_builders.building.interactions import connect
+from dataset_builders.building.sources import (
+    INTERACTION_SCHEMA,
+    ITEM_SCHEMA,
+    RecordCounts,
+    Source,
+    available_sources,
+    get_source,
+)
+
+
+def test_unknown_source_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="'goodreads' is not known; choose one of amazon_reviews, raw, sample"):
+        get_source("goodreads")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("sample", {"colour": "blue"}, "unexpected keyword argument 'colour'"),
+        ("tables", {"items": "items.csv"}, "missing a required argument: 'interactions'"),
+        ("amazon_reviews", {}, "missing a required argument: 'reviews'"),
+    ],
+)
+def test_options_a_source_does_not_take_are_refused_with_its_signature(name, options, reason):
+    with pytest.raises(ValueError, match=reason) as error:
+        get_source(name, **options)
+    assert f"source '{name}' takes (" in str(error.value)
+
+
+def test_every_source_is_a_source_under_its_own_name():
+    options = {
+        "amazon_reviews": {"reviews": "r", "metadata": "m"},
+        "raw": {"interactions": "a", "items": "b"},
+        "steam": {"reviews": "r", "games": "g"},
+        "tables": {"interactions": "a", "items": "b"},
+        "yelp": {"archive": "y"},
+    }
+    for name in available_sources():
+        source = get_source(name, **options.get(name, {}))
+        assert isinstance(source, Source) and source.name == name
+
+
+def test_sample_keeps_to_the_documented_columns_on_the_connection_given():
+    connection = connect()
+    raw = get_source("sample", num_users=5).load(connection)
+    for table, schema in ((raw.interactions, INTERACTION_SCHEMA), (raw.items, ITEM_SCHEMA)):
+        assert table.schema() == ibis.Schema.from_pyarrow(schema)
+        assert table.get_backend() is connection
+
+
+def test_record_counts_report_the_most_frequent_reason_first():
+    counts = RecordCounts({"b": 1, "a": 1, "c": 3, "never": 0})
+    assert counts.report() == "5 records: 3 c; 1 a; 1 b"
+    assert isinstance(counts, dict)

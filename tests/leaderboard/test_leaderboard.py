@@ -1,0 +1,367 @@
+"""The leaderboard: what is collected and what is marked, what stands beside what, and the page in a browser."""
+
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+from leaderboard_world import (
+    BENCHMARK,
+    DATA_COMMIT,
+    FINGERPRINTS,
+    MODEL,
+    OLD_COMMIT,
+    RANKS,
+    ROWS,
+    TASKS,
+    benchmark_files,
+    make_results,
+    use_memory_hub,
+    write_benchmark,
+    write_results,
+)
+
+from dataset_builders.commands import leaderboard as make_leaderboard
+from dataset_builders.commands import submit as submit_to_leaderboard
+from dataset_builders.leaderboard.collection import collect_hub, collect_local, make_record, mark_stale
+from dataset_builders.leaderboard.page import make_tables, render_page
+from dataset_builders.resources import resource
+
+KEYS = (
+    "model method domain axis metric value without_preference interval num_rows fingerprint revision date url "
+    "approximator stale"
+).split()
+
+
+@pytest.fixture
+def memory(monkeypatch, tmp_path):
+    return use_memory_hub(monkeypatch, tmp_path / "cache")
+
+
+def entry(task, value, revision=DATA_COMMIT, benchmark=BENCHMARK, **more):
+    return {"dataset": {"id": benchmark, "task_id": task, "revision": revision}, "value": value, **more}
+
+
+def entry_files(*entries, **more):
+    return {".eval_results/any.yaml": yaml.safe_dump(list(entries)), **more}
+
+
+def record(model, value, axis="fine", domain="toy", **more):
+    return {**make_record(model, domain, axis, value, "2026-11-20"), "fingerprint": "f", "num_rows": 3, **more}
+
+
+def axes_of(records, model):
+    return [item["axis"] for item in records if item["model"] == model]
+
+
+def test_a_local_result_gives_a_record_per_axis(tmp_path):
+    write_results(tmp_path / "scores" / "mine", make_results())
+    records = collect_local([tmp_path / "scores"])
+    assert {item["axis"] for item in records} == set(ROWS)
+    (fine,) = (item for item in records if item["axis"] == "fine")
+    assert list(fine) == KEYS
+    date, interval = fine.pop("date"), fine.pop("interval")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", date) and 0 <= interval[0] <= 1 / 3 <= interval[1] <= 1
+    assert fine == {
+        "model": "mine",
+        "method": "my_method",
+        "domain": "toy",
+        "axis": "fine",
+        "metric": "recall@10",
+        "value": 1 / 3,
+        "without_preference": 0.0,
+        "num_rows": 3,
+        "fingerprint": "digest of fine",
+        "revision": DATA_COMMIT,
+        "url": None,
+        "approximator": "metadata",
+        "stale": False,
+    }
+
+
+def test_a_method_without_a_sentiment_figure_has_no_record_of_it(tmp_path):
+    ranks = {**RANKS, "sentiment": (None, None, None)}
+    write_results(tmp_path / "mine", make_results(ranks))
+    assert axes_of(collect_local([tmp_path]), "mine") == ["recommendation", "fine"]
+
+
+def test_models_of_several_folders_keep_different_names(tmp_path):
+    for name in ("first", "second"):
+        write_results(tmp_path / name / "mine", make_results())
+    found = {item["model"] for item in collect_local([tmp_path / "first", tmp_path / "second", tmp_path / "first"])}
+    assert found == {"first/mine", "second/mine"}
+
+
+def test_a_broken_local_result_is_skipped_aloud(tmp_path, caplog):
+    write_results(tmp_path / "good", make_results())
+    write_results(tmp_path / "validation", make_results(split="validation"))
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "results.json").write_text('{"method": ')
+    assert {item["model"] for item in collect_local([tmp_path])} == {"good"}
+    assert "half/results.json is no JSON" in caplog.text and "validation/results.json: split" in caplog.text
+
+
+@pytest.mark.parametrize(("folder", "said"), [("missing", "does not exist"), ("empty", "no results.json below")])
+def test_a_folder_without_results_is_named(tmp_path, folder, said):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=said):
+        collect_local([tmp_path / folder])
+
+
+def test_what_was_submitted_is_collected(memory, tmp_path):
+    file = write_results(tmp_path / "mine", make_results(), RANKS)
+    arguments = [str(file), "--model", MODEL, "--benchmark", BENCHMARK, "--date", "2026-11-20", "--no_pr"]
+    assert submit_to_leaderboard.main(arguments) == 0
+    records = collect_hub(BENCHMARK)
+    local = {item["axis"]: item for item in collect_local([tmp_path])}
+    assert len(records) == len(local) == 3
+    for item in records:
+        own = {"model": MODEL, "date": "2026-11-20", "url": f"https://hub.invalid/{MODEL}"}
+        assert item == {**local[item["axis"]], **own}
+
+
+def test_an_entry_alone_knows_its_rows_by_the_revision(memory):
+    memory.set_model("a/bare", entry_files(entry(TASKS[1], 0.25, date="2026-01-02")))
+    (bare,) = collect_hub(BENCHMARK, ["a/bare"])
+    assert (bare["fingerprint"], bare["num_rows"], bare["value"]) == ("digest of fine", 3, 0.25)
+    assert (bare["method"], bare["without_preference"], bare["interval"]) == ("", None, None)
+    assert bare["date"] == "2026-01-02"
+
+
+def test_a_results_file_that_says_another_value_adds_nothing(memory):
+    results = json.dumps(make_results())
+    memory.set_model("a/other", entry_files(entry(TASKS[1], 0.25), **{"results/toy.json": results}))
+    (item,) = collect_hub(BENCHMARK, ["a/other"])
+    assert item["method"] == "" and item["interval"] is None
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        entry(TASKS[1], 0.5, benchmark="cais/hle"),
+        entry("toy_fine_ndcg_at_10", 0.5),
+        entry("fine_recall_at_10", 0.5),
+        entry(TASKS[1], 33.3),
+        entry(TASKS[1], "0.5"),
+        entry(TASKS[1], float("nan")),
+        entry(TASKS[1], None),
+        entry(TASKS[1], True),
+    ],
+    ids=["other benchmark", "other metric", "no domain", "percent", "text", "nan", "null", "true"],
+)
+def test_an_entry_that_is_no_score_of_ours_is_left_out(memory, item):
+    memory.set_model("a/odd", entry_files(item, entry(TASKS[0], 0.5)))
+    assert axes_of(collect_hub(BENCHMARK, ["a/odd"]), "a/odd") == ["recommendation"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"revision": 7}, {"revision": ["x"]}, {"source": "text"}, {"date": 2026}], ids=lambda more: str(more)
+)
+def test_an_odd_field_of_an_entry_breaks_nothing(memory, more):
+    memory.set_model("a/odd", entry_files({**entry(TASKS[1], 0.5), **more}, entry(TASKS[0], 0.5, **more)))
+    assert len(mark_stale(collect_hub(BENCHMARK), BENCHMARK)) == 2
+
+
+def test_a_submitted_file_with_odd_values_adds_nothing(memory, caplog):
+    results = make_results()
+    results["benchmark"]["fingerprints"]["toy_fine"] = ["unhashable"]
+    memory.set_model("a/odd", entry_files(entry(TASKS[1], 1 / 3), **{"results/toy.json": json.dumps(results)}))
+    (item,) = collect_hub(BENCHMARK, ["a/odd"])
+    assert item["method"] == "" and item["fingerprint"] == "digest of fine"
+    assert "must be a string" in caplog.text
+
+
+def test_a_model_that_cannot_be_read_is_skipped_unless_it_was_named(memory, caplog):
+    memory.set_model("a/good", entry_files(entry(TASKS[1], 0.25)))
+    memory.set_model("a/broken", {".eval_results/x.yaml": "{"})
+    assert axes_of(collect_hub(BENCHMARK), "a/good") == ["fine"]
+    assert "skipped: a/broken" in caplog.text
+    with pytest.raises(ValueError, match="a/broken/.eval_results/x.yaml"):
+        collect_hub(BENCHMARK, ["a/broken"])
+
+
+def test_scores_of_other_rows_than_todays_are_marked(memory):
+    then = benchmark_files(fingerprints={**FINGERPRINTS, "toy_fine": "rows of then"})
+    memory.repos[("dataset", BENCHMARK)] = {OLD_COMMIT: then, DATA_COMMIT: benchmark_files()}
+    memory.set_model(
+        MODEL, entry_files(entry(TASKS[1], 0.3, OLD_COMMIT), entry(TASKS[0], 0.3, OLD_COMMIT), entry(TASKS[2], 0.3))
+    )
+    memory.set_model("a/none", entry_files(entry(TASKS[1], 0.9, None)))
+    memory.set_model("a/wrong", entry_files(entry(TASKS[1], 0.9, "f" * 40)))
+    records = mark_stale(collect_hub(BENCHMARK), BENCHMARK)
+    assert {(item["model"], item["axis"]) for item in records if item["stale"]} == {
+        (MODEL, "fine"),
+        ("a/none", "fine"),
+        ("a/wrong", "fine"),
+    }
+    fine = [table for table in make_tables(records) if table["axis"] == "fine"]
+    assert all(table["stale"] for table in fine) and len(fine) == 2
+
+
+def test_a_part_of_the_rows_is_not_the_benchmark(tmp_path):
+    results = make_results()
+    results["axes"]["fine"]["num_rows"] = 2
+    write_results(tmp_path / "scores" / "part", results)
+    records = mark_stale(collect_local([tmp_path / "scores"]), str(write_benchmark(tmp_path / "benchmark")))
+    assert [item["axis"] for item in records if item["stale"]] == ["fine"]
+
+
+def test_a_domain_that_the_benchmark_lacks_is_marked(tmp_path):
+    benchmark = str(write_benchmark(tmp_path / "benchmark"))
+    assert mark_stale([record("a", 0.5, domain="beauty")], benchmark)[0]["stale"]
+
+
+def test_equal_scores_share_a_rank_and_other_rows_have_a_table_of_their_own():
+    records = [record("a", 0.2), record("b", 0.3), record("c", 0.3), record("d", 0.9, fingerprint="g", num_rows=2)]
+    first, second = make_tables(records)
+    assert [(item["rank"], item["model"]) for item in first["entries"]] == [(1, "b"), (1, "c"), (3, "a")]
+    assert [item["model"] for item in second["entries"]] == ["d"]
+
+
+def test_tables_come_by_domain_and_axis_and_stale_ones_last_of_their_axis():
+    records = [
+        record("a", 0.1, "history"),
+        record("a", 0.1, "fine", stale=True),
+        record("a", 0.1, "fine"),
+        record("a", 0.1, "recommendation", domain="beauty"),
+    ]
+    assert [(table["domain"], table["axis"], table["stale"]) for table in make_tables(records)] == [
+        ("beauty", "recommendation", False),
+        ("toy", "fine", False),
+        ("toy", "fine", True),
+        ("toy", "history", False),
+    ]
+
+
+def test_the_bar_is_in_percent_of_the_largest_figure():
+    (table,) = make_tables([record("a", 0.2, interval=[0.1, 0.4]), record("b", 0.0)])
+    assert [item["bar"] for item in table["entries"]] == [[25.0, 50.0, 100.0], [0.0, 0.0, 0.0]]
+
+
+def test_everything_on_the_page_is_escaped_and_only_web_addresses_are_links():
+    evil = "<script>alert(1)</script>\"'"
+    fields = {"method": evil, "fingerprint": evil, "date": evil, "approximator": evil}
+    records = [
+        record(evil, 0.5, url="javascript:alert(1)", **fields),
+        record("b", 0.4, url='https://x/"><b>', **fields),
+    ]
+    page = render_page(records, resource("model_cards/spaces/leaderboard/index.html"), evil)
+    assert page.count("<script>") == 1 and "alert(1)</script>" not in page
+    assert "javascript:" not in page and "&lt;script&gt;" in page
+    assert re.findall(r"<a [^>]*>", page) == ['<a href="https://x/&#34;&gt;&lt;b&gt;" rel="nofollow noopener">']
+
+
+def test_the_page_needs_nothing_from_elsewhere():
+    page = render_page([record("a", 0.5)], resource("model_cards/spaces/leaderboard/index.html"))
+    assert not re.search(r"""<link|src=|@import|url\(|https?://""", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_command_writes_page_records_and_the_readme_of_a_static_space(memory, tmp_path, capsys):
+    memory.set_model("a/bare", entry_files(entry(TASKS[1], 0.25)))
+    write_results(tmp_path / "scores" / "mine", make_results())
+    arguments = [str(tmp_path / "scores"), "--benchmark", BENCHMARK, "--output_dir", str(tmp_path / "out")]
+    assert make_leaderboard.main(arguments) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "index.html",
+        "leaderboard.json",
+    ]
+    records = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
+    assert {item["model"] for item in records} == {"mine", "a/bare"} and list(records[0]) == KEYS
+    front = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])
+    assert front["sdk"] == "static" and front["datasets"] == [BENCHMARK] and "leaderboard" in front["tags"]
+    assert "4 scores (0 of other rows) of 2 models in 3 tables" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to collect"),
+        (["--models", "a/b"], "--benchmark org/name"),
+        (["--benchmark", "missing"], "missing is no local directory"),
+        (["--benchmark", BENCHMARK, "--models", "a/b"], "model a/b does not exist"),
+    ],
+)
+def test_the_command_says_what_it_lacks(memory, tmp_path, capsys, arguments, said):
+    assert make_leaderboard.main([*arguments, "--output_dir", str(tmp_path / "out")]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_an_empty_leaderboard_is_a_page_too(memory, tmp_path):
+    assert make_leaderboard.main(["--benchmark", BENCHMARK, "--output_dir", str(tmp_path / "out")]) == 0
+    assert "There is no score yet." in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page of two domains in a real browser, which may not reach for anything."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    browser_path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser_path is None:
+        pytest.skip("no Chromium found on the PATH")
+    records = [
+        record("org/first", 0.3, method="zebra", without_preference=0.1, interval=[0.2, 0.4]),
+        record("org/second", 0.2, method="aardvark", without_preference=None),
+        record("org/third", 0.1, method="lynx", without_preference=0.25),
+        record("org/first", 0.5, domain="beauty"),
+    ]
+    file = tmp_path / "index.html"
+    file.write_text(render_page(records, resource("model_cards/spaces/leaderboard/index.html")), encoding="utf-8")
+    with playwright.sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        opened = browser.new_page()
+        opened.said, opened.asked_for = [], []
+        opened.on("console", lambda message: opened.said.append(message.text))
+        opened.on("pageerror", lambda error: opened.said.append(str(error)))
+        opened.on("request", lambda request: opened.asked_for.append(request.url))
+        opened.goto(file.as_uri())
+        yield opened
+        browser.close()
+
+
+def order(page):
+    return [
+        text.split("/")[1].split()[0] for text in page.locator("section").nth(1).locator("td.model").all_inner_texts()
+    ]
+
+
+def test_a_click_on_a_header_sorts_the_table_and_says_so(page):
+    headers = page.locator("section").nth(1).locator("th")
+    assert order(page) == ["first", "second", "third"] and headers.nth(0).get_attribute("aria-sort") == "ascending"
+    headers.nth(2).locator("button").click()  # method
+    assert order(page) == ["second", "third", "first"]
+    assert headers.nth(2).get_attribute("aria-sort") == "ascending"
+    assert headers.nth(0).get_attribute("aria-sort") is None
+    headers.nth(2).locator("button").click()
+    assert order(page) == ["first", "third", "second"]
+    headers.nth(3).locator("button").focus()
+    page.keyboard.press("Enter")
+    assert order(page) == ["first", "second", "third"]
+    assert headers.nth(3).get_attribute("aria-sort") == "descending"
+    assert page.said == []
+
+
+def test_a_missing_figure_stays_at_the_end_in_either_direction(page):
+    button = page.locator("section").nth(1).locator("th button").nth(4)  # without preference
+    button.click()
+    assert order(page) == ["third", "first", "second"]
+    button.click()
+    assert order(page) == ["first", "third", "second"]
+
+
+def test_the_choice_of_a_domain_hides_the_others_and_stays_in_the_address(page):
+    page.select_option("#domain", "toy")
+    assert [section.is_visible() for section in page.locator("section").all()] == [False, True]
+    assert page.url.endswith("#toy")
+    page.reload()
+    assert [section.is_visible() for section in page.locator("section").all()] == [False, True]
+    page.select_option("#domain", "")
+    assert all(section.is_visible() for section in page.locator("section").all())
+
+
+def test_the_page_fits_a_phone_and_asks_for_nothing_else(page):
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert len(page.asked_for) == 1 and page.said == []
