@@ -12,6 +12,7 @@ from huggingface_hub import RepoCard
 
 from dataset_builders.commands import fresh_process, hub_push, publish_space
 from dataset_builders.ranking_metrics import score_run
+from dataset_builders.resources import resource
 
 PUSHED = {}
 
@@ -139,12 +140,13 @@ class TestDemo:
         }
         assert (folder / "leaderboard.json").read_text() == (leaderboard / "leaderboard.json").read_text()
         published, ours = (
-            RepoCard.load(path / "README.md", repo_type="space") for path in (folder, publish_space.DEMO)
+            RepoCard.load(path / "README.md", repo_type="space")
+            for path in (folder, resource("model_cards/spaces/demo"))
         )
         assert published.data.to_dict() == {**ours.data.to_dict(), "models": ["org/mender"]}
         assert published.text.strip() == ours.text.strip()
         for name in ("app.py", "requirements.txt"):
-            assert (folder / name).read_bytes() == (publish_space.DEMO / name).read_bytes()
+            assert (folder / name).read_bytes() == (resource("model_cards/spaces/demo") / name).read_bytes()
 
     def test_it_does_without_a_leaderboard(self, push):
         assert publish_space.main(["demo", "--repo_id", "org/demo", "--model", "org/mender"]) == 0

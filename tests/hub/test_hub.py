@@ -326,7 +326,7 @@ class TestWhatGoesWrong:
     def test_two_who_publish_at_once_do_not_overwrite_each_other(self, site):
         """A commit between the reading of what is kept and the writing is refused, and the same command goes on."""
         code = """
-import publish_benchmark
+from dataset_builders.commands import publish_benchmark
 read = publish_benchmark.read_published
 
 def late(*words):
