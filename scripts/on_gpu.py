@@ -242,13 +242,13 @@ class Running:
 
 
 def time_decoding(arguments: argparse.Namespace) -> str:
-    """What `scripts/benchmark_decoding.py` prints for 30 beams and 32 requests."""
+    """What `scripts/benchmarks/benchmark_decoding.py` prints for 30 beams and 32 requests."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     beams, requests = ("4", "2") if arguments.small else ("30", "32")
     size = ["--num_beams", beams, "--batch_size", requests]
-    command = [sys.executable, "scripts/benchmark_decoding.py", "--device", device, *size]
+    command = [sys.executable, "scripts/benchmarks/benchmark_decoding.py", "--device", device, *size]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, env=environment())
     return done.stdout or done.stderr[-500:]
 

@@ -228,7 +228,8 @@ USES = {
     "AutoConfig.for_model('mender_steer')",
     "a configuration": "from modeling_mender.configuration_mender import MenderTokConfig; "
     "from transformers import AutoModel; AutoModel._model_mapping[MenderTokConfig]",
-    "a room": "import modeling_mender.hub.loading; from transformers import AutoConfig; AutoConfig.for_model('rqvae')",
+    "a room": "import modeling_mender.hub.loading; from transformers import AutoConfig; "
+    "AutoConfig.for_model('mender_rqvae')",
     "everything": "from modeling_mender import *; assert Tiger and MenderSteerProcessor",
 }
 

@@ -23,6 +23,7 @@ def test_both_commands_and_their_output_come_before_line_40(readme):
 
 def test_every_make_command_is_a_target(readme, project):
     makefile = (project / "Makefile").read_text()
+    readme += (project / "CONTRIBUTING.md").read_text(encoding="utf-8")
     targets = set(re.findall(r"^make ([\w-]+)", readme, re.MULTILINE)) | set(re.findall(r"`make ([\w-]+)", readme))
     assert targets == {"quickstart", "demo", "test", "test-oldest", "lint"}
     for target in targets:

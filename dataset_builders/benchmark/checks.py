@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from .axes import AXES, Axis
 from .fingerprints import content_fingerprint, split_file
 from .negation import invert, is_negative_preference
 from .report import BuildReport, read_reports
@@ -76,11 +77,13 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
     yield from _check_counts(actions, report)
     yield from _check_ids(rows, report)
     for (name, split), split_rows in rows.items():
-        if name in ("recommendation", "history", "fine", "coarse"):
-            yield from _check_sequences(name, split, split_rows, actions, report)
+        if name in AXES and "window" in AXES[name].promises:
+            yield from _check_sequences(AXES[name], split, split_rows, actions, report)
     if report.options["steering"] == "paper":
         yield from _check_steering(rows)
-    yield from _check_sentiment(rows)
+    for axis in AXES.values():
+        if "inversion" in axis.promises:
+            yield from _check_inversions(axis.name, rows)
 
 
 def _check_counts(actions: _Actions, report: BuildReport) -> Iterator[tuple[str, str]]:
@@ -124,10 +127,10 @@ def _check_ids(rows: dict[tuple[str, str], list[dict]], report: BuildReport) -> 
 
 
 def _check_sequences(
-    name: str, split: str, split_rows: list[dict], actions: _Actions, report: BuildReport
+    axis: Axis, split: str, split_rows: list[dict], actions: _Actions, report: BuildReport
 ) -> Iterator[tuple[str, str]]:
     """The history is exactly the user's window before the position, the preference one of the position before it."""
-    window = report.options["window"]
+    name, window = axis.name, report.options["window"]
     lent = name == "fine" and report.options["steering"] == "paper"  # its history may be of an earlier split
     for row in split_rows:
         sequence, position = actions.get(row["user_id"], []), row["position"]
@@ -144,9 +147,9 @@ def _check_sequences(
         allowed = SPLITS[: SPLITS.index(split) + 1] if lent else (split,)
         if own_split not in allowed:
             yield "a row uses a position of another split", f"{where} is {own_split}"
-        if name in ("fine", "coarse"):
-            if row["target"] == row["source_item"]:
-                yield "steering leads back to the ground truth", where
+        if "steering" in axis.promises and row["target"] == row["source_item"]:
+            yield "steering leads back to the ground truth", where
+        if "past_preference" not in axis.promises:
             continue
         past = (sequence[position - 2][1] if position > 1 else None) or []
         if row.get("preferences", past) != past or row.get("preference", past[0] if past else None) not in past:
@@ -158,7 +161,7 @@ def _check_steering(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[s
     owner: dict[str, str] = {}
     seen: set[tuple[str, int]] = set()
     for split in SPLITS:
-        for name in ("fine", "coarse"):
+        for name in [axis.name for axis in AXES.values() if "steering" in axis.promises]:
             for row in rows.get((name, split), []):
                 pair = row["preference"], row["target"]
                 where = f"{name}/{split}: {pair}"
@@ -171,19 +174,19 @@ def _check_steering(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[s
                 seen.add(pair)
 
 
-def _check_sentiment(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[str, str]]:
+def _check_inversions(name: str, rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[str, str]]:
     owner: dict[str, str] = {}
     seen: set[tuple[str, int]] = set()
     for split in SPLITS:
-        for row in rows.get(("sentiment", split), []):
+        for row in rows.get((name, split), []):
             negative = row["preference_negative"]
-            where = f"sentiment/{split}: {negative!r}, {row['target']}"
+            where = f"{name}/{split}: {negative!r}, {row['target']}"
             if not is_negative_preference(negative):
                 yield "a negative preference does not begin with Avoid, Exclude or No", where
             elif row["preference_positive"] not in (invert(negative), invert(negative, "Search for")):
                 yield "the positive preference is not the inversion of the negative one", where
             if (negative, row["target"]) in seen:
-                yield "a sentiment pair repeats", where
+                yield f"a {name} pair repeats", where
             if owner.setdefault(negative, split) != split:
                 yield "a negative preference is in two splits", where
             seen.add((negative, row["target"]))

@@ -5,6 +5,7 @@ items to `axes/sentiment.py`.
 """
 
 import re
+from collections.abc import Iterable
 
 POSITIVE, NEUTRAL, NEGATIVE = 1, 0, -1
 """Polarities; `NEUTRAL` also stands for unknown where arrays are needed."""
@@ -41,3 +42,12 @@ def invert(preference: str, replacement: str = "Find") -> str:
     if not is_negative_preference(preference):
         raise ValueError(f"{preference!r} cannot be inverted: it does not begin with Avoid, Exclude or No.")
     return _LEADING_NEGATIVE.sub(rf"\g<1>{replacement}", preference, count=1)
+
+
+def num_negative(preferences: Iterable[str]) -> int:
+    """Number of negative preferences.
+
+    >>> num_negative(["Avoid parabens", "Rose soap"])
+    1
+    """
+    return sum(map(is_negative_preference, preferences))

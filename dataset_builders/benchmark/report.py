@@ -48,7 +48,7 @@ class BuildReport:
     Attributes:
         domain, source, approximator, approximator_description, polarity, polarity_description, embedding_model:
             What was built, from what, and with which writers and models.
-        options: What the build was asked for, see [`~dataset_builders.building.stages.BuildOptions`].
+        options: What the build was asked for, see [`~dataset_builders.building.options.BuildOptions`].
         notice: What the source wants said of its data, before any figure.
         about: `title`, `terms` and `citation` of the data, where known.
         num_users, num_items, num_actions: Of table 3.

@@ -9,24 +9,13 @@ from typing import Any
 
 from datasets import Features, List, Value
 
+from .axes import AXES
+
 NUM_PREFERENCES = 5
 """Preferences per user and position (section 3.1)."""
 WINDOW = 20
 """The most recent items of a user that the benchmark sees: at most 19 of history and the target (appendix A.4)."""
 
-AXES = ("recommendation", "sentiment", "fine", "coarse", "history")
-"""The five evaluation axes (section 3.2); each has the splits train, validation and test."""
-AXIS_DESCRIPTIONS = {
-    "recommendation": "history and the one preference that fits the target best; recommend the next item",
-    "sentiment": "a negative preference, its inversion, and an item that the user disliked; no history",
-    "fine": "the history of a user with the same ground truth; the preference asks for a very similar item",
-    "coarse": "a user's history; the preference asks for a very distinct item",
-    "history": "history and all five preferences; recommend the next item without help from the target",
-}
-MAIN_METRIC = {axis: "m" if axis == "sentiment" else "recall" for axis in AXES}
-"""What an axis is judged by (section 3.2)."""
-MAIN_METRICS = {axis: f"{metric}_at_10" for axis, metric in MAIN_METRIC.items()}
-"""Axis -> the figure that its leaderboard ranks by; a task has one value, and higher is better."""
 TABLES = ("items", "preferences")
 """The configs beside the axes; each has the one split train."""
 SPLITS = ("train", "validation", "test")
@@ -36,28 +25,8 @@ ITEM_TEXT_FIELDS = ("title", "price", "brand", "categories")
 UNKNOWN_BRANDS = frozenset({"", "unknown", "generic", "n/a", "na", "none", "unbranded", "no brand"})
 """Values of the field brand that name no brand, case-folded."""
 
-_SEQUENCE_COLUMNS = {"user_id": Value("string"), "position": Value("int32"), "history": List(Value("int32"))}
 _FIVE = List(Value("string"))  # no length=: pyarrow 24 and 25 cannot read a null list of a fixed size
-_FEATURES: dict[str, dict[str, Any]] = {
-    "recommendation": {**_SEQUENCE_COLUMNS, "preference": Value("string"), "target": Value("int32")},
-    "sentiment": {
-        "preference_positive": Value("string"),
-        "preference_negative": Value("string"),
-        "target": Value("int32"),
-    },
-    "fine": {
-        **_SEQUENCE_COLUMNS,
-        "preference": Value("string"),
-        "target": Value("int32"),
-        "source_item": Value("int32"),
-    },
-    "coarse": {
-        **_SEQUENCE_COLUMNS,
-        "preference": Value("string"),
-        "target": Value("int32"),
-        "source_item": Value("int32"),
-    },
-    "history": {**_SEQUENCE_COLUMNS, "preferences": _FIVE, "target": Value("int32")},
+_TABLES: dict[str, dict[str, Any]] = {
     "items": {
         "item_id": Value("int32"),
         "source_id": Value("string"),
@@ -80,7 +49,7 @@ def features(name: str) -> Features:
     """Columns and types of one config, the same in every domain.
 
     Args:
-        name (`str`): One of [`AXES`] or [`TABLES`].
+        name (`str`): An axis, see [`~dataset_builders.benchmark.axes.AXES`], or one of [`TABLES`].
 
     Returns:
         `datasets.Features`: In the published order of columns.
@@ -91,9 +60,9 @@ def features(name: str) -> Features:
     >>> list(features("sentiment"))
     ['preference_positive', 'preference_negative', 'target']
     """
-    if name not in _FEATURES:
-        raise ValueError(f"Unknown config {name!r}; choose one of {', '.join(AXES + TABLES)}.")
-    return Features(_FEATURES[name])
+    if name not in (*AXES, *TABLES):
+        raise ValueError(f"Unknown config {name!r}; choose one of {', '.join((*AXES, *TABLES))}.")
+    return Features(AXES[name].columns if name in AXES else _TABLES[name])
 
 
 def config_name(domain: str, name: str) -> str:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 
+from .axes import AXES
 from .report import is_on_the_hub, report_text
-from .schema import AXES
 
 
 def load_table(

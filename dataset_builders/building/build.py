@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from ..atomic_write import new_directory
+from ..benchmark.axes import AXES
 from ..benchmark.report import BuildReport
-from ..benchmark.schema import AXES, TABLES, WINDOW, config_name
+from ..benchmark.schema import TABLES, WINDOW, config_name
+from .options import BuildOptions
 from .preferences.approximation import PreferenceApproximator
 from .preferences.matching import Embed
 from .publication import publish
@@ -22,7 +24,7 @@ from .review_sentiment import PolarityClassifier
 from .sequences import Sequences
 from .sources import Source
 from .stage_cache import StageCache
-from .stages import BenchmarkBuild, BuildOptions
+from .stages import BenchmarkBuild
 
 
 def build_benchmark(
@@ -62,7 +64,7 @@ def build_benchmark(
             source, domain, embed, cache, approximator, polarity, options, embedding_model, progress
         )
         build.report.about = dict(about or {})
-        configs = {config_name(domain, name): build.config(name) for name in TABLES + AXES}
+        configs = {config_name(domain, name): build.config(name) for name in (*TABLES, *AXES)}
         with build.report.stage("write"):
             folders = {config: result.folder for config, result in configs.items() if result is not None}
             publish(folder, folders, build.report, Path(output_dir).name)

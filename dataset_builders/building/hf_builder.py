@@ -15,16 +15,18 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 
+from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import split_file
-from ..benchmark.schema import AXES, AXIS_DESCRIPTIONS, ITEM_TEXT_FIELDS, TABLES, config_name, features, splits_of
+from ..benchmark.schema import ITEM_TEXT_FIELDS, TABLES, config_name, features, splits_of
 from .axes import UnsupportedAxis
 from .domains import DOMAINS, domain_source, get_domain
+from .options import BuildOptions
 from .preferences.llm.journal_approximator import JournalApproximator
 from .preferences.matching import Embed
 from .review_sentiment import DEFAULT_POLARITY, get_polarity_classifier
 from .sources import get_source
 from .stage_cache import StageCache
-from .stages import BenchmarkBuild, BuildOptions
+from .stages import BenchmarkBuild
 
 SAMPLE = "sample"
 PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
@@ -43,7 +45,7 @@ class PreferenceDiscerningConfig(datasets.BuilderConfig):
         polarity (`str`): See [`~dataset_builders.building.review_sentiment.get_polarity_classifier`].
         embedding_model (`str`): Name of the model of every match.
         steering, steering_pool, user_stride, min_count, window, seed: See
-        [`~dataset_builders.building.stages.BuildOptions`];
+        [`~dataset_builders.building.options.BuildOptions`];
             `user_stride` is the domain's own where not given.
     """
 
@@ -66,10 +68,10 @@ def _configs() -> list[PreferenceDiscerningConfig]:
             name=config_name(domain, table),
             domain=domain,
             table=table,
-            description=AXIS_DESCRIPTIONS.get(table, f"the table of {table}"),
+            description=AXES[table].description if table in AXES else f"the table of {table}",
         )
         for domain in (SAMPLE, *DOMAINS)
-        for table in AXES + TABLES
+        for table in (*AXES, *TABLES)
     ]
 
 

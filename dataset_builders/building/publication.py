@@ -17,9 +17,10 @@ from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import split_file
 from ..benchmark.report import BuildReport, report_file
-from ..benchmark.schema import AXES, AXIS_DESCRIPTIONS, MAIN_METRICS, config_name, features, splits_of
+from ..benchmark.schema import config_name, features, splits_of
 from .review_sentiment import measured_text
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
@@ -93,7 +94,7 @@ def evaluation_tasks(reports: Sequence[BuildReport]) -> str:
     """
     tasks = [
         {
-            "id": f"{config_name(report.domain, axis)}_{MAIN_METRICS[axis]}",
+            "id": f"{config_name(report.domain, axis)}_{AXES[axis].task_metric}",
             "config": config_name(report.domain, axis),
             "split": "test",
         }
@@ -157,7 +158,7 @@ def dataset_card(
         template_path=str(CARD_TEMPLATE),
         name=name,
         domains=domains,
-        axes={axis: text for axis, text in AXIS_DESCRIPTIONS.items() if axis in built},
+        axes={name: axis.description for name, axis in AXES.items() if name in built},
         columns={config: list(info.features) for config, info in infos.items()},
     )
     return str(card)

@@ -5,7 +5,7 @@ to `interactions.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -122,7 +122,8 @@ class Sequences:
                 f"polarity has shape {polarity.shape} and values {np.unique(polarity)[:5].tolist()}; it must be -1, 0 "
                 f"or 1 for each of {len(self)} actions. Classify these sequences again."
             )
-        return replace(self, given_polarity=polarity.astype(np.int8))
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Sequences(**given | {"given_polarity": polarity.astype(np.int8)})
 
     @property
     def has_opinions(self) -> bool:

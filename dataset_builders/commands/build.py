@@ -119,10 +119,11 @@ def build(arguments: BuildArguments) -> None:
     # After parsing: --help must not wait for torch.
     from ..benchmark.schema import ITEM_TEXT_FIELDS
     from ..building.build import build_benchmark, no_embedding
+    from ..building.options import BuildOptions
     from ..building.preferences.llm.journal_approximator import JournalApproximator
     from ..building.review_sentiment import get_polarity_classifier
     from ..building.stage_cache import StageCache
-    from ..building.stages import BenchmarkBuild, BuildOptions
+    from ..building.stages import BenchmarkBuild
     from ..building.text_embedding import load_embedder, published_name
 
     whole = arguments.until == STAGES[-1]

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..benchmark.schema import MAIN_METRIC
+from ..benchmark.axes import AXES, get_axis
 from ..scoring.figures import SIDES, side_values
 from ..scoring.ranks import read_ranks
 from ..scoring.significance import PairedTest, paired_test
@@ -43,7 +43,7 @@ def parse_arguments(argv: list[str] | None) -> ComparisonArguments:
     )
     parser.add_argument("first", type=Path, help="rows.parquet of one method")
     parser.add_argument("second", type=Path, help="rows.parquet of the other, on the same rows")
-    parser.add_argument("--axis", nargs="+", choices=list(MAIN_METRIC), help="all axes of both where not given")
+    parser.add_argument("--axis", nargs="+", choices=list(AXES), help="all axes of both where not given")
     parser.add_argument(
         "--metric", nargs="+", help="as in recall@10; the main metric of each axis and NDCG, at 10, where not given"
     )
@@ -72,7 +72,7 @@ def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]
             raise ValueError(
                 f"{name} differs: {first_about.get(name)!r} and {second_about.get(name)!r}; compare runs of one."
             )
-    axes = [axis for axis in MAIN_METRIC if len(rows_of(first, axis)) and len(rows_of(second, axis))]
+    axes = [axis for axis in AXES if len(rows_of(first, axis)) and len(rows_of(second, axis))]
     missing = [axis for axis in arguments.axis or () if axis not in axes]
     if missing or not axes:
         raise ValueError(f"the files have no {missing[0] if missing else 'axis'} in common; they share {axes}.")
@@ -90,7 +90,7 @@ def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]
     if not tests:
         raise ValueError(
             f"nothing to compare: {', '.join(arguments.axis or axes)} {arguments.side} has no "
-            f"{', '.join(arguments.metric or ['figure'])} in both files; m@k is of sentiment alone."
+            f"{', '.join(arguments.metric or ['figure'])} in both files; axes with a negative preference have m@k."
         )
     names = [about.get("method", path.parent.name) for about, path in
              ((first_about, arguments.first), (second_about, arguments.second))]  # fmt: skip
@@ -115,7 +115,8 @@ def paired_rows(first: pa.Table, second: pa.Table, axis: str) -> tuple[pa.Table,
 
 
 def default_metrics(axis: str) -> list[str]:
-    return ["m@10"] if axis == "sentiment" else ["recall@10", "ndcg@10"]
+    main = get_axis(axis).main_metric()
+    return [main] if main.startswith("m@") else [main, "ndcg@10"]
 
 
 def cut_off(metric: str, deepest: float) -> int:

@@ -200,8 +200,9 @@ def read_published(
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCard
 
+    from ..benchmark.axes import AXES
     from ..benchmark.report import read_report
-    from ..benchmark.schema import AXES, TABLES, config_name, features
+    from ..benchmark.schema import TABLES, config_name, features
 
     folder = download_descriptions(repo_id, revision)
     if folder is None:
@@ -212,7 +213,7 @@ def read_published(
     if card.is_file():
         known = DatasetInfosDict.from_dataset_card_data(DatasetCard(card.read_text(encoding="utf-8")).data)
     way_out = f"publish that domain again as well, or pass --replace to have {repo_id} hold only what is given"
-    described = {config_name(domain, name) for domain in given.union(domains) for name in TABLES + AXES}
+    described = {config_name(domain, name) for domain in given.union(domains) for name in (*TABLES, *AXES)}
     if unknown := sorted(set(known) - described):
         raise ValueError(
             f"{repo_id} has configs of which it holds no report ({', '.join(unknown)}); choose another repository, or "
@@ -286,12 +287,14 @@ def stale_files(domains: set[str], replace: bool) -> list[str]:
     >>> stale_files({"beauty"}, replace=True)
     ['*.parquet', 'reports/*.json', 'LICENSE.md']
     """
-    from ..benchmark.schema import AXES, TABLES, config_name
+    from ..benchmark.axes import AXES
+    from ..benchmark.schema import TABLES, config_name
     from ..building.publication import LICENCE_FILE
 
     if replace:
         return ["*.parquet", "reports/*.json", LICENCE_FILE]
-    return [f"{config_name(domain, name)}/*" for domain in sorted(domains) for name in TABLES + AXES] + [LICENCE_FILE]
+    names = [config_name(domain, name) for domain in sorted(domains) for name in (*TABLES, *AXES)]
+    return [*(f"{name}/*" for name in names), LICENCE_FILE]
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ import datetime
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from ..atomic_write import write_text
+from ..benchmark.axes import AXES, get_axis
 from ..benchmark.report import report_text, resolve_revision
-from ..benchmark.schema import AXES
 from ..benchmark.tables import count_items, load_axes
 from ..scoring.figures import format_table, format_unseen_table, score_axes
 from ..scoring.ranks import check_queries, rank_rows, write_ranks
@@ -42,7 +42,7 @@ class ScoringArguments:
     benchmark_revision: str | None = None
     domain: str
     split: str = "test"
-    axes: Sequence[str] = AXES
+    axes: Sequence[str] = field(default_factory=lambda: tuple(AXES))
     k: Sequence[int] = (1, 5, 10, 20)
     max_rows: int = 0
     resamples: int = 1000
@@ -69,7 +69,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark_revision", help="branch, tag or commit, of a benchmark on the Hub")
     parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
     parser.add_argument("--split", choices=["train", "validation", "test"], help="rows to score")
-    parser.add_argument("--axes", nargs="+", choices=AXES, help="axes to score")
+    parser.add_argument("--axes", nargs="+", choices=list(AXES), help="axes to score")
     parser.add_argument("--k", nargs="+", type=int, help="cut-offs")
     parser.add_argument("--max_rows", type=int, help="rows of each axis, drawn by a fixed seed; 0 means all")
     parser.add_argument("--resamples", type=int, help="resamples of the bootstrap intervals")
@@ -188,7 +188,7 @@ def show(results: Mapping[str, Any], longest_history: int, num_items: int) -> No
     """Prints both tables, and what limits their figures."""
     k = table_k(results["k"])
     print(format_table(results["axes"], k))
-    if set(results["axes"]) != {"sentiment"}:
+    if any(get_axis(axis).has_history for axis in results["axes"]):
         print("\nWithout the items of each row's own history:\n")
         print(format_unseen_table(results["axes"], k))
     for axis, reason in results["left_out"].items():

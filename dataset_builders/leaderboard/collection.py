@@ -15,8 +15,9 @@ from typing import Any
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from ..atomic_write import write_text
+from ..benchmark.axes import AXES, Axis
 from ..benchmark.report import BuildReport, is_on_the_hub, read_report, resolve_revision
-from ..benchmark.schema import AXES, MAIN_METRICS, config_name
+from ..benchmark.schema import config_name
 from .hub import list_models, model_url, newest_commit, parse_json, read_text
 from .submission import read_entry_files, results_file
 from .validation import SPLIT, TOLERANCE, check_figures, is_share, main_metric, main_value
@@ -24,9 +25,6 @@ from .validation import SPLIT, TOLERANCE, check_figures, is_share, main_metric, 
 logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "results.json"
-_TASK = re.compile(
-    r"(?P<domain>\w+)_(?:" + "|".join(f"(?P<{axis}>{axis}_{metric})" for axis, metric in MAIN_METRICS.items()) + ")"
-)
 
 
 def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -90,13 +88,14 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
         results_at = cache(lambda domain, model=model, commit=commit: _submitted_results(model, domain, commit))
         for path, items in files.items():
             for item in items:
-                match = _TASK.fullmatch(str(item["dataset"]["task_id"]))
-                if item["dataset"]["id"] != benchmark or match is None:
+                task = str(item["dataset"]["task_id"])
+                found = parse_task(task)
+                if item["dataset"]["id"] != benchmark or found is None:
                     continue
                 if not is_share(item["value"]):
-                    logger.warning("skipped: %s of %s/%s is %r", match[0], model, path, item["value"])
+                    logger.warning("skipped: %s of %s/%s is %r", task, model, path, item["value"])
                     continue
-                domain, axis = match["domain"], next(axis for axis in AXES if match[axis])
+                domain, axis = found
                 revision = item["dataset"].get("revision")
                 revision = revision if isinstance(revision, str) else None
                 record = make_record(model, domain, axis, float(item["value"]), str(item.get("date") or "")[:10])
@@ -108,6 +107,21 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
     return records
 
 
+def parse_task(task: str) -> tuple[str, str] | None:
+    """Domain and axis of the id of a task; `None` if it is of no axis.
+
+    >>> parse_task("beauty_sentiment_m_at_10"), parse_task("beauty_fine_accuracy")
+    (('beauty', 'sentiment'), None)
+    """
+    endings = {f"_{axis.name}_{axis.task_metric}": axis for axis in AXES.values()}
+    fitting: list[tuple[str, Axis]] = [(end, axis) for end, axis in endings.items() if task.endswith(end)]
+    if not fitting:
+        return None
+    ending, axis = max(fitting, key=lambda pair: len(pair[0]))  # one axis may be the ending of another's name
+    domain = task.removesuffix(ending)
+    return (domain, axis.name) if re.fullmatch(r"\w+", domain) else None
+
+
 def make_record(model: str, domain: str, axis: str, value: float, date: str) -> dict[str, Any]:
     """A record of which only the score is known; all keys that a record has."""
     return {
@@ -115,6 +129,7 @@ def make_record(model: str, domain: str, axis: str, value: float, date: str) -> 
         "method": "",
         "domain": domain,
         "axis": axis,
+        "title": AXES[axis].title,
         "metric": main_metric(axis),
         "value": value,
         "without_preference": None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.schema import AXES, AXIS_DESCRIPTIONS
+from ..benchmark.axes import AXES
 
 TITLE = "Preference discerning leaderboard"
 
@@ -19,23 +19,25 @@ def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         records (`Iterable[Mapping]`): Of `leaderboard.json`.
 
     Returns:
-        `list[dict]`: By domain and axis, those of the benchmark as it is now first: `domain`, `axis`, `metric`,
-        `description`, `num_rows`, `fingerprint`, `stale`, and `entries`, best first: records with `rank` (equal
-        values share one) and `bar`, the interval and the value in percent of the table's largest figure.
+        `list[dict]`: By domain and axis, those of the benchmark as it is now first: `domain`, `axis`, `title`,
+        `metric`, `description`, `num_rows`, `fingerprint`, `stale`, and `entries`, best first: records with `rank`
+        (equal values share one) and `bar`, the interval and the value in percent of the table's largest figure.
     """
+    order = list(AXES)
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for record in records:
         rows = (record.get("stale", False), record["fingerprint"] or "", record["num_rows"] or 0)
-        groups.setdefault((record["domain"], AXES.index(record["axis"]), *rows), []).append(record)
+        groups.setdefault((record["domain"], order.index(record["axis"]), *rows), []).append(record)
     tables = []
     for key in sorted(groups, key=lambda key: (*key[:3], -key[4], key[3])):
         domain, axis, stale, fingerprint, num_rows = key
         tables.append(
             {
                 "domain": domain,
-                "axis": AXES[axis],
+                "axis": order[axis],
+                "title": AXES[order[axis]].title,
                 "metric": groups[key][0]["metric"],
-                "description": AXIS_DESCRIPTIONS[AXES[axis]],
+                "description": AXES[order[axis]].description,
                 "num_rows": num_rows or None,
                 "fingerprint": fingerprint or None,
                 "stale": stale,

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-from ..benchmark.schema import AXES
+from ..benchmark.axes import AXES
 from .hub import list_files, open_pull_requests, parse_yaml, read_text
 from .validation import main_value, task_id
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..benchmark.schema import AXES, MAIN_METRICS, config_name
+from ..benchmark.axes import AXES, get_axis
+from ..benchmark.schema import config_name
 from ..scoring.figures import SIDES, side_values
 from .hub import Benchmark
 
@@ -27,7 +28,7 @@ def main_metric(axis: str) -> str:
     >>> main_metric("sentiment"), main_metric("fine")
     ('m@10', 'recall@10')
     """
-    return MAIN_METRICS[axis].replace("_at_", "@")
+    return get_axis(axis).main_metric()
 
 
 def task_id(domain: str, axis: str) -> str:
@@ -36,7 +37,7 @@ def task_id(domain: str, axis: str) -> str:
     >>> task_id("beauty", "sentiment")
     'beauty_sentiment_m_at_10'
     """
-    return f"{config_name(domain, axis)}_{MAIN_METRICS[axis]}"
+    return f"{config_name(domain, axis)}_{get_axis(axis).task_metric}"
 
 
 def main_value(entry: Mapping[str, Any], axis: str, side: str = "with_preference") -> float | None:
@@ -75,7 +76,7 @@ def check_figures(results: Any) -> list[str]:
     if results["split"] != SPLIT:
         problems.append(f"split ({results['split']!r}) must be {SPLIT!r}; {AGAIN} --split {SPLIT}.")
     try:
-        config_name(results["domain"], AXES[0])
+        config_name(results["domain"], next(iter(AXES)))
     except ValueError as error:
         problems.append(str(error))
     if 10 not in results["k"] or not all(type(k) is int and k > 0 for k in results["k"]):
@@ -177,7 +178,7 @@ def _check_axis(axis: str, entry: Mapping[str, Any]) -> list[str]:
     num_rows = entry.get("num_rows")
     if not isinstance(num_rows, int) or isinstance(num_rows, bool) or num_rows < 1:
         problems.append(f"axes.{axis}.num_rows ({_short(num_rows)}) must be a count of at least 1; {AGAIN}.")
-    if entry.get("with_preference") is None and axis != "sentiment":
+    if entry.get("with_preference") is None and get_axis(axis).has_history:
         problems.append(
             f"axes.{axis}.with_preference is missing; a method that reads no preference answers {axis}/row as well, "
             "from the history alone."

@@ -13,12 +13,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..atomic_write import atomic_write
-from ..benchmark.schema import MAIN_METRIC
+from ..benchmark.axes import get_axis
 from ..scoring.ranks import read_ranks
 from .layout import domain_title
-from .results import AXES, ROWS_FILE, Cell, Group
+from .results import ROWS_FILE, Cell, Group, axes_in_order
 from .tables import (
-    AXIS_TITLES,
     METHOD_TITLES,
     MIXTURES,
     OUR_MIXTURES,
@@ -61,11 +60,11 @@ def star_plot(results: Mapping[str, Mapping[str, Any]], k: int, title: str, path
         ImportError: If matplotlib is not installed.
     """
     outlines = {
-        label: [(entry[side] or {}).get(main_metric(axis, k)) for axis, entry in results.items()]
+        label: [(entry[side] or {}).get(get_axis(axis).main_metric(k)) for axis, entry in results.items()]
         for side, label in SIDES
     }
     labels = [
-        f"{axis}\n{main_metric(axis, k)}  " + " | ".join(_shown(values[i], 3) for values in outlines.values())
+        f"{axis}\n{get_axis(axis).main_metric(k)}  " + " | ".join(_shown(values[i], 3) for values in outlines.values())
         for i, axis in enumerate(results)
     ]
     largest = max((value for values in outlines.values() for value in values if value is not None), default=0.0)
@@ -118,14 +117,17 @@ def figure_3(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
     chosen = _sorted(recommendation_groups(groups))
     if not chosen:
         raise Skipped("no method was trained on recommendation data alone")
-    cells = {title_of(group.first.method): [_main(group, axis, protocol) for axis in AXES] for group in chosen}
+    cells = {
+        title_of(group.first.method): [_main(group, axis, protocol) for axis in axes_in_order()] for group in chosen
+    }
     best = [
         max((c.mean for c in column if c is not None), default=None) for column in zip(*cells.values(), strict=True)
     ]
     axes = [i for i, value in enumerate(best) if value is not None]
     if len(axes) < 3:
         raise Skipped(f"a star needs three axes, and there are results of {len(axes)}")
-    labels = [f"{AXIS_TITLES[AXES[i]]}\n{_metric_title(main_metric(AXES[i]))}, best {best[i]:.4f}" for i in axes]
+    order = [get_axis(axis) for axis in axes_in_order()]
+    labels = [f"{order[i].title}\n{_metric_title(order[i].main_metric())}, best {best[i]:.4f}" for i in axes]
     outlines = {
         name: [None if column[i] is None else column[i].mean / best[i] if best[i] else 0.0 for i in axes]
         for name, column in cells.items()
@@ -156,7 +158,11 @@ def figure_4(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
         ]
     if not columns:
         raise Skipped("neither methods trained on recommendation data alone nor mixtures")
-    axes = [axis for axis in AXES if any(_main(g, axis, protocol) for bars in columns.values() for *_, g in bars)]
+    axes = [
+        axis
+        for axis in axes_in_order()
+        if any(_main(g, axis, protocol) for bars in columns.values() for *_, g in bars)
+    ]
     if not axes:
         raise Skipped(f"no axis has figures of the protocol {protocol}")
     widths = [max(4.5, 1.6 + 0.62 * len(bars)) for bars in columns.values()]
@@ -171,7 +177,9 @@ def figure_4(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
             plot.set_xlim(-0.6, len(bars) - 0.4)
             if axis == axes[0]:
                 plot.set_title(title, fontsize=11, pad=10)
-        panel_row[0].set_ylabel(f"{AXIS_TITLES[axis].split()[0]}\n{_metric_title(main_metric(axis))}", fontsize=9)
+        panel_row[0].set_ylabel(
+            f"{get_axis(axis).title.split()[0]}\n{_metric_title(get_axis(axis).main_metric())}", fontsize=9
+        )
     figure.suptitle(_where(groups, protocol))
     _save(figure, path)
     return []
@@ -279,15 +287,6 @@ def make_figure(
 # -- data of the figures --------------------------------------------------------------------------------------------
 
 
-def main_metric(axis: str, k: int = K) -> str:
-    """What an axis is judged by.
-
-    >>> main_metric("sentiment"), main_metric("fine", 5)
-    ('m@10', 'recall@5')
-    """
-    return f"{MAIN_METRIC[axis]}@{k}"
-
-
 def hits_by_length(group: Group, protocol: str = "all") -> dict[str, np.ndarray] | None:
     """Rows and hits within the first ten by length of the history, on the recommendation axis.
 
@@ -315,7 +314,7 @@ def hits_by_length(group: Group, protocol: str = "all") -> dict[str, np.ndarray]
 
 
 def _main(group: Group, axis: str, protocol: str) -> Cell | None:
-    return group.cell(axis, main_metric(axis), protocol)
+    return group.cell(axis, get_axis(axis).main_metric(), protocol)
 
 
 def _sorted(groups: Iterable[Group]) -> list[Group]:

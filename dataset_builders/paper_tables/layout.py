@@ -7,9 +7,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from ..benchmark.axes import get_axis
 from .results import Group
 from .tables import (
-    AXIS_TITLES,
     DOMAIN_TITLES,
     IMPROVEMENT,
     TABLES,
@@ -105,7 +105,10 @@ def block_markdown(block: Block) -> str:
     best = best_entries(block)
     cells: Cells = {}
     for i, entry in enumerate(block.entries):
-        column = entry.domain, entry.metric.replace("m@", "recall@") if entry.axis == "sentiment" else entry.metric
+        column = (
+            entry.domain,
+            entry.metric.replace("m@", "recall@") if get_axis(entry.axis).metric == "m" else entry.metric,
+        )
         cells.setdefault((entry.axis, entry.label, entry.method, entry.variant), {})[column] = format_entry(
             entry, i in best
         )
@@ -123,7 +126,7 @@ def _by_axis(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[str]
     ]
     lines = [f"| Method | {' | '.join(titles)} |", "|---|" + "---:|" * len(columns)]
     for axis in dict.fromkeys(axis for axis, *_ in cells):
-        words = AXIS_TITLES[axis] + (" (m@k in place of Recall@k)" if axis == "sentiment" else "")
+        words = get_axis(axis).title + (" (m@k in place of Recall@k)" if get_axis(axis).metric == "m" else "")
         lines.append(f"| **{words}** |" + " |" * len(columns))
         for (of_axis, label, *_), row in cells.items():
             if of_axis == axis:
@@ -155,7 +158,7 @@ def notes(block: Block) -> list[str]:
             for result in group.results:
                 rows |= result.num_rows()
         counted = ", ".join(
-            f"{AXIS_TITLES[axis].lower()} {rows[axis]:,}" for axis in TABLES[block.table].axes if axis in rows
+            f"{get_axis(axis).title.lower()} {rows[axis]:,}" for axis in TABLES[block.table].axes if axis in rows
         )
         lines.append(f"- {domain_title(domain)}: {block.groups[0].first.split} rows: {counted}.")
     seeds: dict[str, list[str]] = {}

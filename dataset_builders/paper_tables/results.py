@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..benchmark.axes import AXES
 from ..scoring.seeds import aggregate
 
 RESULTS_FILE, ROWS_FILE = "results.json", "rows.parquet"
 PROTOCOLS = ("all", "unseen")
-AXES = ("recommendation", "fine", "coarse", "sentiment", "history")  # the order of table 1
+TABLE_1 = ("recommendation", "fine", "coarse", "sentiment", "history")  # its order
 TIMES = ("train_minutes", "inference_ms")
 KEYS = ("method", "domain", "split", "k", "seed", "arguments", "training", "ranking", "benchmark", "axes")
 AXIS_KEYS = {"num_rows", "with_preference", "without_preference", "unseen"}
@@ -26,6 +27,11 @@ WITHOUT_PREFERENCE = (*WITHOUT_TEXT, "liger")
 OWN_ARGUMENTS = {"seed", "output_dir", "benchmark", "semantic_ids", "resume", "report_to", "save_steps",
                  "save_total_limit", "per_device_eval_batch_size"}  # fmt: skip
 ENCODER_SIZES = ("tiny", "mini", "small", "base", "large", "xl", "xxl")
+
+
+def axes_in_order() -> list[str]:
+    """Names of all axes: those of table 1 in its order, then the others."""
+    return [*TABLE_1, *(axis for axis in AXES if axis not in TABLE_1)]
 
 
 @dataclass(frozen=True)

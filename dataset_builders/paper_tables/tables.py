@@ -10,17 +10,11 @@ preferences and yet differ in their rows are refused, see [`~dataset_builders.pa
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ..benchmark.axes import get_axis
 from .published import Published, read_published
-from .results import AXES, TIMES, Cell, Group, encoder_size
+from .results import TIMES, Cell, Group, axes_in_order, encoder_size
 
 QUALITY = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
-AXIS_TITLES = {
-    "recommendation": "Recommendation",
-    "fine": "Fine-grained steering",
-    "coarse": "Coarse-grained steering",
-    "sentiment": "Sentiment following",
-    "history": "History consolidation",
-}
 DOMAIN_TITLES = {"sports": "Sports", "beauty": "Beauty", "toys": "Toys", "steam": "Steam"}  # the order of table 1
 # In the order of the rows: ours that read nothing, table 2's, table 1's, ours; names that are not here come last.
 METHOD_TITLES = {
@@ -213,17 +207,22 @@ class TableSpec:
 
     title: str
     sections: Callable[[Sequence[Group]], list[Section]]
-    axes: Sequence[str]
+    only: Sequence[str] | None
     metrics: Sequence[str]
     missing: str
     note: str = ""
+
+    @property
+    def axes(self) -> Sequence[str]:
+        """Axes of the table: `only` these, or all."""
+        return axes_in_order() if self.only is None else self.only
 
 
 TABLES = {
     1: TableSpec(
         "All methods, trained on recommendation data",
         lambda groups: method_rows(1, groups),
-        AXES,
+        None,
         QUALITY,
         "no method was trained on recommendation data alone",
         "TIGER's published zeros on sentiment following and history consolidation mean that it was not run there. The "
@@ -241,7 +240,7 @@ TABLES = {
     5: TableSpec(
         "Data mixtures",
         mixture_rows,
-        AXES,
+        None,
         QUALITY,
         "no method was trained on another mixture than `none`",
         "The paper has no mixture `wanted`: every row that says what is wanted, of all axes.",
@@ -249,7 +248,7 @@ TABLES = {
     6: TableSpec(
         "Standard deviations over seeds",
         lambda groups: method_rows(6, groups),
-        AXES,
+        None,
         QUALITY,
         "no method has two seeds",
         "Sample standard deviations. The published table heads its last columns R@5, N@5, R@10, N@5, R@10, N@5, R@10, "
@@ -268,14 +267,14 @@ TABLES = {
     8: TableSpec(
         "The single matched preference against all five",
         all_preferences_rows,
-        AXES,
+        None,
         ("recall@10", "ndcg@10"),
         "no method was trained on the mixture `all_prefs`",
     ),
     9: TableSpec(
         "Size of the text encoder",
         encoder_rows,
-        AXES,
+        None,
         QUALITY,
         "no method was trained with two text encoders",
         "The smallest encoder stands beside the paper's FLAN-T5-small, one with xxl in its name beside its "
@@ -289,7 +288,7 @@ TABLES = {
 
 def metric_on(axis: str, metric: str) -> str | None:
     """The name of a column's metric on an axis: m@k for recall@k on sentiment, which has no NDCG."""
-    if axis != "sentiment":
+    if get_axis(axis).metric != "m":
         return metric
     return metric.replace("recall", "m") if metric.startswith("recall") else None
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..benchmark.schema import MAIN_METRIC
+from ..benchmark.axes import get_axis
 from .significance import bootstrap_intervals
 
 SIDES = {"with_preference": "rank", "without_preference": "rank_no_preference"}
@@ -53,13 +53,14 @@ def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: i
             that an axis has the same one whatever else is scored.
 
     Returns:
-        `dict`: Per axis `num_rows`; `with_preference` and `without_preference`, each a dict of means or `None` where
-        it was not asked; the same two under `unseen`; and under `intervals` their 95 % intervals.
+        `dict`: Per axis `title`, `metric` and `num_rows`; `with_preference` and `without_preference`, each a dict of
+        means or `None` where it was not asked; the same two under `unseen`; under `intervals` their 95 % intervals.
     """
     results = {}
     for axis in pc.unique(ranks.column("axis")).to_pylist():
         rows = ranks.filter(pc.equal(ranks.column("axis"), axis))
-        entry: dict[str, Any] = {"num_rows": len(rows)}
+        record = get_axis(axis)
+        entry: dict[str, Any] = {"title": record.title, "metric": record.metric, "num_rows": len(rows)}
         intervals: dict[str, Any] = {}
         unseen: dict[str, Any] = {}
         for side, column in SIDES.items():
@@ -96,7 +97,7 @@ def format_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
         return f"{values[name]:.4f}" if values is not None and name in values else "-"
 
     for axis, entry in results.items():
-        main = f"{MAIN_METRIC[axis]}@{k}"
+        main = get_axis(axis).main_metric(k)
         ndcg = "" if main.startswith("m@") else f"ndcg@{k}"
         cells = [cell(entry[side], name) for name in (main, ndcg) for side in SIDES]
         lines.append(f"| {axis} | {entry['num_rows']} | {main} | {' | '.join(cells)} |")
@@ -104,12 +105,12 @@ def format_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
 
 
 def format_unseen_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
-    """[`format_table`] of the protocol `unseen`; without sentiment, whose rows have no history to take out."""
+    """[`format_table`] of the protocol `unseen`, without axes whose rows have no history to take out."""
     return format_table(
         {
             axis: {"num_rows": entry["num_rows"], **entry["unseen"]}
             for axis, entry in results.items()
-            if axis != "sentiment"
+            if get_axis(axis).has_history
         },
         k,
     )

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..atomic_write import atomic_write
+from ..benchmark.axes import get_axis
 from .runs import METADATA_KEY, Run
 
 NOT_FOUND = 0
@@ -39,8 +40,8 @@ RANKS_SCHEMA = pa.schema(
 
 
 def variants_of(axis: str) -> tuple[str, ...]:
-    """The ways in which a row of an axis is asked: `""` is with its preference, the positive one for sentiment."""
-    return ("", "negative") if axis == "sentiment" else ("", "no_preference")
+    """The ways in which a row of an axis is asked: `""` is with its preference, the positive one of two."""
+    return tuple(get_axis(axis).asked)
 
 
 def query_ids(axis: str, rows: Iterable[int], variant: str = "") -> list[str]:
@@ -152,9 +153,9 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray)
         "target": targets,
     }
     answered = {variant: _places(run, axis, numbers, variant) for variant in variants_of(axis)}
-    if axis == "sentiment" and (answered[""] is None) != (answered["negative"] is None):
+    if "negative" in answered and (answered[""] is None) != (answered["negative"] is None):
         missing = query_ids(axis, numbers[:1], "" if answered[""] is None else "negative")[0]
-        raise ValueError(f"query {missing} is missing: sentiment needs the answers to both preferences, or neither.")
+        raise ValueError(f"query {missing} is missing: {axis} needs the answers to both preferences, or neither.")
     for variant, places in answered.items():
         if places is not None:
             name = f"rank_{variant}" if variant else "rank"

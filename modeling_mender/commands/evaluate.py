@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from dataset_builders.benchmark.axes import get_axis
 from dataset_builders.benchmark.report import report_text
 from dataset_builders.benchmark.schema import WINDOW
 from dataset_builders.commands.command_line import defaults_of, run_command
@@ -154,7 +155,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
         )
     method = load_method(folder, model.config.model_type)
     rows = {axis: choose_rows(len(table), arguments.max_rows) for axis, table in tables.items()}
-    queries = ask_axes(tables, method.restrict, rows)
+    queries = ask_axes(tables, {axis: get_axis(axis).asked for axis in tables}, method.restrict, rows)
     collator = method.collator_class(processor, model, texts_of(queries.values()), cache_dir=arguments.cache_dir)
     collator.prepare(queries.values())
     depth = min(num_items, max(arguments.k) + WINDOW - 1)  # enough to take out a history under `unseen`

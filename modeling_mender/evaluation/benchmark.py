@@ -15,44 +15,36 @@ from ..data.collators import Collator
 from ..data.requests import Request, requests_of
 from .ranking import rank
 
-# axis -> (column of the preference, main metric); section 3.2
-AXIS_PREFERENCES = {
-    "recommendation": ("preference", "recall"),
-    "sentiment": ("preference_positive", "m"),
-    "fine": ("preference", "recall"),
-    "coarse": ("preference", "recall"),
-    "history": ("preferences", "recall"),
-}
-
 
 def ask_axes(
     tables: Mapping[str, datasets.Dataset],
+    asked: Mapping[str, Mapping[str, str | None]],
     restrict: Callable[[Request], Request],
     rows: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Request]:
     """What a method is asked on the axes.
 
     Args:
-        tables (`Mapping[str, datasets.Dataset]`): Axis to its rows; see `AXIS_PREFERENCES` for the names.
+        tables (`Mapping[str, datasets.Dataset]`): Axis to its rows.
+        asked (`Mapping`): Axis to its ways of asking, each with the column of its preferences, `None` for none.
         restrict (`Callable`): Drops what the method may not see, see [`~modeling_mender.methods.table.Method`].
         rows (`Mapping[str, Sequence[int]]`, *optional*): Axis to the numbers of the rows to ask; all where not given.
 
     Returns:
         `dict[str, Request]`: By query: `axis/row` is the row with its preference, `axis/row/no_preference` its history
-        alone, and on sentiment `sentiment/row` and `sentiment/row/negative` are its two preferences. Sentiment is not
-        asked of a method that sees no preference.
+        alone, and `axis/row/negative` its negative preference. Rows without a history are not asked of a method that
+        sees no preference.
     """
     queries = {}
     for axis, table in tables.items():
         numbers = range(len(table)) if rows is None else rows[axis]
         chosen = table if len(numbers) == len(table) else table.select(numbers)
-        column, _ = AXIS_PREFERENCES[axis]
-        other = ("/negative", "preference_negative") if axis == "sentiment" else ("/no_preference", None)
-        for ending, preference in (("", column), other):
-            asked = [restrict(request) for request in requests_of(chosen, preference)]
-            if axis == "sentiment" and not any(request.preferences for request in asked):
+        for variant, column in asked[axis].items():
+            requests = [restrict(request) for request in requests_of(chosen, column)]
+            if "history" not in table.column_names and not any(request.preferences for request in requests):
                 continue
-            queries |= {f"{axis}/{number}{ending}": request for number, request in zip(numbers, asked, strict=True)}
+            ending = f"/{variant}" if variant else ""
+            queries |= {f"{axis}/{row}{ending}": request for row, request in zip(numbers, requests, strict=True)}
     return queries
 
 

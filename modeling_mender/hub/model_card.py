@@ -23,7 +23,6 @@ HUB_NAMES = {
     "sentence-t5-base": "sentence-transformers/sentence-t5-base",
 }
 TAGS = ("recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval")
-MAIN_METRIC = {"sentiment": "m"}  # recall elsewhere (section 3.2)
 # Of this machine, and of no use to a reader.
 PRIVATE_ARGUMENTS = ("output_dir", "cache_dir", "cache_limit_gb", "semantic_ids", "resume", "report_to")
 
@@ -79,10 +78,10 @@ def evaluation_results(results: Mapping[str, Any], benchmark: str) -> list[EvalR
     """
     found = []
     for axis, entry in results["axes"].items():
-        main = MAIN_METRIC.get(axis, "recall")
-        for metric in (f"{main}@10", "ndcg@10"):
-            values = entry["with_preference"]
-            if values is None or metric not in values or (axis == "sentiment" and metric.startswith("ndcg")):
+        values = entry["with_preference"] or {}
+        metrics = ("m@10",) if "m@10" in values else ("recall@10", "ndcg@10")  # section 3.2
+        for metric in metrics:
+            if metric not in values:
                 continue
             found.append(
                 EvalResult(

@@ -240,7 +240,7 @@ def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | 
     recipe = argv.pop(0) if argv and not argv[0].startswith("-") else default_recipe
     parser = HfArgumentParser(
         TrainingArguments,
-        usage="accelerate launch scripts/train.py [RECIPE.yaml] [--argument value ...]",
+        usage="mender train [RECIPE.yaml] [--argument value ...]",
         description=f"Trains a method of the paper. Recipe where none is given: {default_recipe}.",
     )
     kinds = typing.get_type_hints(TrainingArguments)  # the parser changes those of the fields
@@ -250,7 +250,7 @@ def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | 
     parser.set_defaults(**values)
     arguments, *_, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown:
-        raise ValueError(f"unknown argument(s) {' '.join(unknown)}; see scripts/train.py --help for those that exist.")
+        raise ValueError(f"unknown argument(s) {' '.join(unknown)}; see mender train --help for those that exist.")
     return arguments
 
 

@@ -1,6 +1,6 @@
 """Times the own beam search against the generic loop of transformers, on the same model, in one run.
 
-    python scripts/benchmark_decoding.py [--num_beams 20] [--batch_size 16] [--device cuda]
+    python scripts/benchmarks/benchmark_decoding.py [--num_beams 20] [--batch_size 16] [--device cuda]
 
 Both are constrained by the same trie and start from the same encoder states, so the ratio is decoding alone. Runs are
 interleaved and the minimum is taken; the largest difference of scores and the number of differing beams are printed

@@ -1,6 +1,6 @@
 """Times training of Mender_Tok with its frozen text encoder run for every batch, and with its states kept on disk.
 
-    python scripts/benchmark_frozen_cache.py [--num_rows 512] [--text_encoder minilm] [--device cuda]
+    python scripts/benchmarks/benchmark_frozen_cache.py [--num_rows 512] [--text_encoder minilm] [--device cuda]
 
 Requests are random words: a preference and a history of titles. Both trainings see the same batches and start from the
 same weights, an epoch of one and an epoch of the other in turn; what differs is the collator. The largest difference

@@ -1,6 +1,6 @@
 """Takes synthetic actions through k-core, time order, windows and splits, and prints time and memory.
 
-    python scripts/benchmark_interactions.py --rows 1e6 1e7 1e8 --memory_limit 5GB --folder /data/scratch
+    python scripts/benchmarks/benchmark_interactions.py --rows 1e6 1e7 1e8 --memory_limit 5GB --folder /data/scratch
 
 Users and items follow power laws, times are whole days, so ties are common; each row has a rating and a review of
 `--review_length` characters (NULL for 0). DuckDB generates everything from the row's number and the seed, straight

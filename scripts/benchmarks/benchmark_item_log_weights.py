@@ -1,6 +1,6 @@
 """Times log-weights of single items in the beam search, and counts what they find that rescoring does not.
 
-    python scripts/benchmark_item_log_weights.py [--num_large_items 20000000] [--num_listed 10000]
+    python scripts/benchmarks/benchmark_item_log_weights.py [--num_large_items 20000000] [--num_listed 10000]
 
 Three parts, over random catalogues and without a network, so that only folding and the search's own work is timed: a
 weight for every item of a catalogue of Beauty's size; the sparse form on a large catalogue, where the listed items lie

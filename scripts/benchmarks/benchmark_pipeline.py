@@ -1,6 +1,6 @@
 """Times a trained model as its users meet it: requests a second through the pipeline, beside the bare model.
 
-    python scripts/benchmark_pipeline.py outputs/quickstart/model [--batch_sizes 1 8 32] [--device cuda]
+    python scripts/benchmarks/benchmark_pipeline.py outputs/quickstart/model [--batch_sizes 1 8 32] [--device cuda]
 
 Requests are those that a publication is checked by: histories of one to five items over the whole catalogue and, for a
 model that reads one, a preference each. The bare model is given the processor's tensors, so the difference is what

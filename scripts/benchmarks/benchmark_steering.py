@@ -1,6 +1,6 @@
 """Times exact steering (eq. 2 and 3) over a synthetic catalogue, and an approximate index beside it.
 
-    python scripts/benchmark_steering.py --num_items 10000 --num_preferences 100000 [--approximate] [--engine torch]
+    python scripts/benchmarks/benchmark_steering.py --num_items 10000 --num_preferences 100000 [--approximate]
 
 Every item is a target in every split, so that two requests per item and split must be served: the most there can be.
 Vectors lie around common centres and lean towards one direction, as those of sentence encoders do. Peak memory is that

@@ -1,6 +1,6 @@
 """Times the training loop as it is against what makes it faster or smaller, in one run, as ratios.
 
-    python scripts/benchmark_training.py [--variants plain gradient_checkpointing torch_compile bf16] [--repeats 2]
+    python scripts/benchmarks/benchmark_training.py [--variants plain torch_compile bf16] [--repeats 2]
 
 Models and texts are random: the figures are of speed and memory alone. Every variant runs in a process of its own, all
 in turn, several times, and the fastest stretch of `--logging_steps` steps counts, so the time to compile does not. A

@@ -6,7 +6,8 @@ import sys
 import pytest
 from datasets import Value
 
-from dataset_builders.benchmark.schema import AXES, TABLES, config_name, features, item_text, splits_of
+from dataset_builders.benchmark.axes import AXES
+from dataset_builders.benchmark.schema import TABLES, config_name, features, item_text, splits_of
 
 COLUMNS = {
     "recommendation": ["user_id", "position", "history", "preference", "target"],
@@ -19,7 +20,7 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize("name", AXES + TABLES)
+@pytest.mark.parametrize("name", (*AXES, *TABLES))
 def test_columns_are_the_published_ones_in_order(name):
     assert list(features(name)) == COLUMNS[name]
 
@@ -28,7 +29,7 @@ def test_types_are_the_published_ones():
     assert features("items")["price"] == Value("float32")
     assert features("recommendation")["history"].feature == Value("int32")
     assert features("history")["preferences"].feature == Value("string")
-    assert [len(splits_of(name)) for name in AXES + TABLES] == [3, 3, 3, 3, 3, 1, 1]
+    assert [len(splits_of(name)) for name in (*AXES, *TABLES)] == [3, 3, 3, 3, 3, 1, 1]
 
 
 @pytest.mark.parametrize("domain", ["", "my shop", "../up", "a/b", "_x", "x__y", "é"])

@@ -15,17 +15,19 @@ import yaml
 from benchmark_world import ToySource, hash_embed, item
 from datasets import load_dataset
 
+from dataset_builders.benchmark.axes import AXES
 from dataset_builders.benchmark.checks import check_benchmark
 from dataset_builders.benchmark.report import BuildReport, list_domains, read_report, report_file
-from dataset_builders.benchmark.schema import AXES, SPLITS, TABLES, features, splits_of
+from dataset_builders.benchmark.schema import SPLITS, TABLES, features, splits_of
 from dataset_builders.building.build import build_benchmark, load_sequences
 from dataset_builders.building.hf_builder import PreferenceDiscerningConfig
+from dataset_builders.building.options import BuildOptions
 from dataset_builders.building.preferences.approximation import PreferenceApproximator
 from dataset_builders.building.preferences.metadata import MetadataApproximator
 from dataset_builders.building.sources import available_sources
 from dataset_builders.building.sources.sample import SampleSource
 from dataset_builders.building.stage_cache import StageCache
-from dataset_builders.building.stages import STAGES, BenchmarkBuild, BuildOptions
+from dataset_builders.building.stages import STAGES, BenchmarkBuild
 
 SOURCE = SampleSource(num_users=150)
 
@@ -53,7 +55,7 @@ def rows_of(folder, name, split="train"):
     return pq.read_table(folder / f"sample_{name}" / f"{split}-00000-of-00001.parquet").to_pylist()
 
 
-@pytest.mark.parametrize("name", AXES + TABLES)
+@pytest.mark.parametrize("name", (*AXES, *TABLES))
 def test_every_config_loads_with_the_published_features(benchmark, tmp_path, name):
     folder, report = benchmark
     loaded = load_dataset(str(folder), f"sample_{name}", cache_dir=str(tmp_path))

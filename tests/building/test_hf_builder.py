@@ -6,7 +6,8 @@ import datasets
 import pytest
 from benchmark_world import hash_embed
 
-from dataset_builders.benchmark.schema import AXES, TABLES, features, splits_of
+from dataset_builders.benchmark.axes import AXES
+from dataset_builders.benchmark.schema import TABLES, features, splits_of
 from dataset_builders.building.axes import UnsupportedAxis
 from dataset_builders.building.build import build_benchmark
 from dataset_builders.building.domains import DOMAINS
@@ -21,7 +22,7 @@ def builder(name, cache, **arguments):
 
 def test_there_is_a_config_for_every_domain_and_axis():
     assert set(PreferenceDiscerning.builder_configs) == {
-        f"{domain}_{name}" for domain in ("sample", *DOMAINS) for name in AXES + TABLES
+        f"{domain}_{name}" for domain in ("sample", *DOMAINS) for name in (*AXES, *TABLES)
     }
 
 
@@ -37,7 +38,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("name", AXES + TABLES)
+@pytest.mark.parametrize("name", (*AXES, *TABLES))
 def test_a_config_has_the_rows_of_the_published_files(name, published, cache, tmp_path):
     made = builder(f"sample_{name}", cache)
     made.download_and_prepare()

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_builders.building import stage_cache
+from dataset_builders.building.options import BuildOptions
 from dataset_builders.building.stage_cache import StageCache, digest_of
-from dataset_builders.building.stages import BenchmarkBuild, BuildOptions
+from dataset_builders.building.stages import BenchmarkBuild
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -96,7 +97,7 @@ def test_a_build_names_the_code_of_every_stage(tmp_path, monkeypatch):
     get = StageCache.get
 
     def note(self, stage, depends_on, make, code):
-        asked[stage] = set(stage_cache.reached_sources(code))
+        asked.setdefault(stage, set()).update(stage_cache.reached_sources(code))
         return get(self, stage, depends_on, make, code)
 
     monkeypatch.setattr(StageCache, "get", note)

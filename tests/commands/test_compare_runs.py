@@ -94,7 +94,7 @@ def test_rows_are_paired_by_number_in_whatever_order_they_lie(pair, tmp_path):
         (["--metric", "recall@0"], "metric 'recall@0' must be"),
         (["--metric", "recall@20"], "the deepest cut-off is 10"),
         (["--axis", "coarse"], "the files have no coarse in common; they share ['sentiment', 'fine']"),
-        (["--axis", "fine", "--metric", "m@10"], "m@k is of sentiment alone"),
+        (["--axis", "fine", "--metric", "m@10"], "axes with a negative preference have m@k"),
         (["--resamples", "0"], "resamples (0)"),
     ],
 )

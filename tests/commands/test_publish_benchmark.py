@@ -18,8 +18,8 @@ from huggingface_hub import DatasetCard
 
 from dataset_builders.benchmark.report import list_domains, read_report, report_file
 from dataset_builders.building.build import build_benchmark
+from dataset_builders.building.options import BuildOptions
 from dataset_builders.building.sources.sample import SampleSource
-from dataset_builders.building.stages import BuildOptions
 from dataset_builders.commands import fresh_process, hub_push, publish_benchmark
 
 NAME = "org/pref-discerning"

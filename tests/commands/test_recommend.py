@@ -26,7 +26,7 @@ from modeling_mender.commands import recommend
 status = None
 with contextlib.suppress(SystemExit):
     status = recommend.main(sys.argv[1:])
-print(status, [name for name in ("torch", "transformers", "modeling_mender") if name in sys.modules])
+print(status, [name for name in ("torch", "transformers") if name in sys.modules])
 """
 
 

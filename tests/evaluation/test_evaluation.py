@@ -9,6 +9,7 @@ from matplotlib.image import imread
 from tiny_models import build
 from trained_folders import train_tiny
 
+from dataset_builders.benchmark.axes import get_axis
 from dataset_builders.benchmark.tables import count_items, load_axes, load_table
 from dataset_builders.paper_tables.figures import star_plot
 from dataset_builders.scoring.figures import format_table, score_axes
@@ -64,6 +65,10 @@ TABLES = {
 }
 
 
+def asked_of(tables):
+    return {axis: get_axis(axis).asked for axis in tables}
+
+
 def sees_all(request):
     return request
 
@@ -77,7 +82,7 @@ def sees_preference(request):
 
 
 def score(model, tables, k, restrict=sees_all):
-    queries = ask_axes(tables, restrict)
+    queries = ask_axes(tables, asked_of(tables), restrict)
     answers = answer_axes(model, WishCollator(), queries, max(k), batch_size=1)
     return score_axes(rank_rows(Run.from_answers(answers), tables), k, resamples=10)
 
@@ -126,13 +131,13 @@ def test_a_run_is_in_the_order_of_its_requests_whatever_their_lengths(tmp_path):
 
 
 def test_preferences_are_collected_from_every_axis_once():
-    texts = texts_of(ask_axes(TABLES, sees_all).values())
+    texts = texts_of(ask_axes(TABLES, asked_of(TABLES), sees_all).values())
     assert texts == ["item 4", "item 9", "find 3", "avoid 9", "avoid 3", "item 5", "item 12"]
-    assert texts_of(ask_axes(TABLES, sees_history).values()) == []
+    assert texts_of(ask_axes(TABLES, asked_of(TABLES), sees_history).values()) == []
 
 
 def test_every_row_is_asked_in_two_ways_under_the_names_of_the_benchmark():
-    queries = ask_axes(TABLES, sees_all)
+    queries = ask_axes(TABLES, asked_of(TABLES), sees_all)
     assert list(queries)[:4] == [
         "recommendation/0", "recommendation/1", "recommendation/0/no_preference", "recommendation/1/no_preference",
     ]  # fmt: skip
@@ -144,7 +149,8 @@ def test_every_row_is_asked_in_two_ways_under_the_names_of_the_benchmark():
 
 
 def test_chosen_rows_are_asked_under_their_own_numbers():
-    queries = ask_axes({"recommendation": TABLES["recommendation"]}, sees_all, {"recommendation": [1]})
+    table = {"recommendation": TABLES["recommendation"]}
+    queries = ask_axes(table, asked_of(table), sees_all, {"recommendation": [1]})
     assert queries == {
         "recommendation/1": Request((2, 3), ("item 9",)),
         "recommendation/1/no_preference": Request((2, 3), ()),

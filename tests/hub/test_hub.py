@@ -16,8 +16,8 @@ from tiny_models import TITLES, save_text_encoder
 from trained_folders import train_tiny
 
 from dataset_builders.building.build import build_benchmark
+from dataset_builders.building.options import BuildOptions
 from dataset_builders.building.sources.sample import SampleSource
-from dataset_builders.building.stages import BuildOptions
 from dataset_builders.commands.fresh_process import PREFIX
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

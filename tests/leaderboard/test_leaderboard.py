@@ -29,7 +29,7 @@ from dataset_builders.leaderboard.page import make_tables, render_page
 from dataset_builders.resources import resource
 
 KEYS = (
-    "model method domain axis metric value without_preference interval num_rows fingerprint revision date url "
+    "model method domain axis title metric value without_preference interval num_rows fingerprint revision date url "
     "approximator stale"
 ).split()
 
@@ -68,6 +68,7 @@ def test_a_local_result_gives_a_record_per_axis(tmp_path):
         "method": "my_method",
         "domain": "toy",
         "axis": "fine",
+        "title": "Fine-grained steering",
         "metric": "recall@10",
         "value": 1 / 3,
         "without_preference": 0.0,

@@ -238,7 +238,7 @@ def test_the_terms_shown_add_up_to_the_score_shown():
 
 def test_the_table_of_the_axes_uses_the_main_metric_and_says_what_is_missing():
     assert app.axes_rows(RESULTS) == [
-        ["Preference-based recommendation", "recall@10", "0.5000", "0.1250", "0.2500", "0.0625", 20],
+        ["Recommendation", "recall@10", "0.5000", "0.1250", "0.2500", "0.0625", 20],
         ["Sentiment following", "m@10", "0.3750", "-", "-", "-", 8],
     ]
 

@@ -1,15 +1,19 @@
-"""The five evaluation axes (section 3.2): each is a name and one function from the intermediate tables to its rows."""
+"""Rows of the evaluation axes (section 3.2): one function per axis, from the intermediate tables to rows by split."""
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Callable
 
 import pyarrow as pa
 
-from . import coarse, fine, history, recommendation, sentiment
+from ...benchmark.axes import Axis
 from .base import BenchmarkTables, UnsupportedAxis
 
-BUILDERS: Mapping[str, Callable[[BenchmarkTables], dict[str, pa.Table]]] = {
-    axis.NAME: axis.build for axis in (recommendation, sentiment, fine, coarse, history)
-}
-"""Axis -> function that makes its rows, by split; raises [`UnsupportedAxis`] where the input is missing."""
+__all__ = ["BenchmarkTables", "UnsupportedAxis", "builder_of"]
 
-__all__ = ["BUILDERS", "BenchmarkTables", "UnsupportedAxis"]
+
+def builder_of(axis: Axis) -> Callable[[BenchmarkTables], dict[str, pa.Table]]:
+    """The function that makes the rows of an axis; it raises [`UnsupportedAxis`] where the input is missing."""
+    if callable(axis.builder):
+        return axis.builder
+    module, _, name = axis.builder.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -483,3 +483,21 @@ def _occurrences_by_item(sequences: Sequences, rows: np.ndarray) -> dict[int, li
     for row, item in zip(rows.tolist(), sequences.item_id[rows].tolist(), strict=True):
         occurrences.setdefault(item, []).append(row)
     return occurrences
+
+
+def training_matches(sequences: Sequences, matched: np.ndarray) -> dict[int, np.ndarray]:
+    """Preferences that eq. (1) matched to each item at training positions.
+
+    Args:
+        sequences ([`Sequences`]): All actions.
+        matched (`np.ndarray`): int `(num_actions,)`, index of the preference of each target, -1 for none.
+
+    Returns:
+        `dict`: Item id - 1 -> indices of its preferences.
+    """
+    train = sequences.target_rows(TRAIN)
+    train = train[matched[train] >= 0]
+    keys, values = sequences.item_id[train] - 1, matched[train]
+    order = np.argsort(keys, kind="stable")
+    distinct, starts = np.unique(keys[order], return_index=True)
+    return dict(zip(distinct.tolist(), np.split(values[order], starts[1:]), strict=True)) if len(keys) else {}

@@ -193,7 +193,7 @@ def check_engine(engine: str, device: str | None = None) -> None:
 class ApproximateIndex:
     """An inverted-file index (FAISS, IVFFlat), **not exact**: only the lists nearest to a query are read.
 
-    Steering does without it. It is here to measure what exactness costs (`scripts/benchmark_steering.py`).
+    Steering does without it. It is here to measure what exactness costs (`scripts/benchmarks/benchmark_steering.py`).
 
     Args:
         keys (`np.ndarray`): float32 `(num_keys, hidden_size)`; the index holds a copy.

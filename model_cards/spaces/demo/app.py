@@ -33,11 +33,11 @@ MAX_RESULTS = 20
 MAX_STRENGTH = 3
 MAX_DEPTH = 1000  # places that are compared where the model ranks all items in any case
 NUM_BEAMS = 50  # and where each further place is a beam
-AXES = ("recommendation", "sentiment", "fine", "coarse", "history")
 ALL = "all"
 WITH, WITHOUT = "#4f46e5", "#94a3b8"
+# Titles of the axes in files of earlier versions; later ones bring their own.
 AXIS_TITLES = {
-    "recommendation": "Preference-based recommendation",
+    "recommendation": "Recommendation",
     "sentiment": "Sentiment following",
     "fine": "Fine-grained steering",
     "coarse": "Coarse-grained steering",
@@ -221,21 +221,26 @@ def read_ids(text: str, num_items: int) -> list[int]:
     return [int(word) for word in words]
 
 
-def main_metric(axis: str) -> str:
-    """The figure that an axis is ranked by."""
-    return "m@10" if axis == "sentiment" else "recall@10"
+def main_metric(found: Mapping[str, Any]) -> str:
+    """Metric that an axis is ranked by: m@10 where there is one, else recall@10."""
+    return "m@10" if "m@10" in (found.get("with_preference") or {}) or found.get("metric") == "m" else "recall@10"
+
+
+def title_of(axis: str, found: Mapping[str, Any]) -> str:
+    """Title of an axis: the file's own, else that of the paper's axes, else its name."""
+    return found.get("title") or AXIS_TITLES.get(axis, axis)
 
 
 def axes_rows(results: Mapping[str, Any]) -> list[list[Any]]:
     """Axis, metric, with preference, without; NDCG@10 with and without; rows. `-` where there is no figure."""
     rows = []
-    for axis in [axis for axis in AXES if axis in results["axes"]]:
-        found, metric = results["axes"][axis], main_metric(axis)
+    for axis, found in results["axes"].items():
+        metric = main_metric(found)
         sides = [found.get("with_preference") or {}, found.get("without_preference") or {}]
         ndcg = "" if metric.startswith("m@") else "ndcg@10"  # of the positive preference alone, it would mislead
         values = [side.get(name) for name in (metric, ndcg) for side in sides]
         texts = ["-" if value is None else f"{value:.4f}" for value in values]
-        rows.append([AXIS_TITLES[axis], metric, *texts, found.get("num_rows")])
+        rows.append([title_of(axis, found), metric, *texts, found.get("num_rows")])
     return rows
 
 
@@ -247,13 +252,13 @@ def axes_figure(results: Mapping[str, Any]) -> Any:
     """
     from matplotlib.figure import Figure
 
-    axes = [axis for axis in AXES if axis in results["axes"]]
+    axes = results["axes"]
     # narrow and fine: on a phone the words must stay legible, on a desk they must stay sharp
     figure = Figure(figsize=(4.6, 0.8 + 0.85 * max(1, len(axes))), dpi=220, layout="constrained")
     plot = figure.subplots()
     highest = 0.0
     for side, color, shift in (("with_preference", WITH, 0.02), ("without_preference", WITHOUT, 0.3)):
-        found = [_side(results["axes"][axis], side, main_metric(axis)) for axis in axes]
+        found = [_side(axis, side, main_metric(axis)) for axis in axes.values()]
         values = [value or 0.0 for value, _ in found]
         plot.barh([i + shift for i in range(len(axes))], values, 0.27, color=color, label=side.replace("_", " "))
         for i, (value, interval) in enumerate(found):
@@ -263,8 +268,8 @@ def axes_figure(results: Mapping[str, Any]) -> Any:
                 plot.plot([low, high], [i + shift] * 2, color="0.15", linewidth=1.2)
             text, at = ("not defined" if value is None else f"{value:.3f}"), (high, i + shift)
             plot.annotate(text, at, (4, 0), textcoords="offset points", va="center", fontsize=9.5, color="0.25")
-    for i, axis in enumerate(axes):
-        title = f"{AXIS_TITLES[axis]}, {main_metric(axis)}"
+    for i, (axis, found) in enumerate(axes.items()):
+        title = f"{title_of(axis, found)}, {main_metric(found)}"
         plot.annotate(title, (0, i - 0.3), (1, 0), textcoords="offset points", va="center", fontsize=10.5)
     plot.set(ylim=(len(axes) - 0.45, -0.55), xlim=(0, 1.15 * max(highest, 1e-3)), yticks=[])
     plot.tick_params(axis="x", labelsize=9)
@@ -279,6 +284,13 @@ def _side(found: Mapping[str, Any], side: str, metric: str) -> tuple[float | Non
     return (found.get(side) or {}).get(metric), interval
 
 
+def axes_of(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Axis -> title, the paper's axes first."""
+    titles = {record["axis"]: title_of(record["axis"], record) for record in records}
+    names = [*(axis for axis in AXIS_TITLES if axis in titles), *(axis for axis in titles if axis not in AXIS_TITLES)]
+    return {name: titles[name] for name in names}
+
+
 def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, axis: str = ALL) -> list[list[Any]]:
     """Rows under `LEADERBOARD_HEADERS`, best first among those that answer the same rows; equal values share a rank.
 
@@ -290,7 +302,7 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
         domain, axis (`str`, defaults to `"all"`): Only this one.
     """
     kept = [r for r in records if domain in (ALL, r["domain"]) and axis in (ALL, r["axis"])]
-    order = {name: number for number, name in enumerate(AXES)}
+    order = {name: number for number, name in enumerate(axes_of(records))}
 
     def asked(record: Mapping[str, Any]) -> tuple:
         task = (record["domain"], order.get(record["axis"], len(order)), record["metric"])
@@ -650,12 +662,12 @@ def leaderboard_tab(records: Sequence[Mapping[str, Any]] | None) -> None:
         gr.Markdown("There is no leaderboard here: no `leaderboard.json` beside the app, and none by `--leaderboard`.")
         return
     domains = sorted({record["domain"] for record in records})
-    axes = [axis for axis in AXES if any(record["axis"] == axis for record in records)]
-    first = (domains[0], axes[0]) if axes else (ALL, ALL)
+    axes = axes_of(records)
+    first = (domains[0], next(iter(axes))) if axes else (ALL, ALL)
     with gr.Row():
         domain = gr.Dropdown([*domains, ALL], value=first[0], label="Domain", min_width=240)
         axis = gr.Dropdown(
-            [*[(AXIS_TITLES[name], name) for name in axes], ("All axes", ALL)],
+            [*[(title, name) for name, title in axes.items()], ("All axes", ALL)],
             value=first[1],
             label="Axis",
             min_width=240,

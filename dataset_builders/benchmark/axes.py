@@ -1,0 +1,176 @@
+"""Evaluation axes of the benchmark (section 3.2): one record each, of which everything else is a view."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import List, Value
+
+METRICS = ("recall", "m")
+VARIANTS = ("", "no_preference", "negative")
+"""Ways of asking a row: with its preference (of two, the positive one), with its history alone, with the negative."""
+PROMISES = ("window", "past_preference", "steering", "inversion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One evaluation axis.
+
+    Attributes:
+        name (`str`): Last part of the names of its configs, as in `beauty_sentiment`.
+        title (`str`): Heading in tables, plots and the demo.
+        description (`str`): What a row holds and what is asked, for cards and pages.
+        columns (`Mapping`): Published columns and their types, in order; `target` is one of them.
+        asked (`Mapping`): Way of asking, of [`VARIANTS`], to the column with the preferences; `None` asks without any.
+        builder (`str` or `Callable`): Function from the intermediate tables to rows by split, or its
+            `module:function`.
+        needs (`tuple[str, ...]`): What the function reads, of [`~dataset_builders.building.inputs.READS`]; its rows
+            are made anew when one of these changes, and reading anything else is refused.
+        metric (`str`): What the axis is judged by: `recall`, or `m` for rows that are also asked with the negative
+            preference.
+        promises (`tuple[str, ...]`): Of [`PROMISES`], what [`~dataset_builders.benchmark.checks.check_benchmark`]
+            holds its rows to: the history is the user's window, the preference was known before the target, steering
+            leads elsewhere, and the positive preference is the inversion of the negative one.
+
+    Raises:
+        ValueError: If the fields contradict each other.
+    """
+
+    name: str
+    title: str
+    description: str
+    columns: Mapping[str, Any]
+    asked: Mapping[str, str | None]
+    builder: str | Callable[..., Any]
+    needs: tuple[str, ...]
+    metric: str = "recall"
+    promises: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("_", "").isalnum() or not self.name.isascii():
+            raise ValueError(f"the axis {self.name!r} must be named by ASCII letters, digits and underscores.")
+        missing = {"target", *filter(None, self.asked.values())} - self.columns.keys()
+        if missing:
+            raise ValueError(f"the axis {self.name} lacks the column(s) {', '.join(sorted(missing))}; add them.")
+        for name, given, known in (
+            ("asked", self.asked, VARIANTS), ("metric", [self.metric], METRICS), ("promises", self.promises, PROMISES),
+        ):  # fmt: skip
+            if unknown := [value for value in given if value not in known]:
+                raise ValueError(f"the axis {self.name} has the {name} {unknown[0]!r}; choose among {known}.")
+        if "" not in self.asked or (self.metric == "m") != ("negative" in self.asked):
+            raise ValueError(
+                f"the axis {self.name} must be asked with its preference, and for m@k with a negative one."
+            )
+
+    @property
+    def has_history(self) -> bool:
+        """Whether its rows have a history."""
+        return "history" in self.columns
+
+    @property
+    def task_metric(self) -> str:
+        """Metric that a leaderboard ranks it by, as part of the name of its task: `recall_at_10`."""
+        return f"{self.metric}_at_10"
+
+    def main_metric(self, k: int = 10) -> str:
+        """Metric that it is judged by, at a cut-off: `recall@10`."""
+        return f"{self.metric}@{k}"
+
+
+AXES: dict[str, Axis] = {}
+"""Name -> axis, in the order of tables and cards."""
+
+
+def register_axis(axis: Axis) -> Axis:
+    """Adds an axis to the benchmark.
+
+    Raises:
+        ValueError: If another axis has its name.
+    """
+    if axis.name in AXES:
+        raise ValueError(f"there is an axis {axis.name} already; choose another name.")
+    AXES[axis.name] = axis
+    return axis
+
+
+def get_axis(name: str) -> Axis:
+    """The record of an axis.
+
+    Raises:
+        ValueError: If there is no such axis.
+
+    >>> get_axis("sentiment").main_metric(), get_axis("fine").main_metric(5)
+    ('m@10', 'recall@5')
+    """
+    if name not in AXES:
+        raise ValueError(f"the axis {name!r} is unknown; choose one of {', '.join(AXES)}.")
+    return AXES[name]
+
+
+_SEQUENCE = {"user_id": Value("string"), "position": Value("int32"), "history": List(Value("int32"))}
+_TARGET = {"target": Value("int32")}
+_STEERED = {**_SEQUENCE, "preference": Value("string"), **_TARGET, "source_item": Value("int32")}
+_WITH_AND_WITHOUT = {"": "preference", "no_preference": None}
+
+register_axis(
+    Axis(
+        name="recommendation",
+        title="Recommendation",
+        description="history and the one preference that fits the target best; recommend the next item",
+        columns={**_SEQUENCE, "preference": Value("string"), **_TARGET},
+        asked=_WITH_AND_WITHOUT,
+        builder="dataset_builders.building.axes.recommendation:build",
+        needs=("sequences", "preferences", "matched"),
+        promises=("window", "past_preference"),
+    )
+)
+register_axis(
+    Axis(
+        name="sentiment",
+        title="Sentiment following",
+        description="a negative preference, its inversion, and an item that the user disliked; no history",
+        columns={"preference_positive": Value("string"), "preference_negative": Value("string"), **_TARGET},
+        asked={"": "preference_positive", "negative": "preference_negative"},
+        builder="dataset_builders.building.axes.sentiment:build",
+        needs=("sequences", "polarity", "items", "preferences", "preference_embeddings", "embed"),
+        metric="m",
+        promises=("inversion",),
+    )
+)
+register_axis(
+    Axis(
+        name="fine",
+        title="Fine-grained steering",
+        description="the history of a user with the same ground truth; the preference asks for a very similar item",
+        columns=_STEERED,
+        asked=_WITH_AND_WITHOUT,
+        builder="dataset_builders.building.axes.fine:build",
+        needs=("sequences", "preferences", "steering"),
+        promises=("window", "steering"),
+    )
+)
+register_axis(
+    Axis(
+        name="coarse",
+        title="Coarse-grained steering",
+        description="a user's history; the preference asks for a very distinct item",
+        columns=_STEERED,
+        asked=_WITH_AND_WITHOUT,
+        builder="dataset_builders.building.axes.coarse:build",
+        needs=("sequences", "preferences", "steering"),
+        promises=("window", "steering"),
+    )
+)
+register_axis(
+    Axis(
+        name="history",
+        title="History consolidation",
+        description="history and all five preferences; recommend the next item without help from the target",
+        # no length= of the list: pyarrow 24 and 25 cannot read a null list of a fixed size
+        columns={**_SEQUENCE, "preferences": List(Value("string")), **_TARGET},
+        asked={"": "preferences", "no_preference": None},
+        builder="dataset_builders.building.axes.history:build",
+        needs=("sequences", "preferences"),
+        promises=("window", "past_preference"),
+    )
+)

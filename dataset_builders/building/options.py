@@ -1,0 +1,60 @@
+"""Options of a build; the defaults are the paper's."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..benchmark.schema import ITEM_TEXT_FIELDS, WINDOW
+from .steering.assignment import STEERING_VARIANTS
+
+STEERING_POOLS = ("all", "positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What a build may be asked for; the defaults are the paper's.
+
+    Args:
+        min_count (`int`): Users and items with fewer actions are dropped until none is left (k-core, appendix B).
+        window (`int`): How many of a user's most recent items count (appendix A.2).
+        user_stride (`int`): After the k-core every `user_stride`-th user is kept; 1 keeps all, 7 is Steam's subsample.
+        item_text_fields (`tuple[str, ...]`): What of an item is embedded (appendix A.1), see
+            [`~dataset_builders.benchmark.schema.item_text`].
+        steering (`str`): `"paper"`, or `"as_released"` for the two rows per source item that the authors' code makes.
+        steering_pool (`str`): The set P of eq. (3): `"all"` preferences as in the paper, or the `"positive"` ones, so
+            that no steering row asks to avoid what its target is.
+        steering_engine (`str`): How the nearest preferences are searched, see
+            [`~dataset_builders.building.steering.nearest.top_k`].
+        device (`str`, *optional*): Of the engine `"torch"`.
+        seed (`int`): Of the choices among equals in steering.
+        engine (`str`): Where the k-core and the time order are computed, `"duckdb"` or `"pyspark"`.
+        memory_limit (`str`, *optional*): Of DuckDB, as in `"4GB"`; what exceeds it spills to disk.
+
+    Raises:
+        ValueError: On an unknown variant or pool, or numbers out of range.
+    """
+
+    min_count: int = 5
+    window: int = WINDOW
+    user_stride: int = 1
+    item_text_fields: tuple[str, ...] = ITEM_TEXT_FIELDS
+    steering: str = "paper"
+    steering_pool: str = "all"
+    steering_engine: str = "faiss"
+    device: str | None = None
+    seed: int = 0
+    engine: str = "duckdb"
+    memory_limit: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("steering", STEERING_VARIANTS), ("steering_pool", STEERING_POOLS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(allowed)}.")
+        for name, least in (("min_count", 1), ("user_stride", 1), ("window", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least {least}.")
+
+    def published(self) -> dict[str, Any]:
+        """What the rows depend on, as JSON values; not how they are computed."""
+        how = ("device", "engine", "memory_limit")
+        values = {name: value for name, value in asdict(self).items() if name not in how}
+        return {**values, "item_text_fields": list(self.item_text_fields)}
