@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command_line import defaults_of
+from .command_line import defaults_of, explain
 from .source_arguments import SourceArguments, add_source_arguments, source_from
 
 if TYPE_CHECKING:
-    from ..building.preferences.llm.endpoint import EndpointSettings
+    from ..building.preferences.llm.endpoint_settings import EndpointSettings
     from ..building.preferences.llm.prompts import Prompt
     from ..building.preferences.llm.run import RunCounts
 
@@ -44,6 +44,10 @@ class ApproximationArguments(SourceArguments):
     timeout: float = 120.0
     max_retries: int = 5
     max_failures: int = 10
+    max_failed_share: float = 0.5
+    max_reply_bytes: int = 4 * 2**20
+    omit: Sequence[str] = ()
+    max_tokens_name: str = "max_tokens"
     no_schema: bool = False
     prompt: str = "default"
     prompt_file: Path | None = None
@@ -77,18 +81,7 @@ def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
         help="what to ask for; properties are those of items (appendix C.1), from reviews at training positions alone",
     )
     parser.add_argument("--output", type=Path, help="properties: Parquet table of item_id, source_id and properties")
-    group = parser.add_argument_group("the endpoint")
-    group.add_argument("--base_url", help="of an OpenAI-compatible server, as in http://127.0.0.1:8000/v1")
-    group.add_argument("--model", help="its name on the server; the journal and the card name it")
-    group.add_argument(
-        "--api_key_env",
-        help="environment variable that holds the key; by default OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
-    )
-    group.add_argument("--concurrency", type=int, help="requests in flight")
-    group.add_argument("--timeout", type=float, help="seconds that one attempt may take")
-    group.add_argument("--max_retries", type=int, help="further attempts of a request without a reply")
-    group.add_argument("--max_failures", type=int, help="requests in a row without a reply that end the run")
-    group.add_argument("--no_schema", action="store_true", help="do not ask the server to constrain replies to JSON")
+    add_endpoint_arguments(parser)
     group = parser.add_argument_group("the request")
     group.add_argument("--prompt", choices=("default", "coarse", "fine"), help="granularity (appendix C)")
     group.add_argument("--prompt_file", type=Path, help="your own text; {products} in it marks where the JSON goes")
@@ -110,6 +103,43 @@ def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
     return ApproximationArguments(**vars(parser.parse_args(argv)))
 
 
+def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say where the model is and when to give it up."""
+    group = parser.add_argument_group("the endpoint")
+    group.add_argument(
+        "--base_url",
+        help="of an OpenAI-compatible server, as in http://127.0.0.1:8000/v1; /chat/completions is added to it",
+    )
+    group.add_argument("--model", help="its name on the server; the journal and the card name it")
+    group.add_argument(
+        "--api_key_env",
+        help="environment variable that holds the key; by default OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
+    )
+    group.add_argument("--concurrency", type=int, help="requests in flight")
+    group.add_argument("--timeout", type=float, help="seconds that one attempt may take")
+    group.add_argument("--max_retries", type=int, help="further attempts of a request without a reply")
+    group.add_argument("--max_failures", type=int, help="requests in a row without a reply that end the run")
+    group.add_argument(
+        "--max_failed_share",
+        type=float,
+        help="the run ends when more than this share of its requests (30 at least) fail for one reason; 1: never",
+    )
+    group.add_argument("--max_reply_bytes", type=int, help="of an answer, which is not read any further")
+    group.add_argument(
+        "--omit",
+        nargs="+",
+        choices=("temperature", "top_p", "max_tokens", "seed"),
+        metavar="PARAMETER",
+        help="do not send what the server refuses: temperature, top_p, max_tokens, seed; the journal says so",
+    )
+    group.add_argument(
+        "--max_tokens_name",
+        choices=("max_tokens", "max_completion_tokens"),
+        help="the server's name for the limit of new tokens; changed by itself where the server asks for the other",
+    )
+    group.add_argument("--no_schema", action="store_true", help="do not ask the server to constrain replies to JSON")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Asks a model, or merges journals.
 
@@ -117,7 +147,8 @@ def main(argv: list[str] | None = None) -> int:
         argv (`list[str]`, *optional*): Arguments; those of the process by default.
 
     Returns:
-        `int`: 0; 1 on bad input or an endpoint that cannot be used, after one line on stderr; 130 after Ctrl-C.
+        `int`: 0; 1 on bad input, an endpoint that cannot be used or no answer at all, after one line on
+            stderr; 130 after Ctrl-C.
     """
     arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -133,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, EndpointError) as error:
         if counts.total:
             print(counts.summary())
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(counts.summary())
@@ -144,7 +175,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def merge(arguments: ApproximationArguments) -> str:
     """Merges journals into a new one; returns what it holds."""
-    from ..building.preferences.llm.journal import failures_by_reason, merge_contents, merge_journals
+    from ..building.preferences.llm.journal import merge_contents, merge_journals
+    from ..building.preferences.llm.journal_lines import failures_by_reason
 
     domain = merge_contents(arguments.merge).header.domain
     if domain != arguments.domain:
@@ -160,17 +192,19 @@ def merge(arguments: ApproximationArguments) -> str:
 def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
     """Everything between the arguments and the summary of a run."""
     from ..building.build import load_sequences
-    from ..building.preferences.llm import run as llm
+    from ..building.preferences.llm import work as tasks
     from ..building.preferences.llm.journal import Journal
+    from ..building.preferences.llm.property_table import write_properties
+    from ..building.preferences.llm.run import check_answered, journal_header, run
 
     if arguments.output is not None and arguments.task != "properties":
         raise ValueError("--output is the table of --task properties; preferences are read from the journal.")
     settings = endpoint_settings(arguments)
     prompt = chosen_prompt(arguments)
-    llm.check_shard(arguments.num_shards, arguments.shard_index)
+    tasks.check_shard(arguments.num_shards, arguments.shard_index)
     source, _ = source_from(arguments)
     max_items = arguments.max_items or arguments.window
-    header = llm.journal_header(
+    header = journal_header(
         arguments.domain, settings, prompt, arguments.seed, max_items, arguments.max_review_characters
     )
     with Journal(arguments.journal, header, wait=arguments.wait) as journal:
@@ -180,13 +214,13 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
         if arguments.task == "preferences":
             users = list(zip(sequences.user_ids, sequences.past_items(items), strict=True))
             mine = of_shard(users, [user_id for user_id, _ in users], arguments)
-            work, total = llm.preference_work(mine, *limits), sum(len(events) for _, events in mine)
+            work, total = tasks.preference_work(mine, *limits), sum(len(events) for _, events in mine)
         else:
-            reviews = llm.training_reviews(sequences, items)
+            reviews = tasks.training_reviews(sequences, items)
             reviewed = [item for item in items if item["source_id"] in reviews]
             chosen = of_shard(reviewed, [item["source_id"] for item in reviewed], arguments)
-            work, total = llm.property_work(chosen, reviews, *limits), len(chosen)
-        llm.run(
+            work, total = tasks.property_work(chosen, reviews, *limits), len(chosen)
+        run(
             settings,
             work,
             journal,
@@ -194,19 +228,21 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
             concurrency=arguments.concurrency,
             max_attempts=arguments.max_attempts,
             retry_failures=arguments.retry_failures,
+            max_failed_share=arguments.max_failed_share,
             progress=not arguments.no_progress,
             counts=counts,
         )
+        check_answered(counts, arguments.journal, journal)
         lines = [counts.summary(), f"journal: {arguments.journal}"]
         if arguments.output is not None:
-            rows = llm.write_properties(journal, items, arguments.output)
+            rows = write_properties(journal, items, arguments.output)
             lines.append(f"written: {arguments.output}, {rows:,} items")
     return "\n".join(lines)
 
 
 def endpoint_settings(arguments: ApproximationArguments) -> "EndpointSettings":
     """The endpoint that the options name, with its key from the environment."""
-    from ..building.preferences.llm.endpoint import EndpointSettings, key_variable
+    from ..building.preferences.llm.endpoint_settings import EndpointSettings, key_variable
 
     if not arguments.base_url or not arguments.model:
         raise ValueError("Name the endpoint by --base_url and --model (or give --merge).")
@@ -222,6 +258,9 @@ def endpoint_settings(arguments: ApproximationArguments) -> "EndpointSettings":
         max_retries=arguments.max_retries,
         max_failures=arguments.max_failures,
         schema_mode="none" if arguments.no_schema else "json_schema",
+        omit=tuple(arguments.omit),
+        max_tokens_name=arguments.max_tokens_name,
+        max_reply_bytes=arguments.max_reply_bytes,
     )
 
 
@@ -236,7 +275,7 @@ def chosen_prompt(arguments: ApproximationArguments) -> "Prompt":
 
 def of_shard(things: list, names: list[str], arguments: ApproximationArguments) -> list:
     """Those of this run's shard, and of them no more than the pilot asks for."""
-    from ..building.preferences.llm.run import shard_of
+    from ..building.preferences.llm.work import shard_of
 
     pairs = zip(things, names, strict=True)
     mine = [thing for thing, name in pairs if shard_of(name, arguments.num_shards) == arguments.shard_index]

@@ -21,6 +21,7 @@ _DISTRIBUTIONS = {
     "faiss": "faiss-cpu",
     "ibis": "ibis-framework",
     "markdown_it": "markdown-it-py",
+    "httpx2": "openai",  # which brings it
 }
 USER_ERRORS = (ValueError, OSError, ImportError)
 _KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}

@@ -53,6 +53,9 @@ class RecommendationArguments:
     split_base_url: str | None = None
     split_model: str | None = None
     split_api_key_env: str | None = None
+    split_max_tokens: int = 512
+    split_omit: Sequence[str] = ()
+    split_no_schema: bool = False
 
 
 def parse_arguments(argv: list[str] | None) -> RecommendationArguments:
@@ -87,6 +90,15 @@ def parse_arguments(argv: list[str] | None) -> RecommendationArguments:
         "--split_api_key_env",
         help="environment variable that holds the key; by default OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
     )
+    group.add_argument("--split_max_tokens", type=int, help="new tokens of its reply, reasoning included")
+    group.add_argument(
+        "--split_omit",
+        nargs="+",
+        choices=("temperature", "top_p", "max_tokens", "seed"),
+        metavar="PARAMETER",
+        help="do not send what the server refuses: temperature, top_p, max_tokens, seed",
+    )
+    group.add_argument("--split_no_schema", action="store_true", help="do not ask it to constrain replies to JSON")
     parser.set_defaults(**defaults_of(RecommendationArguments))
     return RecommendationArguments(**vars(parser.parse_args(argv)))
 
@@ -262,18 +274,27 @@ def make_splitter(arguments: RecommendationArguments) -> Callable[[str], Any] | 
         raise ValueError(
             "a language model that splits texts has a server and a name; give --split_base_url and --split_model."
         )
-    from dataset_builders.building.preferences.llm.endpoint import key_variable
+    from dataset_builders.building.preferences.llm.endpoint_settings import key_variable
     from dataset_builders.building.preferences.llm.splitting import LanguageModelSplitter
 
     variable = key_variable(url, os.environ, variable)
     # Without rules to fall back on: they read English, and in another language would take "ohne Rosen" as wanted.
-    splitter = LanguageModelSplitter(url, name, os.environ[variable] if variable else None)
+    splitter = LanguageModelSplitter(
+        url,
+        name,
+        os.environ[variable] if variable else None,
+        max_tokens=arguments.split_max_tokens,
+        omit=arguments.split_omit,
+        schema_mode="none" if arguments.split_no_schema else "json_schema",
+    )
 
     def split(text: str) -> Any:
         try:
             return splitter(text)
         except ValueError as error:  # which names the options of the command that writes preferences
-            raise ValueError(re.sub(r"--(?=base_url|model|api_key_env)", "--split_", str(error))) from error
+            raise ValueError(
+                re.sub(r"--(?=base_url|model|api_key_env|max_tokens|omit|no_schema)", "--split_", str(error))
+            ) from error
 
     return split
 

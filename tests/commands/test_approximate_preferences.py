@@ -188,6 +188,8 @@ def closed_port():
         (("--num_shards", "2", "--shard_index", "2"), "shard_index (2)"),
         (("--prompt_file", "no_such_file.txt"), "no_such_file.txt"),
         (("--max_attempts", "0"), "max_attempts (0)"),
+        (("--max_failed_share", "0"), "max_failed_share (0.0)"),
+        (("--max_reply_bytes", "0"), "max_reply_bytes (0)"),
         (("--top_p", "0"), "top_p (0.0)"),
         (("--max_retries", "0", "--max_failures", "1"), "gave no reply"),
         (("--merge", "no_such_journal.jsonl"), "no_such_journal.jsonl does not exist"),
@@ -200,6 +202,63 @@ def test_bad_input_is_one_line_and_exit_code_1(tmp_path, capsys, options, words)
     err = summary_of(capsys)[1]
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert words in line and err.count("error: ") == 1
+
+
+REFUSALS = {
+    "max_tokens": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+    "seed": "Unsupported parameter: 'seed'",
+    "top_p": "temperature and top_p cannot both be set for this model",
+}
+
+
+def test_a_server_that_refuses_parameters_is_used_by_the_options_that_its_refusals_name(tmp_path, capsys):
+    def behave(number, request):
+        refused = [said for name, said in REFUSALS.items() if name in request]
+        return Answer(status=400, body=json.dumps({"error": {"message": refused[0]}})) if refused else Answer()
+
+    with FakeEndpoint(behave) as server:
+        assert main(command(tmp_path / "j.jsonl", server.base_url)) == 1
+        assert "--omit seed" in summary_of(capsys)[1]
+        assert main(command(tmp_path / "j.jsonl", server.base_url, "--omit", "seed")) == 1
+        assert "'temperature and top_p cannot both be set for this model'" in summary_of(capsys)[1]
+        server.requests.clear()
+        named = ("--omit", "seed", "top_p", "--max_tokens_name", "max_completion_tokens")
+        assert main(command(tmp_path / "j.jsonl", server.base_url, *named)) == 0
+    assert len(server.requests) == NUM_POSITIONS
+    assert {request["max_completion_tokens"] for request in server.requests} == {512}
+    header = read_journal(tmp_path / "j.jsonl").header
+    assert (header.seed, header.top_p, header.temperature) == (None, None, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answer(text="Sorry, I cannot."), "'Sorry, I cannot.'"),
+        (Answer(text="<think>Hm, five"), "have the server not reason"),
+        (Answer(status=500, body="out of memory"), "'out of memory'"),
+        (Answer(body='{"error": {"message": "upstream overloaded"}}'), "'upstream overloaded'"),
+        (Answer(body="<h1>Sign in</h1>"), "'Sign in'"),
+    ],
+)
+def test_a_run_without_an_answer_never_ends_well(tmp_path, capsys, answer, words):
+    with FakeEndpoint(lambda number, request: answer) as server:
+        options = ("--max_users", 1, "--max_retries", 0)
+        assert main(command(tmp_path / "j.jsonl", server.base_url, *options)) == 1
+    out, err = summary_of(capsys)
+    assert words in err.splitlines()[-1] and "finished: 0 of 4" in out
+    if read_journal(tmp_path / "j.jsonl").entries:
+        assert main(command(tmp_path / "j.jsonl", server.base_url, "--max_users", 1)) == 1
+        assert "--retry_failures" in summary_of(capsys)[1]
+
+
+def test_a_run_whose_replies_all_fail_stops_long_before_its_end(tmp_path, capsys):
+    with FakeEndpoint(lambda number, request: Answer(text="Sorry.")) as server:
+        assert main(command(tmp_path / "j.jsonl", server.base_url, "--concurrency", 2)) == 1
+        assert len(server.requests) < 34 < NUM_POSITIONS * 3
+        assert "30 of 30 requests failed for one reason, not_json" in summary_of(capsys)[1]
+        server.requests.clear()
+        assert main(command(tmp_path / "k.jsonl", server.base_url, "--max_failed_share", 1)) == 1
+    assert len(server.requests) == NUM_POSITIONS * 3
 
 
 def test_a_wrong_key_is_named_and_never_shown(tmp_path, capsys, monkeypatch):
@@ -242,8 +301,9 @@ def test_a_real_model_behind_a_real_server_gives_a_journal_that_a_benchmark_read
     server = xllamacpp.Server(parameters)
     journal = tmp_path / "j.jsonl"
     options = ("--max_users", 1, "--max_items", 2, "--max_tokens", 40, "--max_attempts", 1, *ONE_AT_A_TIME)
-    assert main(command(journal, f"{server.listening_address}/v1", *options)) == 0
+    status = main(command(journal, f"{server.listening_address}/v1", *options))
     entries = read_journal(journal).entries
+    assert status == (0 if any(entry.answer is not None for entry in entries.values()) else 1)
     assert sorted(entries) == [("u0", t) for t in (1, 2, 3, 4)] and "missing: 0" in summary_of(capsys)[0]
     for entry in entries.values():
         # The server held the model to the schema: even what was cut off begins like the object asked for.

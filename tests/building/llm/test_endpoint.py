@@ -3,19 +3,16 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import time
 import traceback
 
 import pytest
 from fake_endpoint import Answer, FakeEndpoint, five
 
-from dataset_builders.building.preferences.llm.endpoint import (
-    Endpoint,
-    EndpointError,
-    EndpointSettings,
-    RequestError,
-    key_variable,
-)
+from dataset_builders.building.preferences.llm.endpoint import Endpoint, EndpointError, RequestError
+from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings, key_variable
 from dataset_builders.building.preferences.llm.prompts import answer_schema
 
 MESSAGES = [{"role": "user", "content": "What do they like?"}]
@@ -116,7 +113,7 @@ def test_what_asking_again_cannot_mend_stops_at_once_and_never_shows_the_key(sta
         ({"body": '{"choices": [{"index": 0}]}'}, "no chat completion"),
         ({"body": '{"choices": [{"message": {"content": ["a"]}}]}'}, "no chat completion"),
         ({"body": '{"error": "overloaded"}'}, "no chat completion"),
-        ({"status": 307, "body": "moved", "headers": {"Location": "http://127.0.0.1:9/"}}, "no chat completion"),
+        ({"status": 307, "body": "moved", "headers": {"Location": "http://127.0.0.1:9/"}}, "moved to http"),
         ({"dropped": True}, "connection failed"),
         ({"seconds": 1.0}, "no reply within 0.2 s"),
         ({"status": 500, "body": "out of memory"}, "status 500, 'out of memory'"),
@@ -249,10 +246,171 @@ def test_a_message_without_content_is_an_empty_reply():
     assert replies[0].text == ""
 
 
+def sent_to(base_url, **options):
+    """Path, query and headers of the one request that an endpoint gets."""
+    seen = []
+
+    async def serve(reader, writer):
+        seen.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = base_url.format(port=server.sockets[0].getsockname()[1])
+        async with Endpoint(EndpointSettings(url, "toy", **options), SCHEMA) as endpoint:
+            with pytest.raises(EndpointError):
+                await endpoint.complete(MESSAGES, 0)
+        server.close()
+
+    asyncio.run(work())
+    [request] = seen
+    first, *headers = request.splitlines()
+    return first.split()[1], {name.lower(): value for name, _, value in (line.partition(": ") for line in headers)}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path"),
+    [
+        ("http://127.0.0.1:{port}", "/chat/completions"),
+        ("http://127.0.0.1:{port}/v1", "/v1/chat/completions"),
+        ("http://127.0.0.1:{port}/v1/", "/v1/chat/completions"),
+        ("http://127.0.0.1:{port}/v1beta/openai", "/v1beta/openai/chat/completions"),
+        ("http://127.0.0.1:{port}/api/v1/chat/completions", "/api/v1/chat/completions"),
+        ("http://127.0.0.1:{port}/openai/m%20x?api-version=2", "/openai/m%20x/chat/completions?api-version=2"),
+    ],
+)
+def test_the_base_url_is_taken_as_it_is_given(base_url, path):
+    assert sent_to(base_url)[0] == path
+
+
+def test_nothing_of_the_environment_reaches_the_server(monkeypatch):
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "private")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    _, headers = sent_to("http://127.0.0.1:{port}/v1")
+    assert "private" not in str(headers) and headers["authorization"] == "Bearer none"
+
+
+@pytest.mark.parametrize("names", [("seed",), ("top_p", "temperature"), ("max_tokens",)])
+def test_parameters_that_a_server_refuses_can_be_left_out(names):
+    everything = {"seed", "top_p", "temperature", "max_tokens"}
+    with FakeEndpoint() as server:
+        ask(server, omit=names)
+        ask(server, omit=names, max_tokens_name="max_completion_tokens")
+    first, second = server.requests
+    assert everything & first.keys() == everything - set(names)
+    assert ("max_completion_tokens" in second) == ("max_tokens" not in names) and "max_tokens" not in second
+
+
+def test_the_limit_of_new_tokens_goes_by_the_name_that_the_server_asks_for(caplog):
+    refusal = "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    body = json.dumps({"error": {"message": refusal}})
+
+    def behave(number, request):
+        return Answer(status=400, body=body) if "max_tokens" in request else Answer()
+
+    with FakeEndpoint(behave) as server:
+        ask(server, times=2)
+    assert ["max_completion_tokens" in request for request in server.requests] == [False, True, True]
+    assert server.requests[-1]["max_completion_tokens"] == 512 and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        ("Unsupported parameter: 'seed'", "(--omit seed leaves it out)"),
+        ("temperature and top_p cannot both be set", "(--omit temperature or --omit top_p leaves it out)"),
+        ('{"detail": [{"loc": ["body", "top_p"], "msg": "Extra inputs are not permitted"}]}', "--omit top_p"),
+        ("I do not like this", "(if it means the schema of the reply: --no_schema)"),
+    ],
+)
+def test_a_refusal_names_the_option_that_may_mend_it(said, options):
+    with always(status=400, body=said) as server, pytest.raises(RequestError) as error:
+        ask(server)
+    assert options in str(error.value) and error.value.kind == "status 400" and len(server.requests) == 1
+    with always(status=400, body=said) as server, pytest.raises(EndpointError, match="Leave out what it refuses"):
+        ask(server, max_failures=1)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model does not support structured outputs.",
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
+        "JSON mode is not available",
+        "Constrained decoding is disabled",
+        "guided_json failed",
+    ],
+)
+def test_a_refused_schema_is_known_by_any_of_its_names(said):
+    def behave(number, request):
+        return Answer(status=400, body=said) if "response_format" in request else Answer()
+
+    with FakeEndpoint(behave) as server:
+        replies, _ = ask(server)
+    assert kinds(server)[-1] == "none" and replies[0].schema_mode == "none"
+
+
+def test_the_servers_words_are_shown_without_what_surrounds_them():
+    body = json.dumps({"error": {"message": f"The model {KEY} is\n overloaded", "type": "x"}})
+    with always(status=503, body=body) as server, pytest.raises(RequestError) as error:
+        ask(server, max_retries=0)
+    assert str(error.value) == "status 503, 'The model *** is overloaded', after 1 attempts"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_not_read_to_its_end(status):
+    sent = []
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        try:
+            for _ in range(1000):
+                writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
+                sent.append(65536)
+                await writer.drain()
+        except OSError:
+            pass
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        settings = EndpointSettings(url, "toy", max_retries=0, max_reply_bytes=100_000)
+        async with Endpoint(settings, SCHEMA) as endpoint:
+            with pytest.raises(RequestError, match="longer than 100,000 bytes" if status == 200 else "status 500"):
+                await endpoint.complete(MESSAGES, 0)
+        server.close()
+
+    asyncio.run(work())
+    assert sum(sent) < 20e6  # 65 MB if it were read
+
+
+def test_the_client_is_imported_when_a_connection_is_opened(project):
+    code = (
+        "import sys; import dataset_builders.building.preferences.llm.run, dataset_builders.commands.approximate; "
+        "import dataset_builders.building.preferences.llm.splitting; print('openai' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"base_url": "localhost:8000"},
+        {"base_url": "http://"},
+        {"base_url": "http://[::1/v1"},
+        {"base_url": "http://x:port/v1"},
+        {"omit": ("model",)},
+        {"max_tokens_name": "tokens"},
+        {"max_reply_bytes": 0},
+        {"api_key": "sk-1\n"},
+        {"api_key": "schlüssel"},
+        {"timeout": float("nan")},
+        {"temperature": float("nan")},
         {"model": ""},
         {"timeout": 0},
         {"max_retries": -1},

@@ -12,13 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_builders.building.preferences.llm.journal import (
-    Entry,
-    Header,
     Journal,
-    failures_by_reason,
     merge_contents,
     merge_journals,
     read_journal,
+)
+from dataset_builders.building.preferences.llm.journal_lines import (
+    BadLine,
+    Entry,
+    Header,
+    entry_line,
+    entry_of,
+    failures_by_reason,
 )
 from dataset_builders.building.preferences.llm.prompts import PROMPTS
 
@@ -141,6 +146,120 @@ def test_a_torn_line_in_the_middle_is_an_error_that_names_the_line(tmp_path, bro
     assert path.read_bytes() == first + second + broken + third
     written(tmp_path / "other.jsonl", success())  # and no lock stays behind
     Journal(tmp_path / "other.jsonl", HEADER).close()
+
+
+def line(**fields):
+    record = {"user_id": "u1", "position": 9, "request": "ab", "preferences": list(FIVE), "attempts": 1, "seed": 0}
+    return {**record, "schema": "none", **fields}
+
+
+def failed(**fields):
+    record = line(**{"failure": "empty", "reply": "", **fields})
+    return {name: value for name, value in record.items() if name != "preferences"}
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (line(preferences="Look for a"), "preferences is 'Look for a', no array"),
+        (line(preferences=list("abcdefghij")), "holds 10 texts, not 5"),
+        (line(preferences=list(FIVE[:4])), "holds 4 texts, not 5"),
+        (line(preferences=[]), "holds 0 texts"),
+        (line(preferences={"a": 1}), "no array of texts"),
+        (line(preferences=[*FIVE[:4], None]), "no array of texts"),
+        (line(preferences=[*FIVE[:4], " "]), "no array of texts"),
+        (line(preferences=[*FIVE[:4], FIVE[0].upper()]), "holds a text twice"),
+        (line(preferences=True), "no array of texts"),
+        (line(position=0), "position is 0, no whole number of at least 1"),
+        (line(position=-3), "position is -3"),
+        (line(position=True), "position is True"),
+        (line(position=2.0), r"position is 2\.0"),
+        (line(position=None), "position is None"),
+        (line(user_id=7), "user_id is 7, no text"),
+        (line(attempts=0), "attempts is 0"),
+        (line(attempts=-1), "attempts is -1"),
+        (line(attempts="3"), "attempts is '3'"),
+        (line(attempts=1.5), r"attempts is 1\.5"),
+        (line(seed=None), "seed is None"),
+        (line(seed="0"), "seed is '0'"),
+        (line(schema="xml"), "schema is 'xml'"),
+        (line(schema=None), "schema is None"),
+        (line(request=12), "request is 12"),
+        (line(failure="empty"), "either preferences or failure"),
+        (failed(failure=""), "failure gives no reason"),
+        (failed(failure=3), "failure is 3"),
+        (failed(reply=["{"]), "reply is"),
+        ({"kind": "header"}, "user_id is missing"),
+        ("Look for a", "is no object"),
+        (line(position=1, request="cd"), r"an earlier line asked about different data under \('u1', 1\)"),
+    ],
+)
+def test_a_line_that_no_run_writes_is_refused_by_number_and_value_also_at_the_end(tmp_path, record, words):
+    path = written(tmp_path / "j.jsonl", success())
+    path.write_text(path.read_text() + json.dumps(record) + "\n")
+    before = path.read_bytes()
+    for read in (read_journal, lambda path: Journal(path, HEADER)):
+        with pytest.raises(ValueError, match=rf"j\.jsonl, line 3: not a line of a journal .*{words}"):
+            read(path)
+    assert path.read_bytes() == before
+
+
+def test_a_key_that_stands_twice_in_a_line_is_refused(tmp_path):
+    path = written(tmp_path / "j.jsonl", success())
+    path.write_text(path.read_text() + json.dumps(line()).replace('"position"', '"position": 3, "position"') + "\n")
+    with pytest.raises(ValueError, match="line 3: .*a key occurs twice"):
+        read_journal(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", "0.6"),
+        ("temperature", float("nan")),
+        ("top_p", True),
+        ("max_tokens", 0),
+        ("seed", 1.5),
+        ("max_items", "20"),
+        ("max_items", None),
+        ("max_review_characters", -1),
+        ("task", "reviews"),
+        ("model", None),
+        ("instructions", ["a"]),
+        ("extra", 1),
+    ],
+)
+def test_a_header_that_no_run_writes_is_refused_by_name(tmp_path, field, value):
+    header = {"kind": "header", **dataclasses.asdict(HEADER), field: value}
+    (tmp_path / "j.jsonl").write_text(json.dumps(header) + "\n")
+    with pytest.raises(ValueError, match=rf"j\.jsonl, line 1: not a line of a journal .*{field}"):
+        read_journal(tmp_path / "j.jsonl")
+
+
+@pytest.mark.parametrize("answer", [[], [f"p{n}" for n in range(11)], "round", ["round", "Round"]])
+def test_properties_are_one_to_ten_different_texts(tmp_path, answer):
+    path = written(tmp_path / "p.jsonl", header=dataclasses.replace(HEADER, task="properties"))
+    record = {"source_id": "i1", "request": "ab", "properties": answer, "attempts": 1, "seed": 0, "schema": "none"}
+    path.write_text(path.read_text() + json.dumps(record) + "\n")
+    with pytest.raises(ValueError, match="line 2: not a line of a journal .*properties"):
+        read_journal(path)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "u1", "none", *FIVE]),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["a", "kind"]), inner, max_size=2),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from([*line(), "failure", "reply", "source_id"]), VALUES))
+def test_a_line_is_read_as_it_would_be_written_or_refused_by_name(fields):
+    try:
+        entry = entry_of({**line(), **fields}, HEADER)
+    except BadLine:
+        return
+    assert entry_of(json.loads(entry_line(entry, HEADER.task)), HEADER) == entry
+    assert entry.answer is None or len(entry.answer) == 5
 
 
 @pytest.mark.parametrize("text", ["notes", "notes\n", '{"kind": "recipe"}\n', "[1]\n", '{"a": 1}'])

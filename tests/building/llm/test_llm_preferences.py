@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_builders.building.preferences.approximation import PastItem
-from dataset_builders.building.preferences.llm.endpoint import EndpointError, EndpointSettings
-from dataset_builders.building.preferences.llm.journal import Entry, Journal, read_journal
+from dataset_builders.building.preferences.llm.endpoint import EndpointError
+from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings
+from dataset_builders.building.preferences.llm.journal import Journal, read_journal
 from dataset_builders.building.preferences.llm.journal_approximator import JournalApproximator
+from dataset_builders.building.preferences.llm.journal_lines import Entry
 from dataset_builders.building.preferences.llm.prompts import PROMPTS, request_digest
-from dataset_builders.building.preferences.llm.run import (
-    RunCounts,
+from dataset_builders.building.preferences.llm.property_table import write_properties
+from dataset_builders.building.preferences.llm.run import RunCounts, check_answered, journal_header, run
+from dataset_builders.building.preferences.llm.work import (
     check_shard,
-    journal_header,
     preference_work,
     property_work,
-    run,
     shard_of,
     training_reviews,
-    write_properties,
 )
 
 PROMPT = PROMPTS["default"]
@@ -36,6 +36,13 @@ def events(user, count):
     return [PastItem(item(n, f"Item {n}"), 5.0, f"{user} on item {n}") for n in range(1, count + 1)]
 
 
+REASONING = json.dumps(
+    {
+        "choices": [
+            {"finish_reason": "length", "message": {"content": None, "reasoning_content": "Hm, five"}},
+        ]
+    }
+)
 USERS = [("anna", events("anna", 5)), ("bert", events("bert", 3))]
 NUM_POSITIONS = 8
 
@@ -226,6 +233,107 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_written(tmp_path, monkeypat
         ask(tmp_path / "j.jsonl", server, concurrency=2)
     assert len(read_journal(tmp_path / "j.jsonl").entries) == 3
     assert len(server.requests) <= 6
+
+
+def replies_of(text):
+    return FakeEndpoint(lambda number, request: Answer(text=text))
+
+
+MANY = [(f"user{n}", events(f"user{n}", 4)) for n in range(50)]
+
+
+def test_a_run_whose_replies_mostly_fail_for_one_reason_ends_early_in_the_models_words(tmp_path):
+    def behave(number, request):
+        return Answer() if number % 3 == 0 else Answer(text="Sorry, no.")
+
+    with FakeEndpoint(behave) as server, pytest.raises(EndpointError) as error:
+        ask(tmp_path / "j.jsonl", server, users=MANY, concurrency=2, max_attempts=1)
+    assert 30 <= len(server.requests) <= 33
+    for words in ("requests failed for one reason, not_json", "'Sorry, no.'", "--max_failed_share 1"):
+        assert words in str(error.value)
+    assert any(entry.answer for entry in read_journal(tmp_path / "j.jsonl").entries.values())
+    server = FakeEndpoint(behave)
+    with server:
+        counts = ask(tmp_path / "k.jsonl", server, users=MANY, max_attempts=1, max_failed_share=0.7)
+    assert len(server.requests) == 200 and counts.answered == 66
+
+
+def test_a_run_whose_requests_are_mostly_refused_ends_early_in_the_servers_words(tmp_path):
+    def behave(number, request):
+        return Answer() if number % 3 == 0 else Answer(status=400, body=f"no word number {number}")
+
+    with (
+        FakeEndpoint(behave) as server,
+        pytest.raises(EndpointError, match="failed for one reason, status 400.*'no word number"),
+    ):
+        ask(tmp_path / "j.jsonl", server, users=MANY, concurrency=1)
+    assert len(server.requests) <= 31
+
+
+def test_a_server_that_breaks_after_a_long_time_of_answers_ends_the_run(tmp_path):
+    users = [*MANY, *((f"{user}x", events(f"{user}x", 4)) for user, _ in MANY)]
+    with FakeEndpoint(lambda number, request: Answer() if number <= 200 else Answer(text="Sorry.")) as server:
+        with pytest.raises(EndpointError, match="100 of 100 requests failed for one reason, not_json"):
+            ask(tmp_path / "j.jsonl", server, users=users, concurrency=1, max_attempts=1)
+        assert len(server.requests) == 300
+
+
+def test_failures_of_many_reasons_do_not_end_a_run(tmp_path):
+    texts = (None, "Sorry.", "[[]]", "")
+    with FakeEndpoint(lambda number, request: Answer(text=texts[number % 4])) as server:
+        counts = ask(tmp_path / "j.jsonl", server, users=MANY, max_attempts=1)
+    assert counts.answered == 50 and counts.failed == {"not_json": 50, "not_object": 50, "empty": 50}
+
+
+@pytest.mark.parametrize(
+    ("behave", "words"),
+    [
+        (Answer(text="Sorry, no."), r"8 failed for not_json.*'Sorry, no\.'.*--retry_failures"),
+        (Answer(text="<think>Five, short"), r"8 failed for reasoning_only.*have the server not reason"),
+        (Answer(body=REASONING), r"8 failed for reasoning_cut.*'Hm, five'.*raise --max_tokens"),
+        (Answer(status=500, body="out of memory"), r"8 failed for status 500.*'out of memory'"),
+        (Answer(status=400, body="no seed"), r"8 failed for status 400.*--omit seed"),
+    ],
+)
+def test_a_run_without_a_single_answer_is_an_error_in_the_servers_words(tmp_path, behave, words):
+    counts = RunCounts()
+    settings = {"max_retries": 0, "max_failures": 99}
+    with FakeEndpoint(lambda number, request: behave) as server:
+        ask(tmp_path / "j.jsonl", server, counts=counts, settings=settings, max_attempts=1)
+    journal = read_journal(tmp_path / "j.jsonl")
+    with pytest.raises(EndpointError, match=words):
+        check_answered(counts, tmp_path / "j.jsonl", journal)
+    assert "http://" not in str(counts.last_failure)
+
+
+def test_a_run_that_finds_only_failures_of_earlier_runs_says_how_to_ask_again(tmp_path):
+    path = tmp_path / "j.jsonl"
+    for _ in range(2):
+        with replies_of("no") as server:
+            counts = ask(path, server)
+    with pytest.raises(EndpointError, match=r"j\.jsonl holds no answer.*not_json 8.*--retry_failures"):
+        check_answered(counts, path, read_journal(path))
+    with FakeEndpoint() as server:
+        counts = ask(path, server, retry_failures=True)
+    check_answered(counts, path, read_journal(path))
+    check_answered(RunCounts(), path, read_journal(path))  # nothing to ask for is no failure
+
+
+def test_what_is_left_out_of_the_requests_is_said_in_the_journal_and_on_the_card(tmp_path):
+    path = tmp_path / "j.jsonl"
+    left_out = header(omit=("seed", "top_p", "max_tokens"))
+    assert (left_out.seed, left_out.top_p, left_out.max_tokens, left_out.temperature) == (None, None, None, 0.6)
+    with FakeEndpoint() as server, Journal(path, left_out) as journal:
+        settings = EndpointSettings(server.base_url, "toy", omit=("seed", "top_p", "max_tokens"))
+        run(settings, preference_work(USERS, *LIMITS), journal, progress=False)
+    assert not any({"seed", "top_p", "max_tokens"} & request.keys() for request in server.requests)
+    content = read_journal(path)
+    assert content.header == left_out and {entry.seed for entry in content.entries.values()} == {None}
+    approximator = JournalApproximator([path])
+    assert "temperature 0.6, top_p left to the server, at most" in approximator.description
+    assert approximator.details()["top_p"] is None
+    with pytest.raises(ValueError, match="differ in top_p: None and 0.9"):
+        Journal(path, header())
 
 
 def test_neither_key_nor_address_reaches_the_journal(tmp_path, caplog):

@@ -142,6 +142,22 @@ def test_rules_split_what_the_endpoint_does_not_after_one_warning_that_says_why(
     assert server.base_url in str(error.value) and ";" in str(error.value)
 
 
+def test_a_model_that_reasons_is_understood_and_one_that_only_reasons_is_named():
+    with replies(f"<think>A lamp.</think>{split()}") as server:
+        assert ask(server) == LAMP
+    cut = {"finish_reason": "length", "message": {"content": "", "reasoning_content": "A lamp, so"}}
+    with FakeEndpoint(lambda number, request: Answer(body=json.dumps({"choices": [cut]}))) as server:
+        with pytest.raises(ValueError, match=r"reasoning_cut: 'A lamp, so'; raise --max_tokens \(99\)"):
+            ask(server, max_tokens=99)
+        assert server.requests[0]["max_tokens"] == 99
+
+
+def test_parameters_can_be_left_out_of_the_requests():
+    with replies(split()) as server:
+        ask(server, omit=("seed", "temperature"), schema_mode="none")
+    assert not {"seed", "temperature", "response_format"} & server.requests[0].keys()
+
+
 def test_what_rules_gave_is_not_kept():
     with replies("Sure!", "Sure!", split()) as server:
         splitter = LanguageModelSplitter(server.base_url, "toy", rules=lambda text: RULES)

@@ -1,6 +1,6 @@
 """The preferences that a language model wrote into journals, as a benchmark reads them.
 
-Knows how an answer is held against the data at hand. Leaves the asking to `llm.py` and the file to `journal.py`.
+Knows how an answer is held against the data at hand. Leaves the asking to `run.py` and the file to `journal.py`.
 """
 
 import hashlib
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..approximation import FivePreferences, PastItem, PreferenceApproximator, check_five
-from .journal import Entry, failures_by_reason, merge_contents
+from .journal import merge_contents, other_data
+from .journal_lines import Entry, failures_by_reason
 from .prompts import PREFERENCES, request_digest
-from .run import other_data, preference_work
+from .work import preference_work
 
 
 class JournalApproximator(PreferenceApproximator):
@@ -62,10 +63,11 @@ class JournalApproximator(PreferenceApproximator):
         return (
             f"Written by the language model {self.model} from the reviews of each user's last {self.window} items, "
             f"with the prompt {self.prompt_version} (digest {self.prompt_digest}), temperature "
-            f"{header.temperature:g}, top_p {header.top_p:g}, at most {header.max_tokens} new tokens, replies "
-            f"asked for as {', '.join(self.schema_modes) or 'nothing'}. {details['num_broken_replies']:,} of "
-            f"{details['num_replies']:,} replies could not be read as five preferences; after further attempts "
-            f"{self.num_failed:,} of {self.num_requests:,} positions ({share:.1%}) stayed without any."
+            f"{_shown(header.temperature)}, top_p {_shown(header.top_p)}, at most {_shown(header.max_tokens)} new "
+            f"tokens, replies asked for as {', '.join(self.schema_modes) or 'nothing'}. "
+            f"{details['num_broken_replies']:,} of {details['num_replies']:,} replies could not be read as five "
+            f"preferences; after further attempts {self.num_failed:,} of {self.num_requests:,} positions "
+            f"({share:.1%}) stayed without any."
         )
 
     def fingerprint(self) -> str:
@@ -122,6 +124,10 @@ class JournalApproximator(PreferenceApproximator):
                 raise other_data(self._paths[0], work.key)
             sets.append(None if entry is None else _five(entry))
         return sets
+
+
+def _shown(value: float | None) -> str:
+    return "left to the server" if value is None else f"{value:g}"
 
 
 def _five(entry: Entry) -> FivePreferences | None:

@@ -1,6 +1,6 @@
 """What a model's reply says: five preferences, or a named reason why it does not say them.
 
-Knows one form of reply and every way of missing it. Leaves asking again to `llm.py`. Nothing is repaired: a reply is
+Knows one form of reply and every way of missing it. Leaves asking again to `run.py`. Nothing is repaired: a reply is
 read by `json.loads` or it is a failure, because a repair would put words into the benchmark that nobody wrote, and
 would hide how often a model fails.
 
@@ -58,17 +58,22 @@ Reason = Literal[
     "duplicate_entry",  # equal but for case
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
+WithoutReply = Literal[
+    "refusal",  # the server or the model gives no reply, and says so in a field of its own
+    "reasoning_cut",  # reasoning up to the limit of new tokens, and no reply
+    "reasoning_only",  # reasoning that ended, and no reply
+]
 
 
 class ParseFailure(ValueError):
     """A reply that does not have the form asked for.
 
     Attributes:
-        reason (`str`): One of [`REASONS`].
-        reply (`str`): The whole reply.
+        reason (`str`): One of [`REASONS`], or of those of a message that has no text, see `replies.py`.
+        reply (`str`): The whole reply; the reasoning or the refusal where there is none.
     """
 
-    def __init__(self, reason: Reason, reply: str) -> None:
+    def __init__(self, reason: Reason | WithoutReply, reply: str) -> None:
         super().__init__(f"{reason}: {reply[:200]!r}")
         self.reason, self.reply = reason, reply
 

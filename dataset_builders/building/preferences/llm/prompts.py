@@ -1,7 +1,7 @@
 """The prompts of preference approximation and how a user's items become chat messages (appendix C and C.1).
 
 Knows instructions, their versions, the JSON that carries items and reviews, and the schema of the answer. Leaves the
-sending to `endpoint.py`, the reading of replies to `parsing.py`, and the choice of items and reviews to `llm.py`.
+sending to `endpoint.py`, the reading of replies to `parsing.py`, and the choice of items and reviews to `work.py`.
 
 The words are ours; the elements are those of appendix C:
 

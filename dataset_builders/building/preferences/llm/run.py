@@ -1,44 +1,36 @@
-"""Preferences written by a language model (algorithm 1): what is asked, in which order, and what becomes of replies.
+"""Preferences written by a language model (algorithm 1): in which order it is asked, and what becomes of replies.
 
-Asks an endpoint for everything that a journal lacks. Leaves the words to `prompts.py`, the wire to `endpoint.py`, the
-reading of replies to `parsing.py`, the file to `journal.py`, and its use in a benchmark to `journal_approximator.py`.
+Asks an endpoint for everything that a journal lacks, and stops early where that leads nowhere. Leaves what is asked to
+`work.py`, trying again to `endpoint.py`, the reading of replies to `parsing.py`, the file to `journal.py`, and its use
+in a benchmark to `journal_approximator.py`.
 """
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ....atomic_write import atomic_write
-from ..approximation import PastItem
-from .endpoint import Endpoint, EndpointError, EndpointSettings, RequestError
-from .journal import Entry, Header, Journal, JournalContent, Key
+from .endpoint import Endpoint, EndpointError, RequestError
+from .endpoint_settings import EndpointSettings
+from .journal import Journal, other_data
+from .journal_lines import Entry, Header, JournalContent, failures_by_reason
 from .parsing import ParseFailure, parse_preferences, parse_properties
-from .prompts import (
-    PREFERENCES,
-    PROPERTIES,
-    Messages,
-    Prompt,
-    answer_schema,
-    preference_messages,
-    property_messages,
-    request_digest,
-)
-
-if TYPE_CHECKING:
-    from ...sequences import Sequences
+from .prompts import PREFERENCES, PROPERTIES, Prompt, answer_schema, request_digest
+from .replies import Reply
+from .work import Work
 
 logger = logging.getLogger(__name__)
 
+ENOUGH_REQUESTS = 30
+"""So many must have ended before their failures can end the run."""
+FAILURES_IN_A_ROW = 100
+"""So many failures for one reason end the run, however well it went before."""
 _AGAINST_THE_SCHEMA = frozenset(
     "code_fence not_json single_quotes trailing_text not_object missing_key unknown_key not_array nested_entry "
     "null_entry not_string too_few too_many".split()
@@ -48,19 +40,15 @@ _PARSERS: Mapping[str, Callable[[str], tuple[str, ...]]] = {
     PREFERENCES: parse_preferences,
     PROPERTIES: parse_properties,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One thing to ask for.
-
-    Attributes:
-        key (`tuple[str, int]`): (user_id, position), or (source_id, 0) of an item.
-        messages (`list[dict]`): What is sent.
-    """
-
-    key: Key
-    messages: Messages
+_WAYS_OUT = {
+    "reasoning_cut": "the model spent all of its new tokens on reasoning: raise --max_tokens, with a new --journal, "
+    "or have the server not reason",
+    "reasoning_only": "the model reasoned and wrote no reply: have the server not reason, or turn off its reasoning "
+    "parser, which may take the reply for reasoning",
+    "truncated": "replies end before their JSON does: raise --max_tokens, with a new --journal",
+    "refusal": "the model or its server refuses: name another --model or --prompt_file",
+}
+"""Reason of a failure -> what it means and what helps."""
 
 
 @dataclass
@@ -72,22 +60,34 @@ class RunCounts:
         known (`int`): Of these, in the journal before the run.
         answered (`int`): Answers that this run added.
         failed (`dict[str, int]`): Reason -> replies that stayed broken after the last attempt, in this run.
-        unreachable (`int`): Requests without any reply; nothing is journaled, the next run asks again.
+        without_reply (`dict[str, int]`): Reason -> requests without any reply; nothing is journaled, the next run asks
+            again.
         broken_replies (`dict[str, int]`): Reason -> replies of this run that could not be read, all attempts counted.
         replies (`int`): Replies of this run, readable or not.
         seconds (`float`): Wall-clock time.
         schema_mode (`str`): What the server was asked to hold the last replies to.
+        last_failure (`str`): Why the last request failed, in the words of the server or the model.
     """
 
     total: int = 0
     known: int = 0
     answered: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    unreachable: int = 0
+    without_reply: Counter[str] = field(default_factory=Counter)
     broken_replies: Counter[str] = field(default_factory=Counter)
     replies: int = 0
     seconds: float = 0.0
     schema_mode: str = ""
+    last_failure: str = ""
+
+    @property
+    def unreachable(self) -> int:
+        """Requests without any reply."""
+        return self.without_reply.total()
+
+    def main_failure(self) -> tuple[str, int]:
+        """The most frequent reason why a request or a reply of this run failed, and how often it did."""
+        return max((*self.broken_replies.items(), *self.without_reply.items()), key=lambda pair: pair[1])
 
     def summary(self) -> str:
         """A few lines for a terminal."""
@@ -96,94 +96,14 @@ class RunCounts:
         lines = [
             f"finished: {self.answered:,} of {self.total - self.known:,} asked for, {self.known:,} were known before",
             f"failed: {_by_reason(self.failed)}",
-            f"missing: {missing:,} without any reply",
+            f"missing: {missing:,} without any reply{self._why_missing()}",
             f"replies: {self.replies:,} in {self.seconds:.0f} s, {rate:.2f} per second; "
             f"broken: {_by_reason(self.broken_replies)}; asked for as {self.schema_mode or 'nothing yet'}",
         ]
         return "\n".join(lines)
 
-
-def shard_of(name: str, num_shards: int) -> int:
-    """The shard of a user or an item: the same on every machine and in every run.
-
-    >>> [shard_of(name, 3) for name in ("anna", "bert", "cleo", "dora")]
-    [0, 1, 0, 1]
-    """
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") % num_shards
-
-
-def check_shard(num_shards: int, shard_index: int) -> None:
-    """Raises `ValueError` unless `0 <= shard_index < num_shards`."""
-    if not 0 <= shard_index < num_shards:
-        raise ValueError(f"shard_index ({shard_index}) must be at least 0 and below num_shards ({num_shards}).")
-
-
-def preference_work(
-    users: Iterable[tuple[str, Sequence[PastItem]]], prompt: Prompt, max_items: int, max_review_characters: int
-) -> Iterator[Work]:
-    """One request per user and position: P^(t) from the last `max_items` actions up to t (section 3.1).
-
-    Args:
-        users (`Iterable[tuple]`): User ids with their whole sequences, oldest action first.
-        prompt ([`Prompt`]): Of the task `"preferences"`.
-        max_items, max_review_characters (`int`): See
-            [`~dataset_builders.building.preferences.llm.prompts.preference_messages`].
-
-    Yields:
-        [`Work`]: Lazily, user by user.
-    """
-    for user_id, events in users:
-        for position in range(1, len(events) + 1):
-            shown = events[max(0, position - max_items) : position]
-            yield Work((user_id, position), preference_messages(prompt, shown, max_items, max_review_characters))
-
-
-def training_reviews(sequences: "Sequences", items: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Reviews of every item at training positions, in the order of users and positions.
-
-    Neither the validation nor the test position of any user is read: a property taken from such a review would tell
-    what its writer bought last.
-
-    Args:
-        sequences ([`Sequences`]): All actions.
-        items (`Sequence[Mapping]`): Catalogue rows; entry `item_id - 1` is the item `item_id`.
-
-    Returns:
-        `dict[str, list[str]]`: `source_id` -> texts; items without a review are left out.
-    """
-    from ...sequences import TRAIN
-
-    reviews: dict[str, list[str]] = {}
-    for item_id, split, review in zip(sequences.item_id, sequences.split, sequences.reviews, strict=True):
-        if split == TRAIN and review and review.strip():
-            reviews.setdefault(items[item_id - 1]["source_id"], []).append(review)
-    return reviews
-
-
-def property_work(
-    items: Iterable[Mapping[str, Any]],
-    reviews: Mapping[str, Sequence[str]],
-    prompt: Prompt,
-    max_items: int,
-    max_review_characters: int,
-) -> Iterator[Work]:
-    """One request per item that has reviews (appendix C.1).
-
-    Args:
-        items (`Iterable[Mapping]`): Rows of the config `items`.
-        reviews (`Mapping`): What [`training_reviews`] returns.
-        prompt ([`Prompt`]): Of the task `"properties"`.
-        max_items, max_review_characters (`int`): See
-            [`~dataset_builders.building.preferences.llm.prompts.property_messages`].
-
-    Yields:
-        [`Work`]: Lazily, in the order of the catalogue.
-    """
-    for item in items:
-        texts = reviews.get(item["source_id"])
-        if texts:
-            messages = property_messages(prompt, item, texts, max_items, max_review_characters)
-            yield Work((item["source_id"], 0), messages)
+    def _why_missing(self) -> str:
+        return f"; of those asked for: {_by_reason(self.without_reply)}" if self.without_reply else ""
 
 
 def run(*args: Any, **options: Any) -> RunCounts:
@@ -199,6 +119,7 @@ async def run_async(
     concurrency: int = 16,
     max_attempts: int = 3,
     retry_failures: bool = False,
+    max_failed_share: float = 0.5,
     progress: bool = True,
     counts: RunCounts | None = None,
 ) -> RunCounts:
@@ -215,6 +136,8 @@ async def run_async(
         concurrency (`int`): Requests in flight.
         max_attempts (`int`): Replies per request.
         retry_failures (`bool`): Whether to ask again, with new seeds, for what the journal holds as failed.
+        max_failed_share (`float`): The run ends when more than this share of at least [`ENOUGH_REQUESTS`] requests
+            and replies failed for one reason, or the last [`FAILURES_IN_A_ROW`] did; 1 never ends it.
         progress (`bool`): Whether to show a bar.
         counts ([`RunCounts`], *optional*): Kept up to date, for those who interrupt the run.
 
@@ -222,19 +145,21 @@ async def run_async(
         [`RunCounts`]: What was done.
 
     Raises:
-        EndpointError: If the endpoint is down, or refuses the key or the model.
+        EndpointError: If the endpoint is down, refuses the key or the model, or fails most requests for one reason.
         OSError: If the journal cannot be written.
         ValueError: If the journal was written from other data, or a limit is below 1.
     """
     for name, value in (("concurrency", concurrency), ("max_attempts", max_attempts)):
         if value < 1:
             raise ValueError(f"{name} ({value}) must be at least 1.")
+    if not 0 < max_failed_share <= 1:
+        raise ValueError(f"max_failed_share ({max_failed_share}) must be above 0 and at most 1.")
     counts = RunCounts() if counts is None else counts
     counts.total = total or 0
     start = time.monotonic()
     async with Endpoint(settings, answer_schema(journal.header.task)) as endpoint:
         bar = tqdm(total=total, desc=f"Asking for {journal.header.task}", disable=not progress, smoothing=0.05)
-        runner = _Runner(endpoint, iter(work), journal, max_attempts, retry_failures, counts, bar)
+        runner = _Runner(endpoint, iter(work), journal, max_attempts, retry_failures, max_failed_share, counts, bar)
         with bar:
             try:
                 await asyncio.gather(*(runner.worker() for _ in range(concurrency)))
@@ -255,11 +180,16 @@ class _Runner:
     journal: Journal
     max_attempts: int
     retry_failures: bool
+    max_failed_share: float
     counts: RunCounts
     bar: Any
     error: Exception | None = None
     warned: bool = False
     seen: int = 0
+    row: tuple[str, int] = (
+        "",
+        0,
+    )  # the reason of the last failures, and how many there were without an answer between
 
     async def worker(self) -> None:
         """Takes work until there is none, or until any worker met an error that ends the run."""
@@ -274,8 +204,8 @@ class _Runner:
                 self.error = self.error or error
                 self.endpoint.stop()
 
-    def _warn_if_ignored(self, mode: str, reason: str) -> None:
-        if mode in ("json_schema", "json_value") and reason in _AGAINST_THE_SCHEMA and not self.warned:
+    def _warn_if_ignored(self, reply: Reply, reason: str) -> None:
+        if reply.schema_mode in ("json_schema", "json_value") and reason in _AGAINST_THE_SCHEMA and not self.warned:
             self.warned = True
             logger.warning(
                 "The server was asked to hold replies to a JSON schema and gave one that breaks it (%s): it seems to "
@@ -301,68 +231,82 @@ class _Runner:
         return None
 
     async def _finish(self, work: Work, digest: str, attempts_before: int) -> None:
-        parse = _PARSERS[self.journal.header.task]
-        failure = ParseFailure("empty", "")
-        reply = None
-        attempt = seed = 0
+        """Asks until a reply can be read or the attempts are used up, and journals what came of it."""
+        entry = None
         for attempt in range(attempts_before + 1, attempts_before + self.max_attempts + 1):
-            seed = self.journal.header.seed + attempt - 1
+            first_seed = self.journal.header.seed
+            seed = None if first_seed is None else first_seed + attempt - 1
             try:
                 reply = await self.endpoint.complete(work.messages, seed)
-            except RequestError:
-                self.counts.unreachable += 1
+            except RequestError as error:
                 self.bar.update()
+                self._count_failure(self.counts.without_reply, error.kind, str(error))
                 return
             self.counts.replies += 1
             try:
-                answer = parse(reply.text)
+                answer = _PARSERS[self.journal.header.task](reply.words())
             except ParseFailure as error:
-                failure = error
-                self.counts.broken_replies[error.reason] += 1
-                self._warn_if_ignored(reply.schema_mode, error.reason)
+                said = (error.reason, error.reply, attempt, seed, reply.schema_mode)
+                entry = Entry(work.key, digest, None, *said)
+                self._warn_if_ignored(reply, error.reason)
+                self._count_failure(self.counts.broken_replies, error.reason, str(error))
                 if self.error is not None:
                     return
-                continue
-            entry = Entry(work.key, digest, answer, attempts=attempt, seed=seed, schema=reply.schema_mode)
-            self.journal.append(entry)
+            else:
+                entry = Entry(work.key, digest, answer, attempts=attempt, seed=seed, schema=reply.schema_mode)
+                break
+        assert entry is not None
+        self.journal.append(entry)
+        if entry.answer is None:
+            self.counts.failed[entry.failure] += 1
+        else:
             self.counts.answered += 1
-            self.bar.update()
-            return
-        assert reply is not None
-        self.journal.append(
-            Entry(work.key, digest, None, failure.reason, failure.reply, attempt, seed, reply.schema_mode)
-        )
-        self.counts.failed[failure.reason] += 1
+            self.row = ("", 0)
         self.bar.update()
 
+    def _count_failure(self, counter: Counter[str], reason: str, said: str) -> None:
+        """Counts a request or a reply that failed, and ends the run where most do for one reason."""
+        counter[reason] += 1
+        self.counts.last_failure = said
+        self.row = (reason, self.row[1] + 1 if self.row[0] == reason else 1)
+        if self.error is not None or self.max_failed_share == 1:
+            return
+        ended = self.counts.replies + self.counts.unreachable
+        count = counter[reason]
+        if ended < ENOUGH_REQUESTS or count <= self.max_failed_share * ended:
+            count = ended = self.row[1]
+            if count < FAILURES_IN_A_ROW:
+                return
+        raise EndpointError(
+            f"{count} of {ended} requests failed for one reason, {reason}; the last one: {said}. "
+            f"{_way_out(reason, bool(self.counts.failed))} (--max_failed_share 1 goes on all the same)."
+        )
 
-def write_properties(content: Journal | JournalContent, items: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """Writes item properties as a Parquet table: `item_id` int32, `source_id` string, `properties` list of string.
 
-    Args:
-        content ([`Journal`] or [`JournalContent`]): Of the task `"properties"`.
-        items (`Iterable[Mapping]`): Rows of the config `items`; those without properties are left out.
-        path (`Path`): The file, replaced if it exists.
-
-    Returns:
-        `int`: Number of rows.
+def check_answered(counts: RunCounts, path: Path, content: Journal | JournalContent) -> None:
+    """Raises if a run brought nothing: every request failed, or all that it would ask for had failed before.
 
     Raises:
-        ValueError: If the journal holds preferences.
+        EndpointError: With the reason that most had, the last one's words, and the way out.
     """
-    if content.header.task != PROPERTIES:
-        raise ValueError(f"The journal holds {content.header.task}; give one of item properties.")
-    found = [(item, content.entries.get((item["source_id"], 0))) for item in items]
-    rows = [
-        {"item_id": item["item_id"], "source_id": item["source_id"], "properties": list(entry.answer)}
-        for item, entry in found
-        if entry is not None and entry.answer is not None
-    ]
-    schema = pa.schema({"item_id": pa.int32(), "source_id": pa.string(), "properties": pa.list_(pa.string())})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
-    return len(rows)
+    if counts.replies or counts.unreachable:
+        if not counts.answered:
+            reason, count = counts.main_failure()
+            raise EndpointError(
+                f"no request got an answer, {count} failed for {reason}; the last one: {counts.last_failure}. "
+                f"{_way_out(reason, bool(counts.failed))}."
+            )
+    elif counts.known and all(entry.answer is None for entry in content.entries.values()):
+        failed = _by_reason(failures_by_reason(content.entries.values()))
+        raise EndpointError(f"{path} holds no answer, only failures: {failed}. {_ASK_AGAIN}.")
+
+
+_ASK_AGAIN = "Add --retry_failures to ask again for what the journal holds as failed"
+
+
+def _way_out(reason: str, is_journaled: bool) -> str:
+    help_ = _WAYS_OUT.get(reason, "mend the server, or name another --model or --prompt_file")
+    return f"{help_[0].upper()}{help_[1:]}" + (f". {_ASK_AGAIN}" if is_journaled else "")
 
 
 def journal_header(
@@ -380,11 +324,15 @@ def journal_header(
         settings ([`EndpointSettings`]): Of a model whose name may be a path: only its last part is kept.
         prompt ([`Prompt`]): What is asked.
         seed, max_items, max_review_characters (`int`): See
-            [`~dataset_builders.building.preferences.llm.journal.Header`].
+            [`~dataset_builders.building.preferences.llm.journal_lines.Header`].
 
     Returns:
-        [`Header`]: Without the endpoint's address and key.
+        [`Header`]: Without the endpoint's address and key, and without what is left out of the requests.
     """
+
+    def sent(name: str, value: Any) -> Any:
+        return None if name in settings.omit else value
+
     is_path = settings.model.startswith(("/", ".", "~"))
     return Header(
         domain=domain,
@@ -394,22 +342,12 @@ def journal_header(
         prompt_digest=prompt.digest,
         instructions=prompt.instructions,
         reminder=prompt.reminder,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_tokens=settings.max_tokens,
-        seed=seed,
+        temperature=sent("temperature", settings.temperature),
+        top_p=sent("top_p", settings.top_p),
+        max_tokens=sent("max_tokens", settings.max_tokens),
+        seed=sent("seed", seed),
         max_items=max_items,
         max_review_characters=max_review_characters,
-    )
-
-
-def other_data(path: Path, key: Key) -> ValueError:
-    """The error of a journal that was asked about other data than those at hand."""
-    name, position = key
-    place = f"user {name}, position {position}" if position else f"item {name}"
-    return ValueError(
-        f"{path} was asked about other items or reviews than these data hold for {place}: it belongs to another file, "
-        "another k-core or another version of the source. Use the journal's own data, or start a new journal."
     )
 
 

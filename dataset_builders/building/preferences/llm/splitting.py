@@ -8,12 +8,13 @@ another language of Latin script passes.
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .endpoint import Endpoint, EndpointError, EndpointSettings, RequestError
+from .endpoint import Endpoint, EndpointError, RequestError
+from .endpoint_settings import SCHEMA_MODES, EndpointSettings
 from .parsing import ParseFailure, parse_parts
 from .prompts import Messages, cut
 
@@ -69,6 +70,9 @@ class LanguageModelSplitter:
             object with `wanted` and `avoided`, which is not kept: the endpoint is asked again the next time.
         timeout (`float`, defaults to 60): Seconds that a sentence may take, retries and waiting included.
         max_retries (`int`, defaults to 2): Further attempts of a request that got no reply.
+        max_tokens (`int`, defaults to 512): New tokens of a reply, reasoning included.
+        omit (`Sequence[str]`): Parameters of the sampling that the server refuses, which are not sent.
+        schema_mode (`str`): See [`~dataset_builders.building.preferences.llm.endpoint_settings.EndpointSettings`].
 
     Raises:
         ValueError: If the URL is none, the model has no name, or a limit is too low.
@@ -82,8 +86,20 @@ class LanguageModelSplitter:
         rules: Callable[[str], Any] | None = None,
         timeout: float = 60.0,
         max_retries: int = 2,
+        max_tokens: int = 512,
+        omit: Sequence[str] = (),
+        schema_mode: str = SCHEMA_MODES[0],
     ) -> None:
-        self.settings = EndpointSettings(base_url, model, api_key, timeout=timeout, max_retries=max_retries)
+        self.settings = EndpointSettings(
+            base_url,
+            model,
+            api_key,
+            max_tokens=max_tokens,
+            timeout=timeout,
+            max_retries=max_retries,
+            schema_mode=schema_mode,
+            omit=tuple(omit),
+        )
         self.rules = rules
         self._answers: dict[str, SplitAnswer] = {}
 
@@ -123,10 +139,10 @@ class LanguageModelSplitter:
                 async with Endpoint(replace(self.settings, temperature=temperature), SCHEMA) as endpoint:
                     reply = await endpoint.complete(_messages(text), seed)
                 # What the server refused once need not be refused for every sentence.
-                self.settings = replace(self.settings, schema_mode=endpoint.schema_mode)
+                self.settings = replace(endpoint.settings, temperature=self.settings.temperature)
                 is_last = seed == len(TEMPERATURES) - 1
                 try:
-                    answer = SplitAnswer(*parse_parts(reply.text, KEYS, MAX_TEXTS))
+                    answer = SplitAnswer(*parse_parts(reply.words(), KEYS, MAX_TEXTS))
                 except ParseFailure:
                     if is_last:
                         raise
@@ -152,6 +168,8 @@ class LanguageModelSplitter:
             said = f"no reply within {self.settings.timeout:g} s"
         if isinstance(error, ParseFailure):
             said, way_out = f"two replies could not be read, the last one for {error}", "name another model"
+            if error.reason in ("reasoning_cut", "truncated"):
+                way_out = f"raise --max_tokens ({self.settings.max_tokens})"
         url, model = self.settings.shown_url, self.settings.model
         return f"{url}: the model {model} did not split {cut(text, 80)!r}: {said}; {way_out}."
 

@@ -1,0 +1,154 @@
+"""The wire to a chat server: one request out over the `openai` client, the text of its answer back, or a named error.
+
+Knows URLs, headers, time limits and sizes. Leaves trying again to `endpoint.py` and the meaning of an answer to
+`replies.py`. Imports `openai`, which takes a second: `endpoint.py` imports this file when a connection is opened.
+
+The client's own retries are off: its time limit starts anew with every byte, and each of its requests waits for
+itself, where all requests in flight meet the same limit of the server.
+"""
+
+import asyncio
+import email.utils
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+import openai
+
+NO_KEY = "none"
+"""Sent as the key where the user gave none."""
+ERROR_BYTES = 65_536
+"""How much of an error's body is read."""
+COMPLETIONS = "/chat/completions"
+
+
+class ConnectionTrouble(Exception):
+    """An attempt that brought no answer."""
+
+
+class BadStatus(Exception):
+    """An answer that says by its status that it is none.
+
+    Attributes:
+        status (`int`): Of HTTP.
+        body (`str`): Its first bytes, as text.
+        location (`str`): Where a redirect leads, or `""`; it is not followed.
+        retry_after (`float`, *optional*): Seconds that the server asks to wait.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        super().__init__(response.status_code)
+        self.status, self.body = response.status_code, response.text
+        self.location = response.headers.get("Location", "")
+        self.retry_after = retry_after(response.headers)
+
+
+class Connection:
+    """An open client.
+
+    Args:
+        base_url (`str`): Taken as it is given: requests go to `base_url/chat/completions`, with its query.
+        api_key (`str`, *optional*): Of that server; nothing else is sent as one.
+        timeout (`float`): Seconds from the first to the last byte.
+        max_bytes (`int`): Of an answer, at most.
+
+    Raises:
+        ValueError: If the URL cannot be read.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, timeout: float, max_bytes: int) -> None:
+        self._timeout, self._max_bytes = timeout, max_bytes
+        parts = urlsplit(base_url)
+        path = parts.path.rstrip("/").removesuffix(COMPLETIONS)
+        http_client = openai.DefaultAsyncHttpxClient(
+            follow_redirects=False,  # the reviews go to the server that was named, to no other
+            limits=httpx2.Limits(max_connections=None),
+            event_hooks={"response": [_cut_error]},
+        )
+        try:
+            self._client = openai.AsyncOpenAI(
+                base_url=parts._replace(path=path, query="", fragment="").geturl(),
+                api_key=api_key or NO_KEY,  # without one the client takes OPENAI_API_KEY, whosever the server is
+                default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+                default_headers={"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit},
+                max_retries=0,
+                timeout=timeout,
+                http_client=http_client,
+            )
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"base_url is no URL ({error}); give it as in http://127.0.0.1:8000/v1.") from error
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def post(self, parameters: Mapping[str, Any]) -> str:
+        """Sends one request.
+
+        Args:
+            parameters (`Mapping`): Of a chat completion.
+
+        Returns:
+            `str`: The body of the answer.
+
+        Raises:
+            BadStatus: If the status is not 2xx.
+            ConnectionTrouble: If no answer came, not in time, or one that is too long.
+        """
+        create = self._client.chat.completions.with_streaming_response.create
+        try:
+            async with asyncio.timeout(self._timeout), create(**parameters, stream=False) as response:
+                body = bytearray()
+                async for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        raise ConnectionTrouble(f"the answer is longer than {self._max_bytes:,} bytes")
+                return body.decode("utf-8-sig", "replace")
+        except (TimeoutError, httpx2.TimeoutException, openai.APITimeoutError) as error:
+            raise ConnectionTrouble(f"no reply within {self._timeout:g} s") from error
+        except openai.APIStatusError as error:
+            raise BadStatus(error.response) from None  # whose own text may repeat the key
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            cause = error.__cause__ or error
+            raise ConnectionTrouble(f"the connection failed ({str(cause) or type(cause).__name__})") from error
+
+
+class _FirstBytes(httpx2.AsyncByteStream):
+    """The beginning of a body."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = ERROR_BYTES
+        async for chunk in self._stream:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _cut_error(response: httpx2.Response) -> None:
+    """Keeps the client, which reads the whole body of an error, from reading without end."""
+    if not response.is_success:
+        response.stream = _FirstBytes(response.stream)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait, given as seconds or as a date.
+
+    >>> retry_after({"Retry-After": "20"}), retry_after({"Retry-After": "soon"}), retry_after({})
+    (20.0, None, None)
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

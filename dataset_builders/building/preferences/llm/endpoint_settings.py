@@ -1,0 +1,124 @@
+"""Where a chat endpoint is and how it is asked: the settings of a run, checked before anything is sent.
+
+Knows limits, names of parameters, and which variable of the environment holds the key. Leaves the asking to
+`endpoint.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+SCHEMA_MODES = ("json_schema", "json_value", "json_object", "none")
+"""How replies are constrained, from the strictest: by the schema in OpenAI's form (vLLM, llama.cpp, providers), by the
+schema in the form of text-generation-inference, to any JSON object, not at all. A server that refuses one is asked for
+the next."""
+PARAMETERS = ("temperature", "top_p", "max_tokens", "seed")
+"""Parameters of the sampling, which can be left out."""
+MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens")
+"""Names that servers have for the limit of new tokens."""
+HUB_HOSTS = ("huggingface.co", "hf.space", "huggingface.cloud")
+"""Hosts, with their sub-domains, that a token of the Hub is meant for."""
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """Where the model is and how it is asked.
+
+    Attributes:
+        base_url (`str`): Of an OpenAI-compatible server, as in `http://127.0.0.1:8000/v1`; taken as it is given.
+        model (`str`): Its name on that server.
+        api_key (`str`, *optional*): Never shown, logged or written.
+        temperature, top_p, max_tokens: Of the sampling; the paper's values by default (appendix C).
+        timeout (`float`): Seconds that one attempt may take from first to last byte.
+        max_retries (`int`): Further attempts of a request after the first one failed.
+        max_failures (`int`): So many requests in a row without any reply, each after its retries, mean that the
+            endpoint is down.
+        backoff (`float`): Seconds before the first retry; doubled for each further one, up to `MAX_WAIT`.
+        schema_mode (`str`): The strictest of [`SCHEMA_MODES`] to ask for.
+        omit (`tuple[str, ...]`): Those of [`PARAMETERS`] that are not sent.
+        max_tokens_name (`str`): One of [`MAX_TOKENS_NAMES`]; the first falls to the second when the server says so.
+        max_reply_bytes (`int`): A longer answer is not read to its end.
+    """
+
+    base_url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    temperature: float = 0.6
+    top_p: float = 0.9
+    max_tokens: int = 512
+    timeout: float = 120.0
+    max_retries: int = 5
+    max_failures: int = 10
+    backoff: float = 1.0
+    schema_mode: str = SCHEMA_MODES[0]
+    omit: tuple[str, ...] = ()
+    max_tokens_name: str = MAX_TOKENS_NAMES[0]
+    max_reply_bytes: int = 4 * 2**20
+
+    def __post_init__(self) -> None:
+        _check_url(self.base_url)
+        if not self.model:
+            raise ValueError("model must name the model, as the server lists it under /models.")
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ValueError("api_key holds a line break or a character that no key has; set the key alone.")
+        names = {"schema_mode": SCHEMA_MODES, "max_tokens_name": MAX_TOKENS_NAMES}
+        for name, known in names.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(known)}.")
+        if unknown := set(self.omit) - set(PARAMETERS):
+            raise ValueError(f"omit ({', '.join(sorted(unknown))}) must be of {', '.join(PARAMETERS)}.")
+        least = {"timeout": 0.001, "max_tokens": 1, "max_retries": 0, "max_failures": 1, "max_reply_bytes": 1}
+        for name, value in least.items():
+            if not getattr(self, name) >= value:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least {value}.")
+        if not 0 <= self.temperature < float("inf") or not 0 < self.top_p <= 1:
+            raise ValueError(f"temperature ({self.temperature}) must be >= 0 and top_p ({self.top_p}) in (0, 1].")
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without user name, password and query."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def key_variable(base_url: str, environment: Mapping[str, str], name: str | None = None) -> str | None:
+    """Which environment variable holds the key for an endpoint.
+
+    Args:
+        base_url (`str`): The endpoint.
+        environment (`Mapping`): As `os.environ`.
+        name (`str`, *optional*): What the user asked for; by default OPENAI_API_KEY, or, for hosts of the Hub alone,
+            HF_TOKEN: a token of the Hub must not reach anyone else.
+
+    Returns:
+        `str` or `None`: A variable that is set, or `None` to ask without a key.
+
+    Raises:
+        ValueError: If `name` is given and not set.
+
+    >>> key_variable("http://127.0.0.1:8000/v1", {"HF_TOKEN": "x"}) is None
+    True
+    >>> key_variable("https://router.huggingface.co/v1", {"HF_TOKEN": "x", "OPENAI_API_KEY": "y"})
+    'HF_TOKEN'
+    """
+    if name:
+        if not environment.get(name):
+            raise ValueError(f"The environment variable {name} is not set; export the endpoint's key in it.")
+        return name
+    host = urlsplit(base_url).hostname or ""
+    of_hub = any(host == hub or host.endswith(f".{hub}") for hub in HUB_HOSTS)
+    candidate = "HF_TOKEN" if of_hub else "OPENAI_API_KEY"
+    return candidate if environment.get(candidate) else None
+
+
+def _check_url(base_url: str) -> None:
+    try:
+        parts = urlsplit(base_url)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            f"base_url ({base_url.rpartition('@')[2]!r}) must begin with http:// or https:// and name a host, as in "
+            "http://127.0.0.1:8000/v1."
+        )

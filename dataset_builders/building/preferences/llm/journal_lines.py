@@ -1,0 +1,290 @@
+"""The lines of a journal: what each holds, how it is written, and that nothing else is taken for it.
+
+Knows the format alone. Leaves files, locks and torn ends to `journal.py`.
+
+The first line is the header: what was asked of which model, and how. Every other line is a finished request: its key
+(`user_id` and `position`, or `source_id` of an item), `request`, the digest of the messages that were sent, and either
+the answer (`preferences` or `properties`) or `failure`, the reason, with the start of the last `reply`; then how many
+`attempts` it took, the `seed` of the last one, and the `schema` that the server was given.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ....benchmark.schema import NUM_PREFERENCES
+from .endpoint_settings import SCHEMA_MODES
+from .prompts import MAX_PROPERTIES, PREFERENCES, PROPERTIES, TASKS, Prompt
+
+FORMAT = 1
+"""Version of the file format."""
+REPLY_CHARACTERS = 500
+"""Of a broken reply, kept to be read by eye."""
+HEADER_START = b'{"kind": "header"'
+
+Key = tuple[str, int]
+"""(user_id, position), or (source_id, 0) of an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What all lines of a journal have in common; journals that differ in it are not merged.
+
+    Attributes:
+        domain (`str`): As in the benchmark's configs.
+        model (`str`): Name of the model, as the card will give it.
+        task, prompt_version, prompt_digest, instructions, reminder (`str`): The prompt, see
+            [`~dataset_builders.building.preferences.llm.prompts.Prompt`]. Its text is kept, so that a journal can be
+            checked against the data with no other file.
+        temperature, top_p (`float`, *optional*): Of the sampling; the paper's are 0.6 and 0.9. `None`, as the next
+            two, where it was left out of the requests.
+        max_tokens (`int`, *optional*): New tokens; the paper's limit is 512.
+        seed (`int`, *optional*): Of the first attempt; the next ones count up.
+        max_items, max_review_characters (`int`): What the model was shown.
+    """
+
+    domain: str
+    model: str
+    task: str
+    prompt_version: str
+    prompt_digest: str
+    instructions: str
+    reminder: str
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    seed: int | None
+    max_items: int
+    max_review_characters: int
+    format: int = FORMAT
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt whose text the journal keeps."""
+        return Prompt(self.prompt_version, self.task, self.instructions, self.reminder)
+
+    def check_same(self, other: "Header", mine: Path, theirs: Path) -> None:
+        """Raises if another header says something else.
+
+        Raises:
+            ValueError: Naming the first difference, both values and both files.
+        """
+        for name in (entry.name for entry in fields(self)):
+            left, right = getattr(self, name), getattr(other, name)
+            if left != right:
+                raise ValueError(
+                    f"{mine} and {theirs} differ in {name}: {_short(left)} and {_short(right)}. Preferences of "
+                    "different prompts, models or parameters do not mix; keep a journal for each."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished request.
+
+    Attributes:
+        key (`tuple[str, int]`): (user_id, position), or (source_id, 0) of an item.
+        request (`str`): Digest of the messages that were sent.
+        answer (`tuple[str, ...]`, *optional*): Preferences or properties; `None` after the last failure.
+        failure (`str`): Reason of the last failure, or `""`.
+        reply (`str`): Start of the last broken reply, or `""`.
+        attempts (`int`): Replies asked for, the last one included.
+        seed (`int`, *optional*): Of the last attempt.
+        schema (`str`): What the server was asked to hold the last reply to, one of
+            [`~dataset_builders.building.preferences.llm.endpoint.SCHEMA_MODES`]. Some servers ignore it without a
+            word.
+    """
+
+    key: Key
+    request: str
+    answer: tuple[str, ...] | None
+    failure: str = ""
+    reply: str = ""
+    attempts: int = 1
+    seed: int | None = 0
+    schema: str = "none"
+
+    def better_than(self, other: "Entry") -> bool:
+        """Whether this entry wins over another one of the same key: an order that no order of files changes.
+
+        An answer wins over a failure; of two answers the one that took fewer attempts, of two failures the one that
+        took more (it knows of the others); then the smaller text.
+        """
+        return self._rank() < other._rank()
+
+    def _rank(self) -> tuple[Any, ...]:
+        failed = self.answer is None
+        attempts = -self.attempts if failed else self.attempts
+        return (failed, attempts, self.answer or (), self.failure, self.reply, self.seed or 0, self.schema)
+
+
+@dataclass(frozen=True)
+class JournalContent:
+    """What a journal holds.
+
+    Attributes:
+        header ([`Header`]): Its first line.
+        entries (`dict`): Key -> the best entry of that key.
+    """
+
+    header: Header
+    entries: dict[Key, Entry] = field(default_factory=dict)
+
+
+class BadLine(ValueError):
+    """A line that is not what a run writes; its text says why."""
+
+
+def parse_line(line: bytes) -> Any:
+    """The JSON value of a line.
+
+    Raises:
+        BadLine: If a key occurs twice.
+        ValueError: If it is no JSON.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise BadLine("a key occurs twice")
+        return dict(pairs)
+
+    return json.loads(line, object_pairs_hook=unique)
+
+
+def header_of(record: Any, path: Path) -> Header:
+    """The header that a first line holds.
+
+    Raises:
+        ValueError: If it is none, or of another format.
+    """
+    if not isinstance(record, Mapping) or record.get("kind") != "header":
+        raise ValueError(f"{path} is not a journal of preferences: its first line is no header. Name another file.")
+    if record.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has the format {record.get('format')!r}, this version reads {FORMAT}; use the version that wrote "
+            "it."
+        )
+    names = {entry.name for entry in fields(Header)}
+    if record.keys() != names | {"kind"}:
+        raise BadLine(f"keys missing or unknown: {', '.join(sorted(record.keys() ^ (names | {'kind'})))}")
+    for name in ("domain", "model", "prompt_version", "prompt_digest", "instructions", "reminder"):
+        _text(record, name)
+    if record["task"] not in TASKS:
+        raise BadLine(f"task is {_short(record['task'])}, not one of {', '.join(TASKS)}")
+    for name in ("temperature", "top_p"):
+        value = record[name]
+        if value is not None and not (type(value) in (int, float) and 0 <= value < float("inf")):
+            raise BadLine(f"{name} is {_short(value)}, no number of at least 0")
+    for name, least in (("max_tokens", 1), ("seed", None), ("max_items", 1), ("max_review_characters", 1)):
+        if not (name in ("max_tokens", "seed") and record[name] is None):
+            _whole_number(record, name, least)
+    return Header(**{key: value for key, value in record.items() if key != "kind"})
+
+
+def header_line(header: Header) -> bytes:
+    """The first line of a journal."""
+    return _line({"kind": "header", **asdict(header)})
+
+
+def entry_of(record: Any, header: Header) -> Entry:
+    """The finished request that a line holds.
+
+    Raises:
+        BadLine: If it is none: whatever a run does not write is refused.
+    """
+    if not isinstance(record, Mapping):
+        raise BadLine(f"{_short(record)} is no object")
+    if header.task == PREFERENCES:
+        key = (_text(record, "user_id"), _whole_number(record, "position", 1))
+    else:
+        key = (_text(record, "source_id"), 0)
+    if (record.get(header.task) is None) == ("failure" not in record):
+        raise BadLine(f"it needs either {header.task} or failure")
+    answer = None if record.get(header.task) is None else _answer(record[header.task], header.task)
+    if answer is None and not _text(record, "failure"):
+        raise BadLine("failure gives no reason")
+    if record.get("schema") not in SCHEMA_MODES:
+        raise BadLine(f"schema is {_short(record.get('schema'))}, not one of {', '.join(SCHEMA_MODES)}")
+    return Entry(
+        key,
+        _text(record, "request"),
+        answer,
+        record.get("failure", ""),
+        "" if answer is not None else _text(record, "reply"),
+        _whole_number(record, "attempts", 1),
+        None if header.seed is None and record.get("seed") is None else _whole_number(record, "seed", None),
+        record["schema"],
+    )
+
+
+def _answer(value: Any, task: str) -> tuple[str, ...]:
+    """Five preferences, or one to ten properties: not blank, no two alike."""
+    fewest, most = (NUM_PREFERENCES, NUM_PREFERENCES) if task == PREFERENCES else (1, MAX_PROPERTIES)
+    if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
+        raise BadLine(f"{task} is {_short(value)}, no array of texts")
+    if not fewest <= len(value) <= most:
+        wanted = str(most) if fewest == most else f"{fewest} to {most}"
+        raise BadLine(f"{task} holds {len(value)} texts, not {wanted}")
+    if len({text.casefold() for text in value}) < len(value):
+        raise BadLine(f"{task} holds a text twice")
+    return tuple(value)
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    if not isinstance(record.get(name), str):
+        raise BadLine(f"{name} is {_short(record[name])}, no text" if name in record else f"{name} is missing")
+    return record[name]
+
+
+def _whole_number(record: Mapping[str, Any], name: str, least: int | None) -> int:
+    value = record.get(name)
+    if type(value) is not int or (least is not None and value < least):
+        wanted = "no whole number" if least is None else f"no whole number of at least {least}"
+        raise BadLine(f"{name} is {_short(value)}, {wanted}" if name in record else f"{name} is missing")
+    return value
+
+
+def entry_line(entry: Entry, task: str) -> bytes:
+    """The line of a finished request."""
+    user_id, position = entry.key
+    record: dict[str, Any] = (
+        {"source_id": user_id} if task == PROPERTIES else {"user_id": user_id, "position": position}
+    )
+    record["request"] = entry.request
+    if entry.answer is not None:
+        record[task] = list(entry.answer)
+    else:
+        record.update(failure=entry.failure, reply=entry.reply[:REPLY_CHARACTERS])
+    return _line({**record, "attempts": entry.attempts, "seed": entry.seed, "schema": entry.schema})
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    # ASCII: no separator of Unicode can look like the end of a line, and no half of a surrogate pair can fail.
+    return json.dumps(record, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def keep_best(entries: dict[Key, Entry], entry: Entry) -> None:
+    """Takes an entry in, unless a better one of its key is there."""
+    known = entries.get(entry.key)
+    if known is None or entry.better_than(known):
+        entries[entry.key] = entry
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def failures_by_reason(entries: Iterable[Entry]) -> dict[str, int]:
+    """Reason -> number of entries that failed for it, the most frequent first.
+
+    >>> failures_by_reason([Entry(("u", 1), "", None, "empty"), Entry(("u", 2), "", ("Look for a",))])
+    {'empty': 1}
+    """
+    counts: dict[str, int] = {}
+    for entry in entries:
+        if entry.answer is None:
+            counts[entry.failure] = counts.get(entry.failure, 0) + 1
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -1,0 +1,200 @@
+"""What a server's answer holds: the reply, the reasoning before it, or the server's own words about what went wrong.
+
+Knows the forms of a chat completion (one object, content in parts, a stream of events that nobody asked for) and of
+errors (JSON of any provider, HTML). Leaves what a reply says to `parsing.py`.
+
+Reasoning is not the reply: it is dropped whether it has a field of its own (`reasoning_content`, `reasoning`), parts
+of its own, or stands before the reply between `<think>` and `</think>`, of which templates often write the first.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .parsing import ParseFailure
+
+WORDS_CHARACTERS = 5_000
+"""Of a body that is no JSON, searched for words."""
+MAX_BLOCKS = 20
+"""Blocks of reasoning before a reply."""
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_ERROR_FIELDS = ("error", "errors", "message", "detail")
+_TAG = r"(?:<{0}(?:think|thinking|thought|reasoning)>|\[{0}THINK\])"
+_OPENED, _CLOSED = (re.compile(_TAG.format(slash), re.IGNORECASE) for slash in ("", "/"))
+_MARKUP = re.compile(r"<(script|style|head)\b.*?</\1>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+
+
+class NoCompletion(ValueError):
+    """An answer that is no chat completion; its text says what it is instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model wrote.
+
+    Attributes:
+        text (`str`): The reply without its reasoning; may be empty.
+        schema_mode (`str`): What the server was asked to hold it to, one of
+            [`~dataset_builders.building.preferences.llm.endpoint.SCHEMA_MODES`].
+        reasoning (`str`): What the model wrote before it.
+        is_cut (`bool`): Whether the server says that the reply ended at the limit of new tokens.
+        refusal (`str`): Why the server or the model gives no reply, in its words.
+    """
+
+    text: str
+    schema_mode: str
+    reasoning: str = ""
+    is_cut: bool = False
+    refusal: str = ""
+
+    def words(self) -> str:
+        """The text, for a parser.
+
+        Raises:
+            ParseFailure: If there is none, for a reason that the server gives.
+        """
+        if not self.text.strip():
+            if self.refusal:
+                raise ParseFailure("refusal", self.refusal)
+            if self.reasoning.strip():
+                raise ParseFailure("reasoning_cut" if self.is_cut else "reasoning_only", self.reasoning.strip())
+        return self.text
+
+
+def read_reply(body: str, schema_mode: str) -> Reply:
+    """Reads the body of an answer.
+
+    Args:
+        body (`str`): As it came with a status of 2xx.
+        schema_mode (`str`): What the server was asked for.
+
+    Returns:
+        [`Reply`]: Its text may be empty or broken: that is for a parser to say.
+
+    Raises:
+        NoCompletion: If it is something else, with the server's own words.
+
+    >>> read_reply('{"choices": [{"message": {"content": "<think>Short.</think> Yes."}}]}', "none").text
+    'Yes.'
+    >>> read_reply('{"error": {"message": "overloaded"}}', "none")
+    Traceback (most recent call last):
+        ...
+    dataset_builders.building.preferences.llm.replies.NoCompletion: no chat completion, but says 'overloaded'
+    """
+    is_stream = body.lstrip().startswith(("data:", "event:", ":"))
+    choice = _streamed_choice(body) if is_stream else _first_choice(_object(body), body)
+    message = choice.get("message")
+    if not isinstance(message, Mapping):
+        raise NoCompletion(f"no chat completion, its choice has no message: {body[:WORDS_CHARACTERS]!r}")
+    text, reasoning = _content(message.get("content"))
+    reasoning += next(filter(None, (_string(message.get(field)) for field in _REASONING_FIELDS)), "")
+    before, text = without_reasoning(text)
+    finish = choice.get("finish_reason")
+    refusal = _string(message.get("refusal")) or ("content_filter" if finish == "content_filter" else "")
+    return Reply(text, schema_mode, reasoning + before, finish == "length", refusal)
+
+
+def without_reasoning(text: str) -> tuple[str, str]:
+    """Splits what a model wrote into the reasoning before its reply and the reply.
+
+    A text that begins like JSON has no reasoning before it, whatever its strings hold.
+
+    >>> without_reasoning("<think>Five, short.</think>[1]"), without_reasoning("Five.</think>[1]")
+    (('Five, short.', '[1]'), ('Five.', '[1]'))
+    >>> without_reasoning("<think>Five, sho"), without_reasoning('["</think>"]')
+    (('Five, sho', ''), ('', '["</think>"]'))
+    """
+    reasoning, rest = "", text.lstrip()
+    for _ in range(MAX_BLOCKS):
+        opened, closed = _OPENED.match(rest), _CLOSED.search(rest)
+        if not opened and (not closed or reasoning or rest.startswith(("{", "["))):
+            break
+        start = opened.end() if opened else 0
+        reasoning += rest[start : closed.start()] if closed else rest[start:]
+        rest = rest[closed.end() :].lstrip() if closed else ""
+    return reasoning, rest if reasoning or rest != text.lstrip() else text
+
+
+def server_words(body: str) -> str:
+    """What a server says of an error: the message in its JSON, the words of its HTML, or the body as it is.
+
+    >>> server_words('{"error": {"message": "no such model", "code": 1}}'), server_words("<h1>Sign in</h1>")
+    ('no such model', 'Sign in')
+    """
+    try:
+        return _message(json.loads(body)) or body
+    except (ValueError, RecursionError):
+        text = body[:WORDS_CHARACTERS]
+        return " ".join(_MARKUP.sub(" ", text).split()) or text
+
+
+def _message(value: Any, depth: int = 5) -> str:
+    if isinstance(value, str) or not depth:
+        return _string(value)
+    if isinstance(value, list):
+        return next(filter(None, (_message(entry, depth - 1) for entry in value)), "")
+    if isinstance(value, Mapping):
+        return next(filter(None, (_message(value.get(field), depth - 1) for field in _ERROR_FIELDS)), "")
+    return ""
+
+
+def _object(body: str) -> Any:
+    """The JSON value of a body."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        kind = "a page of HTML" if body.lstrip().startswith("<") else "no JSON"
+        raise NoCompletion(f"no chat completion but {kind}, which says {server_words(body)!r}") from None
+
+
+def _first_choice(answer: Any, body: str) -> Mapping[str, Any]:
+    """The first choice of a completion, or of an event."""
+    choices = answer.get("choices") if isinstance(answer, Mapping) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if isinstance(choice, Mapping) and not answer.get("error") and not choice.get("error"):
+        return choice
+    error = choice if isinstance(choice, Mapping) and choice.get("error") else answer
+    raise NoCompletion(f"no chat completion, but says {_message(error) or body[:WORDS_CHARACTERS]!r}")
+
+
+def _streamed_choice(body: str) -> Mapping[str, Any]:
+    """The first choice, put together from the events of a stream."""
+    fields = dict.fromkeys(("content", "refusal", *_REASONING_FIELDS), "")
+    finish = None
+    events = [line.removeprefix("data:").strip() for line in body.splitlines() if line.startswith("data:")]
+    for event in events:
+        answer = _object(event) if event not in ("", "[DONE]") else {"choices": []}
+        if isinstance(answer, Mapping) and answer.get("choices") == [] and not answer.get("error"):
+            continue  # the end, or the count of tokens before it
+        choice = _first_choice(answer, event)
+        delta = choice.get("delta")
+        if isinstance(delta, Mapping) and not choice.get("index"):
+            finish = choice.get("finish_reason") or finish
+            for field in fields:
+                fields[field] += _content(delta.get(field))[0] if field == "content" else _string(delta.get(field))
+    if finish is None and not any(fields.values()):
+        raise NoCompletion(f"no chat completion but a stream without any: {body[:WORDS_CHARACTERS]!r}")
+    return {"message": fields, "finish_reason": finish}
+
+
+def _content(content: Any) -> tuple[str, str]:
+    """Text and reasoning of a message's content: a string, nothing, or a list of parts."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    text = reasoning = ""
+    for part in content if isinstance(content, list) else [content]:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind in ("text", "output_text"):
+            text += _string(part.get("text"))
+        elif kind in ("thinking", "reasoning"):
+            inner = part.get(kind, part.get("text"))
+            reasoning += _content(inner)[0] if isinstance(inner, list) else _string(inner)
+        else:
+            raise NoCompletion(f"no chat completion, its content holds {str(part)[:100]!r} where text was expected")
+    return text, reasoning
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,152 @@
+"""Answers of chat servers: the reply is told from reasoning, and what is no reply is named in the server's words."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_builders.building.preferences.llm.parsing import ParseFailure
+from dataset_builders.building.preferences.llm.replies import (
+    NoCompletion,
+    read_reply,
+    server_words,
+    without_reasoning,
+)
+
+GOOD = '{"instructions": ["Look for </think> tags"]}'
+
+
+def body(content, finish="stop", **message):
+    message = {"role": "assistant", "content": content, **message}
+    return json.dumps({"choices": [{"index": 0, "finish_reason": finish, "message": message}]})
+
+
+def text(value):
+    return {"type": "text", "text": value}
+
+
+def stream(*deltas, finish="stop"):
+    """Events as servers send them: comments between, the count of tokens and the end after."""
+    events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    events += [{"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}, {"choices": [], "usage": {}}]
+    return ": comment\n\n" + "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reasoning"),
+    [
+        (body(GOOD), ""),
+        (body(GOOD, reasoning_content="Hm."), "Hm."),
+        (body(GOOD, reasoning="Hm."), "Hm."),
+        (body(f"<think>Hm.</think>\n{GOOD}"), "Hm."),
+        (body(f"\n<think>\nHm.</think>{GOOD}"), "\nHm."),
+        (body(f"Hm. </think>\n\n{GOOD}"), "Hm. "),  # the template wrote the opening tag
+        (body(f"<think>H</think><think>m.</think>{GOOD}"), "Hm."),
+        (body(f"<think></think>\n{GOOD}"), ""),
+        (body(f"<Thinking>Hm.</Thinking>{GOOD}"), "Hm."),
+        (body(f"[THINK]Hm.[/THINK]{GOOD}"), "Hm."),
+        (body([text(GOOD[:9]), text(GOOD[9:])]), ""),
+        (body([{"type": "thinking", "thinking": [text("Hm.")]}, text(GOOD)]), "Hm."),
+        (body([{"type": "reasoning", "text": "Hm."}, {"type": "output_text", "text": GOOD}]), "Hm."),
+        (stream({"role": "assistant", "content": ""}, {"content": GOOD[:5]}, {"content": GOOD[5:]}), ""),
+        (stream({"reasoning_content": "H"}, {"reasoning_content": "m."}, {"content": GOOD}), "Hm."),
+        (stream({"content": "<think>Hm.</th"}, {"content": f"ink>{GOOD}"}), "Hm."),
+    ],
+)
+def test_the_reply_is_told_from_the_reasoning_in_every_form(answer, reasoning):
+    reply = read_reply(answer, "none")
+    assert (reply.words(), reply.reasoning) == (GOOD, reasoning)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "said"),
+    [
+        (body(None, reasoning_content="Hm, five", finish="length"), "reasoning_cut", "Hm, five"),
+        (body("", reasoning="Hm, five", finish="length"), "reasoning_cut", "Hm, five"),
+        (body("<think>Hm, five", finish="length"), "reasoning_cut", "Hm, five"),
+        (stream({"reasoning_content": "Hm, five"}, finish="length"), "reasoning_cut", "Hm, five"),
+        (body(None, reasoning_content=GOOD), "reasoning_only", GOOD),
+        (body("<think>Hm.</think>\n"), "reasoning_only", "Hm."),
+        (body(None, refusal="I cannot help with that."), "refusal", "I cannot help"),
+        (body("", finish="content_filter"), "refusal", "content_filter"),
+    ],
+)
+def test_a_message_without_text_fails_for_the_reason_that_it_gives(answer, reason, said):
+    with pytest.raises(ParseFailure) as failure:
+        read_reply(answer, "none").words()
+    assert failure.value.reason == reason and said in failure.value.reply
+
+
+@pytest.mark.parametrize("answer", [body(None), body(""), body([]), body("<think></think>")])
+def test_a_message_without_anything_is_an_empty_reply(answer):
+    assert read_reply(answer, "none").words() == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            '{"error": {"message": "overloaded, retry later", "code": 502}, "choices": null}',
+            "'overloaded, retry later'",
+        ),
+        ('{"error": "overloaded"}', "'overloaded'"),
+        ('[{"error": {"message": "no quota"}}]', "'no quota'"),
+        ('{"object": "error", "message": "no such model"}', "'no such model'"),
+        ('{"detail": "Not Found"}', "'Not Found'"),
+        ('{"choices": [{"finish_reason": "error", "error": {"message": "upstream died"}}]}', "'upstream died'"),
+        (
+            "<!doctype html><head><style>b {}</style></head><h1>Sign in</h1> to the proxy",
+            "HTML, which says 'Sign in to",
+        ),
+        ("no available server", "'no available server'"),
+        ('data: {"error": {"message": "overloaded"}}\n\n', "'overloaded'"),
+        ("data: [DONE]\n\n", "a stream without any"),
+        (": ping\n\n", "a stream without any"),
+        (body({"type": "image"}), "image"),
+        (body([{"type": "image_url"}]), "image_url"),
+        ('{"usage": {}}', "usage"),
+        ("", "no JSON"),
+        ("[" * 200_000, "no JSON"),
+        ('{"error": ' * 500 + "1" + "}" * 500, "no chat completion"),
+    ],
+)
+def test_what_is_no_completion_is_named_in_the_servers_words(answer, words):
+    with pytest.raises(NoCompletion, match="^no chat completion") as error:
+        read_reply(answer, "none")
+    assert words in str(error.value)
+
+
+def test_many_blocks_of_reasoning_take_no_longer_than_reading_them():
+    reasoning, rest = without_reasoning("<think></think>" * 200_000)
+    assert reasoning == "" and rest.startswith("<think>")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from("choices message content error type text delta reasoning finish_reason index".split()),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.sampled_from(["", "data: "]))
+def test_no_answer_breaks_the_reader(value, prefix):
+    try:
+        reply = read_reply(prefix + json.dumps(value), "none")
+    except NoCompletion:
+        return
+    assert isinstance(reply.text, str) and isinstance(reply.reasoning, str)
+
+
+@given(st.text())
+def test_no_text_breaks_the_search_for_words(value):
+    assert isinstance(server_words(value), str)
+    reasoning, rest = without_reasoning(value)
+    assert len(reasoning) + len(rest) <= len(value)
