@@ -480,7 +480,7 @@ class MenderSteer(MenderOnEmbeddings, GenerationMixin):
             children, valid = children.squeeze(1), valid.squeeze(1)  # (num_examples, max_children)
             folded = self._fold_children(log_probs, level, children, valid)
             child_codes = trie_level.codes[children].long()
-            said = logits[:, level, 1 + level * self.config.codebook_size :].gather(1, child_codes)
+            said = logits[:, level, first_token(level, self.config.codebook_size) :].gather(1, child_codes)
             product = (folded + self.decoder_gates[level] * said).masked_fill(~valid, NOT_ALLOWED)
             is_target = valid & (child_codes == codes[:, level, None])
             place = is_target.int().argmax(1, keepdim=True)

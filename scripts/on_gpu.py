@@ -34,7 +34,7 @@ class Job:
 
     Attributes:
         name (`str`): Of the job and its folder.
-        recipe (`str`): Relative to `scripts/recipes`, without its domain.
+        recipe (`str`): A name in `scripts/recipes`.
         options (`list[str]`): Of `scripts/train.py`, beside the recipe.
         share (`float`): Of the time limit that training may take.
         max_rows (`int`): Rows of each axis that are scored; 0 means all.
@@ -49,7 +49,7 @@ class Job:
     @property
     def reads_text(self) -> bool:
         """Whether the method has a text encoder."""
-        return self.recipe != "tiger"
+        return not self.recipe.startswith("tiger")
 
 
 GENERATIVE = "--per_device_train_batch_size 256 --max_steps 3500 --eval_steps 500".split()
@@ -57,9 +57,9 @@ JOBS = (
     *(Job(f"mender_steer_{seed}", "mender_steer", ["--seed", str(seed)]) for seed in (0, 1, 2)),
     Job("mender_steer_wide", "mender_steer", ["--d_model", "256", "--d_ff", "1024"]),
     Job("mender_steer_decoder", "mender_steer", ["--use_decoder", "true", *PAPER]),
-    Job("mender_emb_paper_size", "mender_emb", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
-    Job("tiger_paper_size", "tiger", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
-    Job("tiger_paper_size_half_rate", "tiger", [*PAPER, *GENERATIVE, "--learning_rate", "5e-4"]),
+    Job("mender_emb_paper_size", "mender_emb_all_prefixes", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
+    Job("tiger_paper_size", "tiger_all_prefixes", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
+    Job("tiger_paper_size_half_rate", "tiger_all_prefixes", [*PAPER, *GENERATIVE, "--learning_rate", "5e-4"]),
 )
 
 
@@ -204,14 +204,13 @@ class Running:
             return subprocess.Popen(command, cwd=PROJECT, stdout=file, stderr=subprocess.STDOUT, env=environment())
 
     def _training(self) -> list[str]:
-        pack, folder = self.arguments.pack, PROJECT / "scripts" / "recipes" / self.job.recipe
-        names = (f"{self.domain}_all_prefixes.yaml", f"{self.domain}.yaml")
-        recipe = next(folder / name for name in names if (folder / name).is_file())
+        pack = self.arguments.pack
         cache = self.arguments.work_dir / "cache" / self.job.name
         text = ["--text_encoder", str(pack / "encoder"), "--cache_dir", str(cache)] if self.job.reads_text else []
         return [
-            sys.executable, "scripts/train.py", str(recipe), "--benchmark", str(pack / "benchmark"), "--semantic_ids",
-            str(pack / "semantic_ids"), "--output_dir", str(self.model.parent), *text,
+            sys.executable, "scripts/train.py", self.job.recipe, "--domain", self.domain, "--benchmark",
+            str(pack / "benchmark"), "--semantic_ids", str(pack / "semantic_ids"), "--output_dir",
+            str(self.model.parent), *text,
             "--resume", "false", "--logging_steps", "100", *self.job.options, *(SMALL if self.arguments.small else []),
         ]  # fmt: skip
 

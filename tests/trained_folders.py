@@ -2,13 +2,12 @@
 
 import torch
 from test_methods import EXAMPLES
-from test_modeling_tiger import SIZES, save_language_model
+from test_modeling_tiger import save_language_model, tiny_arguments
 from tiny_models import ITEMS, catalogue
 
 from dataset_builders.building.text_embedding import load_embedder
 from modeling_mender.methods.building import Catalogue
 from modeling_mender.methods.table import METHODS
-from modeling_mender.training.arguments import TrainingArguments
 from modeling_mender.training.checkpoints import TrainingState, save_model
 from modeling_mender.training.lora import apply_finetuning
 
@@ -18,9 +17,7 @@ def train_tiny(name, folder, family="bert", **changes):
     method = METHODS[name]
     if "text_encoder" not in changes:
         changes["text_encoder"] = str(save_language_model(family, folder))
-    arguments = TrainingArguments(
-        benchmark="outputs/toy/benchmark", domain="toy", output_dir=str(folder), method=name, **SIZES, **changes
-    )
+    arguments = tiny_arguments(name, folder, **changes)
     semantic_ids = catalogue() if method.needs_semantic_ids else None
     model, processor = method.build(
         method,
@@ -29,7 +26,7 @@ def train_tiny(name, folder, family="bert", **changes):
         EXAMPLES,
     )
     apply_finetuning(model, arguments)
-    if arguments.lora_rank:
+    if changes.get("lora_rank"):
         with torch.no_grad():  # as if trained: LoRA starts at 0
             for weight_name, weight in model.named_parameters():
                 if ".lora_" in weight_name:

@@ -137,6 +137,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
     """Asks a model; the answers, and what `results.json` says of it. All that needs torch is imported here."""
     import torch
 
+    from ..devices import default_device
     from ..evaluation.benchmark import answer_axes, ask_axes, texts_of
     from ..evaluation.ranking import resolve_num_beams
     from ..hub.loading import load_recommender, local_folder
@@ -145,7 +146,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = arguments.device or default_device()
     model, processor = load_recommender(arguments.model, arguments.revision, device)
     folder = local_folder(arguments.model, arguments.revision)
     if model.config.num_items != num_items:

@@ -98,12 +98,13 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
     from transformers import pipeline
     from transformers.utils import logging as transformers_logging
 
+    from ..devices import default_device
     from ..hub.loading import load_recommender
 
     transformers_logging.set_verbosity_error()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = arguments.device or default_device()
     model, processor = load_recommender(arguments.model, arguments.revision, device)
     if model.config.num_items != len(items):
         raise ValueError(

@@ -15,7 +15,7 @@ from dataset_builders.benchmark.tables import load_table
 from dataset_builders.commands.command_line import run_command
 from dataset_builders.resources import resource
 
-from ..training.arguments import load_recipe
+from ..training.recipes import load_recipe
 from .evaluate import EvaluationArguments, evaluate
 
 OUTPUT = Path("outputs/quickstart")
@@ -58,8 +58,7 @@ def quickstart(method: str = "mender_steer") -> None:
     step(1, "benchmark and semantic IDs of the sample shop (synthetic)")
     prepare_sample(str(OUTPUT / "benchmark"), str(OUTPUT / "semantic_ids"), overwrite=True)
     step(2, f"training {method}")
-    recipe = resource("scripts/recipes") / method / "sample.yaml"
-    arguments = load_recipe(recipe, output_dir=str(OUTPUT), resume=False)
+    arguments = load_recipe(method, "sample", resource("scripts/recipes"), output_dir=str(OUTPUT), resume=False)
     state = train_on_benchmark(arguments)
     print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
     print(f"model: {OUTPUT / 'model'}")

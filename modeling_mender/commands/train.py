@@ -1,8 +1,10 @@
 """Train a method of the paper on a benchmark.
 
-    accelerate launch scripts/train.py                                             # Mender_Steer on the sample
-    accelerate launch scripts/train.py scripts/recipes/mender_tok/beauty.yaml --seed 1
+    mender train                                          # Mender_Steer on the sample
+    mender train mender_tok --domain beauty --seed 1
+    accelerate launch scripts/train.py scripts/recipes/mender_tok.yaml --domain beauty --seed 1
 
+A method's name stands for its recipe, which travels with the package; `--domain` fills in the paths.
 An interrupted run continues by the same command. Writes output_dir/model (the best so far, a Hugging Face folder) and
 output_dir/checkpoints.
 """
@@ -14,16 +16,14 @@ from pathlib import Path
 from dataset_builders.commands.command_line import explain
 from dataset_builders.resources import resource
 
-from ..training.arguments import parse_arguments
-
-DEFAULT_RECIPE = resource("scripts/recipes") / "mender_steer" / "sample.yaml"
+from ..training.recipes import parse_arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Trains; returns 0, 1 after one line on bad input, or 128 + the signal's number after an interruption."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        arguments = parse_arguments(argv, DEFAULT_RECIPE)
+        arguments = parse_arguments(argv, resource("scripts/recipes"))
         from accelerate import PartialState  # after parsing: --help does not wait for torch
 
         from ..training.stopping import Interrupted

@@ -24,39 +24,48 @@ from ..evaluation.ranking import rank
 from ..hub.model_card import is_hub_name
 from ..methods.building import Catalogue
 from ..methods.request_weights_fit import Asked
-from ..methods.table import Method, check_options, get_method
-from ..training.arguments import TrainingArguments
+from ..methods.table import Method, get_method
+from ..training.arguments import (
+    CachedEncoderArguments,
+    DecoderArguments,
+    LearnedArguments,
+    MenderTokArguments,
+    PreferenceArguments,
+    TrainingArguments,
+)
 from ..training.checkpoints import TrainingState, save_model
 from ..training.loop import TrainingRows, train
 from ..training.lora import apply_finetuning
+from ..training.recipes import default_paths
 from .sample import prepare_sample
 
 logger = logging.getLogger(__name__)
 
 
-def read_catalogue(arguments: TrainingArguments, needs_semantic_ids: bool) -> Catalogue:
+def read_catalogue(arguments: TrainingArguments) -> Catalogue:
     """Items as the processor keeps them, the texts that stand for them when embedded, and their semantic IDs."""
     rows = load_table(arguments.benchmark, arguments.domain, "items")
     if rows is None:
         raise FileNotFoundError(
             f"{arguments.benchmark} has no config {arguments.domain}_items; build the benchmark again."
         )
+    fields = arguments.item_fields if isinstance(arguments, MenderTokArguments) else ["title"]
     items = []
     for row in rows:
         name = row["title"] or item_text(row) or row["source_id"]
-        items.append({"title": name, "text": f"Title: {item_text(row, arguments.item_fields) or name}"})
+        items.append({"title": name, "text": f"Title: {item_text(row, fields) or name}"})
     embedding_texts = [item_text(row) or item["title"] for row, item in zip(rows, items, strict=True)]
     plain_texts = [
         ", ".join(part for part in (row["title"], row["brand"], *(row["categories"] or ())) if part) or item["title"]
         for row, item in zip(rows, items, strict=True)
     ]
-    semantic_ids = read_semantic_ids(arguments) if needs_semantic_ids else None
+    semantic_ids = read_semantic_ids(arguments) if isinstance(arguments, DecoderArguments) else None
     return Catalogue(items, embedding_texts, semantic_ids, plain_texts, load_embedder)
 
 
-def read_semantic_ids(arguments: TrainingArguments) -> SemanticIds:
+def read_semantic_ids(arguments: DecoderArguments) -> SemanticIds:
     """The semantic IDs that the arguments name: a folder, or the repository of a published RQ-VAE."""
-    folder = arguments.semantic_ids or "outputs/semantic_ids"
+    folder = arguments.semantic_ids or default_paths(arguments.domain, arguments.method)["semantic_ids"]
     path = Path(folder) / "semantic_ids.parquet"
     if is_hub_name(folder):  # an RQ-VAE's, perhaps
         with contextlib.suppress(RepositoryNotFoundError, LocalEntryNotFoundError):
@@ -115,30 +124,31 @@ def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
         Interrupted: After SIGINT or SIGTERM; the same call continues.
     """
     method = get_method(arguments.method).with_inputs(arguments.inputs)
-    check_options(arguments)
     check_tracker(arguments.report_to)
+    is_trained = isinstance(arguments, LearnedArguments)
     use_bf16 = has_fast_bf16(method) if arguments.bf16 is None else arguments.bf16
     accelerator = Accelerator(
         mixed_precision="bf16" if use_bf16 else "no",
-        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps if is_trained else 1,
         log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_dir=arguments.output_dir,
     )
     with accelerator.main_process_first():
         if arguments.domain == "sample":
-            prepare_sample(arguments.benchmark, arguments.semantic_ids)
+            has_codes = isinstance(arguments, DecoderArguments)
+            prepare_sample(arguments.benchmark, arguments.semantic_ids if has_codes else None)
     set_seed(arguments.seed)
     examples = mixture_examples(
         arguments.mixture, lambda axis: load_table(arguments.benchmark, arguments.domain, axis), method.restrict
     )
-    catalogue = read_catalogue(arguments, method.needs_semantic_ids)
+    catalogue = read_catalogue(arguments)
     num_items = len(catalogue.items)
     if num_items < 2:
         raise ValueError(f"{arguments.benchmark} has {num_items} item; there is nothing to choose from.")
     model, processor = method.build(method, arguments, catalogue, examples, accelerator.device)
     apply_finetuning(model, arguments)
     model.to(accelerator.device)
-    if model.can_generate():
+    if isinstance(arguments, DecoderArguments):
         model.generation_config.num_beams = min(arguments.num_beams, num_items)
     fit = method.fit and method.fit(
         processor,
@@ -150,10 +160,12 @@ def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
     validation = fit.kinds if fit else [read_validation(arguments, method)]
     requests = [example.request for example in examples] + [one for kind in validation for one in kind.requests]
     texts = [text for request in requests for text in request.preferences]
-    collator = method.collator_class(
-        processor, model, texts, cache_dir=arguments.cache_dir, cache_limit_gb=arguments.cache_limit_gb
-    )
-    if arguments.preference_dropout:
+    cache = {}
+    if isinstance(arguments, CachedEncoderArguments):
+        cache = {"cache_dir": arguments.cache_dir, "cache_limit_gb": arguments.cache_limit_gb}
+    collator = method.collator_class(processor, model, texts, **cache)
+    preference_dropout = arguments.preference_dropout if isinstance(arguments, PreferenceArguments) else 0.0
+    if preference_dropout:
         requests += [example.request._replace(preferences=()) for example in examples if example.request.history]
     collator.prepare(requests)
     k = min(10, num_items)
@@ -171,14 +183,14 @@ def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
         logger.info("NDCG@%d by kind: %s", k, scores)
         return float(np.average(list(scores.values()), weights=[kind.weight for kind in validation]))
 
-    if not method.is_trained:
+    if not isinstance(arguments, LearnedArguments):
         state = TrainingState(best_score=validate(model))
         if accelerator.is_main_process:
             save_model(model, processor, state, arguments)
         return state
     if arguments.report_to != "none":
         accelerator.init_trackers("mender", config={key: str(value) for key, value in vars(arguments).items()})
-    rows = TrainingRows(examples, collator.group(examples), arguments.preference_dropout, arguments.seed)
+    rows = TrainingRows(examples, collator.group(examples), preference_dropout, arguments.seed)
     try:
         return train(model, processor, collator, rows, validate, arguments, accelerator)
     finally:

@@ -14,16 +14,13 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
-from .. import MenderEmb, MenderSteer, MenderTok, MostPopular, SASRec, SemanticIds, Tiger, TransitionGraph
+from .. import SemanticIds
 from ..methods.building import Catalogue
-from ..methods.table import ARGUMENTS_FILE, get_method
-from ..training.arguments import TrainingArguments
+from ..methods.table import METHODS, get_method
+from ..training.arguments import ARGUMENTS_FILE, make_arguments
 from ..training.lora import load_adapter
 
-RECOMMENDERS = tuple(
-    model.config_class.model_type
-    for model in (MenderTok, MenderEmb, MenderSteer, Tiger, SASRec, MostPopular, TransitionGraph)
-)
+RECOMMENDERS = tuple(dict.fromkeys(method.model_class.config_class.model_type for method in METHODS.values()))
 
 # How transformers says so, of a repository and of a folder.
 MISSING_FILE = ("does not appear to have a file named", "no file named")
@@ -146,7 +143,7 @@ def load_adapted(name_or_path: str | Path, revision: str | None = None) -> tuple
             raise FileNotFoundError(
                 f"{name_or_path} has no {name}; publish the adapter with scripts/publish_model.py."
             )
-    arguments = TrainingArguments(
+    arguments = make_arguments(
         **yaml.safe_load((folder / ARGUMENTS_FILE).read_text(encoding="utf-8")), output_dir="", semantic_ids=""
     )
     method = get_method(arguments.method).with_inputs(arguments.inputs)

@@ -14,7 +14,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..atomic_write import write_text
-from ..methods.table import ARGUMENTS_FILE, Method, load_method
+from ..methods.table import Method, load_method
+from ..training.arguments import ARGUMENTS_FILE
 from ..training.checkpoints import STATE_FILE
 
 # Names of text encoders in recipes -> repositories on the Hub; any other name with a slash is itself one.

@@ -17,8 +17,8 @@ import yaml
 from transformers import AutoModel, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
-from ..methods.table import ARGUMENTS_FILE
 from ..pipeline_preference_recommendation import PreferenceRecommendationPipeline
+from ..training.arguments import ARGUMENTS_FILE
 from ..training.checkpoints import STATE_FILE
 from ..training.lora import ADAPTER_FILES
 from .loading import load_recommender

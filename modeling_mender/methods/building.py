@@ -8,15 +8,18 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, ProcessorMixin
 
 from ..data.collators import embed_texts
 from ..data.requests import Example
-from ..modeling_mender import MenderEmb
 from ..semantic_ids import SemanticIds
+from ..training.arguments import MenderEmbArguments, MenderTokArguments
+
+if TYPE_CHECKING:
+    from .table import Method
 
 # Fields of the configuration of every generative method that are arguments of the same name.
 DECODER_SIZES = (
@@ -80,13 +83,17 @@ def scale_code_embeddings(model: PreTrainedModel, std: float) -> None:
 
 
 def build_mender(
-    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+    method: "Method",
+    arguments: MenderEmbArguments | MenderTokArguments,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Mender_Tok or Mender_Emb around a pretrained text encoder, ready to train.
 
     Args:
         method ([`Method`]): The row.
-        arguments ([`TrainingArguments`]): Text encoder, sizes, seed; the caller's random state is left as it was.
+        arguments: Text encoder, sizes, seed; the caller's random state is left as it was.
         catalogue ([`Catalogue`]): The items.
         examples (`Sequence[Example]`): What will be learned; not looked at here, the untrained methods count them.
         device (defaults to cpu): Where items are embedded.
@@ -96,7 +103,7 @@ def build_mender(
     """
     name_or_path = resolve_text_encoder(arguments.text_encoder)
     config = {name: getattr(arguments, name) for name in DECODER_SIZES} | dict(method.config)
-    if method.model_class is MenderEmb:
+    if isinstance(arguments, MenderEmbArguments):
         config |= {
             "num_encoder_layers": arguments.num_encoder_layers or 0,
             "code_embeddings": arguments.code_embeddings,
@@ -110,7 +117,7 @@ def build_mender(
     processor = method.processor_class(
         tokenizer, max_history_length=model.config.max_history_length, max_length=max_length, items=catalogue.items
     )
-    if isinstance(model, MenderEmb):
+    if isinstance(arguments, MenderEmbArguments):
         model.to(device)
         embeddings = embed_texts(
             model, processor, catalogue.embedding_texts, "items", cache_dir=arguments.cache_dir,

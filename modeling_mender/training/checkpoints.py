@@ -15,8 +15,7 @@ import yaml
 from accelerate import Accelerator
 from transformers import PreTrainedModel, ProcessorMixin
 
-from ..methods.table import ARGUMENTS_FILE
-from .arguments import TrainingArguments, to_yaml
+from .arguments import ARGUMENTS_FILE, LearnedArguments, TrainingArguments, TunedEncoderArguments, to_yaml
 from .lora import merged_state_dict, save_adapter
 
 logger = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ def checkpoints(output_dir: str | Path) -> list[Path]:
     return sorted(complete, key=lambda path: int(path.name.removeprefix("step_")))
 
 
-def save_checkpoint(accelerator: Accelerator, state: TrainingState, arguments: TrainingArguments) -> Path:
+def save_checkpoint(accelerator: Accelerator, state: TrainingState, arguments: LearnedArguments) -> Path:
     """Writes everything that resuming needs to `output_dir/checkpoints/step_N`, and drops the oldest."""
     folder = Path(arguments.output_dir) / "checkpoints"
     temporary, final = folder / "unfinished", folder / f"step_{state.step}"
@@ -91,7 +90,7 @@ def save_checkpoint(accelerator: Accelerator, state: TrainingState, arguments: T
     return final
 
 
-def resume(accelerator: Accelerator, arguments: TrainingArguments) -> None:
+def resume(accelerator: Accelerator, arguments: LearnedArguments) -> None:
     """Continues from the newest complete checkpoint, if there is one.
 
     Raises:
@@ -135,7 +134,7 @@ def save_model(
     processor.save_pretrained(temporary)
     _write_texts(temporary, state, arguments)
     replace_folder(temporary, final)
-    if arguments.save_adapter:
+    if isinstance(arguments, TunedEncoderArguments) and arguments.save_adapter:
         save_adapter(model, final.with_name("adapter"))
 
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, ProcessorMixin, get_scheduler
 
 from ..data.collators import Collator
 from ..data.requests import Example
-from .arguments import TrainingArguments
+from .arguments import CodeArguments, LearnedArguments
 from .checkpoints import TrainingState, resume, save_checkpoint, save_model
 from .objectives import Objective
 from .progress import Progress, Step, StepCounter, count_tokens
@@ -78,7 +78,7 @@ def train(
     collator: Collator,
     rows: TrainingRows,
     validate: Callable[[PreTrainedModel], float],
-    arguments: TrainingArguments,
+    arguments: LearnedArguments,
     accelerator: Accelerator,
 ) -> TrainingState:
     """Trains until `max_steps` or until validation stops improving; `output_dir/model` holds the best model so far.
@@ -92,7 +92,7 @@ def train(
         rows ([`TrainingRows`]): What it learns from.
         validate (`Callable`): Scores the model, higher is better; the paper's is NDCG@10 of recommendation on
             validation.
-        arguments ([`TrainingArguments`]): Everything else.
+        arguments ([`LearnedArguments`]): Everything else.
         accelerator (`Accelerator`): Of the whole process.
 
     Returns:
@@ -132,7 +132,7 @@ class _Run:
         collator: Collator,
         rows: TrainingRows,
         validate: Callable[[PreTrainedModel], float],
-        arguments: TrainingArguments,
+        arguments: LearnedArguments,
         accelerator: Accelerator,
     ) -> None:
         check_launch(accelerator)
@@ -161,7 +161,9 @@ class _Run:
         self.schedule = get_scheduler(
             arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, arguments.max_steps
         )
-        self.objective = Objective(arguments.label_smoothing, arguments.negative_weight, arguments.negative_loss)
+        self.objective = Objective()
+        if isinstance(arguments, CodeArguments):
+            self.objective = Objective(arguments.label_smoothing, arguments.negative_weight, arguments.negative_loss)
         self.blueprint = without_weights(model) if is_sharded(accelerator) else None
         with embeddings_in_the_root(model):
             self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)

@@ -8,32 +8,34 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from .arguments import EMBEDS_AHEAD
+from .arguments import TrainingArguments, TunedEncoderArguments
 
 # The attention projections, by the names that text encoder families give them (the paper: q, k, v and o of T5).
 ATTENTION_PROJECTIONS = ("q", "k", "v", "o", "query", "key", "value", "attention.output.dense", "q_proj", "k_proj",
                          "v_proj", "o_proj", "out_proj")  # fmt: skip
+EMBEDS_AHEAD = ("mender_emb", "mender_steer")  # types of models whose text encoder is gone when training begins
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # peft's names
 
 
-def apply_finetuning(model: PreTrainedModel, arguments: Any) -> None:
+def apply_finetuning(model: PreTrainedModel, arguments: TrainingArguments) -> None:
     """Makes trainable what the arguments say: LoRA, the pretrained parts whole, or nothing beyond what already is.
 
     Args:
         model ([`PreTrainedModel`]): New. Its `lora_parts` name its pretrained parts; the text encoder where it has no
             such attribute.
-        arguments ([`TrainingArguments`]): See [`check_finetuning`].
+        arguments ([`TrainingArguments`]): See [`TunedEncoderArguments`]; those of other methods change nothing.
 
     Raises:
         ImportError, ValueError: As [`add_lora`]; or if there is no text encoder to train.
     """
+    if not isinstance(arguments, TunedEncoderArguments):
+        return
     if not arguments.lora_rank and not arguments.finetune_text_encoder:
         return
     parts = getattr(model, "lora_parts", ("text_encoder",))

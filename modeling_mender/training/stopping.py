@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .arguments import TrainingArguments
+from .arguments import DecoderArguments, LearnedArguments
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def training_memory(arguments: TrainingArguments, step: int, batch: dict[str, Any]) -> Iterator[None]:
+def training_memory(arguments: LearnedArguments, step: int, batch: dict[str, Any]) -> Iterator[None]:
     """Turns a failed allocation of a training step into one that names the batch, and the batch size to try.
 
     Raises:
@@ -111,7 +111,7 @@ def training_memory(arguments: TrainingArguments, step: int, batch: dict[str, An
 
 
 @contextmanager
-def validation_memory(arguments: TrainingArguments, step: int) -> Iterator[None]:
+def validation_memory(arguments: LearnedArguments, step: int) -> Iterator[None]:
     """The same for validation.
 
     Raises:
@@ -122,11 +122,19 @@ def validation_memory(arguments: TrainingArguments, step: int) -> Iterator[None]
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        rows, beams = arguments.per_device_eval_batch_size, arguments.num_beams
-        advice = f"--per_device_eval_batch_size {rows // 2}" if rows > 1 else f"--num_beams {max(1, beams // 2)}"
+        rows, beams = arguments.per_device_eval_batch_size, 0
+        sizes = f"per_device_eval_batch_size ({rows})"
+        if isinstance(arguments, DecoderArguments):
+            beams = arguments.num_beams
+            sizes += f" and num_beams ({beams})"
+        if rows > 1:
+            advice = f"the same command with --per_device_eval_batch_size {rows // 2} continues"
+        elif beams > 2:
+            advice = f"the same command with --num_beams {max(2, beams // 2)} continues"
+        else:
+            advice = "there is nothing smaller to try: on a machine with more memory, the same command continues"
         raise TooLittleMemory(
-            f"out of memory in the validation at step {step}, with per_device_eval_batch_size ({rows}) and num_beams "
-            f"({beams}); the same command with {advice} continues from the newest checkpoint."
+            f"out of memory in the validation at step {step}, with {sizes}; {advice} from the newest checkpoint."
         ) from error
 
 

@@ -28,9 +28,10 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from modeling_mender import SemanticIds
 from modeling_mender.data.requests import Example, Request
+from modeling_mender.devices import default_device
 from modeling_mender.methods.building import Catalogue
 from modeling_mender.methods.table import get_method
-from modeling_mender.training.arguments import TrainingArguments
+from modeling_mender.training.arguments import make_arguments
 from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import apply_finetuning
 
@@ -81,7 +82,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--logging_steps", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--num_threads", type=int, default=1)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=default_device())
     parser.add_argument("--measure", choices=list(VARIANTS), help=argparse.SUPPRESS)  # what a process of its own does
     return parser.parse_args(argv)
 
@@ -156,7 +157,7 @@ def measure(variant: Variant, arguments: argparse.Namespace) -> dict[str, float]
         rows_per_step = arguments.batch_size
         if variant.is_grouped and variant.baseline != "plain":
             rows_per_step = max(1, arguments.batch_size // (arguments.sequence_length - 1))
-        options = TrainingArguments(
+        options = make_arguments(
             benchmark="", domain="", output_dir=f"{folder}/run", text_encoder=encoder, max_steps=arguments.max_steps,
             warmup_steps=1, eval_steps=arguments.max_steps, save_steps=10 * arguments.max_steps,
             logging_steps=arguments.logging_steps, per_device_train_batch_size=rows_per_step,

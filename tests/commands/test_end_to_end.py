@@ -50,7 +50,6 @@ def world(tmp_path_factory):
 def trained(request, world, project):
     folder, benchmark, ids, encoder = world
     output = folder / request.param
-    recipe = project / "scripts/recipes" / request.param / "sample.yaml"
     command = ["--benchmark", benchmark, "--semantic_ids", ids, "--text_encoder", encoder, "--output_dir", str(output)]
     sizes = [
         "--max_steps",
@@ -66,7 +65,7 @@ def trained(request, world, project):
     ]
     # a process has one precision, and where a CPU is fast in bfloat16 Mender_Steer takes another than the others
     AcceleratorState._reset_state(reset_partial_state=True)
-    assert train.main([str(recipe), *command, *sizes]) == 0
+    assert train.main([request.param, "--domain", "sample", *command, *sizes]) == 0
     AcceleratorState._reset_state(reset_partial_state=True)
     return output
 

@@ -319,7 +319,7 @@ class TestOneLineOfTheScript:
         options = arguments(tmp_path)
         words = [f"--{name}" for name in ("benchmark", "domain", "output_dir")]
         values = [options.benchmark, options.domain, options.output_dir]
-        recipe = str(resource("scripts/recipes/mender_emb/beauty.yaml"))
+        recipe = str(resource("scripts/recipes/mender_emb.yaml"))
         command = [recipe, *(word for pair in zip(words, values, strict=True) for word in pair)]
         assert train_script.main(command) == status
         assert capsys.readouterr().err == line

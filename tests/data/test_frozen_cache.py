@@ -15,7 +15,7 @@ from modeling_mender.data import frozen_cache
 from modeling_mender.data.collators import EmbeddingCollator, TextCollator, embed_texts
 from modeling_mender.data.frozen_cache import FrozenCache, encoder_fingerprint, text_key
 from modeling_mender.data.requests import Example, Request
-from modeling_mender.training.arguments import TrainingArguments
+from modeling_mender.training.arguments import make_arguments
 from modeling_mender.training.loop import TrainingRows, train
 
 TEXTS = [f"search for {title}" for title in TITLES]
@@ -304,7 +304,7 @@ class TestShards:
 def train_toy(folder, tmp_path, cache_dir, max_steps=12, validate=lambda _: 0.0, **changes):
     """Trains the toy Mender_Tok; returns its model, and the loss of every step."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    arguments = TrainingArguments(
+    arguments = make_arguments(
         benchmark="b", domain="d", output_dir=str(folder), max_steps=max_steps, warmup_steps=2, eval_steps=6,
         per_device_train_batch_size=8, learning_rate=1e-3, preference_dropout=0.3, cache_dir=cache_dir, **changes,
     )  # fmt: skip

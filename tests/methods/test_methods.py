@@ -6,16 +6,16 @@ import inspect
 
 import pytest
 import torch
-from test_modeling_tiger import SIZES, load, save_language_model
+from test_modeling_tiger import load, save_language_model, tiny_arguments
 from tiny_models import ITEMS, catalogue
 from transformers import AutoProcessor
 
 from dataset_builders.building.text_embedding import load_embedder
 from modeling_mender.data.requests import Example, Request
 from modeling_mender.methods.building import DECODER_SIZES, Catalogue
-from modeling_mender.methods.table import METHODS, check_options
+from modeling_mender.methods.table import METHODS
 from modeling_mender.modeling_generative_retriever import GenerativeRetriever
-from modeling_mender.training.arguments import TrainingArguments
+from modeling_mender.training.arguments import ARGUMENTS, DecoderArguments, PreferenceArguments, make_arguments
 
 FAMILIES = ("bert", "t5-with-decoder")
 CASES = [(name, family) for name in METHODS for family in FAMILIES]
@@ -28,10 +28,8 @@ OTHER_ITEMS = [{"title": f"mug {title}", "text": f"Title: mug {title}"} for titl
 def build(name, family, folder, items=ITEMS, seed=0):
     """The row, a tiny model of it in evaluation mode, its processor and its collator, made as training makes them."""
     method = METHODS[name]
-    arguments = TrainingArguments(
-        benchmark="none", domain="toy", output_dir=str(folder), method=name, seed=seed,
-        text_encoder=str(save_language_model(family, folder)), **SIZES,
-    )  # fmt: skip
+    encoder = str(save_language_model(family, folder))
+    arguments = tiny_arguments(name, folder, seed=seed, text_encoder=encoder)
     texts = [item["text"] for item in items]
     semantic_ids = catalogue() if method.needs_semantic_ids else None
     model, processor = method.build(
@@ -111,10 +109,8 @@ def test_an_ablated_method_does_not_see_what_is_ablated(tmp_path, name, inputs):
             method.with_inputs(inputs)
         return
     ablated = method.with_inputs(inputs)
-    arguments = TrainingArguments(
-        benchmark="none", domain="toy", output_dir=str(tmp_path), method=name, inputs=inputs,
-        text_encoder=str(save_language_model("bert", tmp_path)), **SIZES,
-    )  # fmt: skip
+    encoder = str(save_language_model("bert", tmp_path))
+    arguments = tiny_arguments(name, tmp_path, inputs=inputs, text_encoder=encoder)
     items = Catalogue(
         ITEMS,
         [item["text"] for item in ITEMS],
@@ -189,30 +185,29 @@ def test_a_training_batch_has_a_loss_and_a_gradient_for_everything_that_trains(w
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_declares_every_option_that_building_it_reads(tmp_path, monkeypatch, name):
-    names = {field.name for field in dataclasses.fields(TrainingArguments)}
-    read = set()
+def test_building_a_method_reads_every_size_that_its_arguments_have(tmp_path, monkeypatch, name):
+    """That it reads no other cannot be otherwise: its arguments do not have them."""
+    method, read = METHODS[name], set()
+    arguments = tiny_arguments(name, tmp_path, text_encoder=str(save_language_model("bert", tmp_path)))
 
     def note(self, attribute):
-        read.update({attribute} & names)
+        read.add(attribute)
         return object.__getattribute__(self, attribute)
 
-    method = METHODS[name]
-    encoder = str(save_language_model("bert", tmp_path))
-    arguments = TrainingArguments(
-        benchmark="b", domain="d", output_dir="o", method=name, text_encoder=encoder, **SIZES
-    )
-    monkeypatch.setattr(TrainingArguments, "__getattribute__", note, raising=False)
+    monkeypatch.setattr(type(arguments), "__getattribute__", note, raising=False)
+    texts = [item["text"] for item in ITEMS]
     semantic_ids = catalogue() if method.needs_semantic_ids else None
-    method.build(
-        method,
-        arguments,
-        Catalogue(ITEMS, [item["text"] for item in ITEMS], semantic_ids, load_embedder=load_embedder),
-        EXAMPLES,
-    )
-    assert read <= method.options | {"label_smoothing"}  # SASRec refuses it itself
-    built = set(DECODER_SIZES) | {"num_encoder_layers", "causal_history", "code_embeddings", "use_decoder"}
-    assert method.own_options & built <= read | {"code_embedding_std"}
+    method.build(method, arguments, Catalogue(ITEMS, texts, semantic_ids, load_embedder=load_embedder), EXAMPLES)
+    built = {*DECODER_SIZES, "num_encoder_layers", "causal_history", "code_embeddings", "use_decoder", "text_encoder"}
+    assert built & {one.name for one in dataclasses.fields(arguments)} <= read
+
+
+def test_every_row_has_arguments_that_fit_it():
+    assert list(METHODS) == list(ARGUMENTS)
+    for method in METHODS.values():
+        assert issubclass(method.arguments, DecoderArguments) == method.needs_semantic_ids
+        reads_preferences = method.is_trained and method.preference != "none"
+        assert issubclass(method.arguments, PreferenceArguments) == reads_preferences
 
 
 @pytest.mark.parametrize(
@@ -229,6 +224,6 @@ def test_a_method_declares_every_option_that_building_it_reads(tmp_path, monkeyp
 )
 def test_an_option_that_a_method_does_not_read_is_refused_with_those_that_do(method, option, others):
     given = {"benchmark": "b", "domain": "d", "output_dir": "o"}
-    check_options(TrainingArguments(**given, method=method))
+    make_arguments(**given, method=method)
     with pytest.raises(ValueError, match=f"{next(iter(option))} .*nothing that {method} reads.*{others}"):
-        check_options(TrainingArguments(**given, method=method, **option))
+        make_arguments(**given, method=method, **option)

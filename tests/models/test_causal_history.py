@@ -10,7 +10,7 @@ from modeling_mender.data.requests import Example, Request
 from modeling_mender.methods.building import Catalogue
 from modeling_mender.methods.table import get_method
 from modeling_mender.modeling_generative_retriever import last_visible
-from modeling_mender.training.arguments import TrainingArguments
+from modeling_mender.training.arguments import make_arguments
 from modeling_mender.training.objectives import Objective
 
 TEXTS = [f"search for {title}" for title in TITLES]
@@ -124,7 +124,7 @@ class TestTiger:
 
     def build(self, name, folder, **changes):
         method = get_method(name)
-        arguments = TrainingArguments(
+        arguments = make_arguments(
             benchmark="b", domain="d", output_dir=str(folder), method=name, causal_history=True, d_model=16, d_ff=32,
             d_kv=8, num_heads=2, num_decoder_layers=2, **changes,
         )  # fmt: skip

@@ -1,11 +1,11 @@
 """TIGER and its relatives over both families of language models: what they read, what starts how, what trains."""
 
+import dataclasses
 import logging
 import subprocess
 import sys
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ from modeling_mender.modeling_generative_retriever import build_decoder
 from modeling_mender.modeling_tiger import Tiger, draw_like
 from modeling_mender.processing_mender import MenderTokProcessor
 from modeling_mender.processing_tiger import TigerProcessor
-from modeling_mender.training.arguments import TrainingArguments
+from modeling_mender.training.arguments import TrainingArguments, arguments_class, make_arguments
 from modeling_mender.training.lora import add_lora, apply_finetuning, merged_state_dict
 
 SIZES = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_decoder_layers": 2, "dropout_rate": 0.1}
@@ -66,10 +66,12 @@ def save_language_model(family: str, folder: Path) -> Path:
     return folder
 
 
-def training_arguments(checkpoint: Path, seed: int = 0, **arguments) -> TrainingArguments:
-    """As a recipe would give them, tiny."""
-    given = {"benchmark": "none", "domain": "toy", "output_dir": "none", "text_encoder": str(checkpoint)}
-    return TrainingArguments(**given, seed=seed, **SIZES, **arguments)
+def tiny_arguments(method: str, folder: Path | str, **changes) -> TrainingArguments:
+    """As a recipe would give them, tiny; without those of the sizes and the text encoder that the method lacks."""
+    names = {one.name for one in dataclasses.fields(arguments_class(method))}
+    given = {"benchmark": "outputs/toy/benchmark", "domain": "toy", "output_dir": str(folder), **SIZES, **changes}
+    unread = {*SIZES, "text_encoder"} - names
+    return make_arguments(method=method, **{name: value for name, value in given.items() if name not in unread})
 
 
 def build(name, family, folder, semantic_ids=None, seed=0, **arguments):
@@ -78,8 +80,9 @@ def build(name, family, folder, semantic_ids=None, seed=0, **arguments):
     items = ITEMS
     if semantic_ids.num_items != len(ITEMS):
         items = [{"title": f"item {i}", "text": f"Title: item {i}"} for i in range(1, semantic_ids.num_items + 1)]
-    given = training_arguments(save_language_model(family, folder), seed, **arguments)
     method = ROWS[name]
+    encoder = str(save_language_model(family, folder))
+    given = tiny_arguments(method.name, folder, text_encoder=encoder, seed=seed, **arguments)
     model, processor = method.build(method, given, Catalogue(items, [], semantic_ids), [])
     return model.eval(), processor
 
@@ -283,7 +286,7 @@ class TestWhatStartsPretrained:
         for weight in set(model.state_dict()) - {"item_semantic_ids"}:
             assert torch.equal(model.state_dict()[weight], same.state_dict()[weight]), weight
         assert not torch.equal(model.decoder.embed_tokens.weight, other.decoder.embed_tokens.weight)
-        given = training_arguments(tmp_path / "bert", seed=3)
+        given = tiny_arguments(name, tmp_path, text_encoder=str(tmp_path / "bert"), seed=3)
         torch.manual_seed(7)
         expected = torch.rand(1)
         torch.manual_seed(7)
@@ -350,7 +353,7 @@ class TestWhatTrains:
     @pytest.mark.parametrize("name", [method.name for method in PRETRAINED])
     def test_the_pretrained_parts_can_be_trained_whole(self, tmp_path, name, family):
         model, processor = build(name, family, tmp_path)
-        apply_finetuning(model, SimpleNamespace(method=name, lora_rank=0, finetune_text_encoder=True))
+        apply_finetuning(model, tiny_arguments(name, tmp_path, finetune_text_encoder=True))
         moved = self.moved(model, processor)
         assert any(weight.startswith("text_encoder") for weight in moved)
         assert any(weight.startswith("decoder.block") for weight in moved)

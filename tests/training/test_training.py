@@ -1,7 +1,6 @@
 """Arguments, batches and the loop: what a run writes, how it stops, and that a continued run equals an unbroken
 one."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -22,13 +21,14 @@ from transformers import AutoModel, AutoProcessor
 from modeling_mender.data.collators import EmbeddingCollator, TextCollator, group_positions
 from modeling_mender.data.requests import Example, Request
 from modeling_mender.methods.steer import SteerCollator
-from modeling_mender.methods.table import METHODS, check_options, get_method
+from modeling_mender.methods.table import get_method
 from modeling_mender.training import loop
-from modeling_mender.training.arguments import TrainingArguments, parse_arguments, to_yaml
+from modeling_mender.training.arguments import every_option, make_arguments
 from modeling_mender.training.checkpoints import checkpoints
 from modeling_mender.training.loop import TrainingRows, train
 from modeling_mender.training.lora import add_lora, merged_state_dict
 from modeling_mender.training.progress import count_tokens
+from modeling_mender.training.recipes import parse_arguments
 from modeling_mender.training.stopping import TooLittleMemory, compilation
 
 REQUIRED = {"benchmark": "b", "domain": "d", "semantic_ids": "s"}
@@ -43,7 +43,7 @@ def arguments(tmp_path, **changes):
         "output_dir": str(tmp_path / "run"), "max_steps": 12, "warmup_steps": 2, "per_device_train_batch_size": 8,
         "eval_steps": 4, "learning_rate": 1e-3, "method": "mender_emb", **REQUIRED,
     }  # fmt: skip
-    return TrainingArguments(**(settings | changes))
+    return make_arguments(**(settings | changes))
 
 
 def run(
@@ -622,24 +622,6 @@ class TestLora:
 
 
 class TestRecipes:
-    def test_every_recipe_is_valid_and_names_a_method(self, project):
-        recipes = sorted((project / "scripts/recipes").rglob("*.yaml"))
-        assert recipes
-        for recipe in recipes:
-            options = parse_arguments([str(recipe), "--output_dir", "x", "--benchmark", "b", "--semantic_ids", "s"])
-            assert options.method in METHODS
-            assert recipe.parent.name == options.method
-            defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
-            check_options(options)
-            for name, value in yaml.safe_load(recipe.read_text()).items():
-                assert value != defaults[name], f"{recipe} lists {name}, which is no deviation"
-
-    def test_the_arguments_saved_beside_a_model_are_a_recipe_of_the_same_run(self, tmp_path, project):
-        recipe = project / "scripts/recipes/mender_steer/beauty.yaml"
-        options = parse_arguments([str(recipe), "--seed", "3", "--num_encoder_layers", "1"])
-        (tmp_path / "training_arguments.yaml").write_text(to_yaml(options))
-        assert parse_arguments([str(tmp_path / "training_arguments.yaml")]) == options
-
     def test_the_command_line_overrides_a_recipe_and_a_recipe_the_defaults(self, tmp_path):
         recipe = tmp_path / "r.yaml"
         recipe.write_text(
@@ -677,11 +659,11 @@ class TestRecipes:
             parse_arguments([str(tmp_path / "r.yaml"), *needed])
 
     def test_numbers_may_be_written_as_yaml_reads_them_not(self, tmp_path):
-        text = "learning_rate: 3e-3\nweight_decay: 0\nmax_steps: 3e4\nnum_encoder_layers: null"
+        text = "learning_rate: 3e-3\nweight_decay: 0\nmax_steps: 3e4\ncache_dir: null"
         (tmp_path / "r.yaml").write_text(text)
         options = parse_arguments([str(tmp_path / "r.yaml"), "--benchmark", "b", "--domain", "d", "--output_dir", "o"])
         assert (options.learning_rate, options.weight_decay, options.max_steps) == (3e-3, 0.0, 30_000)
-        assert options.num_encoder_layers is None
+        assert options.cache_dir is None
 
     def test_an_unknown_argument_is_refused_by_name(self):
         words = [
@@ -722,7 +704,7 @@ class TestRecipes:
 
 
 def test_defaults_are_the_papers():
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    defaults = {name: one.default for name, one in every_option().items()}
     expected = {
         "learning_rate": 3e-4, "weight_decay": 0.035, "max_grad_norm": 1.0, "warmup_steps": 10_000,
         "max_steps": 200_000, "per_device_train_batch_size": 64, "num_decoder_layers": 6,

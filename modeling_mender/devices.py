@@ -1,0 +1,8 @@
+"""The device that a command takes where none is named."""
+
+import torch
+
+
+def default_device() -> str:
+    """A GPU if there is one, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

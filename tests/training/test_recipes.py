@@ -1,0 +1,130 @@
+"""Recipes: what they resolve to, and what is wrong with one that cannot be had."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dataset_builders.resources import resource
+from modeling_mender.training.arguments import ARGUMENTS, every_option, to_yaml
+from modeling_mender.training.recipes import DOMAINS, load_recipe, parse_arguments, read_recipe, recipe_names
+
+RECIPES = resource("scripts/recipes")
+RESOLVED = json.loads((Path(__file__).parent / "resolved_recipes.json").read_text(encoding="utf-8"))
+# Files that the 94 of before were: a variant of the method, or of the domain's data.
+VARIANTS = {"xxl": "{method}_xxl", "all_prefixes": "{method}_all_prefixes"}
+
+
+def words_of(name):
+    """The command line that stands for a recipe of before, METHOD/DOMAIN or METHOD/DOMAIN_VARIANT."""
+    method, stem = name.split("/")
+    for variant, recipe in VARIANTS.items():
+        if stem.endswith(f"_{variant}"):
+            return [recipe.format(method=method), "--domain", stem.removesuffix(f"_{variant}")]
+    return [method, "--domain", stem] if stem in DOMAINS else [name]
+
+
+@pytest.mark.parametrize("name", RESOLVED["configurations"])
+def test_every_resolved_configuration_of_before_comes_out_unchanged(name):
+    expected = RESOLVED["defaults"] | RESOLVED["configurations"][name]
+    found = dataclasses.asdict(parse_arguments(words_of(name), RECIPES))
+    assert found == {key: expected[key] for key in found}
+    options = every_option()
+    for key in expected.keys() - found.keys():  # what the method does not read
+        assert expected[key] == options[key].default
+
+
+def test_the_configurations_of_before_are_all_there():
+    assert len(RESOLVED["configurations"]) == 94
+    assert {name.split("/")[0] for name in RESOLVED["configurations"]} == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", [name for name in RESOLVED["configurations"] if (RECIPES / f"{name}.yaml").is_file()])
+def test_the_path_of_a_file_of_a_domain_stands_for_the_method_on_it(name):
+    assert load_recipe(RECIPES / f"{name}.yaml") == parse_arguments(words_of(name), RECIPES)
+
+
+def test_a_path_and_a_name_of_a_recipe_mean_the_same():
+    by_path = parse_arguments([str(RECIPES / "mender_tok.yaml"), "--domain", "beauty", "--seed", "1"], RECIPES)
+    assert by_path == parse_arguments(["mender_tok", "--domain", "beauty", "--seed", "1"], RECIPES)
+    assert by_path == parse_arguments(["--method", "mender_tok", "--domain", "beauty", "--seed", "1"], RECIPES)
+    assert by_path.seed == 1 and by_path.output_dir == "outputs/beauty/mender_tok"
+
+
+def test_without_a_recipe_mender_steer_is_trained_on_the_sample():
+    assert parse_arguments([], RECIPES) == parse_arguments(["mender_steer", "--domain", "sample"], RECIPES)
+
+
+def test_every_line_of_a_recipe_changes_something():
+    """Nothing is written that the defaults, the files below or the rule of the paths say already."""
+    for path in sorted(RECIPES.rglob("*.yaml")):
+        own = yaml.safe_load(path.read_text(encoding="utf-8"))
+        base = own.pop("base", None)
+        below = {name: one.default for name, one in every_option().items()}
+        files = read_recipe(path, "beauty" if path.parent == RECIPES else None).files
+        for one in files[: files.index(path)]:
+            below |= yaml.safe_load(one.read_text(encoding="utf-8"))
+        assert base is not None or own, path
+        for name, value in own.items():
+            assert value != below[name], f"{path} lists {name}, which is no deviation"
+
+
+def test_the_recipes_of_a_method_are_named_like_it():
+    for name in recipe_names(RECIPES):
+        recipe = read_recipe(RECIPES / f"{name}.yaml", "beauty")
+        assert recipe.name == name.split("/")[0]
+        assert recipe.name.startswith(recipe.values["method"])
+
+
+class TestMistakes:
+    def test_an_unknown_recipe_lists_those_that_there_are(self):
+        with pytest.raises(FileNotFoundError, match="recipe mender_tik does not exist; known are .*mender_tok, "):
+            parse_arguments(["mender_tik", "--domain", "beauty"], RECIPES)
+
+    @pytest.mark.parametrize("recipe", [str(RECIPES / "mender_tok/beauty.yaml"), "mender_tok/beauty"])
+    def test_a_file_that_a_domain_does_not_need_names_the_way_to_say_it(self, recipe):
+        with pytest.raises(FileNotFoundError, match="give mender_tok --domain beauty"):
+            parse_arguments([recipe], RECIPES)
+
+    def test_an_unknown_domain_lists_those_that_there_are(self):
+        with pytest.raises(ValueError, match=r"domain 'beatuy' has no default paths.*beauty, sports.*--benchmark"):
+            parse_arguments(["mender_tok", "--domain", "beatuy"], RECIPES)
+        own = parse_arguments(["mender_tok", "--domain", "shop", "--benchmark", "b"], RECIPES)
+        assert (own.semantic_ids, own.output_dir) == ("outputs/shop/semantic_ids", "outputs/shop/mender_tok")
+
+    def test_a_missing_domain_is_asked_for(self):
+        with pytest.raises(ValueError, match="--domain with one of beauty"):
+            parse_arguments(["mender_tok"], RECIPES)
+
+    def test_an_option_of_another_method_is_refused_with_the_methods_that_read_it(self):
+        with pytest.raises(ValueError, match=r"lora_rank \(2\) is nothing that tiger reads.*mender_tok"):
+            parse_arguments(["tiger", "--domain", "beauty", "--lora_rank", "2"], RECIPES)
+
+    def test_a_base_that_is_missing_or_its_own_is_named(self, tmp_path):
+        (tmp_path / "a.yaml").write_text("base: b\nmethod: tiger\n")
+        with pytest.raises(FileNotFoundError, match="has the base b, which does not exist"):
+            load_recipe(tmp_path / "a.yaml", "beauty")
+        (tmp_path / "b.yaml").write_text("base: a\n")
+        with pytest.raises(ValueError, match=r"is its own base \(a > b > a\)"):
+            load_recipe(tmp_path / "a.yaml", "beauty")
+
+
+def test_the_help_of_a_method_shows_the_options_that_it_reads(capsys):
+    for words, there in ((["--help"], True), (["tiger", "--help"], False)):
+        with pytest.raises(SystemExit):
+            parse_arguments(words, RECIPES)
+        shown = capsys.readouterr().out
+        assert ("--use_decoder" in shown) == there
+        assert "--causal_history" in shown and "mender_tok_xxl" in shown
+
+
+def test_a_record_of_an_earlier_version_lists_options_of_all_methods_and_is_read(tmp_path):
+    record = tmp_path / "training_arguments.yaml"
+    name = "tiger/sample"
+    record.write_text(yaml.safe_dump(RESOLVED["defaults"] | RESOLVED["configurations"][name]))
+    read = parse_arguments([str(record)], RECIPES)
+    assert read == parse_arguments(words_of(name), RECIPES)
+    record.write_text(to_yaml(read))
+    assert parse_arguments([str(record)], RECIPES) == read
