@@ -7,7 +7,7 @@ from pathlib import Path
 ROOMS = ("dataset_builders", "modeling_mender")
 OTHERS = """
 scripts/                  wrappers of the commands, so that `accelerate launch scripts/train.py` works
-  recipes/                training arguments of every method: deviations from the paper, each with its reason
+  recipes/                training arguments of every method and what a domain changes, each with its reason
   accelerate_configs/     one process, several, several GPUs, FSDP2
   benchmarks/             timings and memory, as ratios in one run
   on_gpu.py               what needs a GPU, packed for another machine and run within a time limit

@@ -141,7 +141,10 @@ class Group:
             for result in self.results
         ]
         names = dict.fromkeys(name for arguments in given for name in arguments if name not in OWN_ARGUMENTS)
-        values = {name: list({repr(arguments.get(name)) for arguments in given}) for name in names}
+        values = {}
+        for name in names:  # earlier versions recorded what a method does not read, too
+            recorded = [one for one in given if name in one or one.keys() == {"num_beams"}]
+            values[name] = list({repr(one.get(name)) for one in recorded})
         return {name: sorted(found) for name, found in values.items() if len(found) > 1}
 
 

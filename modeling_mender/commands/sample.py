@@ -8,7 +8,7 @@ from dataset_builders.building.sources import get_source
 from dataset_builders.building.sources.sample import ABOUT
 from dataset_builders.building.text_embedding import load_embedder, published_name
 
-from .learn_ids import learn_semantic_ids
+from .learn_ids import SemanticIdArguments, learn_semantic_ids
 
 # 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
 SAMPLE_IDS = {"codebook_size": 32, "hidden_sizes": [128, 64], "epochs": 200, "batch_size": 128}
@@ -36,4 +36,8 @@ def prepare_sample(benchmark: str, semantic_ids: str | None, overwrite: bool = F
         print(f"{report.summary()}\nwritten: {benchmark}")
         overwrite = True
     if semantic_ids is not None and (overwrite or not Path(semantic_ids).is_dir()):
-        learn_semantic_ids(benchmark, Path(semantic_ids), domain="sample", overwrite=True, **SAMPLE_IDS)
+        learn_semantic_ids(
+            SemanticIdArguments(
+                benchmark=benchmark, output_dir=Path(semantic_ids), domain="sample", overwrite=True, **SAMPLE_IDS
+            )
+        )

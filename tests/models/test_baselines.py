@@ -20,6 +20,7 @@ from modeling_mender.methods.item_ids import (
     training_sequences,
 )
 from modeling_mender.modeling_baselines import text_neighbours
+from modeling_mender.training.arguments import make_arguments
 
 SEQUENCES = [(1, 2, 3, 4), (2, 3, 1), (3, 5, 3), (6, 2)]
 NUM_ITEMS = 8  # 7 and 8 are in no sequence
@@ -298,16 +299,18 @@ def test_an_item_is_counted_once_per_user_however_many_rows_show_it():
     assert processor(history=[[]])["attention_mask"].tolist() == [[0]]
 
 
-def test_the_graph_embeds_item_texts_only_where_its_row_asks_for_them():
+def test_the_graph_embeds_item_texts_only_where_its_arguments_name_an_encoder():
     asked = []
 
     def load_embedder(name, device):
         asked.append((name, device))
         return lambda texts: embeddings().numpy()
 
-    arguments = SimpleNamespace(text_encoder="minilm")
+    given = {"benchmark": "b", "domain": "d", "output_dir": "o"}
+    without = make_arguments(**given, method="transition_graph")
+    arguments = make_arguments(**given, method="transition_graph_text", text_encoder="minilm")
     catalogue = Catalogue(ITEMS, [item["text"] for item in ITEMS], load_embedder=load_embedder)
-    bare, _ = build_transition_graph(method(TransitionGraph), arguments, catalogue, prefix_rows(SEQUENCES))
+    bare, _ = build_transition_graph(method(TransitionGraph), without, catalogue, prefix_rows(SEQUENCES))
     assert asked == []
     texts = method(TransitionGraph, num_text_neighbours=1, text_weight=0.1)
     told, _ = build_transition_graph(texts, arguments, catalogue, prefix_rows(SEQUENCES))
@@ -318,7 +321,7 @@ def test_the_graph_embeds_item_texts_only_where_its_row_asks_for_them():
 
 def sasrec_arguments(**changes):
     sizes = {"d_model": 8, "d_ff": 12, "num_heads": 2, "num_decoder_layers": 3, "dropout_rate": 0.25}
-    return SimpleNamespace(**(sizes | {"seed": 5, "label_smoothing": 0.0} | changes))
+    return SimpleNamespace(**(sizes | {"seed": 5} | changes))
 
 
 def test_the_arguments_make_the_sasrec_and_only_their_seed_decides_its_start():
@@ -336,11 +339,6 @@ def test_the_arguments_make_the_sasrec_and_only_their_seed_decides_its_start():
     assert (config.dropout_rate, config.loss) == (0.25, "bce")
     with pytest.raises(ValueError, match="empty history"):
         processor(history=[[]])
-
-
-def test_label_smoothing_is_refused_rather_than_passed_over():
-    with pytest.raises(ValueError, match="label_smoothing"):
-        build_sasrec(method(SASRec), sasrec_arguments(label_smoothing=0.1), Catalogue(ITEMS, []), [])
 
 
 # -- processor --------------------------------------------------------------------------------------------------------
