@@ -17,6 +17,7 @@ import yaml
 from transformers import AutoModel, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
+from ..methods.table import Method
 from ..pipeline_preference_recommendation import PreferenceRecommendationPipeline
 from ..training.arguments import ARGUMENTS_FILE
 from ..training.checkpoints import STATE_FILE
@@ -155,7 +156,7 @@ def weights_digest(folder: str | Path) -> str | None:
     return state.hexdigest()
 
 
-def reference_requests(items: list[Mapping[str, Any]], method: Any, num_requests: int = 8) -> list[dict[str, Any]]:
+def reference_requests(items: list[Mapping[str, Any]], method: Method, num_requests: int = 8) -> list[dict[str, Any]]:
     """Requests over the whole catalogue that a method can answer, the same every time.
 
     Args:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ..data.collators import Collator, group_positions
 from ..data.requests import Example, Request
@@ -28,7 +29,9 @@ class ItemIdCollator(Collator):
 
     groups_by_length = False  # the catalogue's logits cost more than padding, and are of labelled positions alone
 
-    def __init__(self, processor: Any, model: Any, texts: Iterable[str] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, processor: ItemIdProcessor, model: PreTrainedModel, texts: Iterable[str] = (), **kwargs: Any
+    ) -> None:
         super().__init__(processor, model, texts, **kwargs)
         self.max_history_length = model.config.max_history_length
 
@@ -130,6 +133,6 @@ def build_transition_graph(
     return model, _processor(model, catalogue)
 
 
-def _processor(model: Any, catalogue: Catalogue) -> ItemIdProcessor:
+def _processor(model: PreTrainedModel, catalogue: Catalogue) -> ItemIdProcessor:
     """The processor of a model over item ids, with the catalogue's titles."""
     return ItemIdProcessor(model.config.max_history_length, model.config.answers_empty_requests, items=catalogue.items)

@@ -23,6 +23,7 @@ from dataset_builders.commands import build as build_benchmark
 from modeling_mender.commands import evaluate as evaluate_axes
 from modeling_mender.commands import learn_ids as learn_semantic_ids
 from modeling_mender.commands import quickstart, train
+from modeling_mender.hub.model_publication import weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,14 @@ def trained(request, world, project):
     assert train.main([request.param, "--domain", "sample", *command, *sizes]) == 0
     AcceleratorState._reset_state(reset_partial_state=True)
     return output
+
+
+def test_the_arguments_saved_beside_a_model_are_a_recipe_that_makes_it_again(trained):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    again = trained.with_name(f"{trained.name}_again")
+    assert train.main([str(trained / "model/training_arguments.yaml"), "--output_dir", str(again)]) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert weights_digest(again / "model") == weights_digest(trained / "model")
 
 
 def test_the_benchmark_has_five_axes_and_no_leak(world):
@@ -142,6 +151,11 @@ def test_the_decoding_benchmark_prints_times_ratio_memory_and_difference(capsys)
 
 
 class TestBadInput:
+    @pytest.fixture(autouse=True)
+    def forget_the_precision(self):
+        """A process has one, and that of a recipe may depend on the domain."""
+        AcceleratorState._reset_state(reset_partial_state=True)
+
     def one_line(self, capsys):
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1

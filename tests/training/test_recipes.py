@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from trained_folders import train_tiny
 
 from dataset_builders.resources import resource
 from modeling_mender.training.arguments import ARGUMENTS, every_option, to_yaml
@@ -118,6 +119,16 @@ def test_the_help_of_a_method_shows_the_options_that_it_reads(capsys):
         shown = capsys.readouterr().out
         assert ("--use_decoder" in shown) == there
         assert "--causal_history" in shown and "mender_tok_xxl" in shown
+
+
+@pytest.mark.parametrize("method", ARGUMENTS)
+def test_the_arguments_beside_a_model_of_any_method_are_a_recipe_of_the_same_run(tmp_path, method):
+    record = train_tiny(method, tmp_path, seed=3) / "training_arguments.yaml"
+    written = yaml.safe_load(record.read_text(encoding="utf-8"))
+    read = parse_arguments([str(record)], RECIPES)
+    assert type(read) is ARGUMENTS[method]
+    assert dataclasses.asdict(read) == written
+    assert (written["method"], written["seed"], written["domain"]) == (method, 3, "toy")
 
 
 def test_a_record_of_an_earlier_version_lists_options_of_all_methods_and_is_read(tmp_path):
