@@ -48,10 +48,12 @@ def option(
 class TrainingArguments:
     """What every method reads, trained or counted. Units: steps are optimizer steps, rates are per step."""
 
-    benchmark: str = option(MISSING, "local dataset directory, or a dataset on the Hub")
-    domain: str = option(MISSING, "domain of the benchmark, such as beauty")
-    output_dir: str = option(MISSING, "gets model/ (the best so far) and checkpoints/")
-    method: str = option(MISSING, "a row of modeling_mender/methods/table.py")
+    benchmark: str = option(MISSING, "local dataset directory, or a dataset on the Hub; by default the domain's")
+    domain: str = option(MISSING, "domain of the benchmark, such as beauty; fills in the paths")
+    output_dir: str = option(
+        MISSING, "gets model/ (the best so far) and checkpoints/; by default outputs/DOMAIN/RECIPE"
+    )
+    method: str = option(MISSING, "name of the method; by default the recipe's")
     mixture: str = option(
         "none",
         f"training data beside recommendation (section 4.3): {', '.join(MIXTURES)}",
@@ -184,7 +186,9 @@ class SizeArguments(LearnedArguments):
 class DecoderArguments(SizeArguments):
     """Of methods with a decoder of semantic IDs."""
 
-    semantic_ids: str | None = option(None, "folder that scripts/learn_semantic_ids.py wrote, or a published RQ-VAE")
+    semantic_ids: str | None = option(
+        None, "folder that mender learn-ids wrote, or a published RQ-VAE; by default the domain's"
+    )
     d_kv: int = option(64, "width of one attention head of the decoder", least=1)
     constrained_softmax: bool = option(
         False, "probabilities over the codes that the catalogue allows, in training and search alike"

@@ -5,6 +5,7 @@
 says is filled in by [`default_paths`] and the defaults of `arguments.py`.
 """
 
+import argparse
 import dataclasses
 import math
 import sys
@@ -124,7 +125,7 @@ def _parse_options(argv: list[str], recipe: str | None, folder: Path | None) -> 
                     name,
                     one.kind,
                     dataclasses.field(
-                        default=one.field.default,
+                        default=argparse.SUPPRESS if one.default is dataclasses.MISSING else one.field.default,
                         default_factory=one.field.default_factory,
                         metadata={"help": one.field.metadata["help"] + _readers(one.methods, recipe)},
                     ),
