@@ -4,6 +4,7 @@ Importing it loads neither torch nor transformers: a class is imported when it i
 """
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .registration import register_when_loaded
@@ -34,6 +35,11 @@ _MODULES = {
     "TransitionGraphConfig": "configuration_baselines",
 }
 __all__ = list(_MODULES)  # noqa: PLE0604
+
+try:
+    __version__ = version("mender-recommender")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "0+checkout"
 
 
 def __getattr__(name: str) -> Any:

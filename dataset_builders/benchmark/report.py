@@ -139,9 +139,12 @@ class BuildReport:
         lines += [
             f"{self.domain}: {self.num_users:,} users, {self.num_items:,} items, {self.num_actions:,} actions "
             f"({self.actions_per_user:.4f} per user, {self.actions_per_item:.4f} per item)",
-            f"preferences: {self.num_preferences:,}, of which {self.num_distinct_preferences:,} distinct and "
-            f"{self.negative_share:.1%} negative, by {self.approximator}",
         ]
+        if self.num_preferences or self.num_missing:  # not where a build stopped before them
+            lines.append(
+                f"preferences: {self.num_preferences:,}, of which {self.num_distinct_preferences:,} distinct and "
+                f"{self.negative_share:.1%} negative, by {self.approximator}"
+            )
         if self.num_missing:
             lines.append(f"missing: the preferences of {self.num_missing:,} of {self.num_actions:,} actions")
         lines += [

@@ -133,7 +133,7 @@ def build(arguments: BuildArguments) -> None:
         raise ValueError(f"--until {arguments.until} needs --cache_dir: else its result would be thrown away.")
     if whole and arguments.output_dir.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output_dir} already exists; pass --overwrite to replace it.")
-    source, domain = source_from(arguments)
+    source, domain = source_from(arguments, also=("journal",))
     fields = arguments.item_text_fields or (domain.item_text_fields if domain else ITEM_TEXT_FIELDS)
     options = BuildOptions(
         min_count=arguments.min_count,

@@ -6,6 +6,7 @@ the repository's name and the way out. Knows no command.
 
 import dataclasses
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
@@ -39,13 +40,16 @@ def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = 
         expected (`tuple`): Errors that are the input's and not the code's; others pass through.
 
     Returns:
-        `int`: 0, or 1 after one line on stderr.
+        `int`: 0; 1 after one line on stderr; 130 after an interruption by Ctrl-C.
     """
     try:
         run()
     except expected as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

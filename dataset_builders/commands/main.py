@@ -4,6 +4,8 @@ import importlib
 import sys
 from typing import NamedTuple
 
+from .. import __version__
+
 
 class Command(NamedTuple):
     """One subcommand: the module whose `main` it is, and what it does."""
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     name, *rest = argv
     if name == "--version":
-        print(f"mender {version()}")
+        print(f"mender {__version__}")
         return 0
     if name not in COMMANDS:
         print(f"error: mender has no command {name!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
@@ -77,18 +79,6 @@ def usage() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:<{width}}{command.description}" for name, command in COMMANDS.items()]
     return "\n".join(["usage: mender COMMAND [options]", "", *lines, "", "See mender COMMAND --help for the options."])
-
-
-def version() -> str:
-    """Version of the installed distribution."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    from .command_line import DISTRIBUTION
-
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "(not installed: run from a checkout)"
 
 
 if __name__ == "__main__":

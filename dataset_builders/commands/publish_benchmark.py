@@ -95,7 +95,9 @@ def publish_benchmark(arguments: BenchmarkPublication) -> str:
     check_promises(arguments.benchmarks)
     given = {report.domain for _, report in chosen}
     kept, known, commit = [], None, None
-    if not arguments.replace:
+    if arguments.dry_run and not arguments.replace:
+        print(f"not checked (--dry_run asks nothing of the Hub): the domains that {arguments.repo_id} has already.")
+    elif not arguments.replace:
         kept, known, commit = read_published(arguments.repo_id, arguments.revision, given)
 
     def fill(folder: Path) -> None:

@@ -76,14 +76,21 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def source_from(arguments: SourceArguments) -> tuple["Source", "Domain | None"]:
+def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple["Source", "Domain | None"]:
     """The source that the options name, and the domain's facts where it is one of the paper's or an Amazon category.
 
     Sets `arguments.user_stride` where it was not given.
 
+    Args:
+        arguments (`SourceArguments`): The options.
+        also (`tuple[str, ...]`): Further options of the command whose files must exist.
+
+    Returns:
+        `tuple`: The `Source`, and the `Domain` or `None`.
+
     Raises:
         ValueError: If options are missing, or belong to another source.
-        FileNotFoundError: If the domain's files are not in `--raw_dir`.
+        FileNotFoundError: If files do not exist; names all of them.
         OSError: If a download fails.
     """
     from ..building.domains import amazon_domain, domain_source, get_domain
@@ -92,6 +99,7 @@ def source_from(arguments: SourceArguments) -> tuple["Source", "Domain | None"]:
     domain = None
     if arguments.source is None:
         refuse_foreign_paths(arguments, "a domain's own source", ())
+        check_files(arguments, also)
         if arguments.amazon_category:
             domain = amazon_domain(arguments.amazon_category, arguments.amazon_year, name=arguments.domain)
         else:
@@ -105,6 +113,7 @@ def source_from(arguments: SourceArguments) -> tuple["Source", "Domain | None"]:
         needed = SOURCE_PATHS[arguments.source]
         refuse_foreign_paths(arguments, f"the source {arguments.source}", needed)
         paths = {name: getattr(arguments, name) for name in needed}
+        check_files(arguments, (*needed, *also))
         source = get_source(arguments.source, **paths, **_dates(arguments, arguments.source))
     if arguments.user_stride is None:
         arguments.user_stride = domain.user_stride if domain else 1
@@ -119,14 +128,37 @@ def _dates(arguments: SourceArguments, source: str) -> dict[str, str]:
     return given
 
 
-def refuse_foreign_paths(arguments: SourceArguments, what: str, needed: tuple[str, ...]) -> None:
-    """Paths of another source are refused rather than ignored, and missing ones named.
+def check_files(arguments: SourceArguments, names: tuple[str, ...]) -> None:
+    """Refuses paths that do not exist, before anything is loaded or read.
+
+    Args:
+        arguments (`SourceArguments`): Holds a path, several or `None` under each name.
+        names (`tuple[str, ...]`): Options to look at.
 
     Raises:
-        ValueError: Naming the first such option.
+        FileNotFoundError: Naming every option and path that is missing.
     """
-    for name in sorted({name for names in SOURCE_PATHS.values() for name in names}):
-        given = getattr(arguments, name) is not None
-        if given != (name in needed):
-            verb = "does not take" if given else "needs"
-            raise ValueError(f"{what[0].upper()}{what[1:]} {verb} --{name}; see --help.")
+    missing = []
+    for name in names:
+        given = getattr(arguments, name)
+        paths = [given] if isinstance(given, Path) else given or ()
+        missing += [f"--{name} {path}" for path in paths if not path.exists()]
+    if missing:
+        verb, noun = ("does", "the path") if len(missing) == 1 else ("do", "the paths")
+        raise FileNotFoundError(f"{' and '.join(missing)} {verb} not exist; correct {noun}.")
+
+
+def refuse_foreign_paths(arguments: SourceArguments, what: str, needed: tuple[str, ...]) -> None:
+    """Refuses paths of another source instead of ignoring them, and names missing ones.
+
+    Raises:
+        ValueError: Naming every such option.
+    """
+    names = sorted({name for names in SOURCE_PATHS.values() for name in names})
+    given = {name for name in names if getattr(arguments, name) is not None}
+    missing = [name for name in needed if name not in given]
+    foreign = [name for name in names if name in given and name not in needed]
+    for verb, wrong in (("needs", missing), ("does not take", foreign)):
+        if wrong:
+            options = " and ".join(f"--{name}" for name in wrong)
+            raise ValueError(f"{what[0].upper()}{what[1:]} {verb} {options}; see --help.")

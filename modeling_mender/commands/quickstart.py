@@ -1,24 +1,27 @@
-"""Everything once, small, without Hub or GPU: `make quickstart` runs this.
+"""Build, train, evaluate and try one small model on synthetic data, without Hub or GPU.
 
 Builds the five-axis benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and
-without the preference, and shows one steering example. Each step is one of the other scripts, with the arguments
-printed.
+without the preference, and shows one steering example. An interrupted run continues where it was; a finished one
+starts anew.
 """
 
 import argparse
+import shutil
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
+from dataset_builders.atomic_write import write_text
 from dataset_builders.benchmark.tables import load_table
-from dataset_builders.commands.command_line import run_command
 from dataset_builders.resources import resource
 
 from ..training.recipes import load_recipe
 from .evaluate import EvaluationArguments, evaluate
+from .train import run_training
 
 OUTPUT = Path("outputs/quickstart")
+UNFINISHED = OUTPUT / "unfinished"  # names the method of a run that did not end
 # One history of the sample shop: nothing said, a taste, another kind of thing with an aversion, an aversion.
 EXAMPLE_PREFERENCES = (
     None,
@@ -29,7 +32,7 @@ EXAMPLE_PREFERENCES = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the quickstart; returns 0, or 1 as soon as a step fails."""
+    """Runs the quickstart; returns 0, 1 after an error, or 128 + the signal's number after an interruption."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--method",
@@ -38,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         help="method to train (default: mender_steer)",
     )
     method = parser.parse_args(argv).method
-    return run_command(lambda: quickstart(method))
+    return run_training(lambda: quickstart(method))
 
 
 def quickstart(method: str = "mender_steer") -> None:
@@ -46,6 +49,9 @@ def quickstart(method: str = "mender_steer") -> None:
 
     Args:
         method (`str`): `mender_steer`, `mender_emb` or `mender_tok`.
+
+    Raises:
+        Interrupted: After SIGINT or SIGTERM during training; the same call continues.
     """
     # After parsing: --help does not wait for torch.
     from transformers.utils import logging as transformers_logging
@@ -55,10 +61,11 @@ def quickstart(method: str = "mender_steer") -> None:
 
     transformers_logging.set_verbosity_error()
     started = time.perf_counter()
+    begin(method)
     step(1, "benchmark and semantic IDs of the sample shop (synthetic)")
-    prepare_sample(str(OUTPUT / "benchmark"), str(OUTPUT / "semantic_ids"), overwrite=True)
+    prepare_sample(str(OUTPUT / "benchmark"), str(OUTPUT / "semantic_ids"))
     step(2, f"training {method}")
-    arguments = load_recipe(method, "sample", resource("scripts/recipes"), output_dir=str(OUTPUT), resume=False)
+    arguments = load_recipe(method, "sample", resource("scripts/recipes"), output_dir=str(OUTPUT))
     state = train_on_benchmark(arguments)
     print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
     print(f"model: {OUTPUT / 'model'}")
@@ -74,7 +81,18 @@ def quickstart(method: str = "mender_steer") -> None:
     )
     step(4, "one history: what it suggests, and what preferences make of that")
     show_steering(OUTPUT / "model", OUTPUT / "benchmark")
+    UNFINISHED.unlink()
     print(f"\n{time.perf_counter() - started:.0f} seconds. In {OUTPUT}/: benchmark/ model/ results.json axes.png")
+
+
+def begin(method: str) -> None:
+    """Keeps what an interrupted run of the same method has made; removes what any other run has."""
+    if UNFINISHED.is_file() and UNFINISHED.read_text(encoding="utf-8") == method:
+        print("continuing the interrupted run")
+        return
+    for name in ("benchmark", "semantic_ids", "checkpoints"):
+        shutil.rmtree(OUTPUT / name, ignore_errors=True)
+    write_text(UNFINISHED, method)
 
 
 def step(number: int, what: str) -> None:

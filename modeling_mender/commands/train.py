@@ -2,7 +2,7 @@
 
     mender train                                          # Mender_Steer on the sample
     mender train mender_tok --domain beauty --seed 1
-    accelerate launch scripts/train.py scripts/recipes/mender_tok.yaml --domain beauty --seed 1
+    accelerate launch --config_file scripts/accelerate_configs/multi_gpu.yaml scripts/train.py mender_tok --domain beauty
 
 A method's name stands for its recipe, which travels with the package; `--domain` fills in the paths.
 An interrupted run continues by the same command. Writes output_dir/model (the best so far, a Hugging Face folder) and
@@ -11,9 +11,11 @@ output_dir/checkpoints.
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from dataset_builders.commands.command_line import explain
+from dataset_builders.commands.command_line import USER_ERRORS, run_command
 from dataset_builders.resources import resource
 
 from ..training.recipes import parse_arguments
@@ -22,27 +24,44 @@ from ..training.recipes import parse_arguments
 def main(argv: list[str] | None = None) -> int:
     """Trains; returns 0, 1 after one line on bad input, or 128 + the signal's number after an interruption."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        arguments = parse_arguments(argv, resource("scripts/recipes"))
-        from accelerate import PartialState  # after parsing: --help does not wait for torch
+    return run_training(lambda: train(argv))
 
-        from ..training.stopping import Interrupted
-        from .training_run import train_on_benchmark
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    try:
-        state = train_on_benchmark(arguments)
-    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 1
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return 128 + interrupted.signal_number
+
+def train(argv: list[str] | None) -> None:
+    """Trains what the command line says, and prints where the model is."""
+    arguments = parse_arguments(argv, resource("scripts/recipes"))
+    from accelerate import PartialState  # after parsing: --help does not wait for torch
+
+    from .training_run import train_on_benchmark
+
+    state = train_on_benchmark(arguments)
     if PartialState().is_main_process:
         print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
         print(f"model: {Path(arguments.output_dir) / 'model'}")
-    return 0
+
+
+def run_training(run: Callable[[], Any]) -> int:
+    """Runs a command that trains.
+
+    Args:
+        run (`Callable`): Everything the command does.
+
+    Returns:
+        `int`: 0, 1 after one line on stderr, or 128 + the signal's number after an interruption.
+    """
+    status = 0
+
+    def until_interrupted() -> None:
+        nonlocal status
+        from ..training.stopping import Interrupted
+
+        try:
+            run()
+        except Interrupted as interrupted:
+            print(interrupted, file=sys.stderr)
+            status = 128 + interrupted.signal_number
+
+    return run_command(until_interrupted, (*USER_ERRORS, FloatingPointError, MemoryError)) or status
 
 
 if __name__ == "__main__":

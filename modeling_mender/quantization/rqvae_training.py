@@ -111,6 +111,7 @@ def train_rqvae(
                     reconstruction=f"{record['reconstruction_loss']:.3f}",
                     coverage="/".join(f"{share:.0%}" for share in record["coverage"]),
                     distinct=record["distinct"],
+                    refresh=False,
                 )
         assert best is not None, "a finite loss is below infinity, so the first evaluation is always kept"
         model.load_state_dict(best)

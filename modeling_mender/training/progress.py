@@ -154,7 +154,7 @@ class Progress:
             "loss": f"{line['loss']:.3f}", "best_ndcg": f"{max(state.best_score, 0):.4f}",
             "tokens/s": f"{line['tokens_per_second']:.0f}", "examples/s": f"{line['examples_per_second']:.0f}",
             "left": tqdm.format_interval(left),
-        })  # fmt: skip
+        }, refresh=False)  # fmt: skip
         logger.info(
             "step %d of %d: %s, %s left", state.step, self.max_steps,
             ", ".join(f"{name} {value:.4g}" for name, value in line.items()), tqdm.format_interval(left),

@@ -320,6 +320,29 @@ def test_the_command_loads_no_encoder_for_stages_that_embed_nothing(script, tmp_
     assert "preferences: " in capsys.readouterr().out
 
 
+def test_a_build_that_stops_early_prints_the_counts_of_what_it_did_alone(script, tmp_path, capsys):
+    command = ["--source", "sample", "--domain", "shop", "--cache_dir", str(tmp_path), "--polarity", "rating_vader"]
+    assert script.main([*command, "--until", "interactions"]) == 0
+    printed = capsys.readouterr().out
+    assert "shop: 600 users, 354 items, 6,480 actions" in printed
+    assert "preferences" not in printed
+
+
+def test_missing_files_are_found_before_a_model_is_loaded(script, tmp_path, monkeypatch, capsys):
+    def never(*_, **__):
+        raise AssertionError("the files come first")
+
+    monkeypatch.setattr("dataset_builders.building.text_embedding.load_embedder", never)
+    monkeypatch.setattr("dataset_builders.building.review_sentiment.get_polarity_classifier", never)
+    tables = ["--source", "tables", "--interactions", str(tmp_path / "i.csv"), "--items", str(tmp_path / "j.csv")]
+    journal = ["--journal", str(tmp_path / "a.jsonl"), str(tmp_path)]
+    assert script.main([*tables, *journal, "--domain", "shop", "--output_dir", str(tmp_path / "shop")]) == 1
+    error = capsys.readouterr().err
+    assert all(f"{option} {tmp_path / name}" in error for option, name in
+               (("--interactions", "i.csv"), ("--items", "j.csv"), ("--journal", "a.jsonl")))  # fmt: skip
+    assert error.count("--") == 3
+
+
 def test_only_every_third_user_is_kept_where_asked_for(benchmark, tmp_path):
     _, whole = benchmark
     report = build(tmp_path / "toy", user_stride=3)
@@ -532,15 +555,18 @@ def test_the_card_of_an_amazon_file_names_the_terms_of_its_source(script):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source", "tables"], "needs --interactions"),
+        (["--source", "tables"], "needs --interactions and --items"),
         (["--source", "sample", "--reviews", "x.json"], "does not take --reviews"),
-        (["--source", "amazon_reviews", "--reviews", "no.json.gz", "--metadata", "no.json.gz"], "no.json.gz"),
+        (
+            ["--source", "amazon_reviews", "--reviews", "no.json.gz", "--metadata", "neither.json.gz"],
+            "--reviews no.json.gz and --metadata neither.json.gz do not exist",
+        ),
         (["--source", "sample", "--min_count", "100000"], "min_count"),
         (["--source", "sample", "--window", "1"], "window"),
         ([], "'shop' is none of the paper's"),
         (["--source", "sample", "--raw_dir", "."], "--source does not go with --raw_dir"),
         (["--source", "sample", "--first_day", "2019-01-01"], "does not take --first_day"),
-        (["--source", "sample", "--journal", "none.jsonl"], "none.jsonl does not exist"),
+        (["--source", "sample", "--journal", "none.jsonl"], "--journal none.jsonl does not exist"),
         (["--source", "sample", "--until", "preferences"], "needs --cache_dir"),
         (["--amazon_category", "Toys & Games"], "Toys_and_Games"),
     ],

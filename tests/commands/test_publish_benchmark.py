@@ -217,6 +217,12 @@ def test_a_dry_run_lists_everything_and_sends_nothing(built, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "sent").iterdir() if path.is_file()) == ["README.md", "eval.yaml"]
 
 
+def test_a_dry_run_asks_nothing_of_the_hub_and_says_what_it_did_not_check(built, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(publish_benchmark, "download_descriptions", lambda *_: pytest.fail("the Hub was asked"))
+    assert publish(built["toys"], "--dry_run") == 0
+    assert "not checked (--dry_run asks nothing of the Hub)" in capsys.readouterr().out
+
+
 @pytest.fixture
 def copy(built, tmp_path):
     return shutil.copytree(built["toys"], tmp_path / "copy")

@@ -131,7 +131,7 @@ class RecordFile:
 
     def _lines(self) -> Iterator[bytes]:
         try:
-            with self.opened(self.path) as lines, tqdm(desc=self.path.name, unit=" records", disable=None) as progress:
+            with self.opened(self.path) as lines, tqdm(desc=self.path.name, unit=" records") as progress:
                 for line in lines:
                     progress.update()
                     if line.strip():
