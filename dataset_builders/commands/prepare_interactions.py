@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .command_line import defaults_of
+from .command_line import defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from
 
 
@@ -58,6 +58,16 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    return run_command(lambda: prepare(arguments))
+
+
+def prepare(arguments: InteractionArguments) -> None:
+    """Writes the interactions of one source, and prints how many there are.
+
+    Raises:
+        OSError: If there is no room in memory or on the disk.
+        ValueError: If the options or the files are refused.
+    """
     import duckdb
 
     from ..atomic_write import new_directory
@@ -72,8 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     )
 
     logger.setLevel(logging.INFO)  # a line per round: on large data it is long work
+    source, _ = source_from(arguments)
     try:
-        source, _ = source_from(arguments)
         with new_directory(arguments.output_dir, arguments.overwrite) as folder:
             connection = connect(arguments.engine, arguments.memory_limit, arguments.temp_directory)
             try:
@@ -95,14 +105,12 @@ def main(argv: list[str] | None = None) -> int:
                 "noted": {reason: int(count) for reason, count in sorted(raw.noted.items())},
             }
             (folder / "counts.json").write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-    except (ValueError, OSError, ImportError, duckdb.Error) as error:  # the last: no room in memory or on the disk
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 1
+    except duckdb.Error as error:
+        raise OSError(str(error).splitlines()[0]) from error
     print(
         f"{prepared.num_actions:,} actions of {prepared.num_users:,} users on {prepared.num_items:,} items\n"
         f"written: {arguments.output_dir}"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .. import ranking_metrics
 from ..resources import resource
-from .command_line import defaults_of, run_command
+from .command_line import DISTRIBUTION, defaults_of, run_command
 from .fresh_process import run_fresh_json
 from .hub_push import PushArguments, add_push_arguments, stage_and_push
 
@@ -134,7 +134,7 @@ def render_page(card: Path) -> str:
     try:
         from markdown_it import MarkdownIt
     except ImportError:
-        raise ImportError("the metric's page needs markdown-it-py: pip install markdown-it-py") from None
+        raise ImportError(f"the metric's page needs markdown-it-py: pip install '{DISTRIBUTION}[hub]'") from None
     content = RepoCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=False)
     body = MarkdownIt("commonmark").enable("table").render(content.text)
     return PAGE.format(title=content.data.to_dict()["title"], body=body)

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save_file
 
 from dataset_builders.atomic_write import new_directory
 from dataset_builders.benchmark.report import is_on_the_hub
@@ -95,6 +94,8 @@ def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
 def learn_semantic_ids(arguments: SemanticIdArguments):
     """Embeds, quantises, assigns, writes."""
     # Imported here, so that `--help` and bad arguments do not wait for torch.
+    from safetensors.numpy import save_file
+
     from dataset_builders.building.text_embedding import load_embedder
 
     from ..quantization.assignment import assign_semantic_ids, quantization_report

@@ -81,7 +81,7 @@ def test_raw_tables_are_read_in_place_from_a_file_or_a_folder(tmp_path, capsys):
     assert written[0] == written[1] and written[0]
     words = [f"--interactions={tmp_path / 'nowhere'}", f"--items={tmp_path / 'items.parquet'}"]
     assert main(["--domain=toy", "--source=raw", f"--output_dir={tmp_path / 'x'}", *words]) == 1
-    assert "neither a Parquet file nor a folder" in capsys.readouterr().err
+    assert f"--interactions {tmp_path / 'nowhere'} does not exist" in capsys.readouterr().err
     (tmp_path / "nowhere").write_text("user_id,source_id")
     assert main(["--domain=toy", "--source=raw", f"--output_dir={tmp_path / 'x'}", *words]) == 1
     assert "nowhere is not Parquet" in capsys.readouterr().err
