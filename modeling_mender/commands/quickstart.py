@@ -92,6 +92,7 @@ def begin(method: str) -> None:
         return
     for name in ("benchmark", "semantic_ids", "checkpoints"):
         shutil.rmtree(OUTPUT / name, ignore_errors=True)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     write_text(UNFINISHED, method)
 
 
