@@ -1,4 +1,4 @@
-"""The README: nothing promised that is not there."""
+"""README and CONTRIBUTING: nothing promised that is not there."""
 
 import importlib
 import re
@@ -6,6 +6,11 @@ import tomllib
 
 import pytest
 import yaml
+
+from dataset_builders.benchmark.axes import AXES
+from dataset_builders.building.domains import DOMAINS
+from dataset_builders.commands.main import COMMANDS
+from modeling_mender.methods.table import METHODS
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -15,16 +20,65 @@ def readme(project):
     return (project / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def both(readme, project):
+    """README and CONTRIBUTING, which has the details."""
+    return readme + (project / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def commands_in(text):
+    """(command, words) of every `mender` in a shell block."""
+    blocks = "\n".join(block for language, block in BLOCK.findall(text) if language == "bash")
+    return re.findall(r"^mender ([\w-]+)(.*)", blocks.replace("\\\n", " "), re.MULTILINE)
+
+
+def test_it_has_less_than_250_lines(readme):
+    assert len(readme.splitlines()) < 250
+
+
+def test_it_says_how_to_get_the_code_and_to_enter_the_environment_before_any_other_command(readme):
+    first = next(block for language, block in BLOCK.findall(readme) if language == "bash")
+    assert "git clone" in first
+    assert "cd mender" in first
+    assert ". .venv/bin/activate" in first
+    assert readme.index(". .venv/bin/activate") < readme.index("\nmender ")
+
+
+def test_the_picture_is_there_and_small(readme, project):
+    (path,) = re.findall(r'<img src="([^"]+)"', readme)
+    assert 0 < (project / path).stat().st_size < 150_000
+
+
+def test_every_method_and_every_domain_is_in_a_table(readme):
+    cells = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(cells))) >= METHODS.keys() | {"sample"}
+    for domain in DOMAINS.values():
+        counts = domain.paper
+        assert f"| `{domain.name}` | {counts.users:,} | {counts.items:,} | {counts.actions:,} |" in readme
+
+
+def test_every_link_within_the_two_files_leads_to_a_heading(readme, project):
+    texts = {"README.md": readme, "CONTRIBUTING.md": (project / "CONTRIBUTING.md").read_text(encoding="utf-8")}
+    links = [
+        (target or name, anchor)
+        for name, text in texts.items()
+        for target, anchor in re.findall(r"\]\((\w+\.md)?#([\w-]+)\)", text)
+    ]
+    assert len(links) >= 10
+    for target, anchor in links:
+        headings = re.findall(r"^#+ (.+)$", texts[target], re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_both_commands_and_their_output_come_before_line_40(readme):
     opening = "\n".join(readme.splitlines()[:40])
     for words in ("make quickstart", "make test", "| recommendation | 600 |", "passed"):
         assert words in opening
 
 
-def test_every_make_command_is_a_target(readme, project):
+def test_every_make_command_is_a_target(both, project):
     makefile = (project / "Makefile").read_text()
-    readme += (project / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^make ([\w-]+)", readme, re.MULTILINE)) | set(re.findall(r"`make ([\w-]+)", readme))
+    targets = set(re.findall(r"^make ([\w-]+)", both, re.MULTILINE)) | set(re.findall(r"`make ([\w-]+)", both))
     assert targets == {"quickstart", "demo", "test", "test-oldest", "lint"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
@@ -34,8 +88,8 @@ def test_continuous_integration_runs_the_readmes_test_command(project):
     assert (project / ".ci/run").read_text().strip().splitlines()[-1] == "make test"
 
 
-def test_every_script_and_recipe_that_is_named_exists(readme, project):
-    for path in re.findall(r"\bscripts/[\w/]+\.(?:py|yaml)", readme):
+def test_every_script_and_recipe_that_is_named_exists(both, project):
+    for path in re.findall(r"\bscripts/[a-z\d_/]+\.(?:py|yaml|txt)", both):
         assert (project / path).is_file(), path
 
 
@@ -73,16 +127,24 @@ def test_every_script_explains_itself(project, capsys):
         assert "--" in capsys.readouterr().out, script
 
 
-def test_every_option_in_a_command_of_the_readme_is_known(readme, capsys):
-    commands = [block for language, block in BLOCK.findall(readme) if language == "bash"]
-    text = "\n".join(commands).replace("\\\n", " ")
+def test_every_command_that_is_named_exists_and_knows_its_options(both, capsys):
+    shown = {}
     checked = 0
-    for script, words in re.findall(r"scripts/(\w+)\.py(.*)", text):
-        options = re.findall(r"--\w+", words)
-        with pytest.raises(SystemExit):
-            importlib.import_module(script).main(["--help"])
-        shown = capsys.readouterr().out
-        for option in options:
-            assert option in shown, (script, option)
+    for name, words in commands_in(both):
+        if name not in shown:
+            with pytest.raises(SystemExit):
+                importlib.import_module(COMMANDS[name].module).main(["--help"])
+            shown[name] = capsys.readouterr().out
+        for option in re.findall(r"(?<= )--\w+", words.split("  #")[0]):
+            assert option in shown[name], (name, option)
             checked += 1
-    assert checked >= 8
+    assert checked >= 60
+    assert shown.keys() >= {"build", "learn-ids", "train", "evaluate", "recommend", "score", "compare", "tables"}
+
+
+def test_an_own_recommender_is_shown_on_all_axes_with_every_way_of_asking(readme):
+    assert "for axis in AXES.values():" in readme
+    for axis in AXES.values():
+        assert f"`{axis.name}`" in readme
+        ways = re.findall(rf"`(?:{axis.name}|fine)/3(?:/(\w+))?`", readme)
+        assert set(ways) >= axis.asked.keys()
