@@ -57,8 +57,10 @@ def test_every_method_and_every_domain_is_in_a_table(readme):
         assert f"| `{domain.name}` | {counts.users:,} | {counts.items:,} | {counts.actions:,} |" in readme
 
 
-def test_every_link_within_the_two_files_leads_to_a_heading(readme, project):
-    texts = {"README.md": readme, "CONTRIBUTING.md": (project / "CONTRIBUTING.md").read_text(encoding="utf-8")}
+def test_every_link_within_these_files_leads_to_a_heading(project):
+    texts = {
+        name: (project / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "RESULTS.md")
+    }
     links = [
         (target or name, anchor)
         for name, text in texts.items()
@@ -89,7 +91,8 @@ def test_continuous_integration_runs_the_readmes_test_command(project):
 
 
 def test_every_script_and_recipe_that_is_named_exists(both, project):
-    for path in re.findall(r"\bscripts/[a-z\d_/]+\.(?:py|yaml|txt)", both):
+    text = both + (project / "RESULTS.md").read_text(encoding="utf-8")
+    for path in re.findall(r"\b(?:scripts|tests)/[a-z\d_/]+\.(?:py|yaml|txt)", text):
         assert (project / path).is_file(), path
 
 
