@@ -2,7 +2,7 @@
 
     mender train                                          # Mender_Steer on the sample
     mender train mender_tok --domain beauty --seed 1
-    accelerate launch --config_file scripts/accelerate_configs/multi_gpu.yaml scripts/train.py mender_tok --domain beauty
+    accelerate launch --config_file scripts/accelerate_configs/multi_gpu.yaml scripts/train.py mender_tok --domain toys
 
 A method's name stands for its recipe, which travels with the package; `--domain` fills in the paths.
 An interrupted run continues by the same command. Writes output_dir/model (the best so far, a Hugging Face folder) and
