@@ -3,7 +3,6 @@
 The encoder is random (its code path is the one of a pretrained one), so the figures mean nothing; the files do.
 """
 
-import importlib
 import json
 import re
 import shlex
@@ -20,6 +19,7 @@ from dataset_builders.benchmark.checks import check_benchmark
 from dataset_builders.building.interactions import connect
 from dataset_builders.building.sources.sample import SampleSource
 from dataset_builders.commands import build as build_benchmark
+from dataset_builders.commands.main import main as mender
 from modeling_mender.commands import evaluate as evaluate_axes
 from modeling_mender.commands import learn_ids as learn_semantic_ids
 from modeling_mender.commands import quickstart, train
@@ -212,17 +212,20 @@ def test_the_code_and_the_commands_of_the_readme_run_as_they_are_printed(
     monkeypatch.chdir(tmp_path)
     readme = (project / "README.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    blocks += re.findall(
+        r"^```python\n(.*?)^```$", (project / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
-    assert "by " in capsys.readouterr().out
+    assert "by " in capsys.readouterr().out  # a title
     commands = "\n".join(re.findall(r"^```bash\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
-    ran = 0
-    for script, words in re.findall(r"^python scripts/(\w+)\.py (.*)", commands, re.MULTILINE):
+    ran = []
+    for command, words in re.findall(r"^mender ([\w-]+) (.*)", commands, re.MULTILINE):
         words = shlex.split(words, comments=True)
-        if script in ("recommend", "make_leaderboard") or "outputs/popular.parquet" in words:
-            assert importlib.import_module(script).main(words) == 0, script
-            ran += 1
-    assert ran == 4
+        if command in ("recommend", "score", "submit", "leaderboard"):
+            assert mender([command, *words]) == 0, command
+            ran.append(command)
+    assert ran == ["score", "submit", "leaderboard", "recommend", "recommend"]
     assert "Walnut Table Lamp" in capsys.readouterr().out
     assert (tmp_path / "outputs/leaderboard/index.html").is_file()
