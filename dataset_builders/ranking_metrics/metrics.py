@@ -201,6 +201,7 @@ def _check_rankings(predictions: Rankings, name: str) -> np.ndarray:
 
 
 def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
+    references = references if isinstance(references, np.ndarray) else list(references)  # a Series has labels
     if len(references) and np.ndim(references[0]) == 0:
         references = [[item] for item in references] if not isinstance(references, np.ndarray) else references[:, None]
     relevant, num_relevant = _as_matrix(references, "references", fill=_NOTHING)
@@ -221,6 +222,7 @@ def _as_matrix(rows: np.ndarray | Sequence[Sequence[int]], name: str, fill: int)
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
         _check_integers(rows, name)
         return rows.astype(np.int64), np.full(len(rows), rows.shape[1])
+    rows = list(rows)  # a Series has labels, and not places
     arrays = [np.asarray(row) for row in rows]
     for number, row in enumerate(arrays):
         if row.ndim != 1:

@@ -46,20 +46,26 @@ class Run:
     ) -> "Run":
         """Makes a run of `query -> (items, scores)`.
 
+        Raises:
+            ValueError: If items are not integers (3.0 is none either), scores are no numbers, or there is not one
+                score per item; names the query.
+
         >>> run = Run.from_answers({"fine/0": ([3, 9], [-0.1, -0.5]), "fine/1": ([], [])})
         >>> run.offsets.tolist(), run.items.tolist()
         ([0, 2, 2], [3, 9])
         """
+        all_items, all_scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
         for query, (items, scores) in answers.items():
             if len(items) != len(scores):
                 raise ValueError(f"query {query} has {len(items)} items and {len(scores)} scores; give one per item.")
-        lengths = [len(items) for items, _ in answers.values()]
-        nothing = [np.empty(0)]
+            if len(items):
+                all_items.append(_item_ids(query, items))
+                all_scores.append(_numbers(query, scores))
         return cls(
             queries=pa.array(answers, pa.string()),
-            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-            items=np.concatenate([*(items for items, _ in answers.values()), *nothing]).astype(np.int32),
-            scores=np.concatenate([*(scores for _, scores in answers.values()), *nothing]).astype(np.float32),
+            offsets=np.concatenate([[0], np.cumsum([len(items) for items, _ in answers.values()], dtype=np.int64)]),
+            items=np.concatenate(all_items),
+            scores=np.concatenate(all_scores),
             about=dict(about or {}),
         )
 
@@ -132,6 +138,28 @@ def read_run(path: str | Path, num_items: int) -> Run:
     )
     _check(run, str(path), num_items)
     return Run(run.queries, run.offsets, run.items.astype(np.int32), run.scores, run.about)
+
+
+def _item_ids(query: str, items: Sequence[int]) -> np.ndarray:
+    """Item ids as int32; nothing is rounded, and nothing wraps around."""
+    found = np.asarray(items)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise ValueError(
+            f"query {query} has items of type {found.dtype}, the first is {found.flat[0]!s}; item ids are integers."
+        )
+    low, high = int(found.min()), int(found.max())
+    if not (low >= -(2**31) and high < 2**31):
+        raise ValueError(f"query {query} holds item {low if low < 0 else high}; item ids are below 2**31.")
+    return found.astype(np.int32)
+
+
+def _numbers(query: str, scores: Sequence[float]) -> np.ndarray:
+    found = np.asarray(scores)
+    if found.ndim != 1 or found.dtype.kind not in "fiu":
+        raise ValueError(
+            f"query {query} has scores of type {found.dtype}, the first is {found.flat[0]!s}; scores are numbers."
+        )
+    return found.astype(np.float32)
 
 
 def _check_types(schema: pa.Schema, path: str | Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,6 +148,16 @@ def test_bad_input_is_named(predictions, references, k, message: str):
             function(predictions, references, k)
 
 
+def test_a_filtered_series_counts_by_its_places_and_not_by_its_labels():
+    table = pd.DataFrame({"ranked": [[3, 9], [4, 2], [7, 1]], "target": [3, 2, 5], "keep": [False, True, True]})
+    kept = table[table.keep]
+    assert score_run(kept.ranked, kept.target, k=1) == {"recall@1": 0.0, "ndcg@1": 0.0}
+    assert score_run(kept.ranked, kept.target, k=2)["recall@2"] == 0.5
+    assert score_run(kept.ranked, kept.ranked, k=1)["ndcg@1"] == 1.0
+    with pytest.raises(ValueError, match="row 0 is 2; give a flat list"):
+        score_run(kept.target, kept.target, k=1)
+
+
 def test_bad_negative_rankings_are_named():
     with pytest.raises(ValueError, match="predictions_negative has 2 rows, predictions has 1"):
         score_run([[1]], [1], predictions_negative=[[1], [2]])
@@ -178,7 +189,13 @@ for folder in sys.argv[1:]:
         except ValueError as error:
             print("ValueError", error)
     metric.add_batch(predictions=[[1, 2]], references=[2])
-    metric.add_batch(predictions=[[4], []], references=[4, 4])
+    for bad in ([3.7], [3.0]):
+        try:
+            metric.add(prediction=bad, reference=3)
+        except ValueError as error:
+            print("ValueError", error)
+    metric.add(prediction=[4], reference=4)
+    metric.add(prediction=[], reference=4)
     print(metric.compute(k=2))
 """
 
@@ -207,6 +224,8 @@ def test_evaluate_loads_the_folder_also_when_copied_elsewhere_in_a_fresh_process
         "ValueError predictions is empty; give at least one row.",
         "ValueError predictions: row 0 holds float64 values; item ids are integers.",
         "ValueError k must be an integer of at least 1, got 0.",
+        "ValueError predictions: row 0 holds float64 values; item ids are integers.",
+        "ValueError predictions: row 0 holds float64 values; item ids are integers.",
         str({"recall@2": 2 / 3, "ndcg@2": (1 + ndcg) / 3}),
     ]
     assert result.stdout.strip().split("\n") == ["TestResults(failed=0, attempted=6)", *once, *once]
