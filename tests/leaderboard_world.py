@@ -13,6 +13,7 @@ from dataset_builders.hub_http import httpx
 from dataset_builders.leaderboard import hub
 from dataset_builders.scoring.figures import score_axes
 from dataset_builders.scoring.ranks import RANKS_SCHEMA, write_ranks
+from dataset_builders.scoring.results import BenchmarkIdentity, Maker, Results
 
 BENCHMARK, MODEL = "org/pref-discerning", "me/my-model"
 DATA_COMMIT, OLD_COMMIT = "d" * 40, "0" * 40
@@ -51,23 +52,17 @@ def make_ranks(ranks=RANKS):
 
 
 def make_results(ranks=RANKS, method="my_method", **changes):
-    """What scripts/evaluate_axes.py writes of these ranks."""
-    results = {
-        "method": method,
-        "model": "outputs/my_model",
-        "domain": "toy",
-        "split": "test",
-        "k": [1, 10],
-        "benchmark": {
-            "name": BENCHMARK,
-            "revision": DATA_COMMIT,
-            "approximator": "metadata",
-            "fingerprints": dict(FINGERPRINTS),
-        },
-        "axes": score_axes(make_ranks(ranks), [1, 10], resamples=50),
-        "left_out": dict(LEFT_OUT),
-    }
-    return json.loads(json.dumps({**results, **changes}))
+    """What results.json holds of these ranks, parsed."""
+    results = Results(
+        maker=Maker(method, "outputs/my_model"),
+        domain="toy",
+        split="test",
+        k=(1, 10),
+        benchmark=BenchmarkIdentity(BENCHMARK, DATA_COMMIT, approximator="metadata", fingerprints=dict(FINGERPRINTS)),
+        axes=score_axes(make_ranks(ranks), [1, 10], resamples=50),
+        left_out=dict(LEFT_OUT),
+    )
+    return json.loads(results.to_json()) | json.loads(json.dumps(changes))
 
 
 def write_results(folder, results, ranks=None):

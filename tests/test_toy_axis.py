@@ -107,8 +107,8 @@ def test_it_is_built_checked_evaluated_and_shown(register, tmp_path, monkeypatch
         )
     )
     by_run = score(ScoreArguments(run=out / "run.parquet", benchmark=str(benchmark), domain="toy"))
-    assert by_model["axes"]["toy_words"]["num_rows"] == 12
-    assert by_run["axes"]["toy_words"] == by_model["axes"]["toy_words"]
+    assert by_model.axes["toy_words"].num_rows == 12
+    assert by_run.axes["toy_words"] == by_model.axes["toy_words"]
 
     make_tables(TableArguments(folders=[tmp_path / "results"], output_dir=tmp_path / "tables", figures=[]))
     assert "**Toy words**" in (tmp_path / "tables/table_1.md").read_text()

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from ..benchmark.axes import AXES, get_axis
 from ..scoring.figures import SIDES, side_values
 from ..scoring.ranks import read_ranks
+from ..scoring.results import PROTOCOLS
 from ..scoring.significance import PairedTest, paired_test
 from .command_line import defaults_of, run_command
 
@@ -50,7 +51,7 @@ def parse_arguments(argv: list[str] | None) -> ComparisonArguments:
     parser.add_argument("--side", choices=list(SIDES), help="how the rows were asked")
     parser.add_argument(
         "--protocol",
-        choices=["all", "unseen"],
+        choices=PROTOCOLS,
         help="unseen takes out the items of a row's own history",
     )
     parser.add_argument("--resamples", type=int, help="draws of the test and of the intervals")

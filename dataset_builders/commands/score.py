@@ -17,19 +17,14 @@ from typing import Any
 
 import datasets
 
-from ..atomic_write import write_text
-from ..benchmark.axes import AXES, get_axis
+from ..benchmark.axes import AXES
 from ..benchmark.report import report_text, resolve_revision
-from ..benchmark.tables import count_items, load_axes
-from ..scoring.figures import format_table, format_unseen_table, score_axes
+from ..benchmark.tables import check_fingerprints, count_items, load_axes
+from ..scoring.figures import format_table, score_axes
 from ..scoring.ranks import check_queries, rank_rows, write_ranks
+from ..scoring.results import RESULTS_FILE, BenchmarkIdentity, Maker, Results
 from ..scoring.runs import Run, read_run
 from .command_line import defaults_of, run_command
-
-TABLE_K = 10
-BENCHMARK_FIELDS = (
-    "source", "approximator", "approximator_details", "polarity", "embedding_model", "options", "fingerprints",
-)  # fmt: skip
 
 Tables = Mapping[str, datasets.Dataset]
 
@@ -94,34 +89,29 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: score(ScoreArguments(**vars(arguments))))
 
 
-def score(arguments: ScoreArguments) -> dict[str, Any]:
+def score(arguments: ScoreArguments) -> Results:
     """Scores a run file.
 
     Args:
         arguments ([`ScoreArguments`]): The run file, the benchmark, and where the results go.
 
-    Returns:
-        `dict`: The content of `results.json`.
-
     Raises:
-        ValueError: If run and benchmark do not fit together.
+        ValueError: If run and benchmark do not fit together, or the benchmark's rows are not those of its
+            fingerprints.
         FileNotFoundError: If the run or the benchmark does not exist.
     """
     return score_answers(arguments, lambda tables, num_items: read_answers(arguments, num_items))
 
 
-def score_answers(
-    arguments: ScoringArguments, answer: Callable[[Tables, int], tuple[Run, dict[str, Any]]]
-) -> dict[str, Any]:
-    """Scores the answers of whatever recommender, prints the tables, and writes the files.
+def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], tuple[Run, Maker]]) -> Results:
+    """Scores the answers of any recommender, prints the tables, and writes the files.
 
     Args:
         arguments ([`ScoringArguments`]): The benchmark, and where the results go.
-        answer (`Callable`): From the rows of each axis and the number of items to the answers, and what `results.json`
-            says of their maker.
+        answer (`Callable`): From the rows of each axis and the number of items to the answers and their maker.
 
-    Returns:
-        `dict`: The content of `results.json`.
+    Raises:
+        ValueError: If the benchmark's rows are not those of its fingerprints, or the results cannot be used.
     """
     revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
     every_axis = load_axes(arguments.benchmark, arguments.domain, arguments.split, revision=revision)
@@ -132,35 +122,43 @@ def score_answers(
         )
     num_items = count_items(arguments.benchmark, arguments.domain, revision)
     report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
-    answers, made_by = answer(tables, num_items)
+    benchmark = identify(arguments, report, [*tables, "items"], revision)
+    answers, maker = answer(tables, num_items)
     check_queries(answers, {axis: len(rows) for axis, rows in every_axis.items()})
     ranks = rank_rows(answers, tables, arguments.max_rows)
-    results = {
-        **made_by,
-        "domain": arguments.domain,
-        "split": arguments.split,
-        "date": datetime.date.today().isoformat(),
-        "k": sorted(arguments.k),
-        "depth": answers.depth,
-        "benchmark": {
-            "name": arguments.benchmark,
-            "revision": revision,
-            **{name: report[name] for name in BENCHMARK_FIELDS if name in report},
-        },
-        "axes": score_axes(ranks, sorted(arguments.k), arguments.resamples),
-        "left_out": report.get("left_out", {}),
-    }
+    results = Results(
+        maker=maker,
+        domain=arguments.domain,
+        split=arguments.split,
+        date=datetime.date.today().isoformat(),
+        k=tuple(sorted(arguments.k)),
+        depth=answers.depth,
+        benchmark=benchmark,
+        axes=score_axes(ranks, sorted(arguments.k), arguments.resamples),
+        left_out=report.get("left_out", {}),
+    )
+    results.check(f"the results of {maker.method}")
     show(results, longest_history=ranks.column("history_length").to_numpy().max(), num_items=num_items)
     if arguments.output_dir is not None:
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
-        write_text(arguments.output_dir / "results.json", json.dumps(results, indent=2) + "\n")
-        write_ranks(ranks, arguments.output_dir / "rows.parquet", about_run(results))
+        results.write(arguments.output_dir / RESULTS_FILE)
+        write_ranks(ranks, arguments.output_dir / "rows.parquet", results.about)
         draw(results, arguments.output_dir / "axes.png")
     return results
 
 
-def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, dict[str, Any]]:
-    """The answers of a run file, and what `results.json` says of their maker."""
+def identify(
+    arguments: ScoringArguments, report: Mapping[str, Any], configs: Sequence[str], revision: str | None
+) -> BenchmarkIdentity:
+    """What the report says of the benchmark, the fingerprints of what is scored computed from its rows."""
+    fingerprints = report.get("fingerprints") or {}
+    found = check_fingerprints(arguments.benchmark, arguments.domain, configs, fingerprints, revision)
+    named = {"name": arguments.benchmark, "revision": revision, "fingerprints": {**fingerprints, **found}}
+    return BenchmarkIdentity.from_content({**report, **named}, arguments.benchmark)
+
+
+def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, Maker]:
+    """The answers of a run file, and their maker."""
     answers = read_run(arguments.run, num_items)
     for name in ("domain", "split"):
         if name in answers.about and answers.about[name] != getattr(arguments, name):
@@ -168,32 +166,24 @@ def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, dict[s
                 f"{arguments.run} was made for {name} {answers.about[name]!r}, not {getattr(arguments, name)!r}; "
                 f"pass --{name} {answers.about[name]} or another run."
             )
-    return answers, {
-        "method": arguments.name or answers.about.get("method") or arguments.run.stem,
-        "model": str(arguments.run),
-        "num_beams": answers.about.get("num_beams"),
-        "seed": answers.about.get("seed"),
-        "arguments": None,
-        "training": None,
-        "ranking": None,
-    }
+    maker = Maker(
+        method=arguments.name or answers.about.get("method") or arguments.run.stem,
+        model=str(arguments.run),
+        num_beams=answers.about.get("num_beams"),
+        seed=answers.about.get("seed"),
+    )
+    return answers, maker
 
 
-def about_run(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run file and a table of ranks say of their maker."""
-    return {name: results[name] for name in ("method", "domain", "split", "num_beams", "seed", "k") if name in results}
-
-
-def show(results: Mapping[str, Any], longest_history: int, num_items: int) -> None:
+def show(results: Results, longest_history: int, num_items: int) -> None:
     """Prints both tables, and what limits their figures."""
-    k = table_k(results["k"])
-    print(format_table(results["axes"], k))
-    if any(get_axis(axis).has_history for axis in results["axes"]):
+    print(format_table(results.axes, results.table_k))
+    if any(result.record.has_history for result in results.axes.values()):
         print("\nWithout the items of each row's own history:\n")
-        print(format_unseen_table(results["axes"], k))
-    for axis, reason in results["left_out"].items():
+        print(format_table(results.axes, results.table_k, "unseen"))
+    for axis, reason in results.left_out.items():
         print(f"left out: {axis} ({reason})")
-    depth, deepest = results["depth"], max(results["k"])
+    depth, deepest = results.depth or 0, max(results.k)
     if depth < min(num_items, deepest):
         print(f"note: some rankings hold {depth} items; what stands below counts as a miss at k = {deepest}.")
     elif depth < min(num_items, deepest + longest_history):
@@ -203,17 +193,13 @@ def show(results: Mapping[str, Any], longest_history: int, num_items: int) -> No
         )
 
 
-def table_k(k: list[int]) -> int:
-    """The cut-off of tables and plots: 10 where it was asked for, else the deepest."""
-    return TABLE_K if TABLE_K in k else max(k)
-
-
-def draw(results: Mapping[str, Any], path: Path) -> None:
+def draw(results: Results, path: Path) -> None:
+    """Draws the star plot, where matplotlib is installed."""
     from ..paper_tables.figures import star_plot
 
-    title = f"{results['method']} on {results['domain']} ({results['split']})"
+    title = f"{results.maker.method} on {results.domain} ({results.split})"
     try:
-        star_plot(results["axes"], table_k(results["k"]), title, path)
+        star_plot(results.axes, results.table_k, title, path)
     except ImportError as error:
         print(f"note: no {path.name}, {error}")
 

@@ -12,9 +12,9 @@ import argparse
 import datetime
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from ..benchmark.report import is_on_the_hub
 from ..leaderboard import hub
@@ -31,6 +31,7 @@ from ..leaderboard.submission import (
 )
 from ..leaderboard.validation import check_benchmark, check_figures, check_ranks
 from ..scoring.ranks import read_ranks
+from ..scoring.results import InvalidResults, Results
 from .command_line import defaults_of, explain, run_command
 
 
@@ -54,7 +55,7 @@ class SubmissionArguments:
     revision: str | None = None
     source_url: str | None = None
     notes: str | None = None
-    date: str = "2026-11-26"
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
     dry_run: bool = False
     no_pr: bool = False
 
@@ -82,11 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 def submit(arguments: SubmissionArguments) -> None:
     """Everything between the arguments and the pull request."""
     check_arguments(arguments)
-    text = read_file(arguments.results)
-    try:
-        results = hub.parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{arguments.results} is {error}; pass what scripts/evaluate_axes.py wrote.") from None
+    results = read_results(arguments)
     revision = check(arguments, results)
     submission = prepare(arguments, results, revision)
     show(submission, arguments)
@@ -103,7 +100,7 @@ def submit(arguments: SubmissionArguments) -> None:
         arguments.model,
         submission.files,
         submission.parent,
-        message=f"Add results on {name} ({results['domain']})",
+        message=f"Add results on {name} ({results.domain})",
         description=change_table(submission.changes) + "\n",
         create_pr=not arguments.no_pr,
     )
@@ -124,50 +121,56 @@ def check_arguments(arguments: SubmissionArguments) -> None:
         raise ValueError(f"--date ({arguments.date!r}) must be a day as in 2026-11-20.") from None
 
 
-def read_file(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; pass a results.json that scripts/evaluate_axes.py wrote.")
-    return path.read_text(encoding="utf-8")
+def read_results(arguments: SubmissionArguments) -> Results:
+    """Reads the file; lists every objection to it on stderr and refuses if there is one."""
+    try:
+        results = Results.read(arguments.results)
+        if problems := check_figures(results):
+            raise InvalidResults(str(arguments.results), problems)
+    except InvalidResults as error:
+        refuse(arguments, error.problems, ", and more may follow once the file itself is sound")
+    return results
 
 
-def check(arguments: SubmissionArguments, results: Any) -> str | None:
-    """Lists every objection on stderr and refuses if there is one; returns the benchmark's commit."""
-    problems = check_figures(results)
-    sound, benchmark = not problems, None
-    if isinstance(results, dict) and isinstance(results.get("domain"), str):
-        revision, named_by = choose_revision(arguments, results)
-        try:
-            benchmark = hub.read_benchmark(arguments.benchmark, results["domain"], revision)
-        except (ValueError, OSError) as error:
-            problems.append(explain(error) + named_by)
-    if sound and benchmark is not None:
+def check(arguments: SubmissionArguments, results: Results) -> str | None:
+    """Lists every objection to the rows and ranks on stderr and refuses if there is one; returns the commit."""
+    problems: list[str] = []
+    benchmark = None
+    revision, named_by = choose_revision(arguments, results)
+    try:
+        benchmark = hub.read_benchmark(arguments.benchmark, results.domain, revision)
         problems += check_benchmark(results, benchmark)
+    except (ValueError, OSError) as error:
+        problems.append(explain(error) + named_by)
     ranks = arguments.results.with_name("rows.parquet")
     if not ranks.is_file():
         print(f"note: no {ranks.name} beside {arguments.results}; the figures are not computed again")
-    elif sound:
+    else:
         try:
             problems += check_ranks(results, read_ranks(ranks)[0])
         except ValueError as error:
             problems.append(str(error))
-    if problems:
-        for problem in problems:
-            print(f"- {problem}", file=sys.stderr)
-        more = "" if sound else ", and more may follow once the file itself is sound"
-        raise ValueError(f"{arguments.results} is refused, objections: {len(problems)}{more}; nothing was sent.")
+    if problems or benchmark is None:
+        refuse(arguments, problems)
     return benchmark.revision
 
 
-def choose_revision(arguments: SubmissionArguments, results: Mapping[str, Any]) -> tuple[str | None, str]:
-    """The benchmark's revision to check against, and a sentence on who named it; a local directory has none."""
-    scored = results.get("benchmark")
-    named = scored.get("revision") if isinstance(scored, dict) and is_on_the_hub(arguments.benchmark) else None
-    if arguments.revision or not isinstance(named, str):
+def refuse(arguments: SubmissionArguments, problems: Sequence[str], more: str = "") -> NoReturn:
+    """Lists the objections on stderr, and refuses."""
+    for problem in problems:
+        print(f"- {problem}", file=sys.stderr)
+    raise ValueError(f"{arguments.results} is refused, objections: {len(problems)}{more}; nothing was sent.")
+
+
+def choose_revision(arguments: SubmissionArguments, results: Results) -> tuple[str | None, str]:
+    """The benchmark's revision to check against, and a sentence on what named it; a local directory has none."""
+    named = results.benchmark.revision if is_on_the_hub(arguments.benchmark) else None
+    if arguments.revision or named is None:
         return arguments.revision, ""
     return named, f" {arguments.results} names that revision ({named}); name another one by --revision."
 
 
-def prepare(arguments: SubmissionArguments, results: Mapping[str, Any], revision: str | None) -> Submission:
+def prepare(arguments: SubmissionArguments, results: Results, revision: str | None) -> Submission:
     """The entries beside those that the model has; a dry run against a local directory does not ask the Hub."""
     benchmark = arguments.benchmark if revision else Path(arguments.benchmark).resolve().name
     entries, left_out = make_entries(
@@ -178,10 +181,10 @@ def prepare(arguments: SubmissionArguments, results: Mapping[str, Any], revision
     parent = hub.newest_commit(arguments.model) if revision else None
     existing = read_entry_files(arguments.model, parent) if parent else {}
     changes = compare(entries, existing)
-    files = merge(changes, existing, entries_file(benchmark, results["domain"]))
+    files = merge(changes, existing, entries_file(benchmark, results.domain))
     if parent and (waiting := find_waiting(entries, arguments.model)):
         raise ValueError(f"an open pull request has all of these scores already: {waiting}; nothing was sent.")
-    files[results_file(results["domain"])] = published_results(results, arguments.model)
+    files[results_file(results.domain)] = published_results(results, arguments.model).to_json()
     return Submission(changes, left_out, files, parent)
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from ..atomic_write import write_text
 from ..paper_tables import figures
 from ..paper_tables.layout import table_markdown, tables_csv
-from ..paper_tables.results import PROTOCOLS, Group, check_comparable, find_results, group_results
+from ..paper_tables.results import Group, check_comparable, find_results, group_results
 from ..paper_tables.tables import TABLES, Block, domain_order, make_table
+from ..scoring.results import PROTOCOLS
 from .command_line import defaults_of, run_command
 
 FIGURES = (3, 4, 5, 6, 7)

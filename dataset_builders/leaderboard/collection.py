@@ -15,16 +15,15 @@ from typing import Any
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from ..atomic_write import write_text
-from ..benchmark.axes import AXES, Axis
+from ..benchmark.axes import AXES, Axis, get_axis
 from ..benchmark.report import BuildReport, is_on_the_hub, read_report, resolve_revision
 from ..benchmark.schema import config_name
-from .hub import list_models, model_url, newest_commit, parse_json, read_text
+from ..scoring.results import RESULTS_FILE, InvalidResults, Results, is_share
+from .hub import list_models, model_url, newest_commit, read_text
 from .submission import read_entry_files, results_file
-from .validation import SPLIT, TOLERANCE, check_figures, is_share, main_metric, main_value
+from .validation import SPLIT, TOLERANCE, check_figures
 
 logger = logging.getLogger(__name__)
-
-RESULTS_FILE = "results.json"
 
 
 def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -52,17 +51,17 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, paths))}; score with scripts/evaluate_axes.py.")
     records = []
     for file, root in files.items():
-        results = _usable(file.read_text(encoding="utf-8"), str(file))
+        results = _usable(file.read_bytes(), str(file))
         if results is None:
             continue
         folder = file.parent.relative_to(root.resolve()) if root.is_dir() else Path()
         name = Path(root.resolve().name, folder) if len(paths) > 1 else folder
         date = datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()
         for axis in AXES:
-            value = main_value(results["axes"].get(axis, {}), axis)
+            value = _value(results, axis)
             if value is not None:
-                model = name.as_posix() if name != Path() else results["method"]
-                records.append(make_record(model, results["domain"], axis, value, date) | figures_of(results, axis))
+                model = name.as_posix() if name != Path() else results.maker.method
+                records.append(make_record(model, results.domain, axis, value, date) | figures_of(results, axis))
     return records
 
 
@@ -72,11 +71,12 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
     Args:
         benchmark (`str`): Name of the dataset on the Hub.
         model_ids (`Sequence[str]`, *optional*): Models to ask; those with our tag where not given. A model that was
-            named must be there; one that was found is skipped aloud if it cannot be read.
+            named must be there; one that was found is skipped aloud if it cannot be read. A task that a model lists
+            twice counts once, by its first entry; the others are skipped aloud.
     """
     report_at = cache(lambda domain, revision: _report(benchmark, domain, revision))
     records = []
-    for model in list_models() if model_ids is None else model_ids:
+    for model in dict.fromkeys(list_models() if model_ids is None else model_ids):
         try:
             commit = newest_commit(model)
             files = read_entry_files(model, commit)
@@ -86,6 +86,7 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
             logger.warning("skipped: %s (%s)", model, " ".join(str(error).split()))
             continue
         results_at = cache(lambda domain, model=model, commit=commit: _submitted_results(model, domain, commit))
+        values: dict[str, float] = {}
         for path, items in files.items():
             for item in items:
                 task = str(item["dataset"]["task_id"])
@@ -95,6 +96,13 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
                 if not is_share(item["value"]):
                     logger.warning("skipped: %s of %s/%s is %r", task, model, path, item["value"])
                     continue
+                if task in values:
+                    logger.warning(
+                        "skipped: %s of %s/%s is listed again, %r after %r", task, model, path, item["value"],
+                        values[task],
+                    )  # fmt: skip
+                    continue
+                values[task] = item["value"]
                 domain, axis = found
                 revision = item["dataset"].get("revision")
                 revision = revision if isinstance(revision, str) else None
@@ -130,7 +138,7 @@ def make_record(model: str, domain: str, axis: str, value: float, date: str) -> 
         "domain": domain,
         "axis": axis,
         "title": AXES[axis].title,
-        "metric": main_metric(axis),
+        "metric": get_axis(axis).main_metric(),
         "value": value,
         "without_preference": None,
         "interval": None,
@@ -144,18 +152,17 @@ def make_record(model: str, domain: str, axis: str, value: float, date: str) -> 
     }
 
 
-def figures_of(results: Mapping[str, Any], axis: str) -> dict[str, Any]:
-    """What a results.json adds to the record of an axis."""
-    entry, benchmark = results["axes"][axis], results["benchmark"]
-    intervals = (entry.get("intervals") or {}).get("with_preference") or {}
+def figures_of(results: Results, axis: str) -> dict[str, Any]:
+    """What results add to the record of an axis."""
+    found, benchmark = results.axes[axis], results.benchmark
     return {
-        "method": results["method"],
-        "without_preference": main_value(entry, axis, "without_preference"),
-        "interval": intervals.get(main_metric(axis)),
-        "num_rows": entry["num_rows"],
-        "fingerprint": (benchmark.get("fingerprints") or {}).get(config_name(results["domain"], axis)),
-        "revision": benchmark.get("revision"),
-        "approximator": benchmark.get("approximator"),
+        "method": results.maker.method,
+        "without_preference": found.main_value("without_preference"),
+        "interval": (found.intervals.with_preference or {}).get(found.record.main_metric()),
+        "num_rows": found.num_rows,
+        "fingerprint": benchmark.fingerprints.get(config_name(results.domain, axis)),
+        "revision": benchmark.revision,
+        "approximator": benchmark.approximator,
     }
 
 
@@ -184,29 +191,37 @@ def write_records(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     write_text(path, json.dumps(list(records), indent=2, ensure_ascii=False) + "\n")
 
 
-def _usable(text: str, name: str) -> dict[str, Any] | None:
-    """A results.json of the test split without objections; else `None`, and a line in the log."""
+def _usable(content: str | bytes, name: str) -> Results | None:
+    """Results of the test split without objections; else `None`, and a line in the log."""
     try:
-        results = parse_json(text)
-    except ValueError as error:
-        logger.warning("skipped: %s is %s", name, error)
+        results = Results.from_json(content, name)
+        if problems := check_figures(results):
+            raise InvalidResults(name, problems)
+    except InvalidResults as error:
+        logger.warning("skipped: %s", error)
         return None
-    problems = check_figures(results)
-    if problems:
-        logger.warning("skipped: %s: %s", name, " ".join(problems))
-    return None if problems else results
+    return results
 
 
-def _submitted_results(model: str, domain: str, commit: str) -> dict[str, Any] | None:
+def _submitted_results(model: str, domain: str, commit: str) -> Results | None:
     path = results_file(domain)
-    text = read_text(model, path, commit)
+    try:
+        text = read_text(model, path, commit)
+    except UnicodeDecodeError as error:
+        logger.warning("skipped: %s/%s is no text (%s)", model, path, error)
+        return None
     results = None if text is None else _usable(text, f"{model}/{path}")
-    return results if results is not None and results["domain"] == domain else None
+    return results if results is not None and results.domain == domain else None
 
 
-def _agrees(results: Mapping[str, Any], axis: str, value: float) -> bool:
-    """Whether a results.json is the one that an entry came from."""
-    found = main_value(results["axes"].get(axis, {}), axis)
+def _value(results: Results, axis: str) -> float | None:
+    """The figure that an axis is ranked by."""
+    return results.axes[axis].main_value() if axis in results.axes else None
+
+
+def _agrees(results: Results, axis: str, value: float) -> bool:
+    """Whether an entry came from these results."""
+    found = _value(results, axis)
     return found is not None and abs(found - value) <= TOLERANCE
 
 

@@ -3,7 +3,6 @@
 Knows the Hub's client, and that a benchmark may also lie in a local directory. Knows nothing of scores.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,15 +142,3 @@ def parse_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"no YAML: {' '.join(str(error).split())}") from None
-
-
-def parse_json(text: str) -> Any:
-    """JSON as plain values; the numbers may still be NaN or infinite, which Python's parser lets through.
-
-    Raises:
-        ValueError: If it is no JSON.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error}") from None

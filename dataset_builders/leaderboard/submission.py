@@ -1,19 +1,19 @@
-"""What a submission sends: the entries of a results.json, and how they go beside those that a model already has.
+"""What a submission sends: the entries of results, and how they go beside those that a model already has.
 
 Knows the Hub's `.eval_results/*.yaml`. Leaves to `validation.py` whether the figures may be sent.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from ..benchmark.axes import AXES
+from ..scoring.results import Results
 from .hub import list_files, open_pull_requests, parse_yaml, read_text
-from .validation import main_value, task_id
+from .validation import task_id
 
 ENTRIES_FOLDER = ".eval_results"
 LOCAL_ARGUMENTS = ("benchmark", "cache_dir", "output_dir", "semantic_ids")
@@ -39,7 +39,7 @@ def entries_file(benchmark: str, domain: str) -> str:
 
 
 def results_file(domain: str) -> str:
-    """Where the whole results.json goes: intervals and the figures without the preference are read from it.
+    """Where the whole results go: intervals and the figures without the preference are read from it.
 
     >>> results_file("beauty")
     'results/beauty.json'
@@ -48,7 +48,7 @@ def results_file(domain: str) -> str:
 
 
 def make_entries(
-    results: Mapping[str, Any],
+    results: Results,
     benchmark: str,
     revision: str | None,
     date: str,
@@ -58,7 +58,7 @@ def make_entries(
     """One entry per axis that has its figure.
 
     Args:
-        results (`Mapping[str, Any]`): A results.json without objections.
+        results ([`~dataset_builders.scoring.results.Results`]): Results without objections.
         benchmark (`str`): Name of the dataset.
         revision (`str`, *optional*): Commit of the dataset.
         date (`str`): Day of the evaluation, as in `2026-11-20`.
@@ -68,18 +68,18 @@ def make_entries(
     Returns:
         `tuple[list[EvalResultEntry], list[str]]`: The entries, and a line on every axis that has none.
     """
-    entries, left_out = [], [f"{axis}: {why}" for axis, why in results["left_out"].items()]
+    entries, left_out = [], [f"{axis}: {why}" for axis, why in results.left_out.items()]
     for axis in AXES:
-        if axis not in results["axes"]:
+        if axis not in results.axes:
             continue
-        value = main_value(results["axes"][axis], axis)
+        value = results.axes[axis].main_value()
         if value is None:
-            left_out.append(f"{axis}: no figure, for {results['method']} reads no preference; not submitted")
+            left_out.append(f"{axis}: no figure, for {results.maker.method} reads no preference; not submitted")
             continue
         entries.append(
             EvalResultEntry(
                 dataset_id=benchmark,
-                task_id=task_id(results["domain"], axis),
+                task_id=task_id(results.domain, axis),
                 value=value,
                 dataset_revision=revision,
                 date=date,
@@ -134,45 +134,40 @@ def find_waiting(entries: Sequence[EvalResultEntry], model: str) -> str | None:
     return None
 
 
-def published_results(results: Mapping[str, Any], model: str) -> str:
-    """A results.json as others may read it: the model by its name on the Hub, and no folder of one machine.
-
-    >>> arguments = {"output_dir": "outputs", "seed": 0}
-    >>> print(published_results({"model": "outputs/x", "arguments": arguments}, "o/m"), end="")
-    {
-      "model": "o/m",
-      "arguments": {
-        "seed": 0
-      }
-    }
-    """
-    published = {**results, "model": model}
-    if isinstance(results.get("arguments"), Mapping):
-        arguments = results["arguments"].items()
-        published["arguments"] = {name: value for name, value in arguments if name not in LOCAL_ARGUMENTS}
-    return json.dumps(published, indent=2, ensure_ascii=False) + "\n"
+def published_results(results: Results, model: str) -> Results:
+    """Results as others may read them: the model by its name on the Hub, and no folder of one machine."""
+    arguments = results.maker.arguments
+    if arguments is not None:
+        arguments = {name: value for name, value in arguments.items() if name not in LOCAL_ARGUMENTS}
+    return replace(results, maker=replace(results.maker, model=model, arguments=arguments))
 
 
 def compare(entries: Sequence[EvalResultEntry], files: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Change]:
-    """What the entries change, given those that the model already has."""
+    """What the entries change, given those that the model already has; a task that stands twice is to stand once."""
     changes = []
     for entry in entries:
-        kind, said = "new", "new"
-        for path, content in files.items():
-            for item in filter(lambda item, entry=entry: _same_task(item, entry), content):
-                if item["value"] == entry.value and item["dataset"].get("revision") == entry.dataset_revision:
-                    kind, said = "already submitted", f"already submitted ({path})"
-                else:
-                    revision = item["dataset"].get("revision")
-                    kind, said = "update", f"update of {item['value']} at revision {revision} ({path})"
-        changes.append(Change(entry, kind, said))
+        there = [(path, item) for path, content in files.items() for item in content if _same_task(item, entry)]
+        updates = [
+            f"{item['value']} at revision {item['dataset'].get('revision')} ({path})"
+            for path, item in there
+            if item["value"] != entry.value or item["dataset"].get("revision") != entry.dataset_revision
+        ]
+        if not there:
+            changes.append(Change(entry, "new", "new"))
+        elif updates:
+            changes.append(Change(entry, "update", f"update of {', '.join(updates)}"))
+        elif len(there) > 1:
+            changes.append(Change(entry, "update", f"listed {len(there)} times, kept once ({there[0][0]})"))
+        else:
+            changes.append(Change(entry, "already submitted", f"already submitted ({there[0][0]})"))
     return changes
 
 
 def merge(changes: Sequence[Change], files: Mapping[str, list[dict[str, Any]]], target: str) -> dict[str, str]:
     """The files that a submission changes: path -> YAML text.
 
-    An entry is replaced in the file where it stands, for a task has one value; new ones go to the end of `target`.
+    An entry is replaced in the file where it stands first, and taken out where it stands again, for a task has one
+    value; new ones go to the end of `target`.
     What else is in the files stays as it is, and a file without a change is not among those returned.
 
     Args:
@@ -186,8 +181,14 @@ def merge(changes: Sequence[Change], files: Mapping[str, list[dict[str, Any]]], 
         if change.kind == "new":
             merged.setdefault(target, []).append(item)
         elif change.kind == "update":
-            for content in merged.values():
-                content[:] = [item if _same_task(old, change.entry) else old for old in content]
+            waiting = [item]
+            for path, content in merged.items():
+                merged[path] = []
+                for old in content:
+                    if not _same_task(old, change.entry):
+                        merged[path].append(old)
+                    elif waiting:
+                        merged[path].append(waiting.pop())
     return {path: entries_text(content) for path, content in merged.items() if content != files.get(path)}
 
 

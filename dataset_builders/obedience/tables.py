@@ -8,17 +8,17 @@ from .metrics import DEPTH, SHORT, main_measure
 SIDES = ("without_history", "with_history")
 
 
-def format_results(results: Mapping[str, Any]) -> str:
+def format_results(measured: Mapping[str, Any]) -> str:
     """All tables of what [`~dataset_builders.obedience.measuring.measure`] returns."""
     parts = [
-        format_scores(results["methods"]),
-        format_avoided(results["methods"]),
-        format_wordings(results["wordings"]),
+        format_scores(measured["methods"]),
+        format_avoided(measured["methods"]),
+        format_wordings(measured["wordings"]),
     ]
-    if results["monotone"] is not None:
-        parts.append(format_strengths(results["monotone"]))
-    if results["curve"] is not None:
-        parts.append(format_curve(results["curve"]))
+    if measured["monotone"] is not None:
+        parts.append(format_strengths(measured["monotone"]))
+    if measured["curve"] is not None:
+        parts.append(format_curve(measured["curve"]))
     return "\n\n".join(parts)
 
 

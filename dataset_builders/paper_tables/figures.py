@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ..atomic_write import atomic_write
 from ..benchmark.axes import get_axis
 from ..scoring.ranks import read_ranks
+from ..scoring.results import AxisResult
 from .layout import domain_title
 from .results import ROWS_FILE, Cell, Group, axes_in_order
 from .tables import (
@@ -45,13 +46,13 @@ class Skipped(Exception):
 # -- one model ------------------------------------------------------------------------------------------------------
 
 
-def star_plot(results: Mapping[str, Mapping[str, Any]], k: int, title: str, path: str | Path) -> None:
+def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Path) -> None:
     """Draws the main metric of every axis of one model, with the preference and without it, on one common scale.
 
     An axis on which neither was asked says so, and leaves a gap in the outline.
 
     Args:
-        results (`Mapping`): The axes of a results.json.
+        axes (`Mapping[str, AxisResult]`): Name -> figures.
         k (`int`): Cut-off.
         title (`str`): Above the plot.
         path (`str` or `Path`): A PNG file; written to a temporary name first.
@@ -59,13 +60,10 @@ def star_plot(results: Mapping[str, Mapping[str, Any]], k: int, title: str, path
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    outlines = {
-        label: [(entry[side] or {}).get(get_axis(axis).main_metric(k)) for axis, entry in results.items()]
-        for side, label in SIDES
-    }
+    outlines = {label: [result.main_value(side, k) for result in axes.values()] for side, label in SIDES}
     labels = [
-        f"{axis}\n{get_axis(axis).main_metric(k)}  " + " | ".join(_shown(values[i], 3) for values in outlines.values())
-        for i, axis in enumerate(results)
+        f"{axis}\n{result.record.main_metric(k)}  " + " | ".join(_shown(values[i], 3) for values in outlines.values())
+        for i, (axis, result) in enumerate(axes.items())
     ]
     largest = max((value for values in outlines.values() for value in values if value is not None), default=0.0)
     styles = {label: (COLOURS[i], "-") for i, label in enumerate(outlines)}

@@ -1,9 +1,8 @@
 """Our results: finds every results.json, holds those of one benchmark together, and groups them by configuration.
 
-Knows the file and what makes two files comparable. Leaves to `tables` and `figures` which of them belong where.
+Knows what makes two files comparable. Leaves to `tables` and `figures` which of them belong where.
 """
 
-import json
 import re
 import statistics
 from collections.abc import Iterable, Sequence
@@ -12,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.axes import AXES
-from ..scoring.seeds import aggregate
+from ..scoring.results import RESULTS_FILE, BenchmarkIdentity, Results
+from ..scoring.seeds import AxisSpread, aggregate
 
-RESULTS_FILE, ROWS_FILE = "results.json", "rows.parquet"
-PROTOCOLS = ("all", "unseen")
+ROWS_FILE = "rows.parquet"
 TABLE_1 = ("recommendation", "fine", "coarse", "sentiment", "history")  # its order
 TIMES = ("train_minutes", "inference_ms")
-KEYS = ("method", "domain", "split", "k", "seed", "arguments", "training", "ranking", "benchmark", "axes")
-AXIS_KEYS = {"num_rows", "with_preference", "without_preference", "unseen"}
 WITHOUT_TEXT = ("most_popular", "transition_graph", "sasrec", "sasrec_bce", "tiger", "tiger_user_emb")
 WITHOUT_PREFERENCE = (*WITHOUT_TEXT, "liger")
 
@@ -59,39 +56,45 @@ class Result:
     """One results.json; `writer` and `prompt` say how the preferences of its benchmark came to be."""
 
     path: Path
-    method: str
-    domain: str
-    split: str
+    results: Results = field(repr=False)
     mixture: str
     inputs: str
     text_encoder: str
-    seed: int | None
     writer: str
     prompt: str
-    content: dict[str, Any] = field(repr=False)
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.results.maker.method
+
+    @property
+    def domain(self) -> str:
+        """Domain that was scored."""
+        return self.results.domain
+
+    @property
+    def split(self) -> str:
+        """Split that was scored."""
+        return self.results.split
 
     @property
     def preferences(self) -> str:
         """The writer, and the prompt where it is not the default one: results that differ in it never mix."""
         return self.writer if self.prompt == "default" else f"{self.writer}, {self.prompt} prompt"
 
-    @property
-    def benchmark(self) -> dict[str, Any]:
-        """What the benchmark says of itself."""
-        return self.content["benchmark"] or {}
-
     def num_rows(self) -> dict[str, int]:
         """Axis -> rows."""
-        return {axis: entry["num_rows"] for axis, entry in self.content["axes"].items()}
+        return {axis: found.num_rows for axis, found in self.results.axes.items()}
 
     def time(self, metric: str) -> float | None:
         """`train_minutes`, or `inference_ms` per query over all axes; `None` where it was not measured."""
+        training, ranking = self.results.maker.training, self.results.maker.ranking
         if metric == "train_minutes":
-            seconds = (self.content["training"] or {}).get("seconds")
-            return None if seconds is None else seconds / 60
-        ranking = self.content["ranking"] or {}
-        seconds, queries = ranking.get("seconds"), ranking.get("num_queries")
-        return 1000 * seconds / queries if seconds is not None and queries else None
+            return None if training is None or training.seconds is None else training.seconds / 60
+        if ranking is None or ranking.seconds is None or not ranking.num_queries:
+            return None
+        return 1000 * ranking.seconds / ranking.num_queries
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Group:
     """
 
     results: tuple[Result, ...]
-    axes: dict[str, Any] = field(repr=False)
+    axes: dict[str, AxisSpread] = field(repr=False)
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> "Group":
@@ -112,7 +115,7 @@ class Group:
             ValueError: If the files are not comparable; the message names them and what differs.
         """
         try:
-            axes = aggregate([result.content for result in results])["axes"]
+            axes = aggregate([result.results for result in results])
         except ValueError as error:
             raise ValueError(f"{', '.join(str(result.path) for result in results)}: {error}") from None
         return cls(tuple(results), axes)
@@ -130,16 +133,13 @@ class Group:
         entry = self.axes.get(axis)
         if entry is None:
             return None
-        figures = (entry["unseen"] if protocol == "unseen" else entry)["with_preference"] or {}
-        figure = figures.get(metric)
-        return None if figure is None else Cell(figure["mean"], figure["std"], len(self.results))
+        figure = ((entry.unseen if protocol == "unseen" else entry.all).with_preference or {}).get(metric)
+        return None if figure is None else Cell(figure.mean, figure.std, len(self.results))
 
     def differences(self) -> dict[str, list[Any]]:
         """Arguments, and the number of beams, in which the averaged runs differ although only the seed should."""
-        given = [
-            {**(result.content["arguments"] or {}), "num_beams": result.content.get("num_beams")}
-            for result in self.results
-        ]
+        makers = [result.results.maker for result in self.results]
+        given = [{**(maker.arguments or {}), "num_beams": maker.num_beams} for maker in makers]
         names = dict.fromkeys(name for arguments in given for name in arguments if name not in OWN_ARGUMENTS)
         values = {}
         for name in names:  # earlier versions recorded what a method does not read, too
@@ -173,63 +173,44 @@ def read_result(path: Path) -> Result:
     Raises:
         ValueError: Naming the file and what is wrong with it.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); score the model again.") from None
-    missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; score the model again with this version.")
-    if not isinstance(content["axes"], dict) or not all(
-        isinstance(entry, dict) and set(entry) >= AXIS_KEYS for entry in content["axes"].values()
-    ):
-        raise ValueError(
-            f"{path} has an axis that lacks one of {', '.join(sorted(AXIS_KEYS))}; "
-            "score the model again with this version."
-        )
-    arguments = content["arguments"] or {}
+    results = Results.read(path)
+    maker = results.maker
     return Result(
         path=path,
-        method=content["method"],
-        domain=content["domain"],
-        split=content["split"],
-        mixture=arguments.get("mixture") or "none",
-        inputs="both" if content["method"] in WITHOUT_PREFERENCE else arguments.get("inputs") or "both",
-        text_encoder="" if content["method"] in WITHOUT_TEXT else arguments.get("text_encoder") or "",
-        seed=content["seed"],
-        writer=writer_of(content["benchmark"] or {}),
-        prompt=granularity(content["benchmark"] or {}),
-        content=content,
+        results=results,
+        mixture=maker.argument("mixture") or "none",
+        inputs="both" if maker.method in WITHOUT_PREFERENCE else maker.argument("inputs") or "both",
+        text_encoder="" if maker.method in WITHOUT_TEXT else maker.argument("text_encoder") or "",
+        writer=writer_of(results.benchmark),
+        prompt=granularity(results.benchmark),
     )
 
 
-def granularity(benchmark: dict[str, Any]) -> str:
+def granularity(benchmark: BenchmarkIdentity) -> str:
     """Which prompt of appendix C the preferences were asked with: `default`, `coarse`, `fine` or a name of one's own.
 
     The prompt's version says so; where there is none, the name of the benchmark's folder may.
 
-    >>> granularity({"approximator_details": {"prompt_version": "coarse/1"}})
+    >>> granularity(BenchmarkIdentity(approximator_details={"prompt_version": "coarse/1"}))
     'coarse'
-    >>> granularity({"path": "benchmarks/beauty-fine"})
+    >>> granularity(BenchmarkIdentity("benchmarks/beauty-fine"))
     'fine'
     """
-    version = benchmark.get("prompt") or (benchmark.get("approximator_details") or {}).get("prompt_version")
+    version = str((benchmark.approximator_details or {}).get("prompt_version") or "")
     if version:
-        return str(version).split("/")[0] if not str(version).startswith("custom") else str(version)
-    found = re.search(
-        r"(?:^|[-_.])(coarse|fine)(?:$|[-_.])", Path(str(benchmark.get("path") or benchmark.get("name") or "")).name
-    )
+        return version if version.startswith("custom") else version.split("/")[0]
+    found = re.search(r"(?:^|[-_.])(coarse|fine)(?:$|[-_.])", Path(benchmark.name or "").name)
     return found.group(1) if found else "default"
 
 
-def writer_of(benchmark: dict[str, Any]) -> str:
+def writer_of(benchmark: BenchmarkIdentity) -> str:
     """The approximator, and its model where it has one.
 
-    >>> writer_of({"approximator": "llm", "approximator_details": {"model": "llama-3-70b"}})
+    >>> writer_of(BenchmarkIdentity(approximator="llm", approximator_details={"model": "llama-3-70b"}))
     'llm llama-3-70b'
     """
-    model = (benchmark.get("approximator_details") or {}).get("model")
-    return " ".join(filter(None, (str(benchmark.get("approximator") or "unknown"), model)))
+    model = (benchmark.approximator_details or {}).get("model")
+    return " ".join(filter(None, (benchmark.approximator or "unknown", str(model or ""))))
 
 
 def encoder_size(name: str) -> tuple[int, str]:
@@ -258,12 +239,13 @@ def check_comparable(results: Iterable[Result]) -> None:
     """
     seen: dict[tuple[str, str], dict[tuple[str, str], tuple[Any, Path]]] = {}
     for result in results:
-        stated = {("rows of the axis", axis): count for axis, count in result.num_rows().items()}
-        digests = result.benchmark.get("fingerprints") or result.benchmark.get("fingerprint") or {}
-        digests = digests if isinstance(digests, dict) else {"benchmark": digests}
-        stated |= {("fingerprint of", config): digest for config, digest in digests.items()}
-        if result.benchmark.get("embedding_model"):
-            stated["embedding", "model"] = result.benchmark["embedding_model"]
+        benchmark = result.results.benchmark
+        stated: dict[tuple[str, str], Any] = {
+            ("rows of the axis", axis): count for axis, count in result.num_rows().items()
+        }
+        stated |= {("fingerprint of", config): digest for config, digest in benchmark.fingerprints.items()}
+        if benchmark.embedding_model:
+            stated["embedding", "model"] = benchmark.embedding_model
         known = seen.setdefault((result.preferences, result.domain), {})
         for what, value in stated.items():
             other, path = known.setdefault(what, (value, result.path))
@@ -285,11 +267,11 @@ def group_results(results: Iterable[Result]) -> list[Group]:
         key = (
             result.preferences, result.domain, result.method, result.mixture, result.inputs, result.text_encoder,
         )  # fmt: skip
-        seeds = groups.setdefault(key, {})
-        if result.seed in seeds:
+        seeds, seed = groups.setdefault(key, {}), result.results.maker.seed
+        if seed in seeds:
             raise ValueError(
-                f"{seeds[result.seed].path} and {result.path} are both {result.method} on {result.domain} with seed "
-                f"{result.seed}; give the folder of one of them."
+                f"{seeds[seed].path} and {result.path} are both {result.method} on {result.domain} with seed "
+                f"{seed}; give the folder of one of them."
             )
-        seeds[result.seed] = result
+        seeds[seed] = result
     return [Group.of(list(seeds.values())) for seeds in groups.values()]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..benchmark.axes import get_axis
+from .results import AxisResult, Sides
 from .significance import bootstrap_intervals
 
 SIDES = {"with_preference": "rank", "without_preference": "rank_no_preference"}
@@ -43,8 +43,8 @@ def row_values(ranks: np.ndarray, k: Sequence[int], ranks_negative: np.ndarray |
     return values
 
 
-def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Everything that `results.json` says of the axes.
+def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: int = 0) -> dict[str, AxisResult]:
+    """Figures of every axis.
 
     Args:
         ranks (`pa.Table`): Of [`~dataset_builders.scoring.ranks.rank_rows`].
@@ -53,23 +53,21 @@ def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: i
             that an axis has the same one whatever else is scored.
 
     Returns:
-        `dict`: Per axis `title`, `metric` and `num_rows`; `with_preference` and `without_preference`, each a dict of
-        means or `None` where it was not asked; the same two under `unseen`; under `intervals` their 95 % intervals.
+        `dict[str, AxisResult]`: In the order of the ranks.
     """
     results = {}
     for axis in pc.unique(ranks.column("axis")).to_pylist():
         rows = ranks.filter(pc.equal(ranks.column("axis"), axis))
-        record = get_axis(axis)
-        entry: dict[str, Any] = {"title": record.title, "metric": record.metric, "num_rows": len(rows)}
+        figures: dict[str, Any] = {}
         intervals: dict[str, Any] = {}
         unseen: dict[str, Any] = {}
         for side, column in SIDES.items():
             values = side_values(rows, column, k)
-            entry[side] = None if values is None else _means(values)
+            figures[side] = None if values is None else _means(values)
             intervals[side] = None if values is None else _intervals(values, resamples, seed)
             values = side_values(rows, f"{column}_unseen", k)
             unseen[side] = None if values is None else _means(values)
-        results[axis] = {**entry, "unseen": unseen, "intervals": intervals}
+        results[axis] = AxisResult(axis, len(rows), Sides(**figures), Sides(**unseen), Sides(**intervals))
     return results
 
 
@@ -79,11 +77,16 @@ def side_values(rows: pa.Table, column: str, k: Sequence[int]) -> dict[str, np.n
     return None if ranks is None else row_values(ranks, k, _ranks(rows, "rank_negative"))
 
 
-def format_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
+def format_table(axes: Mapping[str, AxisResult], k: int = 10, protocol: str = "all") -> str:
     """The axes as a Markdown table at one cut-off.
 
-    >>> print(format_table({"fine": {"num_rows": 2, "with_preference": {"recall@10": 0.5, "ndcg@10": 0.3},
-    ...                              "without_preference": {"recall@10": 0.0, "ndcg@10": 0.0}}}))
+    Args:
+        axes (`Mapping[str, AxisResult]`): Name -> figures.
+        k (`int`, defaults to 10): Cut-off.
+        protocol (`str`, defaults to `"all"`): Of `PROTOCOLS`; `unseen` leaves out axes whose rows have no history.
+
+    >>> sides = Sides({"recall@10": 0.5, "ndcg@10": 0.3}, {"recall@10": 0.0, "ndcg@10": 0.0})
+    >>> print(format_table({"fine": AxisResult("fine", 2, sides)}))
     | axis | rows | metric | with preference | without | NDCG@10 with | without |
     |---|---:|---|---:|---:|---:|---:|
     | fine | 2 | recall@10 | 0.5000 | 0.0000 | 0.3000 | 0.0000 |
@@ -93,27 +96,15 @@ def format_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
         "|---|---:|---|---:|---:|---:|---:|",
     ]
 
-    def cell(values: Mapping[str, float] | None, name: str) -> str:
-        return f"{values[name]:.4f}" if values is not None and name in values else "-"
-
-    for axis, entry in results.items():
-        main = get_axis(axis).main_metric(k)
-        ndcg = "" if main.startswith("m@") else f"ndcg@{k}"
-        cells = [cell(entry[side], name) for name in (main, ndcg) for side in SIDES]
-        lines.append(f"| {axis} | {entry['num_rows']} | {main} | {' | '.join(cells)} |")
+    for axis, result in axes.items():
+        if protocol == "unseen" and not result.record.has_history:
+            continue
+        main = result.record.main_metric(k)
+        ndcg = "" if result.record.metric == "m" else f"ndcg@{k}"
+        values = [result.figures(side, protocol).get(name) for name in (main, ndcg) for side in SIDES]
+        cells = ["-" if value is None else f"{value:.4f}" for value in values]
+        lines.append(f"| {axis} | {result.num_rows} | {main} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def format_unseen_table(results: Mapping[str, Mapping[str, Any]], k: int = 10) -> str:
-    """[`format_table`] of the protocol `unseen`, without axes whose rows have no history to take out."""
-    return format_table(
-        {
-            axis: {"num_rows": entry["num_rows"], **entry["unseen"]}
-            for axis, entry in results.items()
-            if get_axis(axis).has_history
-        },
-        k,
-    )
 
 
 def _within(ranks: np.ndarray, k: int) -> np.ndarray:

@@ -1,25 +1,51 @@
-"""Several trainings of one method, that differ in their seed, put together: mean and standard deviation per figure.
+"""Several trainings of one method that differ in their seed: mean and standard deviation of each figure.
 
-Knows `results.json` as `scripts/evaluate_axes.py` writes it, and refuses to average what is not comparable.
+Refuses to average what is not comparable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-SAME = ("method", "domain", "split", "benchmark", "k")
+from .results import AxisResult, Figures, Results, Sides
+
+SAME: dict[str, Callable[[Results], Any]] = {
+    "method": lambda results: results.maker.method,
+    "domain": lambda results: results.domain,
+    "split": lambda results: results.split,
+    "benchmark": lambda results: results.benchmark,
+    "k": lambda results: list(results.k),
+    "axes": lambda results: sorted(results.axes),
+}
 """What must agree before figures are averaged."""
 
 
-def aggregate(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Spread:
+    """A figure over several results: mean, and sample standard deviation (divisor n - 1; `None` of one result)."""
+
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class AxisSpread:
+    """Spreads of one axis, as the figures of [`~dataset_builders.scoring.results.AxisResult`]."""
+
+    num_rows: int
+    all: Sides[Mapping[str, Spread]]
+    unseen: Sides[Mapping[str, Spread]]
+
+
+def aggregate(results: Sequence[Results]) -> dict[str, AxisSpread]:
     """Mean and sample standard deviation of every figure over several results.
 
     Args:
-        results (`Sequence[Mapping]`): Contents of `results.json`, one per seed.
+        results (`Sequence[Results]`): One per seed.
 
     Returns:
-        `dict`: `method`, `domain`, `split`, `benchmark` and `k` as they are in all; `seeds`; and `axes` as in the
-        results, without the intervals, each figure a dict of `mean` and `std` (divisor n - 1; `None` of one result).
+        `dict[str, AxisSpread]`: Axis -> spreads of its figures.
 
     Raises:
         ValueError: If there is no result; if they differ in method, domain, split, benchmark, k, axes, rows, or in
@@ -27,40 +53,35 @@ def aggregate(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     if not results:
         raise ValueError("there are 0 results; give at least one.")
-    for name in SAME:
-        _only([result.get(name) for result in results], name)
-    seeds = [result.get("seed") for result in results]
+    for name, value_of in SAME.items():
+        _only([value_of(result) for result in results], name)
+    seeds = [result.maker.seed for result in results]
     for seed in seeds:
         if seed is not None and seeds.count(seed) > 1:
             raise ValueError(f"seed {seed} occurs {seeds.count(seed)} times; give one result per seed.")
-    axes = [result["axes"] for result in results]
-    _only([sorted(one) for one in axes], "axes")
-    return {
-        **{name: results[0].get(name) for name in SAME},
-        "seeds": seeds,
-        "axes": {axis: _axis(axis, [one[axis] for one in axes]) for axis in axes[0]},
-    }
+    return {axis: _axis(axis, [result.axes[axis] for result in results]) for axis in results[0].axes}
 
 
-def _axis(axis: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    sides = ("with_preference", "without_preference")
-    return {
-        "num_rows": _only([entry["num_rows"] for entry in entries], f"num_rows of {axis}"),
-        **{side: _side([entry[side] for entry in entries], f"{axis}, {side}") for side in sides},
-        "unseen": {side: _side([entry["unseen"][side] for entry in entries], f"{axis}, unseen, {side}")
-                   for side in sides},
-    }  # fmt: skip
+def _axis(axis: str, found: Sequence[AxisResult]) -> AxisSpread:
+    def sides(protocol: str, of_all: Sequence[Sides[Figures]]) -> Sides[Mapping[str, Spread]]:
+        names = Sides[Any]().items()
+        return Sides(**{side: _side([one[side] for one in of_all], f"{axis}, {protocol}{side}") for side, _ in names})
+
+    return AxisSpread(
+        num_rows=_only([one.num_rows for one in found], f"num_rows of {axis}"),
+        all=sides("", [one.all for one in found]),
+        unseen=sides("unseen, ", [one.unseen for one in found]),
+    )
 
 
-def _side(values: Sequence[Mapping[str, float] | None], name: str) -> dict[str, dict[str, float | None]] | None:
-    """Figures of one side; `None` where no result has them."""
+def _side(values: Sequence[Figures | None], name: str) -> dict[str, Spread] | None:
+    """Spreads of one side; `None` where no result has it."""
     names = _only([None if value is None else list(value) for value in values], f"figures of {name}")
     if names is None:
         return None
-    columns = {figure: [value[figure] for value in values] for figure in names}
+    columns = {figure: [value[figure] for value in values if value is not None] for figure in names}
     return {
-        figure: {"mean": mean(column), "std": stdev(column) if len(column) > 1 else None}
-        for figure, column in columns.items()
+        figure: Spread(mean(column), stdev(column) if len(column) > 1 else None) for figure, column in columns.items()
     }
 
 

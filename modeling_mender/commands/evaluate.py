@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -26,16 +26,18 @@ from dataset_builders.commands.score import (
     ScoreArguments,
     ScoringArguments,
     Tables,
-    about_run,
     add_scoring_arguments,
     score,
     score_answers,
-    table_k,
 )
 from dataset_builders.resources import resource
 from dataset_builders.scoring.figures import format_table
 from dataset_builders.scoring.ranks import choose_rows
+from dataset_builders.scoring.results import Maker, Ranking, Results, Training, Weights, about
 from dataset_builders.scoring.runs import Run, write_run
+
+if TYPE_CHECKING:
+    from ..hub.model_card import Evaluation
 
 
 @dataclass(kw_only=True)
@@ -88,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: evaluate_or_score(arguments))
 
 
-def evaluate_or_score(arguments: argparse.Namespace) -> dict[str, Any]:
+def evaluate_or_score(arguments: argparse.Namespace) -> Results:
     """Evaluates the model, or scores the run file, that the command line names."""
     given = dict(vars(arguments))
     run, name = given.pop("run"), given.pop("name")
@@ -104,37 +106,33 @@ def evaluate_or_score(arguments: argparse.Namespace) -> dict[str, Any]:
     return score(ScoreArguments(run=run, name=name, **scoring))
 
 
-def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
+def evaluate(arguments: EvaluationArguments) -> Results:
     """Evaluates a model.
 
     Args:
         arguments ([`EvaluationArguments`]): The model, the benchmark, and where the results go.
-
-    Returns:
-        `dict`: The content of `results.json`.
 
     Raises:
         ValueError: If model and benchmark do not fit together.
         FileNotFoundError, OSError: If one of them cannot be had.
     """
 
-    def ask(tables: Tables, num_items: int) -> tuple[Run, dict[str, Any]]:
-        answers, made_by = answer(arguments, tables, num_items)
+    def ask(tables: Tables, num_items: int) -> tuple[Run, Maker]:
+        answers, maker = answer(arguments, tables, num_items)
         if arguments.output_dir is not None:
             arguments.output_dir.mkdir(parents=True, exist_ok=True)
             write_run(answers, arguments.output_dir / "run.parquet", num_items)
-        return answers, made_by
+        return answers, maker
 
     results = score_answers(arguments, ask)
     if arguments.card:
-        revision = results["benchmark"]["revision"]
-        report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
+        report = json.loads(report_text(arguments.benchmark, arguments.domain, results.benchmark.revision))
         print(f"card: {write_card(arguments.model, results, report)}")
     return results
 
 
-def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tuple[Run, dict[str, Any]]:
-    """Asks a model; the answers, and what `results.json` says of it. All that needs torch is imported here."""
+def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tuple[Run, Maker]:
+    """Asks a model; the answers, and what is known of it. All that needs torch is imported here."""
     import torch
 
     from ..devices import default_device
@@ -166,39 +164,59 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
     answers = answer_axes(model, collator, queries, depth, arguments.batch_size, num_beams)
     seconds = time.perf_counter() - started
     trained_with = read_yaml(folder / "training_arguments.yaml")
-    made_by = {
-        "method": method.name,
-        "model": arguments.model,
-        "model_revision": None if Path(arguments.model).is_dir() else folder.name,
-        "weights_sha256": weights_digest(folder),
-        "num_beams": num_beams,
-        "seed": (trained_with or {}).get("seed"),
-        "arguments": trained_with,
-        "training": read_training(folder / "training_state.json"),
-        "ranking": {"seconds": round(seconds, 3), "num_queries": len(set(queries.values()))},
-    }
-    about = about_run({**made_by, "domain": arguments.domain, "split": arguments.split})
-    return Run.from_answers(answers, about), made_by
+    maker = Maker(
+        method=method.name,
+        model=arguments.model,
+        weights=Weights(None if Path(arguments.model).is_dir() else folder.name, weights_digest(folder)),
+        num_beams=num_beams,
+        seed=(trained_with or {}).get("seed"),
+        arguments=trained_with,
+        training=read_training(folder / "training_state.json"),
+        ranking=Ranking(round(seconds, 3), len(set(queries.values()))),
+    )
+    return Run.from_answers(answers, about(maker, arguments.domain, arguments.split)), maker
 
 
 def read_yaml(path: Path) -> dict[str, Any] | None:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def read_training(path: Path) -> dict[str, Any] | None:
+def read_training(path: Path) -> Training | None:
     """How long the model was trained, as far as its folder says."""
     if not path.is_file():
         return None
     state = json.loads(path.read_text(encoding="utf-8"))
-    return {"seconds": state.get("seconds"), "steps": state.get("step"), "best_step": state.get("best_step")}
+    return Training(state.get("seconds"), state.get("step"), state.get("best_step"))
 
 
-def write_card(model: str, results: dict[str, Any], report: dict[str, Any]) -> Path:
+def write_card(model: str, results: Results, report: dict[str, Any]) -> Path:
+    """Writes the card of a model into its folder."""
     from ..hub import model_card
 
-    table = format_table(results["axes"], table_k(results["k"]))
-    text = model_card.model_card(model, resource("model_cards/model_card.md"), model, results, table, report)
+    text = model_card.model_card(model, resource("model_cards/model_card.md"), model, card_evaluation(results), report)
     return model_card.write_card(text, model)
+
+
+def card_evaluation(results: Results) -> "Evaluation":
+    """What a card says of results: the main metric of every axis, and NDCG@10 where that is recall (section 3.2)."""
+    from ..hub.model_card import Evaluation
+
+    figures = [
+        (axis, metric, found.figures()[metric])
+        for axis, found in results.axes.items()
+        for metric in ((found.record.main_metric(),) if found.record.metric == "m" else ("recall@10", "ndcg@10"))
+        if metric in found.figures()
+    ]
+    return Evaluation(
+        domain=results.domain,
+        split=results.split,
+        table=format_table(results.axes, results.table_k),
+        figures=figures,
+        left_out=results.left_out,
+        num_beams=results.maker.num_beams,
+        benchmark=results.benchmark.name,
+        revision=results.benchmark.revision,
+    )
 
 
 if __name__ == "__main__":

@@ -188,19 +188,19 @@ def text_embedder(model: Any, processor: Any) -> Embed | None:
     return embed
 
 
-def show(results: Mapping[str, Any], num_rows: int) -> None:
+def show(measured: Mapping[str, Any], num_rows: int) -> None:
     """Prints the tables, and what limits them."""
-    print(format_results(results))
+    print(format_results(measured))
     print(
-        f"\n{results['num_asks']} asks, without a history and over {results['num_histories']} of {num_rows} "
-        f"({results['num_lists']} lists); what obeys is said by "
-        + ("the planted attributes." if results["attributes"] == "planted" else "words of title, brand, categories.")
+        f"\n{measured['num_asks']} asks, without a history and over {measured['num_histories']} of {num_rows} "
+        f"({measured['num_lists']} lists); what obeys is said by "
+        + ("the planted attributes." if measured["attributes"] == "planted" else "words of title, brand, categories.")
     )
-    if not results["takes_avoid_and_strength"]:
+    if not measured["takes_avoid_and_strength"]:
         print('note: the model takes neither avoid nor strength; what is to be avoided was a preference, "Avoid ...".')
-    if "cosine" not in results["methods"]:
+    if "cosine" not in measured["methods"]:
         print("note: no cosine beside it; it was not asked for, or the model has no text encoder.")
-    print(f"{results['num_requests']} requests in {results['seconds']:.0f} seconds.")
+    print(f"{measured['num_requests']} requests in {measured['seconds']:.0f} seconds.")
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:

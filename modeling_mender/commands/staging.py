@@ -3,9 +3,9 @@
 import datetime
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import eval_result_entries_to_yaml
@@ -16,7 +16,7 @@ from dataset_builders.commands.fresh_process import run_fresh, run_fresh_json
 from dataset_builders.leaderboard.submission import entries_file, entries_text, make_entries, results_file
 from dataset_builders.leaderboard.validation import check_figures
 from dataset_builders.resources import resource
-from dataset_builders.scoring.figures import format_table
+from dataset_builders.scoring.results import RESULTS_FILE, Results
 
 from ..hub.loading import load_adapted, load_recommender
 from ..hub.model_card import (
@@ -37,6 +37,7 @@ from ..hub.model_publication import (
     stage_rqvae,
     weights_digest,
 )
+from .evaluate import card_evaluation
 
 if TYPE_CHECKING:
     from .publish_model import ModelPublication
@@ -89,22 +90,21 @@ def publish_recommender(arguments: "ModelPublication", staged: Path) -> None:
     results = find_results(arguments)
     report = find_report(arguments, results)
     stage_recommender(arguments.folder, staged, arguments.benchmark)
-    table = ""
+    said_of_the_benchmark = asdict(report) if report else {}
     if results is not None:
         check_results(arguments.folder, results, report)
-        name_publicly(results, arguments)
-        path = staged / results_file(results["domain"])
+        results = name_publicly(results, arguments)
+        path = staged / results_file(results.domain)
         path.parent.mkdir()
-        path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        results.write(path)
         write_entries(results, staged)
-        table = format_table(results["axes"], 10 if 10 in results["k"] else max(results["k"]))
+        said_of_the_benchmark = said_of_the_benchmark or {"approximator": results.benchmark.approximator}
     card = model_card(
         arguments.folder,
         resource("model_cards/model_card.md"),
         arguments.repo_id,
-        results,
-        table,
-        asdict(report) if report else (results or {}).get("benchmark"),
+        card_evaluation(results) if results is not None else None,
+        said_of_the_benchmark,
         arguments.benchmark,
         arguments.license,
     )
@@ -112,80 +112,81 @@ def publish_recommender(arguments: "ModelPublication", staged: Path) -> None:
     check_recommender(arguments.folder, staged)
 
 
-def name_publicly(results: dict[str, Any], arguments: "ModelPublication") -> None:
-    """Puts the names on the Hub in the place of this machine's folders."""
-    results["model"] = arguments.repo_id
-    benchmark = results["benchmark"]
-    if arguments.benchmark and benchmark.get("name") != arguments.benchmark:
+def name_publicly(results: Results, arguments: "ModelPublication") -> Results:
+    """Results with the names on the Hub in the place of this machine's folders."""
+    benchmark, trained_with = results.benchmark, results.maker.arguments
+    if arguments.benchmark and benchmark.name != arguments.benchmark:
         # the fingerprints agree, so its rows are the published ones
-        benchmark |= {"name": arguments.benchmark, "revision": resolve_revision(arguments.benchmark)}
-    elif not benchmark.get("revision"):
-        benchmark["name"] = f"path/to/{Path(benchmark.get('name') or 'benchmark').name}"
-    if results.get("arguments"):
-        results["arguments"] = public_arguments(results["arguments"], arguments.benchmark)
+        benchmark = replace(benchmark, name=arguments.benchmark, revision=resolve_revision(arguments.benchmark))
+    elif not benchmark.revision:
+        benchmark = replace(benchmark, name=f"path/to/{Path(benchmark.name or 'benchmark').name}")
+    if trained_with:
+        trained_with = public_arguments(trained_with, arguments.benchmark)
+    maker = replace(results.maker, model=arguments.repo_id, arguments=trained_with)
+    return replace(results, maker=maker, benchmark=benchmark)
 
 
-def write_entries(results: dict[str, Any], staged: Path) -> None:
+def write_entries(results: Results, staged: Path) -> None:
     """`.eval_results/*.yaml`, by which the Hub's leaderboards know the model's own figures."""
-    benchmark = results["benchmark"]
-    if not benchmark.get("revision"):
+    benchmark = results.benchmark
+    if not benchmark.name or not benchmark.revision:
         print("note: no .eval_results, for the results are of a local benchmark; name the published one: --benchmark.")
         return
     if objections := check_figures(results):
         print(f"note: no .eval_results, for the results are not fit for a leaderboard: {' '.join(objections)}")
         return
-    day = results.get("date") or datetime.date.today().isoformat()
-    entries, left_out = make_entries(results, benchmark["name"], benchmark["revision"], day)
-    path = staged / entries_file(benchmark["name"], results["domain"])
+    day = results.date or datetime.date.today().isoformat()
+    entries, left_out = make_entries(results, benchmark.name, benchmark.revision, day)
+    path = staged / entries_file(benchmark.name, results.domain)
     path.parent.mkdir()
     path.write_text(entries_text(eval_result_entries_to_yaml(entries)), encoding="utf-8")
     for line in left_out:
         print(f"left out of .eval_results: {line}")
 
 
-def find_results(arguments: "ModelPublication") -> dict[str, Any] | None:
+def find_results(arguments: "ModelPublication") -> Results | None:
     """The results of the evaluation, if there are any."""
     path = arguments.results
     if path is None:
-        beside = (arguments.folder / "results.json", arguments.folder.parent / "results.json")
+        beside = (arguments.folder / RESULTS_FILE, arguments.folder.parent / RESULTS_FILE)
         path = next((one for one in beside if one.is_file()), None)
     if path is None:
-        print("note: no results.json; the card will say that the model was not evaluated.")
+        print(f"note: no {RESULTS_FILE}; the card will say that the model was not evaluated.")
         return None
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; scripts/evaluate_axes.py --output_dir writes one.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return Results.read(path)
 
 
-def find_report(arguments: "ModelPublication", results: dict[str, Any] | None) -> BuildReport | None:
+def find_report(arguments: "ModelPublication", results: Results | None) -> BuildReport | None:
     """The benchmark's own report of the domain, where one is named that has it."""
-    name = arguments.benchmark or (results or {}).get("benchmark", {}).get("name")
-    revision = None if arguments.benchmark else (results or {}).get("benchmark", {}).get("revision")
-    if name is None or results is None or not (arguments.benchmark or revision or Path(name).is_dir()):
+    if results is None:
         return None
-    return read_report(name, results["domain"], revision)
+    name = arguments.benchmark or results.benchmark.name
+    revision = None if arguments.benchmark else results.benchmark.revision
+    if name is None or not (arguments.benchmark or revision or Path(name).is_dir()):
+        return None
+    return read_report(name, results.domain, revision)
 
 
-def check_results(folder: Path, results: dict[str, Any], report: BuildReport | None) -> None:
+def check_results(folder: Path, results: Results, report: BuildReport | None) -> None:
     """Refuses results of another model, or of another benchmark than the one that the card will name.
 
     Raises:
         ValueError: Says which differ.
     """
     saved = SavedModel.read(folder)
-    if results["method"] != saved.method.name:
+    if results.maker.method != saved.method.name:
         raise ValueError(
-            f"the results are of {results['method']!r} and the model is {saved.method.name!r}; give --results of this "
-            "model."
+            f"the results are of {results.maker.method!r} and the model is {saved.method.name!r}; give --results of "
+            "this model."
         )
-    if results.get("weights_sha256") not in (None, weights_digest(folder)):
+    if results.maker.weights and results.maker.weights.sha256 not in (None, weights_digest(folder)):
         raise ValueError(
             f"the results were measured on other weights than those in {folder}: the model was trained again since; "
             "evaluate it anew with scripts/evaluate_axes.py."
         )
     if report is None:
         return
-    measured = results["benchmark"].get("fingerprints", {})
+    measured = results.benchmark.fingerprints
     differing = [name for name, digest in report.fingerprints.items() if measured.get(name) != digest]
     if differing:
         raise ValueError(

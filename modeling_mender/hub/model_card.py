@@ -4,7 +4,7 @@ Knows the Hub's card format. The words are in the templates of `model_cards/`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -70,35 +70,45 @@ def public_arguments(arguments: Mapping[str, Any], benchmark: str | None = None)
     return kept
 
 
-def evaluation_results(results: Mapping[str, Any], benchmark: str) -> list[EvalResult]:
-    """The main metric and NDCG of every axis, for the card's `model-index`.
+@dataclass(frozen=True)
+class Evaluation:
+    """What a card says of an evaluation.
 
-    Args:
-        results (`Mapping`): `results.json` of an evaluation.
-        benchmark (`str`): The dataset's name on the Hub.
+    Attributes:
+        domain, split (`str`): Rows that were scored.
+        table (`str`): All axes, in Markdown.
+        figures (`Sequence[tuple[str, str, float]]`): Axis, metric and value, for the card's `model-index`.
+        left_out (`Mapping[str, str]`): Axis that the benchmark lacks -> reason.
+        num_beams (`int`, *optional*): Beams of the search.
+        benchmark, revision (`str`, *optional*): Name and commit of the benchmark; a directory has no commit.
     """
-    found = []
-    for axis, entry in results["axes"].items():
-        values = entry["with_preference"] or {}
-        metrics = ("m@10",) if "m@10" in values else ("recall@10", "ndcg@10")  # section 3.2
-        for metric in metrics:
-            if metric not in values:
-                continue
-            found.append(
-                EvalResult(
-                    task_type="text-ranking",
-                    task_name=f"{axis} axis",
-                    dataset_type=benchmark,
-                    dataset_name=f"Preference discerning, {results['domain']} {axis}",
-                    dataset_config=f"{results['domain']}_{axis}",
-                    dataset_split=results["split"],
-                    dataset_revision=results["benchmark"].get("revision"),
-                    metric_type=metric,
-                    metric_name=metric,
-                    metric_value=round(values[metric], 6),
-                )
+
+    domain: str
+    split: str
+    table: str
+    figures: Sequence[tuple[str, str, float]]
+    left_out: Mapping[str, str]
+    num_beams: int | None = None
+    benchmark: str | None = None
+    revision: str | None = None
+
+    def entries(self, benchmark: str) -> list[EvalResult]:
+        """The figures as the card's `model-index` has them, of a dataset on the Hub."""
+        return [
+            EvalResult(
+                task_type="text-ranking",
+                task_name=f"{axis} axis",
+                dataset_type=benchmark,
+                dataset_name=f"Preference discerning, {self.domain} {axis}",
+                dataset_config=f"{self.domain}_{axis}",
+                dataset_split=self.split,
+                dataset_revision=self.revision,
+                metric_type=metric,
+                metric_name=metric,
+                metric_value=round(value, 6),
             )
-    return found
+            for axis, metric, value in self.figures
+        ]
 
 
 @dataclass(frozen=True)
@@ -149,8 +159,7 @@ def model_card(
     folder: str | Path,
     template: str | Path,
     name: str,
-    results: Mapping[str, Any] | None = None,
-    table: str = "",
+    evaluation: Evaluation | None = None,
     report: Mapping[str, Any] | None = None,
     benchmark: str | None = None,
     license: str = "apache-2.0",
@@ -161,8 +170,7 @@ def model_card(
         folder (`str` or `Path`): Of the model, as training saved it.
         template (`str` or `Path`): `model_cards/model_card.md`.
         name (`str`): Where the model will be found, in the card's code.
-        results (`Mapping`, *optional*): `results.json`; without it the card says that there are none.
-        table (`str`): The same as a Markdown table.
+        evaluation ([`Evaluation`], *optional*): What was measured; without it the card says that nothing was.
         report (`Mapping`, *optional*): The benchmark's report of the domain.
         benchmark (`str`, *optional*): The benchmark's name on the Hub; what the results or the arguments say where not
             given.
@@ -175,14 +183,11 @@ def model_card(
     report = report or {}
     example = saved.example()
     left = saved.num_items - len(example.get("history", ()))
-    domain = (results or {}).get("domain") or saved.arguments.get("domain", "unknown")
-    measured_on = (results or {}).get("benchmark", {})
-    on_hub = benchmark is not None or bool(measured_on.get("revision"))  # a folder has no revision
-    benchmark = benchmark or measured_on.get("name") or saved.arguments.get("benchmark")
+    domain = evaluation.domain if evaluation else saved.arguments.get("domain", "unknown")
+    on_hub = benchmark is not None or bool(evaluation and evaluation.revision)  # a folder has no revision
+    benchmark = benchmark or (evaluation and evaluation.benchmark) or saved.arguments.get("benchmark")
     base_model = base_model_of(saved.arguments, saved.method)
-    measured = (
-        {"eval_results": evaluation_results(results, benchmark), "model_name": name} if on_hub and results else {}
-    )
+    measured = {"eval_results": evaluation.entries(benchmark), "model_name": name} if on_hub and evaluation else {}
     data = ModelCardData(
         language="en",
         license=license,
@@ -213,8 +218,7 @@ def model_card(
         if on_hub
         else "a benchmark that was not published",
         base_model=base_model,
-        results=results,
-        table=table,
+        evaluation=evaluation,
         report=report,
         arguments_text=yaml.safe_dump(
             public_arguments(saved.arguments, benchmark if on_hub else None), sort_keys=False, allow_unicode=True

@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -16,6 +18,7 @@ from tiny_models import build
 
 from dataset_builders.benchmark import report
 from dataset_builders.benchmark import tables as benchmark_tables
+from dataset_builders.benchmark.fingerprints import content_fingerprint
 from dataset_builders.hub_http import httpx
 from dataset_builders.scoring.ranks import query_ids, variants_of
 from dataset_builders.scoring.runs import METADATA_KEY, Run, write_run
@@ -46,6 +49,12 @@ sys.exit(status)
 """
 
 
+def fingerprints_of(folder):
+    """Of every config that is there, each of one split."""
+    files = [next(config.glob("*.parquet")) for config in sorted(folder.glob("toy_*"))]
+    return {file.parent.name: content_fingerprint({file.name.split("-")[0]: pq.read_table(file)}) for file in files}
+
+
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
@@ -54,8 +63,8 @@ def benchmark(tmp_path_factory):
         (folder / f"toy_{name}").mkdir()
         split = "train" if name == "items" else "test"
         datasets.Dataset.from_dict(columns).to_parquet(folder / f"toy_{name}/{split}-00000-of-00001.parquet")
-    about = {"approximator": "metadata", "fingerprints": {"toy_fine": "abc"}, "left_out": {"coarse": "too few items"},
-             "rows": {f"toy_{name}": {} for name in configs}}  # fmt: skip
+    about = {"approximator": "metadata", "fingerprints": fingerprints_of(folder),
+             "left_out": {"coarse": "too few items"}, "rows": {f"toy_{name}": {} for name in configs}}  # fmt: skip
     (folder / "reports").mkdir()
     (folder / "reports/toy.json").write_text(json.dumps(about))
     return str(folder)
@@ -118,7 +127,7 @@ class TestRunFile:
             "method": "oracle", "model": path, "num_beams": None, "seed": None, "arguments": None, "training": None,
             "ranking": None, "domain": "toy", "split": "test", "k": [1, 5, 10, 20], "depth": 12,
             "benchmark": {"name": benchmark, "revision": None, "approximator": "metadata",
-                          "fingerprints": {"toy_fine": "abc"}},
+                          "fingerprints": fingerprints_of(Path(benchmark))},
             "left_out": {"coarse": "too few items"},
         }  # fmt: skip
         assert list(axes) == list(AXES)
@@ -139,14 +148,14 @@ class TestRunFile:
         ):  # fmt: skip
             path = write_oracle(tmp_path / "mine.parquet", **about)
             arguments = evaluate_axes.parse_arguments(command(benchmark, "--run", path, *options))
-            assert evaluate_axes.evaluate_or_score(arguments)["method"] == expected
+            assert evaluate_axes.evaluate_or_score(arguments).maker.method == expected
 
     def test_chosen_axes_are_scored_alone(self, benchmark, tmp_path):
         path = write_oracle(tmp_path / "oracle.parquet")
         arguments = evaluate_axes.parse_arguments(command(benchmark, "--run", path, "--axes", "fine", "--k", "3"))
         results = evaluate_axes.evaluate_or_score(arguments)
-        assert list(results["axes"]) == ["fine"]
-        assert list(results["axes"]["fine"]["with_preference"]) == ["recall@3", "ndcg@3"]
+        assert list(results.axes) == ["fine"]
+        assert list(results.axes["fine"].figures()) == ["recall@3", "ndcg@3"]
 
     @pytest.mark.parametrize(
         ("depth", "words"),
@@ -196,6 +205,48 @@ class TestRunFile:
         fails_with("query recommendation/1 is missing",
                    lambda answers: {q: a for q, a in answers.items() if q != "recommendation/1"})  # fmt: skip
 
+    @pytest.mark.parametrize("name", ["fine", "items"])
+    def test_rows_that_are_not_those_of_the_fingerprint_are_refused(self, benchmark, tmp_path, capsys, name):
+        changed = shutil.copytree(benchmark, tmp_path / "changed")
+        (file,) = (changed / f"toy_{name}").iterdir()
+        rows = pq.read_table(file)
+        column = "target" if name == "fine" else "item_id"
+        pq.write_table(rows.set_column(rows.column_names.index(column), column, pa.array([3] * len(rows))), file)
+        path = write_oracle(tmp_path / "oracle.parquet")
+        assert evaluate_axes.main(command(str(changed), "--run", path)) == 1
+        error = capsys.readouterr().err
+        assert f"the rows of {changed}/toy_{name} are not those of its fingerprint" in error
+        assert "build the benchmark again" in error
+
+    def test_a_split_that_is_not_scored_counts_in_the_fingerprint(self, benchmark, tmp_path, capsys):
+        changed = shutil.copytree(benchmark, tmp_path / "changed")
+        (file,) = (changed / "toy_fine").iterdir()
+        pq.write_table(pq.read_table(file), changed / "toy_fine/train-00000-of-00001.parquet")
+        path = write_oracle(tmp_path / "oracle.parquet")
+        assert evaluate_axes.main(command(str(changed), "--run", path, "--axes", "fine")) == 1
+        assert "toy_fine are not those of its fingerprint" in capsys.readouterr().err
+
+    def test_what_the_report_says_nothing_of_gets_the_fingerprint_of_its_rows(self, benchmark, tmp_path):
+        silent = shutil.copytree(benchmark, tmp_path / "silent")
+        (silent / "reports/toy.json").write_text(json.dumps({"rows": {}}))
+        path = write_oracle(tmp_path / "oracle.parquet")
+        results = evaluate_words(command(str(silent), "--run", path, "--axes", "fine"))
+        expected = fingerprints_of(silent)
+        assert results.benchmark.fingerprints == {name: expected[name] for name in ("toy_fine", "toy_items")}
+
+    def test_a_file_that_is_no_parquet_is_named(self, benchmark, tmp_path, capsys):
+        broken = shutil.copytree(benchmark, tmp_path / "broken")
+        (file,) = (broken / "toy_fine").iterdir()
+        file.write_bytes(file.read_bytes()[:-9])
+        path = write_oracle(tmp_path / "oracle.parquet")
+        assert evaluate_axes.main(command(str(broken), "--run", path)) == 1
+        assert f"{file} is no Parquet file" in capsys.readouterr().err
+
+    def test_a_run_file_that_says_odd_things_of_its_maker_is_refused_by_name(self, benchmark, tmp_path, capsys):
+        path = write_oracle(tmp_path / "oracle.parquet", num_beams="many", method="mine")
+        assert evaluate_axes.main(command(benchmark, "--run", path)) == 1
+        assert "the results of mine: num_beams ('many') must be a count of at least 1" in capsys.readouterr().err
+
 
 COMMIT = "c0ffee" + 34 * "0"
 
@@ -240,13 +291,22 @@ class TestHub:
         )
         path = write_oracle(tmp_path / "oracle.parquet")
         here = evaluate_words(command(benchmark, "--run", path))
-        assert there["benchmark"] == {**here["benchmark"], "name": "org/toys", "revision": COMMIT}
-        assert there["axes"] == here["axes"]
+        assert there.benchmark == replace(here.benchmark, name="org/toys", revision=COMMIT)
+        assert there.axes == here.axes
         assert on_the_hub == {"v1", COMMIT}  # the name of the revision is asked for once, everything else by commit
 
     def test_a_domain_that_is_not_there_is_answered_by_those_that_are(self, on_the_hub, tmp_path, capsys):
         assert evaluate_axes.main(self.command(tmp_path, "--domain", "boats")) == 1
         assert "org/toys has no report of domain 'boats'; it has toy." in capsys.readouterr().err
+
+    def test_rows_that_are_not_those_of_the_fingerprint_are_refused(self, on_the_hub, tmp_path, capsys):
+        (file,) = (tmp_path / "snapshots" / COMMIT / "toy_fine").iterdir()
+        rows = pq.read_table(file)
+        pq.write_table(rows.set_column(2, "target", pa.array([3] * len(rows))), file)
+        assert evaluate_axes.main(self.command(tmp_path, "--domain", "toy")) == 1
+        error = capsys.readouterr().err
+        assert "the rows of org/toys/toy_fine are not those of its fingerprint" in error
+        assert "publish the benchmark again" in error
 
     def test_a_config_without_files_was_not_published_whole(self, on_the_hub, tmp_path, capsys):
         for file in (tmp_path / "snapshots" / COMMIT / "toy_fine").iterdir():
@@ -266,7 +326,7 @@ class TestModel:
         names = ["axes.png", "results.json", "rows.parquet", "run.parquet"]
         assert sorted(path.name for path in tmp_path.iterdir()) == names
         run_file = str(tmp_path / "run.parquet")
-        again = evaluate_words(command(benchmark, "--run", run_file))
+        again = json.loads(evaluate_words(command(benchmark, "--run", run_file)).to_json())
         for name in ("axes", "method", "num_beams", "seed", "k", "depth", "benchmark", "left_out", "domain", "split"):
             assert again[name] == results[name], name
 

@@ -18,6 +18,7 @@ from tiny_models import catalogue, save_text_encoder
 from trained_folders import train_tiny
 from transformers import AutoModel
 
+from dataset_builders.scoring.results import Results
 from modeling_mender import RQVAEConfig, RQVAEModel
 from modeling_mender.commands import evaluate as evaluate_axes
 from modeling_mender.commands import publish_model, staging
@@ -258,8 +259,9 @@ def test_results_of_other_rows_than_the_benchmark_s_are_refused(trained):
     class Report:
         fingerprints = {"toy_fine": "other", "toy_coarse": "same"}
 
-    results = results_of(trained)
-    results["benchmark"]["fingerprints"]["toy_coarse"] = "same"
+    content = results_of(trained)
+    content["benchmark"]["fingerprints"]["toy_coarse"] = "same"
+    results = Results.from_json(content, "results.json")
     with pytest.raises(ValueError, match="other rows of toy_fine than"):
         staging.check_results(trained, results, Report())
 

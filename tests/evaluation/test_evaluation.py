@@ -14,7 +14,9 @@ from dataset_builders.benchmark.tables import count_items, load_axes, load_table
 from dataset_builders.paper_tables.figures import star_plot
 from dataset_builders.scoring.figures import format_table, score_axes
 from dataset_builders.scoring.ranks import rank_rows
+from dataset_builders.scoring.results import BenchmarkIdentity, Maker, Results
 from dataset_builders.scoring.runs import Run
+from modeling_mender.commands.evaluate import card_evaluation
 from modeling_mender.data.collators import EmbeddingCollator
 from modeling_mender.data.requests import Request, requests_of
 from modeling_mender.evaluation.benchmark import answer_axes, ask_axes, texts_of
@@ -93,17 +95,17 @@ def results():
 
 
 def test_every_axis_is_scored_by_its_own_metric_with_and_without_the_preference(results):
-    assert results["recommendation"]["with_preference"]["recall@1"] == 0.5
-    assert results["recommendation"]["without_preference"]["recall@3"] == 0.0
-    assert results["history"]["with_preference"]["recall@3"] == 1.0
-    assert results["sentiment"]["with_preference"]["m@3"] == 0.5  # the second row also hits when told to avoid
-    assert results["sentiment"]["without_preference"] is None
+    assert results["recommendation"].all.with_preference["recall@1"] == 0.5
+    assert results["recommendation"].all.without_preference["recall@3"] == 0.0
+    assert results["history"].all.with_preference["recall@3"] == 1.0
+    assert results["sentiment"].all.with_preference["m@3"] == 0.5  # the second row also hits when told to avoid
+    assert results["sentiment"].all.without_preference is None
 
 
 def test_a_row_without_history_counts_as_a_miss_when_asked_without_preference(results):
-    assert results["fine"]["with_preference"]["recall@1"] == 1.0
+    assert results["fine"].all.with_preference["recall@1"] == 1.0
     assert (
-        results["fine"]["without_preference"]["recall@1"] == 0.5
+        results["fine"].all.without_preference["recall@1"] == 0.5
     )  # item 12 by default, for the row that has a history
 
 
@@ -160,23 +162,23 @@ def test_chosen_rows_are_asked_under_their_own_numbers():
 def test_a_method_that_sees_no_preference_answers_the_history_alone_and_no_sentiment():
     results = score(Obedient(), TABLES, k=(1,), restrict=sees_history)
     assert list(results) == list(TABLES)
-    assert results["sentiment"]["with_preference"] is None
+    assert results["sentiment"].all.with_preference is None
     for axis in ("recommendation", "fine", "history"):
-        assert results[axis]["with_preference"] == results[axis]["without_preference"] is not None
+        assert results[axis].all.with_preference == results[axis].all.without_preference is not None
 
 
 def test_a_method_that_sees_no_history_has_nothing_to_ask_without_the_preference():
     results = score(Obedient(), TABLES, k=(1,), restrict=sees_preference)
-    assert results["fine"]["with_preference"]["recall@1"] == 1.0
-    assert results["fine"]["without_preference"]["recall@1"] == 0.0
+    assert results["fine"].all.with_preference["recall@1"] == 1.0
+    assert results["fine"].all.without_preference["recall@1"] == 0.0
 
 
 def test_a_model_that_answers_empty_requests_is_asked_them():
     popular = Obedient(answers_empty_requests=True)
     results = score(popular, TABLES, k=(1,), restrict=sees_history)
-    assert results["fine"]["without_preference"]["recall@1"] == 0.5  # item 12, for the row without a history too
+    assert results["fine"].all.without_preference["recall@1"] == 0.5  # item 12, for the row without a history too
     tables = {"fine": TABLES["fine"].select([1, 1]).map(lambda row: {"history": []})}
-    assert score(popular, tables, k=(1,), restrict=sees_history)["fine"]["without_preference"]["recall@1"] == 1.0
+    assert score(popular, tables, k=(1,), restrict=sees_history)["fine"].all.without_preference["recall@1"] == 1.0
     assert score(Obedient(), tables, k=(1,), restrict=sees_history)["fine"]["without_preference"]["recall@1"] == 0.0
 
 
@@ -238,9 +240,12 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
         folder,
         project / "model_cards/model_card.md",
         str(folder),
-        {"method": "mender_emb", "domain": "toy", "split": "test", "k": [1, 3], "num_beams": 12, "axes": results,
-         "left_out": {"coarse": "too few items"}, "benchmark": {"name": "outputs/toy", "revision": None}},
-        format_table(results, 3),
+        card_evaluation(
+            Results(
+                maker=Maker("mender_emb", num_beams=12), domain="toy", split="test", k=(1, 3), axes=results,
+                left_out={"coarse": "too few items"}, benchmark=BenchmarkIdentity("outputs/toy"),
+            )
+        ),
         {"approximator": "metadata", "approximator_description": "No language model was used."},
     )  # fmt: skip
     for words in (
@@ -267,8 +272,8 @@ def test_two_axes_that_ask_the_same_are_answered_once():
     }
     results = score(model, tables, k=(1,))
     assert model.rows == 6  # two with each axis's preference, two without any
-    assert results["recommendation"]["without_preference"] == results["history"]["without_preference"]
-    assert results["history"]["without_preference"]["recall@1"] == 0.5
+    assert results["recommendation"].all.without_preference == results["history"].all.without_preference
+    assert results["history"].all.without_preference["recall@1"] == 0.5
 
     model = Obedient()
     score(model, tables, k=(1,), restrict=sees_history)

@@ -100,7 +100,7 @@ def test_a_broken_local_result_is_skipped_aloud(tmp_path, caplog):
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "results.json").write_text('{"method": ')
     assert {item["model"] for item in collect_local([tmp_path])} == {"good"}
-    assert "half/results.json is no JSON" in caplog.text and "validation/results.json: split" in caplog.text
+    assert "half/results.json: the file is no JSON" in caplog.text and "validation/results.json: split" in caplog.text
 
 
 @pytest.mark.parametrize(("folder", "said"), [("missing", "does not exist"), ("empty", "no results.json below")])
@@ -170,7 +170,17 @@ def test_a_submitted_file_with_odd_values_adds_nothing(memory, caplog):
     memory.set_model("a/odd", entry_files(entry(TASKS[1], 1 / 3), **{"results/toy.json": json.dumps(results)}))
     (item,) = collect_hub(BENCHMARK, ["a/odd"])
     assert item["method"] == "" and item["fingerprint"] == "digest of fine"
-    assert "must be a string" in caplog.text
+    assert "must be a text" in caplog.text
+
+
+@pytest.mark.parametrize("again", [0.5, 0.75])
+def test_a_task_that_is_listed_twice_stands_once(memory, caplog, again):
+    files = entry_files(entry(TASKS[1], 0.5), entry(TASKS[1], again))
+    files[".eval_results/other.yaml"] = yaml.safe_dump([entry(TASKS[1], again, OLD_COMMIT)])
+    memory.set_model("a/twice", files)
+    assert [item["value"] for item in collect_hub(BENCHMARK, ["a/twice", "a/twice"])] == [0.5]
+    assert f"skipped: {TASKS[1]} of a/twice/.eval_results/any.yaml is listed again, {again} after 0.5" in caplog.text
+    assert f"a/twice/.eval_results/other.yaml is listed again, {again} after 0.5" in caplog.text
 
 
 def test_a_model_that_cannot_be_read_is_skipped_unless_it_was_named(memory, caplog):

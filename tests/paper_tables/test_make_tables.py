@@ -15,6 +15,7 @@ from dataset_builders.paper_tables.published import PUBLISHED_FILE, read_publish
 from dataset_builders.paper_tables.results import check_comparable, find_results, group_results
 from dataset_builders.paper_tables.tables import MIXTURES, TABLES, improvements, make_table
 from dataset_builders.scoring.ranks import RANKS_SCHEMA, write_ranks
+from dataset_builders.scoring.results import AxisResult, Sides
 
 ROWS = {"recommendation": 40, "fine": 20, "coarse": 20, "sentiment": 10, "history": 40}
 BENCHMARK = {"approximator": "metadata", "embedding_model": "tiny", "fingerprints": {"toy_fine": "a1"}}
@@ -333,7 +334,7 @@ def test_every_figure_is_a_picture_when_its_inputs_are_there(tmp_path, capsys):
     write_rows(tmp_path / "in/tiger", [3, 4, 19], [1, 0, 2])
     write_result(tmp_path / "in/pos", mixture="pos")
     write_result(tmp_path / "in/history", inputs="history")
-    write_result(tmp_path / "in/coarse", benchmark={"approximator": "metadata", "path": "toy-coarse"})
+    write_result(tmp_path / "in/coarse", benchmark={"approximator": "metadata", "name": "toy-coarse"})
     assert run(tmp_path / "in", "--output_dir", tmp_path / "out", "--tables") == 0
     for number in (3, 4, 5, 6, 7):
         assert imread(tmp_path / f"out/figure_{number}_toy_metadata.png").shape[2] == 4
@@ -362,9 +363,9 @@ def test_half_a_figure_says_what_the_other_half_lacks(tmp_path):
 
 def test_the_star_of_one_model_takes_axes_that_were_not_asked(tmp_path):
     axes = {
-        "recommendation": {"with_preference": {"recall@3": 0.5}, "without_preference": {"recall@3": 0.25}},
-        "sentiment": {"with_preference": None, "without_preference": None},
-        "fine": {"with_preference": {"recall@3": 0.0}, "without_preference": {"recall@3": 0.0}},
+        "recommendation": AxisResult("recommendation", 4, Sides({"recall@3": 0.5}, {"recall@3": 0.25})),
+        "sentiment": AxisResult("sentiment", 4),
+        "fine": AxisResult("fine", 4, Sides({"recall@3": 0.0}, {"recall@3": 0.0})),
     }
     star_plot(axes, 3, "toy", tmp_path / "axes.png")
     assert imread(tmp_path / "axes.png").shape[2] == 4
@@ -398,10 +399,10 @@ def test_bad_folders_and_numbers_are_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "is not valid JSON"),
-        ("[]", "lacks method, domain"),
-        ('{"method": "tiger"}', "lacks domain, split"),
-        ('{"axes": {"fine": {}}}', "lacks method"),
+        ("{", "the file is no JSON"),
+        ("[]", "the file holds a list"),
+        ('{"method": "tiger"}', "domain is missing"),
+        ('{"axes": {"fine": {}}}', "method is missing"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, capsys, text, words):
@@ -413,12 +414,24 @@ def test_a_broken_file_is_named(tmp_path, capsys, text, words):
     assert words in error
 
 
-def test_an_axis_without_its_keys_is_named(tmp_path, capsys):
+def test_an_axis_without_figures_of_the_other_protocol_has_none_of_it(tmp_path):
     path = write_result(tmp_path / "in")
     content = json.loads(path.read_text())
     del content["axes"]["fine"]["unseen"]
     path.write_text(json.dumps(content))
-    assert "an axis that lacks one of" in refused(capsys, tmp_path / "in", "--output_dir", tmp_path / "out")
+    (group,) = groups_of(tmp_path)
+    assert group.cell("fine", "recall@10", "unseen") is None
+    assert group.cell("fine", "recall@10") is not None
+    assert group.cell("coarse", "recall@10", "unseen") is not None
+
+
+def test_an_axis_without_its_rows_is_named(tmp_path, capsys):
+    path = write_result(tmp_path / "in")
+    content = json.loads(path.read_text())
+    del content["axes"]["fine"]["num_rows"]
+    path.write_text(json.dumps(content))
+    error = refused(capsys, tmp_path / "in", "--output_dir", tmp_path / "out")
+    assert f"{path}: axes.fine.num_rows (missing) must be a count" in error
 
 
 @pytest.mark.parametrize(

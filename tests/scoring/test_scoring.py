@@ -1,8 +1,8 @@
 """Run files, ranks under two protocols, figures, intervals, tests and seeds, each against a slow twin or a referee."""
 
 import itertools
-import json
 import time
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset_builders.ranking_metrics import score_run
-from dataset_builders.scoring.figures import format_table, format_unseen_table, row_values, score_axes
+from dataset_builders.scoring.figures import format_table, row_values, score_axes
 from dataset_builders.scoring.ranks import (
     check_queries,
     choose_rows,
@@ -21,6 +21,7 @@ from dataset_builders.scoring.ranks import (
     variants_of,
     write_ranks,
 )
+from dataset_builders.scoring.results import AxisResult, BenchmarkIdentity, Maker, Results, Sides
 from dataset_builders.scoring.runs import Run, read_run, write_run
 from dataset_builders.scoring.seeds import aggregate
 from dataset_builders.scoring.significance import bootstrap_intervals, paired_test
@@ -88,6 +89,32 @@ class TestRunFiles:
     def test_the_depth_is_that_of_the_shortest_ranking_which_holds_any(self):
         assert make_run(ANSWERS).depth == 1
         assert make_run({"fine/0": []}).depth == 0
+
+    @pytest.mark.parametrize(
+        ("items", "words"),
+        [
+            ([1, 3.7], "query fine/1 has items of type float64, the first is 1.0; item ids are integers"),
+            ([3.0], "item ids are integers"),
+            (np.array([1, 2], np.float32), "items of type float32"),
+            ([True], "items of type bool"),
+            (["1"], "items of type <U1"),
+            ([None], "items of type object"),
+            ([[1]], "item ids are integers"),
+            ([2**32 + 3], "holds item 4294967299; item ids are below"),
+        ],
+    )
+    def test_items_that_are_no_integers_are_refused_and_not_cut(self, items, words):
+        with pytest.raises(ValueError, match=words):
+            Run.from_answers({"fine/0": ([1], [0.0]), "fine/1": (items, [0.0] * len(items))})
+
+    def test_scores_that_are_no_numbers_are_refused(self):
+        for scores in (["0.5"], [None], [True]):
+            with pytest.raises(ValueError, match="query fine/1 has scores of type .*; scores are numbers"):
+                Run.from_answers({"fine/1": ([1], scores)})
+
+    def test_answers_of_any_sequence_of_integers_are_taken(self):
+        run = Run.from_answers({"a": (range(1, 3), (1, 0)), "b": (np.array([5], np.uint8), [0.5]), "c": ([], [])})
+        assert (run.items.tolist(), run.items.dtype, run.scores.dtype) == ([1, 2, 5], np.int32, np.float32)
 
     @pytest.mark.parametrize("integers", [pa.int64(), pa.uint16(), pa.int8()])
     @pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
@@ -266,34 +293,32 @@ class TestFigures:
             return score_run(rankings, rows["target"][:], k=k, predictions_negative=negative)
 
         coarse, sentiment = results["coarse"], results["sentiment"]
-        assert coarse["num_rows"] == 200
-        assert coarse["with_preference"] == pytest.approx(referee("coarse"), abs=1e-12)
-        assert coarse["without_preference"] == pytest.approx(referee("coarse", "no_preference"), abs=1e-12)
-        assert coarse["unseen"]["with_preference"] == pytest.approx(referee("coarse", unseen=True), abs=1e-12)
-        assert coarse["unseen"]["with_preference"] != coarse["with_preference"]
+        assert coarse.num_rows == 200
+        assert coarse.all.with_preference == pytest.approx(referee("coarse"), abs=1e-12)
+        assert coarse.all.without_preference == pytest.approx(referee("coarse", "no_preference"), abs=1e-12)
+        assert coarse.unseen.with_preference == pytest.approx(referee("coarse", unseen=True), abs=1e-12)
+        assert coarse.unseen.with_preference != coarse.all.with_preference
         negative = [answers[query].tolist() for query in query_ids("sentiment", range(200), "negative")]
         expected = referee("sentiment", negative=negative)
-        assert sentiment["with_preference"] == pytest.approx(expected, abs=1e-12)
-        assert list(sentiment["with_preference"]) == list(expected)
-        assert sentiment["unseen"]["with_preference"] == sentiment["with_preference"]
-        assert sentiment["without_preference"] is sentiment["intervals"]["without_preference"] is None
+        assert sentiment.all.with_preference == pytest.approx(expected, abs=1e-12)
+        assert list(sentiment.all.with_preference) == list(expected)
+        assert sentiment.unseen.with_preference == sentiment.all.with_preference
+        assert sentiment.all.without_preference is sentiment.intervals.without_preference is None
 
     def test_every_figure_lies_in_its_interval_and_an_axis_keeps_its_intervals_whatever_else_is_scored(self):
         tables, answers = random_world(seed=3, num_rows=100, num_items=30, depth=30)
         ranks = rank_rows(make_run(answers), tables)
         results = score_axes(ranks, [5, 10])
         for entry in results.values():
-            for name, (low, high) in entry["intervals"]["with_preference"].items():
-                assert low <= entry["with_preference"][name] <= high
+            for name, (low, high) in entry.intervals.with_preference.items():
+                assert low <= entry.all.with_preference[name] <= high
                 assert low < high
         assert score_axes(ranks.slice(100), [5, 10])["sentiment"] == results["sentiment"]
 
     def test_an_axis_that_a_run_leaves_out_is_null(self):
         run = make_run({query: items for query, items in ANSWERS.items() if query.startswith("fine")})
         results = score_axes(rank_rows(run, TABLES), [1])
-        nothing = {"with_preference": None, "without_preference": None}
-        assert results["sentiment"] == {"num_rows": 2, **nothing, "unseen": nothing, "intervals": nothing}
-        assert json.loads(json.dumps(results)) == results
+        assert results["sentiment"] == AxisResult("sentiment", 2)
 
     def test_the_tables_say_both_protocols_and_what_is_not_defined(self):
         results = score_axes(rank_rows(make_run(ANSWERS), TABLES), [1, 2])
@@ -301,12 +326,10 @@ class TestFigures:
             "| fine | 3 | recall@2 | 0.6667 | 0.3333 | 0.5436 | 0.3333 |",
             "| sentiment | 2 | m@2 | 0.5000 | - | - | - |",
         ]
-        assert format_unseen_table(results, 2).splitlines()[2:] == [
+        assert format_table(results, 2, "unseen").splitlines()[2:] == [
             "| fine | 3 | recall@2 | 0.6667 | 0.3333 | 0.5436 | 0.3333 |"
         ]
-        assert (
-            results["fine"]["with_preference"]["recall@1"] == results["fine"]["unseen"]["with_preference"]["recall@1"]
-        )
+        assert results["fine"].figures()["recall@1"] == results["fine"].figures(protocol="unseen")["recall@1"]
 
 
 class TestSignificance:
@@ -380,37 +403,36 @@ class TestSeeds:
     def result(self, seed, ranks):
         run = make_run({f"fine/{row}": answer for row, answer in enumerate(ranks)})
         axes = score_axes(rank_rows(run, {"fine": TABLES["fine"]}), [1, 2], resamples=10)
-        return {"method": "tiger", "domain": "toy", "split": "test", "benchmark": {"approximator": "metadata"},
-                "k": [1, 2], "seed": seed, "axes": axes}  # fmt: skip
+        return Results(maker=Maker("tiger", seed=seed), domain="toy", split="test", k=(1, 2), axes=axes,
+                       benchmark=BenchmarkIdentity(approximator="metadata"))  # fmt: skip
 
     def three(self, **changes):
         return [
             self.result(0, [[3], [5], [1]]),
             self.result(1, [[3], [1, 5], [1]]),
-            self.result(2, [[3], [5], [4]]) | changes,
+            replace(self.result(2, [[3], [5], [4]]), **changes),
         ]
 
     def test_means_and_deviations_are_those_of_numpy(self):
         total = aggregate(self.three())
-        assert total["seeds"] == [0, 1, 2]
-        recall = total["axes"]["fine"]["with_preference"]["recall@1"]
+        recall = total["fine"].all.with_preference["recall@1"]
         shares = [2 / 3, 1 / 3, 1]
-        assert recall == {"mean": pytest.approx(np.mean(shares)), "std": pytest.approx(np.std(shares, ddof=1))}
-        assert total["axes"]["fine"]["without_preference"] is None
-        assert total["axes"]["fine"]["unseen"]["with_preference"]["recall@1"]["mean"] == pytest.approx(5 / 9)
+        assert (recall.mean, recall.std) == pytest.approx((np.mean(shares), np.std(shares, ddof=1)))
+        assert total["fine"].all.without_preference is None
+        assert total["fine"].unseen.with_preference["recall@1"].mean == pytest.approx(5 / 9)
 
     def test_one_result_has_no_deviation(self):
-        assert aggregate(self.three()[:1])["axes"]["fine"]["with_preference"]["recall@2"]["std"] is None
+        assert aggregate(self.three()[:1])["fine"].all.with_preference["recall@2"].std is None
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
             ({"domain": "boats"}, "differ in domain: 'toy' and 'boats'"),
             ({"split": "train"}, "differ in split"),
-            ({"method": "sasrec"}, "differ in method: 'tiger' and 'sasrec'"),
-            ({"benchmark": {"approximator": "llm"}}, "differ in benchmark"),
-            ({"k": [5]}, "differ in k"),
-            ({"seed": 1}, "seed 1 occurs 2 times"),
+            ({"maker": Maker("sasrec", seed=2)}, "differ in method: 'tiger' and 'sasrec'"),
+            ({"benchmark": BenchmarkIdentity(approximator="llm")}, "differ in benchmark"),
+            ({"k": (5,)}, "differ in k"),
+            ({"maker": Maker("tiger", seed=1)}, "seed 1 occurs 2 times"),
             ({"axes": {}}, "differ in axes"),
         ],
     )
@@ -419,13 +441,10 @@ class TestSeeds:
             aggregate(self.three(**changes))
 
     def test_other_rows_or_other_questions_are_refused(self):
-        results = self.three()
-        results[1]["axes"]["fine"]["num_rows"] = 2
+        fine = self.three()[2].axes["fine"]
         with pytest.raises(ValueError, match="differ in num_rows of fine: 3 and 2"):
-            aggregate(results)
-        results = self.three()
-        results[2]["axes"]["fine"]["with_preference"] = None
+            aggregate(self.three(axes={"fine": replace(fine, num_rows=2)}))
         with pytest.raises(ValueError, match="differ in figures of fine, with_preference"):
-            aggregate(results)
+            aggregate(self.three(axes={"fine": replace(fine, all=Sides())}))
         with pytest.raises(ValueError, match="0 results"):
             aggregate([])
