@@ -5,6 +5,7 @@ the repository's name and the way out. Knows no command.
 """
 
 import dataclasses
+import os
 import re
 import signal
 import sys
@@ -40,10 +41,15 @@ def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = 
         expected (`tuple`): Errors that are the input's and not the code's; others pass through.
 
     Returns:
-        `int`: 0; 1 after one line on stderr; 130 after an interruption by Ctrl-C.
+        `int`: 0; 1 after one line on stderr; 130 after an interruption by Ctrl-C; 141 where the reader of the output
+        has gone, as in `mender score ... | head`.
     """
     try:
         run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what the interpreter still flushes at its end
+        return 128 + signal.SIGPIPE
     except expected as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1

@@ -54,8 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if argv else 2
+        from .command_line import run_command
+
+        return run_command(lambda: print(usage())) or (0 if argv else 2)
     name, *rest = argv
     if name == "--version":
         print(f"mender {__version__}")
