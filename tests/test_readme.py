@@ -11,6 +11,7 @@ from dataset_builders.benchmark.axes import AXES
 from dataset_builders.building.domains import DOMAINS
 from dataset_builders.commands.main import COMMANDS
 from modeling_mender.methods.table import METHODS
+from modeling_mender.training.recipes import parse_arguments
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -94,6 +95,16 @@ def test_every_script_and_recipe_that_is_named_exists(both, project):
     text = both + (project / "RESULTS.md").read_text(encoding="utf-8")
     for path in re.findall(r"\b(?:scripts|tests)/[a-z\d_/]+\.(?:py|yaml|txt)", text):
         assert (project / path).is_file(), path
+
+
+@pytest.mark.parametrize("page", ["README.md", "RESULTS.md"])
+def test_every_training_command_has_its_recipe_and_options(project, page):
+    text = (project / page).read_text(encoding="utf-8")
+    found = re.findall(r"(?:scripts/train\.py|mender train) (\w+ --domain [^`#\n]*)", text)
+    assert found
+    for words in found:
+        words = re.sub(r"--mixture M\b", "--mixture all", words).replace("--domain D ", "--domain beauty ")
+        parse_arguments(re.sub(r"(--seed \d)[, \d]*", r"\1 ", words).split(), project / "scripts/recipes")
 
 
 def test_the_citation_file_names_the_paper_and_the_software(project):
