@@ -179,7 +179,7 @@ def test_a_model_that_answers_empty_requests_is_asked_them():
     assert results["fine"].all.without_preference["recall@1"] == 0.5  # item 12, for the row without a history too
     tables = {"fine": TABLES["fine"].select([1, 1]).map(lambda row: {"history": []})}
     assert score(popular, tables, k=(1,), restrict=sees_history)["fine"].all.without_preference["recall@1"] == 1.0
-    assert score(Obedient(), tables, k=(1,), restrict=sees_history)["fine"]["without_preference"]["recall@1"] == 0.0
+    assert score(Obedient(), tables, k=(1,), restrict=sees_history)["fine"].all.without_preference["recall@1"] == 0.0
 
 
 def test_beams_are_the_model_s_own_but_enough_for_what_is_asked_and_no_more_than_the_items():
