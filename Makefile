@@ -39,6 +39,8 @@ test-oldest:
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 # torch first: the constraints pin a build that the other packages accept as it is.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
