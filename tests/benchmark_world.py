@@ -8,8 +8,10 @@ import ibis
 import numpy as np
 import pyarrow as pa
 
+from dataset_builders.building.review_sentiment import RatingVader
 from dataset_builders.building.sequences import Sequences
 from dataset_builders.building.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
+from dataset_builders.building.sources.sample import PlantedTruth
 
 
 def hash_embed(texts: Sequence[str], size: int = 128) -> np.ndarray:
@@ -47,7 +49,25 @@ def sequences(
     types = (pa.string(), pa.int32(), pa.int32(), pa.int32(), pa.float64(), pa.string())
     columns = list(zip(*rows, strict=True))
     table = pa.table({n: pa.array(c, t) for n, c, t in zip(names, columns, types, strict=True)})
-    return Sequences.from_arrow(table, window)
+    found = Sequences.from_arrow(table, window)
+    return found.with_polarity(RatingVader().classify(found.ratings, found.reviews))
+
+
+def read_events(events: ibis.Table, window: int = 20) -> Sequences:
+    """An events table, in any order of rows, with the polarity of stars and VADER."""
+    found = Sequences.from_arrow(events.order_by("user_id", "position").to_pyarrow(), window)
+    return found.with_polarity(RatingVader().classify(found.ratings, found.reviews))
+
+
+def follows_taste(truth: PlantedTruth, user_id: str, source_id: str) -> bool:
+    """Whether an item of the sample shop is of a kind that the user likes, or carries a liked value."""
+    user, planted = truth.users[user_id], truth.items[source_id]
+    return planted.kind in user.kinds or not set(user.liked).isdisjoint(planted.values.values())
+
+
+def is_averted(truth: PlantedTruth, user_id: str, source_id: str) -> bool:
+    """Whether an item of the sample shop carries a value that the user is averse to."""
+    return not set(truth.users[user_id].averted).isdisjoint(truth.items[source_id].values.values())
 
 
 class ToySource:

@@ -20,7 +20,7 @@ TABLES = ("items", "preferences")
 """The configs beside the axes; each has the one split train."""
 SPLITS = ("train", "validation", "test")
 
-ITEM_TEXT_FIELDS = ("title", "price", "brand", "categories")
+ITEM_TEXT_FIELDS: tuple[str, ...] = ("title", "price", "brand", "categories")
 """What stands for an item in the embedding space (PAPER: title, price, brand, categories)."""
 UNKNOWN_BRANDS = frozenset({"", "unknown", "generic", "n/a", "na", "none", "unbranded", "no brand"})
 """Values of the field brand that name no brand, case-folded."""

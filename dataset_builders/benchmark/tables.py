@@ -125,8 +125,9 @@ def download_config(benchmark: str, domain: str, config: str, revision: str | No
     """
     if config not in json.loads(report_text(benchmark, domain, revision))["rows"]:
         return None
-    wanted = {"allow_patterns": f"{config}/*.parquet", "repo_type": "dataset", "revision": revision}
-    return Path(snapshot_download(benchmark, **wanted))
+    return Path(
+        snapshot_download(benchmark, repo_type="dataset", revision=revision, allow_patterns=f"{config}/*.parquet")
+    )
 
 
 def load_axes(

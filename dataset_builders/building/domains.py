@@ -123,16 +123,18 @@ def _amazon_files(category: str, year: int) -> dict[str, RemoteFile]:
     """The reviews (5-core where published with texts) and the metadata of one category."""
     if year == 2014:
         # The lab's own page of this edition links to SNAP.
-        bases = ("https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",)
-        bases += (f"{_MCAULEY_LAB}/amazon/categoryFiles",)
+        bases = [
+            "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
+            f"{_MCAULEY_LAB}/amazon/categoryFiles",
+        ]
         names = {"reviews": f"reviews_{category}_5.json.gz", "metadata": f"meta_{category}.json.gz"}
         folders = {"reviews": "", "metadata": ""}
     elif year == 2018:
-        bases = (f"{_MCAULEY_LAB}/amazon_v2", "https://jmcauley.ucsd.edu/data/amazon_v2")
+        bases = [f"{_MCAULEY_LAB}/amazon_v2", "https://jmcauley.ucsd.edu/data/amazon_v2"]
         names = {"reviews": f"{category}_5.json.gz", "metadata": f"meta_{category}.json.gz"}
         folders = {"reviews": "/categoryFilesSmall", "metadata": "/metaFiles2"}
     else:
-        bases = (f"{_MCAULEY_LAB}/amazon_2023/raw",)
+        bases = [f"{_MCAULEY_LAB}/amazon_2023/raw"]
         names = {"reviews": f"{category}.jsonl.gz", "metadata": f"meta_{category}.jsonl.gz"}
         folders = {"reviews": "/review_categories", "metadata": "/meta_categories"}
     return {

@@ -76,7 +76,7 @@ def close(connection: ibis.BaseBackend) -> None:
         connection.raw_sql(f"DROP DATABASE `{database}` CASCADE")
 
 
-def materialise(connection: ibis.BaseBackend, expression: ibis.Table, name: str) -> ibis.Table:
+def materialize(connection: ibis.BaseBackend, expression: ibis.Table, name: str) -> ibis.Table:
     """
     Computes an expression once and keeps its rows, out of core.
 
@@ -97,7 +97,7 @@ def materialise(connection: ibis.BaseBackend, expression: ibis.Table, name: str)
 
 
 def drop(table: ibis.Table) -> None:
-    """Drops a table of [`materialise`], and its files."""
+    """Drops a table of [`materialize`], and its files."""
     # Ibis 12's own drop_table fails where a newer sqlglot writes its DROP TABLE without the name.
     connection, namespace = table.get_backend(), table.op().namespace
     if is_duckdb(connection):

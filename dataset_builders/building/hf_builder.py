@@ -121,8 +121,9 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
 
     def _build(self, downloads: Path) -> BenchmarkBuild:
         config = self.config
+        stride, fields = 1, ITEM_TEXT_FIELDS
         if config.domain == SAMPLE:
-            source, stride, fields = get_source(SAMPLE), 1, ITEM_TEXT_FIELDS
+            source = get_source(SAMPLE)
         else:
             domain = get_domain(config.domain)
             raw_dir = Path(config.data_dir) if config.data_dir else None
@@ -132,7 +133,7 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
             min_count=config.min_count,
             window=config.window,
             user_stride=stride if config.user_stride is None else config.user_stride,
-            item_text_fields=tuple(fields),
+            item_text_fields=fields,
             steering=config.steering,
             steering_pool=config.steering_pool,
             seed=config.seed,

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from ibis.util import gen_name
 
 from ..atomic_write import atomic_write
-from .engines import close, connect, drop, is_duckdb, materialise
+from .engines import close, connect, drop, is_duckdb, materialize
 from .sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
 
 logger = logging.getLogger(__name__)
@@ -100,15 +100,15 @@ def hand_over(raw: RawTables, connection: ibis.BaseBackend, folder: Path | None 
     Returns:
         `RawTables`: the same rows and counts on `connection`.
     """
-    copies = []
+    copies: dict[str, ibis.Table] = {}
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mender-tables-", dir=folder) as temporary:
         for name, table in (("interactions", raw.interactions), ("items", raw.items)):
             path = Path(temporary) / f"{name}.parquet"
             table.to_parquet(path)
-            copies.append(materialise(connection, connection.read_parquet(path, table_name=gen_name("view")), name))
-    return RawTables(*copies, raw.skipped, raw.noted)
+            copies[name] = materialize(connection, connection.read_parquet(path, table_name=gen_name("view")), name)
+    return RawTables(copies["interactions"], copies["items"], raw.skipped, raw.noted)
 
 
 def prepare_interactions(raw: RawTables, min_count: int = 5, user_stride: int = 1) -> Interactions:
@@ -254,7 +254,7 @@ def _k_core(connection: ibis.BaseBackend, interactions: ibis.Table, min_count: i
     Returns:
         `tuple[ibis.Table, int]`: `user_id`, `source_id`, `timestamp`, `row` of the actions kept; the number of rounds.
     """
-    kept = materialise(connection, interactions.select("user_id", "source_id", "timestamp", "row"), "kept")
+    kept = materialize(connection, interactions.select("user_id", "source_id", "timestamp", "row"), "kept")
     before = size = _count(kept)
     num_rounds = 0
     while size and min_count > 1:
@@ -282,7 +282,7 @@ def _every_kth_user(kept: ibis.Table, user_stride: int) -> ibis.Table:
 
 def _replace(connection: ibis.BaseBackend, table: ibis.Table, expression: ibis.Table) -> ibis.Table:
     """The expression as a table, in place of the table it is made from."""
-    replacement = materialise(connection, expression, "kept")
+    replacement = materialize(connection, expression, "kept")
     drop(table)
     return replacement
 
@@ -299,7 +299,7 @@ def _numbered_items(connection: ibis.BaseBackend, items: ibis.Table, kept: ibis.
     keys = kept.select("source_id").distinct()
     keys = keys.mutate(item_id=(ibis.row_number().over(order_by=keys.source_id) + 1).cast("int32"))
     numbered = items.inner_join(keys, "source_id").select("item_id", *ITEM_SCHEMA.names)
-    return materialise(connection, numbered, "items")
+    return materialize(connection, numbered, "items")
 
 
 def _sequences(
@@ -317,9 +317,9 @@ def _sequences(
         position=(ibis.row_number().over(in_time) + 1).cast("int32"),
         sequence_length=keys.count().over(group_by=keys.user_id).cast("int32"),
     )
-    places = materialise(connection, places, "places")
+    places = materialize(connection, places, "places")
     columns = ("user_id", "position", "sequence_length", "item_id", "timestamp", "rating", "review")
-    events = materialise(connection, interactions.inner_join(places, "row").select(*columns), "events")
+    events = materialize(connection, interactions.inner_join(places, "row").select(*columns), "events")
     drop(places)
     return events
 

@@ -8,6 +8,7 @@ to its report, and the Hub to `scripts/publish_benchmark.py`.
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,11 +75,11 @@ def describe(folder: Path, reports: Sequence[BuildReport], name: str, known: Dat
         path.write_text(report.to_json(), encoding="utf-8")
     (folder / "README.md").write_text(dataset_card(folder, reports, name, known), encoding="utf-8")
     (folder / "eval.yaml").write_text(evaluation_tasks(reports), encoding="utf-8")
-    if "license_name" in _licence(reports):
-        (folder / LICENCE_FILE).write_text(_terms(reports), encoding="utf-8")
+    if "license_name" in _license(reports):
+        (folder / LICENSE_FILE).write_text(_terms(reports), encoding="utf-8")
 
 
-LICENCE_FILE = "LICENSE.md"
+LICENSE_FILE = "LICENSE.md"
 EVALUATION_FRAMEWORK = "preference-discerning"
 """The Hub takes ids from a fixed list, which has none for recommendation yet: this one has to be requested there."""
 
@@ -127,7 +128,7 @@ def dataset_card(
     """
     card_data = DatasetCardData(
         pretty_name=_pretty_name(reports),
-        **_licence(reports),
+        **_license(reports),
         language=["en"],
         task_categories=["text-retrieval"],
         size_categories=[_size_category(sum(report.num_actions for report in reports))],
@@ -176,12 +177,12 @@ def _pretty_name(reports: Sequence[BuildReport]) -> str:
     return f"Preference discerning: {', '.join(map(_title, reports))}"
 
 
-def _licence(reports: Sequence[BuildReport]) -> dict[str, str]:
-    """The Hub's licence fields; review data have terms rather than a licence, and the card states them."""
+def _license(reports: Sequence[BuildReport]) -> dict[str, Any]:
+    """The Hub's license fields; review data have terms rather than a license, and the card states them."""
     known = {report.about.get("license") for report in reports}
-    if len(known) == 1 and (licence := known.pop()):
-        return {"license": licence}
-    return {"license": "other", "license_name": "terms-of-the-source", "license_link": LICENCE_FILE}
+    if len(known) == 1 and (license_id := known.pop()):
+        return {"license": license_id}
+    return {"license": "other", "license_name": "terms-of-the-source", "license_link": LICENSE_FILE}
 
 
 def _terms(reports: Sequence[BuildReport]) -> str:

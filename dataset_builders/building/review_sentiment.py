@@ -316,7 +316,7 @@ def vader_scores(texts: Sequence[str], progress: bool = False) -> np.ndarray:
 
 def decisive_texts(polarity: np.ndarray, texts: Sequence[str], label: int) -> list[str]:
     """The distinct texts of one polarity by the stars, in order of occurrence; empty ones left out."""
-    return list(dict.fromkeys(texts[row] for row in np.flatnonzero(polarity == label) if texts[row]))
+    return list(dict.fromkeys(texts[row] for row in np.flatnonzero(polarity == label).tolist() if texts[row]))
 
 
 def fit_threshold(disliked: np.ndarray, liked: np.ndarray) -> float:

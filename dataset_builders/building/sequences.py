@@ -7,15 +7,13 @@ to `interactions.py`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
-import ibis
 import numpy as np
 import pyarrow as pa
 
 from ..benchmark.schema import SPLITS, WINDOW
 from .preferences.approximation import PastItem
-from .review_sentiment import RatingVader
 
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
@@ -46,13 +44,20 @@ class Sequences:
     given_polarity: np.ndarray | None = None
 
     @classmethod
-    def from_events(cls, events: ibis.Table, window: int = WINDOW) -> "Sequences":
-        """Reads the events table of `interactions.prepare_interactions`, in any order of rows."""
-        return cls.from_arrow(events.order_by(["user_id", "position"]).to_pyarrow(), window)
+    def from_arrow(cls, events: pa.Table, window: int = WINDOW) -> Self:
+        """Reads an events table.
 
-    @classmethod
-    def from_arrow(cls, events: pa.Table, window: int = WINDOW) -> "Sequences":
-        """The same from an Arrow table that is sorted by user and position."""
+        Args:
+            events (`pa.Table`): Columns of [`~dataset_builders.building.interactions.Interactions.events`], sorted by
+                user and position.
+            window (`int`): Number of a user's most recent items that are used.
+
+        Returns:
+            [`Sequences`]: Without polarity.
+
+        Raises:
+            ValueError: If the window is shorter than 2.
+        """
         if window < 2:
             raise ValueError(f"window ({window}) must be at least 2: a target and one item of history.")
         users = events["user_id"].combine_chunks().dictionary_encode()
@@ -98,12 +103,16 @@ class Sequences:
         """int8 `(num_actions,)`: index into `SPLITS`; leave-last-out, T test, T-1 validation, earlier train."""
         return np.select([self.position == self.length, self.position == self.length - 1], [TEST, VALIDATION], TRAIN)
 
-    @cached_property
+    @property
     def polarity(self) -> np.ndarray:
-        """int8 `(num_actions,)`: 1 liked, -1 disliked, 0 unknown; by [`RatingVader`] where no classifier was asked."""
-        if self.given_polarity is not None:
-            return self.given_polarity
-        return RatingVader().classify(self.ratings, self.reviews)
+        """int8 `(num_actions,)`: 1 liked, -1 disliked, 0 unknown.
+
+        Raises:
+            ValueError: If the reviews have not been classified.
+        """
+        if self.given_polarity is None:
+            raise ValueError("These sequences have no polarity; classify their reviews and call with_polarity().")
+        return self.given_polarity
 
     def with_polarity(self, polarity: np.ndarray) -> "Sequences":
         """The same actions with a polarity that was found before.

@@ -122,7 +122,7 @@ def digest_of(value: object) -> str:
     return state.hexdigest()
 
 
-def _feed(state: "hashlib._Hash", value: object) -> None:
+def _feed(state: hashlib.blake2b, value: object) -> None:
     # Every value is led by its kind and closed by its length: ["ab"] and ["a", "b"] must differ.
     if isinstance(value, Path):
         _feed_path(state, value)
@@ -145,7 +145,7 @@ def _feed(state: "hashlib._Hash", value: object) -> None:
         raise TypeError(f"{type(value).__name__} ({value!r}) cannot be part of a key; give JSON values or paths.")
 
 
-def _feed_path(state: "hashlib._Hash", path: Path) -> None:
+def _feed_path(state: hashlib.blake2b, path: Path) -> None:
     if path.is_dir():
         inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
         _feed(state, [entry.relative_to(path).as_posix() for entry in inside])

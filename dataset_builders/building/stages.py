@@ -81,11 +81,12 @@ class BenchmarkBuild:
         progress: bool = True,
     ) -> None:
         config_name(domain, "items")
-        self.source, self.domain, self.cache = source, domain, cache
-        self.options = options or BuildOptions()
-        self.approximator = approximator or MetadataApproximator(self.options.window)
-        self.classifier = polarity or RatingVader()
-        self.embedding_model = embedding_model
+        self.source: Source = source
+        self.domain, self.cache = domain, cache
+        self.options: BuildOptions = options or BuildOptions()
+        self.approximator: PreferenceApproximator = approximator or MetadataApproximator(self.options.window)
+        self.classifier: PolarityClassifier = polarity or RatingVader()
+        self.embedding_model: str = embedding_model
         self._embed, self._progress = embed, progress
         self.report = BuildReport(
             domain=domain,
@@ -152,10 +153,10 @@ class BenchmarkBuild:
     @cached_property
     def interactions(self) -> StageResult:
         """`events.parquet`, ordered by user and position, and `items.parquet`, ordered by item id (appendix B)."""
-        engine = {"engine": self.options.engine, "memory_limit": self.options.memory_limit}  # both give the same rows
+        engine, memory_limit = self.options.engine, self.options.memory_limit  # the rows do not depend on them
 
         def make(inputs: Inputs, folder: Path) -> dict[str, Any]:
-            connection = connect(**engine)
+            connection = connect(engine, memory_limit)
             try:
                 raw = load_source(inputs.source, connection)
                 prepared = prepare_interactions(raw, inputs.option("min_count"), inputs.option("user_stride"))
@@ -274,7 +275,7 @@ class BenchmarkBuild:
     @cached_property
     def steering_plans(self) -> StageResult:
         """`{axis}-{split}.parquet`: the rows of the steering axes as numbers (eq. 2, 3)."""
-        how = {"progress": self._progress, "device": self.options.device}
+        progress, device = self._progress, self.options.device  # the rows do not depend on them
 
         def make(inputs: Inputs, folder: Path) -> dict[str, Any]:
             negative = inputs.preferences.negative
@@ -291,7 +292,8 @@ class BenchmarkBuild:
                     engine=inputs.option("steering_engine"),
                     variant=inputs.option("steering"),
                     matched=inputs.matched,
-                    **how,
+                    progress=progress,
+                    device=device,
                 )
             except TooAlike as error:
                 return {"unsupported": str(error)}

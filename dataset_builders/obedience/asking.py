@@ -61,21 +61,26 @@ class Asker:
             asks (`Sequence[Ask]`): What to ask.
             exclude (`Sequence`, *optional*): Items that may not come back, for each ask.
         """
-        requests = [self.request(ask) for ask in asks]
-        if exclude is not None:
-            requests = [
-                request and {**request, "exclude": sorted(items)}
-                for request, items in zip(requests, exclude, strict=True)
-            ]
-        keys = [request and json.dumps(request, sort_keys=True) for request in requests]
-        new = {key: request for key, request in zip(keys, requests, strict=True) if key and key not in self._known}
+        keys: list[str | None] = []
+        new: dict[str, dict[str, Any]] = {}
+        for place, ask in enumerate(asks):
+            request = self.request(ask)
+            if request is None:
+                keys.append(None)
+                continue
+            if exclude is not None:
+                request["exclude"] = sorted(exclude[place])
+            key = json.dumps(request, sort_keys=True)
+            keys.append(key)
+            if key not in self._known:
+                new[key] = request
         ordered = sorted(new, key=len)  # requests of like length in one batch
         if ordered:
             lists = self.recommend([new[key] for key in ordered], k=DEPTH, **self.options)
             for key, items in zip(ordered, lists, strict=True):
                 self._known[key] = [item["item_id"] for item in items]
             self.num_requests += len(ordered)
-        return [key and self._known[key] for key in keys]
+        return [None if key is None else self._known[key] for key in keys]
 
     def own_lists(self, histories: Iterable[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
         """The answers to histories alone; also to none at all, if it gives one."""

@@ -235,13 +235,11 @@ def _other_languages(attributes: Attributes) -> list[Ask]:
     if not attributes.are_planted:
         return []
     asks = []
-    for language, (_, table) in enumerate(LANGUAGES.items()):
-        wordings = table["wordings"]
+    for number, language in enumerate(LANGUAGES.values()):
+        wordings = language.wordings
         for place, kind in enumerate(attributes.kinds):
-            case, number = _Case(table["kinds"][kind], attributes.kinds[kind]), place % len(wordings)
-            asks.append(
-                _word("other language", case, language * len(wordings) + number, wordings[number], is_seen=False)
-            )
+            case, turn = _Case(language.kinds[kind], attributes.kinds[kind]), place % len(wordings)
+            asks.append(_word("other language", case, number * len(wordings) + turn, wordings[turn], is_seen=False))
     return asks
 
 

@@ -137,7 +137,7 @@ def measure_curve(
         said = [replace(ask, strength=strength) for ask in asks]
         if not asker.takes_arguments and strength == 0:
             said = [nothing_said(ask.history) for ask in asks]
-        points.append({"strength": strength, **suppression(asks, targets, asker.answers(said), own)})
+        points.append({"strength": strength, **suppression(asks, targets, _all_of(asker.answers(said)), own)})
     filters = {}
     texts = sorted({ask.avoid[0] for ask in asks})
     for relevance, orders in _orders(asker, texts, attributes, asks[0].history, overlap).items():
@@ -145,7 +145,7 @@ def measure_curve(
         for fraction in FRACTIONS:
             count = round(fraction * len(attributes.titles))
             exclude = [orders[ask.avoid[0]][:count] for ask in asks]
-            lists = asker.answers([nothing_said(ask.history) for ask in asks], exclude)
+            lists = _all_of(asker.answers([nothing_said(ask.history) for ask in asks], exclude))
             mean_removed = float(np.mean([len(items) for items in exclude]))
             removed.append({"fraction": fraction, "removed": mean_removed, **suppression(asks, targets, lists, own)})
         filters[relevance] = {"points": removed, "at_equal_suppression": at_equal_suppression(points, removed)}
@@ -163,7 +163,17 @@ def _orders(
     for text in texts:
         by_words = overlap.relevance(text)
         orders["words"][text] = (np.argsort(-by_words, kind="stable")[: int((by_words > 0).sum())] + 1).tolist()
-    own = {text: asker.avoided_relevance(text, len(attributes.titles), history) for text in texts}
-    if all(one is not None for one in own.values()):
-        orders["model"] = {text: (np.argsort(-one, kind="stable") + 1).tolist() for text, one in own.items()}
-    return orders
+    own: dict[str, list[int]] = {}
+    for text in texts:
+        relevance = asker.avoided_relevance(text, len(attributes.titles), history)
+        if relevance is None:
+            return orders
+        own[text] = (np.argsort(-relevance, kind="stable") + 1).tolist()
+    return {**orders, "model": own}
+
+
+def _all_of(answers: Sequence[list[int] | None]) -> list[list[int]]:
+    """The answers to requests with a history, which every recommender answers."""
+    lists = [items for items in answers if items is not None]
+    assert len(lists) == len(answers), "a request with a history has an answer"
+    return lists

@@ -5,6 +5,22 @@ for what is not wanted beside it. The templates of training begin with Search fo
 Explore, Prioritize, Avoid, I want, Show me or Not, or say "no ... please"; no other wording here does.
 """
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Language:
+    """Requests in another language.
+
+    Attributes:
+        wordings (`tuple[str, ...]`): Sentences in which {x} stands for a kind of item.
+        kinds (`dict[str, str]`): English name of each kind of the sample shop -> its name in this language.
+    """
+
+    wordings: tuple[str, ...]
+    kinds: dict[str, str]
+
+
 SEEN = {
     "search": ("Search for {x}",),
     "avoid": ("Avoid {x}", "I do not want {x}", "No {x}"),
@@ -85,32 +101,32 @@ FREE = (
 them."""
 
 LANGUAGES = {
-    "German": {
-        "wordings": ("Ich suche {x}", "Haben Sie {x}?", "Ich hätte gern {x}", "Gibt es {x}?", "{x} wären schön"),
-        "kinds": {
+    "German": Language(
+        wordings=("Ich suche {x}", "Haben Sie {x}?", "Ich hätte gern {x}", "Gibt es {x}?", "{x} wären schön"),
+        kinds={
             "bar soaps": "Seifenstücke", "hand creams": "Handcremes", "candles": "Kerzen", "teas": "Tees",
             "mugs": "Tassen", "lamps": "Lampen", "blankets": "Decken", "cushions": "Kissen",
             "notebooks": "Notizbücher", "backpacks": "Rucksäcke", "vases": "Vasen", "trays": "Tabletts",
         },
-    },
-    "French": {
-        "wordings": (
+    ),
+    "French": Language(
+        wordings=(
             "Je cherche des {x}", "Avez-vous des {x} ?", "J'aimerais des {x}", "Y a-t-il des {x} ?",
             "Ma sœur adore les {x}",
         ),
-        "kinds": {
+        kinds={
             "bar soaps": "savons", "hand creams": "crèmes pour les mains", "candles": "bougies", "teas": "thés",
             "mugs": "tasses", "lamps": "lampes", "blankets": "couvertures", "cushions": "coussins",
             "notebooks": "carnets", "backpacks": "sacs à dos", "vases": "vases", "trays": "plateaux",
         },
-    },
-    "Spanish": {
-        "wordings": ("Busco {x}", "¿Tienen {x}?", "Me gustarían {x}", "¿Hay {x}?", "Quisiera comprar {x}"),
-        "kinds": {
+    ),
+    "Spanish": Language(
+        wordings=("Busco {x}", "¿Tienen {x}?", "Me gustarían {x}", "¿Hay {x}?", "Quisiera comprar {x}"),
+        kinds={
             "bar soaps": "jabones", "hand creams": "cremas de manos", "candles": "velas", "teas": "tés",
             "mugs": "tazas", "lamps": "lámparas", "blankets": "mantas", "cushions": "cojines",
             "notebooks": "cuadernos", "backpacks": "mochilas", "vases": "jarrones", "trays": "bandejas",
         },
-    },
+    ),
 }  # fmt: skip
 """Other languages: how one asks in them, and their words for the kinds of the sample shop."""

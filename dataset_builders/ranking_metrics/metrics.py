@@ -13,6 +13,7 @@ Inputs shared by all functions:
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import cast
 
 import numpy as np
 
@@ -154,7 +155,7 @@ def score_run(
 
 
 def _recall(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
-    return _hits(ranked, relevant, k).sum(axis=1) / num_relevant
+    return np.asarray(_hits(ranked, relevant, k).sum(axis=1) / num_relevant)
 
 
 def _ndcg(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
@@ -201,10 +202,10 @@ def _check_rankings(predictions: Rankings, name: str) -> np.ndarray:
 
 
 def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
-    references = references if isinstance(references, np.ndarray) else list(references)  # a Series has labels
-    if len(references) and np.ndim(references[0]) == 0:
-        references = [[item] for item in references] if not isinstance(references, np.ndarray) else references[:, None]
-    relevant, num_relevant = _as_matrix(references, "references", fill=_NOTHING)
+    rows = references if isinstance(references, np.ndarray) else list(references)  # a Series has labels
+    if len(rows) and np.ndim(rows[0]) == 0:  # one relevant item for each row
+        rows = rows[:, None] if isinstance(rows, np.ndarray) else [[cast(int, item)] for item in rows]
+    relevant, num_relevant = _as_matrix(cast(Rankings, rows), "references", fill=_NOTHING)
     if not num_relevant.all():
         raise ValueError(f"references: row {int(np.argmin(num_relevant))} has no relevant item; leave the row out.")
     negative = (relevant < 0) & (np.arange(relevant.shape[1]) < num_relevant[:, None])
@@ -215,7 +216,7 @@ def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
     return relevant, num_relevant
 
 
-def _as_matrix(rows: np.ndarray | Sequence[Sequence[int]], name: str, fill: int) -> tuple[np.ndarray, np.ndarray]:
+def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.ndarray]:
     """Lists of any length -> int64 (num_rows, longest), short ones filled up, and their lengths (num_rows,)."""
     if not len(rows):
         raise ValueError(f"{name} is empty; give at least one row.")
@@ -235,12 +236,12 @@ def _as_matrix(rows: np.ndarray | Sequence[Sequence[int]], name: str, fill: int)
     return matrix, lengths
 
 
-def _check_integers(array: np.ndarray, name: str):
+def _check_integers(array: np.ndarray, name: str) -> None:
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} holds {array.dtype} values; item ids are integers.")
 
 
-def _check_unique(matrix: np.ndarray, name: str, lowest: int):
+def _check_unique(matrix: np.ndarray, name: str, lowest: int) -> None:
     ordered = np.sort(matrix, axis=1)
     repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= lowest)
     if repeated.any():
@@ -248,7 +249,7 @@ def _check_unique(matrix: np.ndarray, name: str, lowest: int):
         raise ValueError(f"{name}: item {ordered[row, column]} occurs more than once in row {row}; name an item once.")
 
 
-def _check_lengths(rows: np.ndarray, name: str, expected: int, other: str):
+def _check_lengths(rows: np.ndarray, name: str, expected: int, other: str) -> None:
     if len(rows) != expected:
         raise ValueError(
             f"{name} has {len(rows)} rows, {other} has {expected}; give one of each per row, in the same order."
@@ -262,7 +263,7 @@ def _check_k(k: int) -> int:
 
 
 def _check_cutoffs(k: int | Sequence[int]) -> list[int]:
-    cutoffs = [k] if np.ndim(k) == 0 else list(k)
+    cutoffs = list(cast(Sequence[int], k)) if np.ndim(k) else [cast(int, k)]
     if not cutoffs:
         raise ValueError("k is empty; give at least one, as in k=[5, 10].")
     return [_check_k(cutoff) for cutoff in cutoffs]

@@ -4,6 +4,7 @@ A thin face: the numbers and the checks are those of `metrics.py`. `evaluate` co
 imports it finds, so the folder works on its own, as a local directory or as a Space.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -74,7 +75,7 @@ class RankingMetrics(evaluate.Metric):
         self,
         predictions: list,
         references: list,
-        k: int | list[int] = (5, 10),
+        k: int | Sequence[int] = (5, 10),
         predictions_negative: list | None = None,
     ) -> dict[str, float]:
         return score_run(predictions, references, k=k, predictions_negative=predictions_negative)

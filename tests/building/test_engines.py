@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from dataset_builders.building import engines
-from dataset_builders.building.engines import close, connect, drop, materialise
+from dataset_builders.building.engines import close, connect, drop, materialize
 
 
 def test_engine_that_is_not_known_is_answered_with_the_known_ones():
@@ -40,8 +40,8 @@ def test_unreadable_memory_limit_is_named_by_both(engine, limit):
 
 def test_a_table_is_computed_once_and_can_be_dropped():
     connection = connect()
-    first = materialise(connection, connection.sql("SELECT 1 AS a"), "t")
-    second = materialise(connection, first.mutate(b=first.a + 1), "t")
+    first = materialize(connection, connection.sql("SELECT 1 AS a"), "t")
+    second = materialize(connection, first.mutate(b=first.a + 1), "t")
     drop(first)
     assert second.to_pyarrow().to_pylist() == [{"a": 1, "b": 2}]
     with pytest.raises(duckdb.CatalogException):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from benchmark_world import read_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from dataset_builders.building.interactions import (
     with_splits,
     write_interactions,
 )
-from dataset_builders.building.sequences import Sequences
 from dataset_builders.building.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
 from dataset_builders.building.sources.tables import TablesSource
 
@@ -277,7 +277,7 @@ def test_window_history_and_split_equal_the_arrays(lengths, window):
         (f"u{user}", f"i{(user + time) % 7}", time) for user, length in enumerate(lengths) for time in range(length)
     ]
     events = prepare_interactions(raw_tables(actions), 1).events
-    twin = Sequences.from_events(events, window)
+    twin = read_events(events, window)
     found = with_splits(events, window).order_by("user_id", "position").to_pyarrow()
     assert found["in_window"].to_pylist() == twin.in_window.tolist()
     assert found["history_length"].to_pylist() == twin.history_length.tolist()

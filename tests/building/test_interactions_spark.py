@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataset_builders.building.engines import drop, materialise
+from dataset_builders.building.engines import drop, materialize
 from dataset_builders.building.interactions import (
     close,
     connect,
@@ -143,7 +143,7 @@ def test_the_script_writes_the_same_on_both_engines(spark, world, tmp_path, caps
 def test_dropping_a_table_removes_its_files(spark, tmp_path):
     folder = tmp_path / "it's a folder"
     connection = connect("pyspark", temp_directory=folder)
-    table = materialise(connection, connection.sql("SELECT 1 AS a"), "kept")
+    table = materialize(connection, connection.sql("SELECT 1 AS a"), "kept")
     assert list(folder.rglob("*.parquet"))
     drop(table)
     assert not list(folder.rglob("*.parquet"))
@@ -155,7 +155,7 @@ def test_two_connections_do_not_see_each_others_tables_nor_change_the_first_ones
     before = spark.current_database
     other = connect("pyspark")
     assert other.current_database != before == spark.current_database
-    materialise(other, other.sql("SELECT 1 AS a"), "t")
+    materialize(other, other.sql("SELECT 1 AS a"), "t")
     close(other)
     assert spark.current_database == before
 

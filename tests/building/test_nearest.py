@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from dataset_builders.building.steering.nearest import (
     ENGINES,
-    ApproximateIndex,
     check_engine,
     nearest_and_farthest,
     top_k,
@@ -151,14 +150,3 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
     for engine in ENGINES:
         run = subprocess.run([sys.executable, "-c", code, engine], check=True, capture_output=True, text=True)
         assert float(run.stdout) < whole / 3, engine
-
-
-def test_an_approximate_index_that_reads_every_list_is_exact_and_one_that_reads_a_few_is_not():
-    generator = np.random.default_rng(0)
-    queries, keys = (generator.normal(size=(count, 16)).astype(np.float32) for count in (50, 4000))
-    index = ApproximateIndex(keys, num_lists=40, seed=3)
-    _, expected = top_k(queries, keys, 10)
-    np.testing.assert_array_equal(index.top_k(queries, 10, num_probes=40)[1], expected)
-    few = index.top_k(queries, 10, num_probes=2)[1]
-    assert 0.05 < np.mean(few == expected) < 0.9
-    np.testing.assert_array_equal(ApproximateIndex(keys, 40, seed=3).top_k(queries, 10, 2)[1], few)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from benchmark_world import item
+from benchmark_world import item, read_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +12,6 @@ from dataset_builders.benchmark.schema import known_brand
 from dataset_builders.building.interactions import connect, prepare_interactions
 from dataset_builders.building.preferences.approximation import PastItem, check_five
 from dataset_builders.building.preferences.metadata import MetadataApproximator, title_words
-from dataset_builders.building.sequences import Sequences
 from dataset_builders.building.sources.sample import SampleSource
 
 SOAPS = ["Beauty", "Bath", "Soaps"]
@@ -151,7 +150,7 @@ def sample():
     source = SampleSource(num_users=200)
     interactions = prepare_interactions(source.load(connect()))
     items = interactions.items.order_by("item_id").to_pyarrow().to_pylist()
-    return source.planted_truth(), Sequences.from_events(interactions.events), items
+    return source.planted_truth(), read_events(interactions.events), items
 
 
 def test_aversions_on_the_sample_name_what_disliked_items_have(sample):

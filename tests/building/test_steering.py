@@ -5,13 +5,13 @@ from collections import Counter
 import benchmark_steering
 import numpy as np
 import pytest
-from benchmark_world import hash_embed, sequences
+from benchmark_world import hash_embed, read_events, sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_builders.benchmark.schema import SPLITS
 from dataset_builders.building.interactions import connect, prepare_interactions
-from dataset_builders.building.sequences import TRAIN, Sequences
+from dataset_builders.building.sequences import TRAIN
 from dataset_builders.building.sources.tables import TablesSource
 from dataset_builders.building.steering.assignment import (
     NO_PREFERENCE,
@@ -382,7 +382,7 @@ def test_bad_arguments_of_steering_are_named(arguments, message):
 def test_rows_of_beauty_are_those_of_table_four(shared_data):
     folder = shared_data / "beauty"
     raw = TablesSource(folder / "interactions.parquet", folder / "items.parquet").load(connect())
-    table = Sequences.from_events(prepare_interactions(raw, min_count=5).events)
+    table = read_events(prepare_interactions(raw, min_count=5).events)
     items = unit(np.random.default_rng(0), int(table.item_id.max()), 16)
     texts = [f"t{n}" for n in range(len(items))]
     rows, report = as_released(table, items, texts, numbered(table))

@@ -207,9 +207,9 @@ class TestAsks:
     def test_every_kind_of_the_sample_shop_has_a_word_in_every_language(self):
         from dataset_builders.building.sources.sample import KINDS as PLANTED
 
-        for table in LANGUAGES.values():
-            assert set(table["kinds"]) == {f"{kind.noun}s" for kind in PLANTED}
-            assert len(table["wordings"]) == 5
+        for language in LANGUAGES.values():
+            assert set(language.kinds) == {f"{kind.noun}s" for kind in PLANTED}
+            assert len(language.wordings) == 5
         named = {kind for _, kinds, _ in FREE for kind in kinds}
         assert named <= {f"{kind.noun}s" for kind in PLANTED}
 

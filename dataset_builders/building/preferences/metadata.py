@@ -8,7 +8,7 @@ that rests on it names it.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,9 +230,8 @@ def _five(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> FivePrefer
         chosen.setdefault(frozenset(_content_words(preference)), preference)
         if len(chosen) + len(negative) == NUM_PREFERENCES:
             break
-    five = (*chosen.values(), *negative.values())
-    assert len(five) == NUM_PREFERENCES, "the ladder of positive candidates ends in generic ones"
-    return five
+    first, second, third, fourth, fifth = (*chosen.values(), *negative.values())  # the ladder ends in generic ones
+    return first, second, third, fourth, fifth
 
 
 def _content_words(preference: str) -> list[str]:
@@ -324,14 +323,12 @@ def _ladder(tastes: _Tastes) -> Iterator[str]:
 def _from_group(group: Sequence[ItemAttributes], tastes: _Tastes) -> str:
     """One wish for a leaf category: two words of its only item, or one word of each of the two newest."""
     leaf = group[0].leaf or "products"
-    first = _best_words(group[0], 2, tastes.votes, lambda word: tastes.likes("word", word))
+    mine = _liked_words(group[0], 1, tastes)
     for other in group[1:]:
-        mine = _best_words(group[0], 1, tastes.votes, lambda word: tastes.likes("word", word))
-        theirs = _best_words(
-            other, 1, tastes.votes, lambda word, mine=mine: tastes.likes("word", word) and word not in mine
-        )
+        theirs = _liked_words(other, 1, tastes, but=mine)
         if mine and theirs:
             return f"Search for {' '.join(sorted(mine + theirs))} {leaf}"
+    first = _liked_words(group[0], 2, tastes)
     return f"Search for {' '.join(first)} {leaf}" if first else ""
 
 
@@ -362,6 +359,10 @@ def _from_brands(tastes: _Tastes, limit: int) -> Iterator[str]:
     liked = (key for key in ordered if tastes.likes("brand", key[0]))
     for (brand, leaf), _ in zip(liked, range(limit), strict=False):
         yield f"Look for {brand} {leaf or 'products'}"
+
+
+def _liked_words(item: ItemAttributes, count: int, tastes: _Tastes, but: Collection[str] = ()) -> list[str]:
+    return _best_words(item, count, tastes.votes, lambda word: tastes.likes("word", word) and word not in but)
 
 
 def _best_words(

@@ -17,13 +17,13 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeGuard
 
 import ibis
 import pyarrow as pa
@@ -57,7 +57,7 @@ class Layout:
         return all(self.fields[name] in record for name in self.required)
 
 
-def open_lines(path: Path) -> AbstractContextManager[IO[bytes]]:
+def open_lines(path: Path) -> AbstractContextManager[Iterable[bytes]]:
     """
     Opens a file for reading, through gzip where its first bytes say so; its name does not count.
 
@@ -93,7 +93,7 @@ class RecordFile:
         label: str,
         layouts: tuple[Layout, ...],
         skipped: RecordCounts,
-        opened: Callable[[Path], AbstractContextManager[IO[bytes]]] = open_lines,
+        opened: Callable[[Path], AbstractContextManager[Iterable[bytes]]] = open_lines,
         advice: str = "download it again",
     ) -> None:
         if not path.is_file():
@@ -187,7 +187,7 @@ def _without_surrogates(value: Any) -> Any:  # any JSON value
     return value
 
 
-def is_key(value: object) -> bool:
+def is_key(value: object) -> TypeGuard[str]:
     """
     Whether a value can name a user or an item: a text that is not blank.
 

@@ -154,15 +154,6 @@ class PlantedTruth:
     items: dict[str, PlantedItem]
     users: dict[str, PlantedUser]
 
-    def follows_taste(self, user_id: str, source_id: str) -> bool:
-        """Returns: `bool`: whether the item is of a kind the user likes, or carries a liked value."""
-        user, item = self.users[user_id], self.items[source_id]
-        return item.kind in user.kinds or not set(user.liked).isdisjoint(item.values.values())
-
-    def is_averted(self, user_id: str, source_id: str) -> bool:
-        """Returns: `bool`: whether the item carries a value the user is averse to."""
-        return not set(self.users[user_id].averted).isdisjoint(self.items[source_id].values.values())
-
 
 class SampleSource:
     """
@@ -261,7 +252,7 @@ def _combinations(kind: Kind) -> list[tuple[str, ...]]:
 def _draw_items(num_items: int, generator: np.random.Generator) -> tuple[pa.Table, dict[str, PlantedItem]]:
     """Distinct (values, brand) combinations of each kind: titles name both, so they are unique."""
     planted: dict[str, PlantedItem] = {}
-    rows = []
+    rows: list[dict[str, object]] = []
     counts = [len(part) for part in np.array_split(np.arange(num_items), len(KINDS))]
     for kind, count in zip(KINDS, counts, strict=True):
         brands = generator.choice(len(BRANDS), BRANDS_PER_KIND, replace=False)

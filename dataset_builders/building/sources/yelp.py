@@ -155,7 +155,7 @@ class YelpSource:
                     "review": review_text(None, value["text"]),
                     "row": row,
                 }
-        if not kept and earliest is not None:
+        if not kept and earliest is not None and latest is not None:
             days = " to ".join(
                 date.fromordinal(EPOCH_DAY + moment // DAY).isoformat() for moment in (earliest, latest)
             )

@@ -119,8 +119,8 @@ class PreferenceClaims:
         check_engine(engine, device)
         self._items, self._block_size, self._engine, self._device = item_embeddings, block_size, engine, device
         # From here on a preference is its place in the pool; `_ids` leads back.
-        everything = pool is None or bool(np.all(pool))
-        self._ids = np.arange(len(preference_embeddings)) if everything else np.flatnonzero(pool)
+        self._ids = np.arange(len(preference_embeddings)) if pool is None else np.flatnonzero(pool)
+        everything = len(self._ids) == len(preference_embeddings)
         self._preferences = preference_embeddings if everything else preference_embeddings[self._ids]
         self._forbidden = _places(forbidden, self._ids, len(preference_embeddings))
         self._owner = np.full(len(self._ids), _FREE, np.int8)

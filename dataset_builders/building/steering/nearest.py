@@ -190,49 +190,6 @@ def check_engine(engine: str, device: str | None = None) -> None:
             raise ValueError(f"PyTorch cannot use device {device!r} here ({reason}); the CPU needs none.") from error
 
 
-class ApproximateIndex:
-    """An inverted-file index (FAISS, IVFFlat), **not exact**: only the lists nearest to a query are read.
-
-    Steering does without it. It is here to measure what exactness costs (`scripts/benchmarks/benchmark_steering.py`).
-
-    Args:
-        keys (`np.ndarray`): float32 `(num_keys, hidden_size)`; the index holds a copy.
-        num_lists (`int`, *optional*): Cells of the k-means; four times the square root of `num_keys` by default.
-        seed (`int`): Of the k-means.
-
-    Raises:
-        ImportError: If FAISS is not installed.
-    """
-
-    def __init__(self, keys: np.ndarray, num_lists: int | None = None, seed: int = 0) -> None:
-        faiss = _faiss()
-        self.num_lists = min(num_lists or int(4 * np.sqrt(len(keys))), len(keys))
-        self._quantizer = faiss.IndexFlatIP(keys.shape[1])
-        self._index = faiss.IndexIVFFlat(self._quantizer, keys.shape[1], self.num_lists, faiss.METRIC_INNER_PRODUCT)
-        self._index.cp.seed = seed + 1  # the seed of FAISS must not be 0
-        self._index.cp.max_points_per_centroid = 64
-        self._index.cp.min_points_per_centroid = 1
-        self._index.cp.spherical = True
-        keys = np.ascontiguousarray(keys, np.float32)
-        self._index.train(keys)
-        self._index.add(keys)
-
-    def top_k(self, queries: np.ndarray, k: int, num_probes: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """The `k` best keys among those in the `num_probes` lists nearest to each query.
-
-        Args:
-            queries (`np.ndarray`): float32 `(num_queries, hidden_size)`.
-            k (`int`): At least 1.
-            num_probes (`int`): Lists to read per query, at most `num_lists`; with all of them the answer is exact.
-
-        Returns:
-            `tuple[np.ndarray, np.ndarray]`: float32 scores and int64 indices, each `(num_queries, k)`, best first;
-            index -1 where the lists hold fewer.
-        """
-        self._index.nprobe = num_probes
-        return self._index.search(np.ascontiguousarray(queries, np.float32), k)
-
-
 def _top_k_numpy(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The plain way: whole rows of products."""
     products, everything = queries @ keys.T, np.arange(len(keys))
