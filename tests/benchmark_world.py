@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dataset_builders.building.review_sentiment import RatingVader
 from dataset_builders.building.sequences import Sequences
-from dataset_builders.building.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
+from dataset_builders.building.sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
 from dataset_builders.building.sources.sample import PlantedTruth
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
+from ..hub_http import is_repo_id
 from .schema import config_name
 
 logger = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ def is_on_the_hub(benchmark: Path | str) -> bool:
     """
     if Path(benchmark).is_dir():
         return False
-    if isinstance(benchmark, Path) or benchmark.count("/") != 1 or not all(benchmark.split("/")):
+    if isinstance(benchmark, Path) or not is_repo_id(benchmark):
         raise FileNotFoundError(
             f"{benchmark} is no local directory, nor the name of a dataset on the Hub (org/name); pass the directory "
             "that scripts/build_benchmark.py wrote, or such a name."

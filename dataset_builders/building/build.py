@@ -22,7 +22,7 @@ from .preferences.matching import Embed
 from .publication import publish
 from .review_sentiment import PolarityClassifier
 from .sequences import Sequences
-from .sources import Source
+from .sources.raw_tables import Source
 from .stage_cache import StageCache
 from .stages import BenchmarkBuild
 

@@ -6,16 +6,13 @@ leaves how a file is had to `downloads`, and how it is read to `sources`.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from ..benchmark.schema import ITEM_TEXT_FIELDS, config_name
-from .downloads import RemoteFile, download
-from .sources import Source, get_source
+from .remote_file import RemoteFile
+from .sources import SOURCES
 
 Splits = tuple[int, int, int]
 
@@ -205,7 +202,7 @@ _EDITION = (
     "files of 2014."
 )
 _STEAM_LAB = "https://cseweb.ucsd.edu/~wckang"
-_YELP = "https://www.yelp.com/dataset"
+_YELP = SOURCES["yelp"].page
 
 DOMAINS: Mapping[str, Domain] = {
     domain.name: domain
@@ -343,74 +340,3 @@ def source_terms(source: str) -> str:
             + _WHAT_IS_IN_THE_ROWS.format(items="products")
         )
     return next((domain.terms for domain in DOMAINS.values() if domain.source == source), "")
-
-
-def default_download_dir() -> Path:
-    """Returns: `Path`: where downloads are kept unless told otherwise, in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mender" / "downloads"
-
-
-def domain_source(
-    domain: Domain,
-    raw_dir: Path | None = None,
-    download_dir: Path | None = None,
-    progress: bool = True,
-    **options: Any,  # those of the domain's source beside its files
-) -> Source:
-    """
-    The source of a domain, on files of one's own or on downloaded ones.
-
-    Args:
-        domain (`Domain`): See [`get_domain`] and [`amazon_domain`].
-        raw_dir (`Path`, *optional*):
-            Folder that holds the files under their published names, packed or not; nothing is downloaded then.
-        download_dir (`Path`, *optional*): Where downloads are kept; [`default_download_dir`] by default.
-        progress (`bool`, *optional*, defaults to `True`): Whether downloads show a bar.
-        options: Further arguments of the source, such as `since` and `until` for Yelp.
-
-    Returns:
-        `Source`: all its files are there; nothing is read before its `load`.
-
-    Raises:
-        FileNotFoundError: `raw_dir` lacks a file, or is needed because the domain cannot be downloaded.
-        DownloadError: a file cannot be had.
-        ValueError: an option that the source does not take.
-    """
-    if raw_dir is not None:
-        files = _own_files(domain, Path(raw_dir))
-    else:
-        missing = [option for option, remote in domain.files.items() if remote is None]
-        if missing:
-            raise FileNotFoundError(
-                f"the domain {domain.name} cannot be downloaded: get the data yourself (see {_YELP}), accept its "
-                f"terms, and pass the folder as --raw_dir"
-            )
-        folder = (default_download_dir() if download_dir is None else Path(download_dir)) / domain.collection
-        files = {
-            option: download(remote, folder, progress) for option, remote in domain.files.items() if remote is not None
-        }
-    return get_source(domain.source, **files, **options)
-
-
-def _own_files(domain: Domain, raw_dir: Path) -> dict[str, Path]:
-    if not raw_dir.is_dir():
-        raise FileNotFoundError(f"raw_dir {raw_dir} is no folder; give the one that holds the files of {domain.name}")
-    files, missing = {}, []
-    for option, remote in domain.files.items():
-        if remote is None:
-            from .sources.yelp import find_archive  # the one source that only its user can get
-
-            files[option] = find_archive(raw_dir)
-            continue
-        names = (remote.name, remote.name.removesuffix(".gz"))
-        found = next((raw_dir / name for name in names if (raw_dir / name).is_file()), None)
-        if found is None:
-            missing.append(f"{remote.name} ({remote.urls[0]})")
-        else:
-            files[option] = found
-    if missing:
-        raise FileNotFoundError(
-            f"raw_dir {raw_dir} lacks {' and '.join(missing)} of the domain {domain.name}; put it there, packed or "
-            f"not, or leave --raw_dir out to download it"
-        )
-    return files

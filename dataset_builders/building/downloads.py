@@ -22,7 +22,6 @@ import re
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ..atomic_write import write_text
+from .remote_file import RemoteFile
 
 logger = logging.getLogger(__name__)
 
@@ -46,34 +46,6 @@ _BUSY = (408, 425, 429)
 
 class DownloadError(OSError):
     """A file could not be had, or is not what it was; the text says why, and the way out."""
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """
-    A file on the web, at one place or several.
-
-    Args:
-        name (`str`): What it is called here; a name that ends in `.gz` is tested for being whole.
-        urls (`tuple[str, ...]`): Its addresses (http or https), tried in this order.
-        sha256 (`str`, *optional*): Its checksum, where known.
-
-    Raises:
-        ValueError: a name with a folder in it, no address, or an address of another kind.
-    """
-
-    name: str
-    urls: tuple[str, ...]
-    sha256: str | None = None
-
-    def __post_init__(self) -> None:
-        if Path(self.name).name != self.name:
-            raise ValueError(f"name ({self.name!r}) must be a file name without a folder")
-        if not self.urls:
-            raise ValueError(f"{self.name} has no address; give at least one url")
-        for url in self.urls:
-            if not url.startswith(("https://", "http://")):
-                raise ValueError(f"url ({url!r}) must start with https:// or http://")
 
 
 def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:

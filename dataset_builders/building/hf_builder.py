@@ -19,7 +19,8 @@ from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import split_file
 from ..benchmark.schema import ITEM_TEXT_FIELDS, TABLES, config_name, features, splits_of
 from .axes import UnsupportedAxis
-from .domains import DOMAINS, domain_source, get_domain
+from .domain_files import domain_source
+from .domains import DOMAINS, get_domain
 from .options import BuildOptions
 from .preferences.llm.journal_approximator import JournalApproximator
 from .preferences.matching import Embed

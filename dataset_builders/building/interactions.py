@@ -23,7 +23,7 @@ from ibis.util import gen_name
 
 from ..atomic_write import atomic_write
 from .engines import close, connect, drop, is_duckdb, materialize
-from .sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
+from .sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Interactions:
         items (`ibis.Table`):
             One row per item that has an action: `item_id` int32, 1..num_items in the order of `source_id`, then
             `source_id`, `title`, `brand`, `categories`, `price`, `description` as in
-            [`~dataset_builders.building.sources.RawTables`].
+            [`~dataset_builders.building.sources.raw_tables.RawTables`].
         num_users (`int`): Number of users.
         num_items (`int`): Number of items.
         num_actions (`int`): Number of actions.

@@ -37,7 +37,7 @@ from .preferences.table import Preferences, approximate_preferences, match_targe
 from .publication import write_splits
 from .review_sentiment import PolarityClassifier, RatingVader
 from .sequences import Sequences
-from .sources import Source
+from .sources.raw_tables import Source
 from .stage_cache import StageCache, StageResult, digest_of
 from .steering.assignment import KINDS, SteeringRows, TooAlike, plan_steering, training_matches
 

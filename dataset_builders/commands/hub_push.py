@@ -11,7 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ..hub_http import httpx
+from ..hub_http import check_repo_id, httpx
 
 
 @dataclass(kw_only=True)
@@ -107,8 +107,7 @@ def push_folder(
             f"create_pr opens a pull request against main, and revision ({arguments.revision}) names a branch; "
             "give one of them."
         )
-    if repo_id.count("/") != 1 or not all(repo_id.split("/")):
-        raise ValueError(f"the repository ({repo_id!r}) must be org/name, as in my-team/mender-tok-beauty.")
+    check_repo_id(repo_id, "the repository")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     print(f"{repo_type} {repo_id}, {len(files)} files:")
     for path in files:

@@ -109,7 +109,7 @@ def texts_by_stars(ratings: Sequence[float | None], reviews: Sequence[str | None
 
 def vader_rows(by_stars: dict[str, list[str]]) -> Iterator[Row]:
     """VADER as it comes, by sentences with the default threshold, and calibrated."""
-    from ..building import review_sentiment as polarity
+    from ..building.review_sentiment import rating_vader as polarity
 
     analyzer = polarity.vader_analyzer()
     whole = {

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import ranking_metrics
+from ..hub_http import is_repo_id
 from ..resources import resource
 from .command_line import DISTRIBUTION, defaults_of, run_command
 from .fresh_process import run_fresh_json
@@ -161,7 +162,7 @@ def stage_demo(folder: Path, arguments: SpacePublication) -> None:
     """The demo with its model's name, and the leaderboard where there is one."""
     from huggingface_hub import RepoCard
 
-    if not arguments.model or arguments.model.count("/") != 1 or Path(arguments.model).is_dir():
+    if arguments.model is None or not is_repo_id(arguments.model) or Path(arguments.model).is_dir():
         raise ValueError(
             f"--model ({arguments.model}) must be a model on the Hub, as in org/mender-tok-beauty: the Space loads it "
             "from there; scripts/publish_model.py publishes one."

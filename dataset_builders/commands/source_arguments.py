@@ -1,26 +1,15 @@
-"""The options by which several scripts are told where their reviews come from.
-
-Parses and hands over; knows neither formats nor domains.
-"""
+"""Options that select the source of the reviews, shared by several commands."""
 
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..building.sources import SOURCES, get_source
+
 if TYPE_CHECKING:
     from ..building.domains import Domain
-    from ..building.sources import Source
-
-SOURCE_PATHS = {
-    "sample": (),
-    "amazon_reviews": ("reviews", "metadata"),
-    "steam": ("reviews", "games"),
-    "yelp": ("archive",),
-    "tables": ("interactions", "items"),
-    "raw": ("interactions", "items"),
-}
-"""Source -> the paths it needs."""
+    from ..building.sources.raw_tables import Source
 
 
 @dataclass(kw_only=True)
@@ -54,7 +43,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "read from --raw_dir. For all others name the --source and its files, or an --amazon_category.",
     )
     group.add_argument("--domain", required=True, help="first part of every config's name, as in beauty_sentiment")
-    group.add_argument("--source", choices=sorted(SOURCE_PATHS), help="what the input is, if not the domain's own")
+    group.add_argument("--source", choices=tuple(SOURCES), help="kind of input, if not the domain's own")
     group.add_argument("--raw_dir", type=Path, help="folder that holds the domain's files under their published names")
     group.add_argument("--download_dir", type=Path, help="where downloads are kept; the user's cache where not given")
     group.add_argument("--amazon_category", help="any category of the Amazon reviews, as in Video_Games")
@@ -93,8 +82,8 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
         FileNotFoundError: If files do not exist; names all of them.
         OSError: If a download fails.
     """
-    from ..building.domains import amazon_domain, domain_source, get_domain
-    from ..building.sources import get_source
+    from ..building.domain_files import domain_source
+    from ..building.domains import amazon_domain, get_domain
 
     domain = None
     if arguments.source is None:
@@ -110,7 +99,7 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
     else:
         if arguments.raw_dir is not None or arguments.amazon_category:
             raise ValueError("--source does not go with --raw_dir or --amazon_category: name its files instead.")
-        needed = SOURCE_PATHS[arguments.source]
+        needed = SOURCES[arguments.source].paths
         refuse_foreign_paths(arguments, f"the source {arguments.source}", needed)
         paths = {name: getattr(arguments, name) for name in needed}
         check_files(arguments, (*needed, *also))
@@ -123,8 +112,11 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
 def _dates(arguments: SourceArguments, source: str) -> dict[str, str]:
     dates = {"since": arguments.first_day, "until": arguments.last_day}
     given = {name: date for name, date in dates.items() if date is not None}
-    if given and source != "yelp":
-        raise ValueError(f"The source {source} does not take --first_day or --last_day; they are yelp's.")
+    if given and not SOURCES[source].has_days:
+        with_days = " and ".join(name for name, entry in SOURCES.items() if entry.has_days)
+        raise ValueError(
+            f"The source {source} does not take --first_day or --last_day; they are options of {with_days}."
+        )
     return given
 
 
@@ -154,7 +146,7 @@ def refuse_foreign_paths(arguments: SourceArguments, what: str, needed: tuple[st
     Raises:
         ValueError: Naming every such option.
     """
-    names = sorted({name for names in SOURCE_PATHS.values() for name in names})
+    names = sorted({name for entry in SOURCES.values() for name in entry.paths})
     given = {name for name in names if getattr(arguments, name) is not None}
     missing = [name for name in needed if name not in given]
     foreign = [name for name in names if name in given and name not in needed]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..benchmark.report import is_on_the_hub
+from ..hub_http import check_repo_id
 from ..leaderboard import hub
 from ..leaderboard.submission import (
     Change,
@@ -108,8 +109,7 @@ def submit(arguments: SubmissionArguments) -> None:
 
 
 def check_arguments(arguments: SubmissionArguments) -> None:
-    if arguments.model.count("/") != 1 or not all(arguments.model.split("/")):
-        raise ValueError(f"--model ({arguments.model!r}) must be org/name, the repository that the score is of.")
+    check_repo_id(arguments.model, "--model")
     if not is_on_the_hub(arguments.benchmark) and not arguments.dry_run:
         raise ValueError(
             f"--benchmark ({arguments.benchmark}) is a local directory, which no one else could look up; name the "

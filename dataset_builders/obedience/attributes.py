@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..building.preferences.metadata import item_attributes, title_words
+from ..building.preferences.item_attributes import item_attributes, title_words
 
 MIN_KIND_ITEMS = 10
 """Items that a kind has at least."""

@@ -155,7 +155,7 @@ def score_run(
 
 
 def _recall(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
-    return np.asarray(_hits(ranked, relevant, k).sum(axis=1) / num_relevant)
+    return _hits(ranked, relevant, k).sum(axis=1) / num_relevant
 
 
 def _ndcg(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
@@ -168,7 +168,7 @@ def _ndcg(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k:
 
 def _m(positive: np.ndarray, negative: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     followed = _hits(positive, relevant, k).any(axis=1) & ~_hits(negative, relevant, k).any(axis=1)
-    return followed.astype(np.float64)
+    return np.asarray(followed, np.float64)
 
 
 def _hits(ranked: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:

@@ -113,7 +113,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         `dict`: counts, seconds per phase, peak memory and disk in bytes, the steps of the preparation.
     """
     from dataset_builders.building import interactions
-    from dataset_builders.building.sources import RawTables
+    from dataset_builders.building.sources.raw_tables import RawTables
 
     connection = interactions.connect("duckdb", arguments.memory_limit, folder / "spill")
     connection.raw_sql(f"SET threads = {arguments.threads}")

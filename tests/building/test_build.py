@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,12 @@ from dataset_builders.benchmark.checks import check_benchmark
 from dataset_builders.benchmark.report import BuildReport, list_domains, read_report, report_file
 from dataset_builders.benchmark.schema import SPLITS, TABLES, features, splits_of
 from dataset_builders.building.build import build_benchmark, load_sequences
+from dataset_builders.building.domains import DOMAINS
 from dataset_builders.building.hf_builder import PreferenceDiscerningConfig
 from dataset_builders.building.options import BuildOptions
 from dataset_builders.building.preferences.approximation import PreferenceApproximator
 from dataset_builders.building.preferences.metadata import MetadataApproximator
-from dataset_builders.building.sources import available_sources
+from dataset_builders.building.sources import SOURCES
 from dataset_builders.building.sources.sample import SampleSource
 from dataset_builders.building.stage_cache import StageCache
 from dataset_builders.building.stages import STAGES, BenchmarkBuild
@@ -535,16 +537,20 @@ def test_the_command_builds_the_sample_and_prints_the_report(script, tmp_path, c
 
 
 def test_what_the_command_says_before_anything_is_loaded_is_what_the_package_knows(script):
-    from dataset_builders.commands import source_arguments
-
     assert script.STAGES == STAGES
-    assert sorted(source_arguments.SOURCE_PATHS) == available_sources()
     defaults = script.parse_arguments(["--domain", "toy"])
     assert defaults.polarity == PreferenceDiscerningConfig().polarity
     assert PreferenceDiscerningConfig().embedding_model == script.PAPER_EMBEDDING_MODEL
     built = BuildOptions()
     for name in ("min_count", "window", "seed", "steering", "steering_pool", "steering_engine", "engine"):
         assert getattr(defaults, name) == getattr(built, name), name
+
+
+def test_the_help_names_every_domain_and_every_source(script, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert words >= {*DOMAINS, *SOURCES, *(path for entry in SOURCES.values() for path in entry.paths)}
 
 
 def test_the_card_of_an_amazon_file_names_the_terms_of_its_source(script):

@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 
 from dataset_builders.benchmark.schema import features, item_text
-from dataset_builders.building import domains
-from dataset_builders.building.domains import (
-    DOMAINS,
-    Domain,
-    amazon_domain,
-    default_download_dir,
-    domain_source,
-    get_domain,
-)
-from dataset_builders.building.downloads import RemoteFile
+from dataset_builders.building import domain_files
+from dataset_builders.building.domain_files import default_download_dir, domain_source
+from dataset_builders.building.domains import DOMAINS, Domain, amazon_domain, get_domain
+from dataset_builders.building.remote_file import RemoteFile
 from modeling_mender.training.recipes import PUBLISHED_DOMAINS
 
 PAPER = sorted(DOMAINS)
@@ -176,7 +170,7 @@ def test_category_that_cannot_be_one_is_refused_with_the_likely_one(arguments, r
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_own_files_are_taken_packed_or_not_and_nothing_is_downloaded(tmp_path, monkeypatch, packed):
-    monkeypatch.setattr(domains, "download", lambda *_: pytest.fail("asked the web"))
+    monkeypatch.setattr(domain_files, "download", lambda *_: pytest.fail("asked the web"))
     names = ["reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"]
     paths = [tmp_path / (name if packed else name.removesuffix(".gz")) for name in names]
     for path in paths:
@@ -218,7 +212,7 @@ def test_files_are_downloaded_into_the_folder_of_their_collection(tmp_path, monk
         asked.append((remote.name, folder, progress))
         return folder / remote.name
 
-    monkeypatch.setattr(domains, "download", pretend)
+    monkeypatch.setattr(domain_files, "download", pretend)
     source = domain_source(DOMAINS["steam"], download_dir=tmp_path, progress=False)
     folder = tmp_path / "steam_2018"
     assert asked == [("steam_reviews.json.gz", folder, False), ("steam_games.json.gz", folder, False)]

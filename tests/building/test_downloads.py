@@ -12,7 +12,8 @@ import threading
 import pytest
 
 from dataset_builders.building import downloads
-from dataset_builders.building.downloads import DownloadError, RemoteFile, download
+from dataset_builders.building.downloads import DownloadError, download
+from dataset_builders.building.remote_file import RemoteFile
 
 # Random bytes, which do not compress: a cut lies inside the data.
 DATA = gzip.compress(random.Random(0).randbytes(300_000), mtime=0)

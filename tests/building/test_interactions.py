@@ -22,7 +22,7 @@ from dataset_builders.building.interactions import (
     with_splits,
     write_interactions,
 )
-from dataset_builders.building.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
+from dataset_builders.building.sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
 from dataset_builders.building.sources.tables import TablesSource
 
 CONNECTION = connect()

@@ -20,7 +20,8 @@ from dataset_builders.building.interactions import (
     target_counts,
     write_interactions,
 )
-from dataset_builders.building.sources import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, get_source
+from dataset_builders.building.sources import get_source
+from dataset_builders.building.sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables
 
 pytest.importorskip("pyspark", reason="the extra 'spark' is not installed")
 pytestmark = [

@@ -11,7 +11,8 @@ from dataset_builders.benchmark.negation import is_negative_preference
 from dataset_builders.benchmark.schema import known_brand
 from dataset_builders.building.interactions import connect, prepare_interactions
 from dataset_builders.building.preferences.approximation import PastItem, check_five
-from dataset_builders.building.preferences.metadata import MetadataApproximator, title_words
+from dataset_builders.building.preferences.item_attributes import title_words
+from dataset_builders.building.preferences.metadata import MetadataApproximator
 from dataset_builders.building.sources.sample import SampleSource
 
 SOAPS = ["Beauty", "Bath", "Soaps"]

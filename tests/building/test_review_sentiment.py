@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tiny_models import tokenizer
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from dataset_builders.building import review_sentiment as polarity
 from dataset_builders.building.review_sentiment import (
     DEFAULT_POLARITY,
     PipelineClassifier,
@@ -20,6 +19,7 @@ from dataset_builders.building.review_sentiment import (
     measured_text,
     vader_scores,
 )
+from dataset_builders.building.review_sentiment import rating_vader as polarity
 
 WORDS = "i love hate this the soap tea it broke smells of roses and rust never again fine wonderful awful".split()
 BAD, GOOD = "I hate this awful soap.", "I love this wonderful soap."

@@ -4,14 +4,8 @@ import ibis
 import pytest
 
 from dataset_builders.building.interactions import connect
-from dataset_builders.building.sources import (
-    INTERACTION_SCHEMA,
-    ITEM_SCHEMA,
-    RecordCounts,
-    Source,
-    available_sources,
-    get_source,
-)
+from dataset_builders.building.sources import SOURCES, get_source
+from dataset_builders.building.sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RecordCounts, Source
 
 
 def test_unknown_source_is_answered_with_the_known_ones():
@@ -34,16 +28,12 @@ def test_options_a_source_does_not_take_are_refused_with_its_signature(name, opt
 
 
 def test_every_source_is_a_source_under_its_own_name():
-    options = {
-        "amazon_reviews": {"reviews": "r", "metadata": "m"},
-        "raw": {"interactions": "a", "items": "b"},
-        "steam": {"reviews": "r", "games": "g"},
-        "tables": {"interactions": "a", "items": "b"},
-        "yelp": {"archive": "y"},
-    }
-    for name in available_sources():
-        source = get_source(name, **options.get(name, {}))
+    assert list(SOURCES) == sorted(SOURCES)
+    for name, entry in SOURCES.items():
+        source = get_source(name, **{path: path for path in entry.paths})
         assert isinstance(source, Source) and source.name == name
+        assert set(source.inputs()) >= set(entry.paths)
+        assert {"since", "until"} <= set(source.inputs()) if entry.has_days else "since" not in source.inputs()
 
 
 def test_sample_keeps_to_the_documented_columns_on_the_connection_given():

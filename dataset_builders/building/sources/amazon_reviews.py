@@ -21,8 +21,8 @@ from typing import Any
 
 import ibis
 
-from . import RawTables, RecordCounts
 from .cleaning import clean_brand, clean_categories, clean_price, clean_title, join_texts, review_text
+from .raw_tables import RawTables, RecordCounts
 from .records import Layout, RecordFile, integer, is_key, load_records, number
 
 logger = logging.getLogger(__name__)

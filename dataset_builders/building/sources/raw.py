@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.util import gen_name
 
-from . import RawTables
+from .raw_tables import RawTables
 
 
 class RawSource:
-    """
-    Reads raw tables in place; [`~dataset_builders.building.sources.RawTables`] documents the columns, `row` included.
+    """Raw tables in place; [`RawTables`] documents their columns, `row` included.
 
     Args:
         interactions (`Path`): A Parquet file, or a folder of Parquet files.

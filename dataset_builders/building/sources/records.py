@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from ibis.util import gen_name
 from tqdm.auto import tqdm
 
-from . import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts
+from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts
 
 FIRST_RECORDS = 1000  # if as many from the start are unusable, the file is not what it was taken for
 MAX_BAD_SHARE = 0.5
@@ -263,10 +263,9 @@ def load_records(
 
     Args:
         connection (`ibis.BaseBackend`): The connection that the tables are written to.
-        interactions: Rows with the columns of [`~dataset_builders.building.sources.INTERACTION_SCHEMA`].
-        items: Rows with the columns of [`~dataset_builders.building.sources.ITEM_SCHEMA`] and `row`, any number per
-        item; read
-            after the interactions.
+        interactions (`Iterator[dict]`): Rows with the columns of [`INTERACTION_SCHEMA`].
+        items (`Iterator[dict]`): Rows with the columns of [`ITEM_SCHEMA`] and `row`, any number per item; read after
+            the interactions.
         skipped (`RecordCounts`): Where repeated item records are counted.
         noted (`RecordCounts`): Where items without a record or a title are counted.
         mismatch (`str`): The way out if no reviewed item has a record, after "none of the N reviewed items has ".

@@ -25,7 +25,7 @@ import ibis
 import numpy as np
 import pyarrow as pa
 
-from . import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
+from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
 
 SYNTHETIC_NOTICE = (
     "The sample domain is synthetic: items, brands, users, ratings and reviews are generated with planted tastes. "

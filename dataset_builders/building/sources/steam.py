@@ -28,8 +28,8 @@ from typing import Any
 
 import ibis
 
-from . import RawTables, RecordCounts
 from .cleaning import clean_brand, clean_names, clean_price, clean_title, labelled, plain_text, review_text
+from .raw_tables import RawTables, RecordCounts
 from .records import Layout, RecordFile, is_key, load_records, seconds
 
 logger = logging.getLogger(__name__)

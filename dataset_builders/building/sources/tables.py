@@ -23,8 +23,8 @@ import ibis
 import ibis.expr.types as ir
 from ibis.util import gen_name
 
-from . import ITEM_SCHEMA, RawTables, RecordCounts, is_array_of_strings
 from .cleaning import NO_BRAND
+from .raw_tables import ITEM_SCHEMA, RawTables, RecordCounts, is_array_of_strings
 
 ALIASES = {"user_id": ("user_id", "user"), "item_id": ("item_id", "item")}
 INTERACTION_COLUMNS = ("user_id", "item_id", "timestamp")

@@ -29,15 +29,16 @@ from typing import IO, Any
 
 import ibis
 
-from . import RawTables, RecordCounts
+from . import SOURCES
 from .cleaning import clean_names, clean_title, labelled, plain_text, review_text
+from .raw_tables import RawTables, RecordCounts
 from .records import Layout, RecordFile, is_key, load_records, number, seconds
 
 logger = logging.getLogger(__name__)
 
 REVIEWS, BUSINESSES = "yelp_academic_dataset_review.json", "yelp_academic_dataset_business.json"
 ARCHIVES = ("yelp_dataset.tar", "yelp_dataset.tar.gz", "yelp_dataset.tgz", "Yelp-JSON.zip")
-WHERE = "https://www.yelp.com/dataset"
+WHERE = SOURCES["yelp"].page
 ADVICE = f"download it again from {WHERE}"
 DAY = 86_400
 

@@ -1,1 +1,1 @@
-"""Steering: which item a preference steers to (section 3.2, eq. 2 and 3)."""
+"""Steering of recommendations to similar and distinct items (section 3.2, eq. 2 and 3)."""

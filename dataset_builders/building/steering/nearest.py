@@ -1,11 +1,8 @@
-"""The largest inner products between two sets of vectors, exact and in bounded memory (the argmax of eq. 2 and 3).
+"""Largest inner products between two sets of vectors, exact and in bounded memory (the argmax of eq. 2 and 3).
 
-Knows vectors and blocks of matrix products: on a CPU through FAISS or PyTorch, on a GPU through PyTorch, or through
-NumPy alone. Leaves to its callers what the vectors stand for. faiss and torch are imported where they are asked for.
-
-Exact means the same answer from every engine, whatever its threads, device and blocks. These round a float32 product
-differently in its last digits. So products that lie that close are computed again in float64, and their order decides,
-and the index where they are equal.
+Exact means the same result from every engine, independent of threads, device and blocks. These round a float32 product
+differently in its last digits; products that close are computed again in float64 and ordered by that value, then by
+index.
 """
 
 from types import ModuleType
@@ -14,15 +11,15 @@ import numpy as np
 
 ENGINES = ("faiss", "torch", "numpy")
 BLOCK_SIZE = 4096
-"""Queries at a time."""
+"""Queries per block."""
 KEY_BLOCK_SIZE = 8192
-"""Keys at a time: with `BLOCK_SIZE`, 128 MB of float32 products."""
+"""Keys per block: with `BLOCK_SIZE`, 128 MB of float32 products."""
 _SPARE = 8
-"""Asked for beyond `k`, so that equal products at the end of a list are seen whole."""
+"""Results requested beyond `k`, so that equal products at the end of a list are complete."""
 _CLOSE = 4e-6
-"""Some ten times what a float32 product of unit vectors is off by."""
+"""About ten times the error of a float32 product of unit vectors."""
 _DECIMALS = 12
-"""Of a float64 product; what lies behind is rounding."""
+"""Significant decimals of a float64 product."""
 
 
 def top_k(
@@ -34,25 +31,25 @@ def top_k(
     block_size: int = BLOCK_SIZE,
     key_block_size: int = KEY_BLOCK_SIZE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `k` keys with the largest inner product to each query, best first, the smaller index first where they tie.
+    """Finds the `k` keys with the largest inner product to each query, best first; ties are ordered by index.
 
-    Beside the result, memory holds about `block_size * key_block_size` floats (`torch`: three times that), whatever
-    the numbers of queries and keys; `numpy` holds at least one row of `num_keys`.
+    Beside the result, memory holds about `block_size * key_block_size` floats (`torch`: three times that), independent
+    of the numbers of queries and keys; `numpy` holds at least one row of `num_keys`.
 
     Args:
         queries (`np.ndarray`): float32 `(num_queries, hidden_size)`, rows of about unit length.
-        keys (`np.ndarray`): float32 `(num_keys, hidden_size)`, likewise.
-        k (`int`): At least 1; more than there are keys means all of them.
-        engine (`str`): `"faiss"` (CPU, all threads), `"torch"` (CPU or GPU), `"numpy"` (needs nothing else, slow).
+        keys (`np.ndarray`): float32 `(num_keys, hidden_size)`, rows of about unit length.
+        k (`int`): At least 1; a number above `num_keys` means all keys.
+        engine (`str`): `"faiss"` (CPU, all threads), `"torch"` (CPU or GPU) or `"numpy"` (no other library, slow).
         device (`str`, *optional*): Device of `"torch"`, such as `"cuda"`; CPU by default.
-        block_size (`int`): Queries at a time.
-        key_block_size (`int`): Keys at a time.
+        block_size (`int`): Queries per block.
+        key_block_size (`int`): Keys per block.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: float32 scores and int64 indices, each `(num_queries, min(k, num_keys))`.
 
     Raises:
-        ValueError: On an unknown engine, a device that the engine does not run on, or shapes that do not fit.
+        ValueError: On an unknown engine, a device that the engine does not support, or shapes that do not match.
         ImportError: If the engine's library is not installed.
     """
     check_engine(engine, device)
@@ -67,7 +64,7 @@ def top_k(
     scores, indices = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     asked = min(k + _SPARE, len(keys))
     budget = block_size * key_block_size
-    # While keys pass by, and for the order at the end, several numbers are held for each one that is asked for.
+    # During the search and the final sort, several numbers are held for each requested result.
     step = min(block_size, max(1, budget // (len(keys) if engine == "numpy" else 16 * asked)))
     for start in range(0, len(queries), step):
         block = slice(start, start + step)
@@ -95,17 +92,17 @@ def nearest_and_farthest(
     block_size: int = BLOCK_SIZE // 2,
     key_block_size: int = KEY_BLOCK_SIZE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each vector the one of another group with the largest, and the one with the smallest inner product (eq. 2).
+    """Finds for each vector the vectors of other groups with the largest and the smallest inner product (eq. 2).
 
-    Memory holds about `block_size * key_block_size` floats, whatever the number of vectors.
+    Memory holds about `block_size * key_block_size` floats, independent of the number of vectors.
 
     Args:
         vectors (`np.ndarray`): float32 `(num_vectors, hidden_size)`.
-        groups (`np.ndarray`): int `(num_vectors,)`; members of one group are never each other's answer.
+        groups (`np.ndarray`): int `(num_vectors,)`; members of one group are never compared.
         engine (`str`): `"torch"` multiplies with PyTorch, the others with NumPy.
         device (`str`, *optional*): Device of `"torch"`; CPU by default.
-        block_size (`int`): Vectors at a time.
-        key_block_size (`int`): How many they are compared with at a time.
+        block_size (`int`): Vectors per block.
+        key_block_size (`int`): Vectors that a block is compared with at a time.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: int64 `(num_vectors,)` each, the smallest index where several tie.
@@ -132,7 +129,7 @@ def nearest_and_farthest(
                 close = close[np.abs(high[close] - best[side, close]) <= _CLOSE]
                 old, new = (vectors[rows[close]] for rows in (answers[side, block], key_start + place))
                 sign = -1 if side else 1
-                # Of equal products the one with the smaller index came first.
+                # Among equal products the smaller index came first and stays.
                 better[close] = sign * _precise(queries[close], new) > sign * _precise(queries[close], old)
                 answers[side, block][better] = key_start + place[better]
                 best[side] = np.maximum(best[side], high)
@@ -140,12 +137,12 @@ def nearest_and_farthest(
 
 
 def best_of(candidates: np.ndarray, scores: np.ndarray, count: int, query: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """The best candidates for one query, best first, the smaller index first where they tie.
+    """Finds the best candidates for one query, best first; ties are ordered by index.
 
     Args:
         candidates (`np.ndarray`): int `(num_candidates,)`, ascending indices into `keys`.
         scores (`np.ndarray`): float32 `(num_candidates,)`, their inner products with the query.
-        count (`int`): How many; all if there are fewer.
+        count (`int`): Number of results; all candidates if there are fewer.
         query (`np.ndarray`): float32 `(hidden_size,)`.
         keys (`np.ndarray`): float32 `(num_keys, hidden_size)`.
 
@@ -166,14 +163,14 @@ def best_of(candidates: np.ndarray, scores: np.ndarray, count: int, query: np.nd
 
 
 def check_engine(engine: str, device: str | None = None) -> None:
-    """Refuses an engine that is unknown, not installed, or does not run on the device.
+    """Checks that an engine is known, is installed and supports the device.
 
     Args:
         engine (`str`): One of `ENGINES`.
-        device (`str`, *optional*): `None` or `"cpu"` for all engines, anything that PyTorch knows for `"torch"`.
+        device (`str`, *optional*): `None` or `"cpu"` for all engines; any PyTorch device for `"torch"`.
 
     Raises:
-        ValueError: On an unknown engine, or a device that it does not run on.
+        ValueError: On an unknown engine, or a device that it does not support.
         ImportError: If its library is not installed.
     """
     if engine not in ENGINES:
@@ -191,7 +188,7 @@ def check_engine(engine: str, device: str | None = None) -> None:
 
 
 def _top_k_numpy(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The plain way: whole rows of products."""
+    """Reference implementation on whole rows of products."""
     products, everything = queries @ keys.T, np.arange(len(keys))
     pairs = zip(queries, products, strict=True)
     indices = np.stack([best_of(everything, scores, k, query, keys) for query, scores in pairs])
@@ -199,7 +196,7 @@ def _top_k_numpy(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndar
 
 
 def _top_k_faiss(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """FAISS makes its own blocks. The order among equal products is anything."""
+    """Searches with FAISS, which makes its own blocks. The order among equal products is arbitrary."""
     faiss = _faiss()
     return faiss.knn(queries, keys, k, metric=faiss.METRIC_INNER_PRODUCT)
 
@@ -207,7 +204,7 @@ def _top_k_faiss(queries: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndar
 def _top_k_torch(
     queries: np.ndarray, keys: np.ndarray, k: int, device: str, key_block_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best so far, merged with the best of each block of keys. The order among equal products is anything."""
+    """Merges the best results so far with those of each block of keys. The order among equal products is arbitrary."""
     torch = _torch()
     with torch.inference_mode():
         query = torch.from_numpy(queries).to(device)  # (num_queries, hidden_size)
@@ -225,10 +222,10 @@ def _top_k_torch(
 def _in_order(
     scores: np.ndarray, indices: np.ndarray, k: int, queries: np.ndarray, keys: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sorts what was found, cuts it at `k`, and says which rows are sure to hold the right ones.
+    """Sorts the results, cuts them at `k`, and marks the rows that are certain to be complete.
 
-    A key as good as the last one found may not have been found. So the first `k` are sure where the last one is
-    clearly worse than the `k`-th, or where nothing was left to find.
+    A key as good as the last result may be missing. So the first `k` are certain where the last result is clearly
+    worse than the `k`-th, or where all keys were found.
     """
     scores, indices = _settled(scores, indices, queries, keys)
     if scores.shape[1] == len(keys):
@@ -241,7 +238,7 @@ def _in_order(
 def _settled(
     scores: np.ndarray, indices: np.ndarray, queries: np.ndarray, keys: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both in the order of the products, those that lie close being computed anew; then of the index.
+    """Sorts scores and indices by product, close ones recomputed in float64, then by index.
 
     Args:
         scores (`np.ndarray`): float32 `(num_queries, num_found)`, in any order.
@@ -264,16 +261,16 @@ def _settled(
 
 
 def _precise(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Products of rows, in float64, without what their rounding leaves in the last digits."""
+    """Products of rows in float64, rounded to `_DECIMALS`."""
     return np.round(np.einsum("nd,nd->n", left.astype(np.float64), right.astype(np.float64)), _DECIMALS)
 
 
 _Winners = list[tuple[np.ndarray, np.ndarray]]
-"""Largest products, then smallest: place `(num_queries,)` and size, that of the smallest negated."""
+"""Of the largest, then of the smallest products: index `(num_queries,)` and value, that of the smallest negated."""
 
 
 def _winners_numpy(queries: np.ndarray, keys: np.ndarray, same: np.ndarray, device: str | None) -> _Winners:
-    """The largest and smallest product of each row, the flat indices `same` left out."""
+    """Finds the largest and smallest product of each row, without the flat indices `same`."""
     products, rows = queries @ keys.T, np.arange(len(queries))
     winners = []
     for sign in (1, -1):
@@ -292,7 +289,7 @@ def _winners_numpy(queries: np.ndarray, keys: np.ndarray, same: np.ndarray, devi
 
 
 def _winners_torch(queries: np.ndarray, keys: np.ndarray, same: np.ndarray, device: str | None) -> _Winners:
-    """The same on any device."""
+    """Does the same as [`_winners_numpy`] on any device."""
     torch = _torch()
     winners = []
     with torch.inference_mode():
@@ -315,7 +312,7 @@ def _winners_torch(queries: np.ndarray, keys: np.ndarray, same: np.ndarray, devi
 def _settle_winners(
     place: np.ndarray, close: np.ndarray, products: np.ndarray, queries: np.ndarray, keys: np.ndarray, sign: int
 ) -> None:
-    """Decides in `place`, for the rows `close`, between products that lie close."""
+    """Decides between close products, for the rows `close`; updates `place`."""
     for row, scores in zip(close.tolist(), products, strict=True):
         candidates = np.flatnonzero(scores >= scores.max() - _CLOSE)
         place[row] = best_of(candidates, scores[candidates], 1, sign * queries[row], keys)[0]
