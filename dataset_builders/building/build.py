@@ -1,8 +1,4 @@
-"""From a source to a benchmark on disk, and the first stage alone for those who only need the users' sequences.
-
-Knows in which order the stages are asked for. Leaves them to `stages.py`, and the published files to
-`dataset_publication.py`.
-"""
+"""Build a benchmark on disk from a source, or the users' sequences alone."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,14 +37,14 @@ def build_benchmark(
     overwrite: bool = False,
     about: Mapping[str, str] | None = None,
 ) -> BuildReport:
-    """Builds the five-axis benchmark of one domain (section 3.2) and writes it as a dataset directory.
+    """Builds the benchmark of one domain, all axes (section 3.2), and writes it as a dataset directory.
 
     Args:
         source, domain, embed, approximator, polarity, options, embedding_model, progress:
             See [`BenchmarkBuild`].
-        output_dir (`Path`): New directory. It is written under a temporary name beside it and renamed at the end.
-        cache_dir (`Path`, *optional*): Keeps the result of every stage: the next build, or the one after an
-            interruption, computes only what has changed.
+        output_dir (`Path`): New directory, written under a temporary name beside it and renamed at the end.
+        cache_dir (`Path`, *optional*): Folder that keeps the result of every stage, so that the next build, or the one
+            after an interruption, computes only what has changed.
         overwrite (`bool`): Whether to replace an existing `output_dir`.
         about (`Mapping`, *optional*): `title`, `terms` and `citation` of the data, for the card.
 
@@ -56,7 +52,7 @@ def build_benchmark(
         [`BuildReport`]: Also saved as `reports/{domain}.json` in the directory, without the times.
 
     Raises:
-        ValueError: On a domain that cannot be a name, or input that a source or the k-core refuses.
+        ValueError: If the domain cannot be part of a config's name, or a source or the k-core refuses the input.
         FileExistsError: If `output_dir` exists and `overwrite` is false.
     """
     with stage_cache(cache_dir) as cache, new_directory(Path(output_dir), overwrite) as folder:
@@ -73,10 +69,10 @@ def build_benchmark(
 
 @contextmanager
 def stage_cache(cache_dir: Path | str | None) -> Iterator[StageCache]:
-    """The cache in a folder, or one that lives as long as the block.
+    """Opens the cache in a folder, or a temporary one for the block.
 
     Args:
-        cache_dir (`Path`, *optional*): Where results are kept; nowhere by default.
+        cache_dir (`Path`, *optional*): Folder of the results; temporary by default.
 
     Yields:
         [`~dataset_builders.building.stage_cache.StageCache`]: The cache.
@@ -91,16 +87,16 @@ def stage_cache(cache_dir: Path | str | None) -> Iterator[StageCache]:
 def load_sequences(
     source: Source, min_count: int = 5, window: int = WINDOW, user_stride: int = 1, cache_dir: Path | None = None
 ) -> tuple[Sequences, pa.Table]:
-    """The first stage alone: users' sequences and the catalogue, as every later stage sees them.
+    """Computes the first stage alone: users' sequences and the catalog, as every later stage reads them.
 
     Args:
-        source (`Source`): Where they come from.
+        source (`Source`): Source of interactions and items.
         min_count, window, user_stride: See [`BuildOptions`].
         cache_dir (`Path`, *optional*): As in [`build_benchmark`].
 
     Returns:
-        `tuple`: The [`Sequences`], whose polarity is unknown (it is a later stage), and the items (`pa.Table`, row
-        `item_id - 1` is the item `item_id`).
+        `tuple`: The [`Sequences`], of unknown polarity (0), and the items (`pa.Table`, row `item_id - 1` is the item
+        `item_id`).
     """
     options = BuildOptions(min_count=min_count, window=window, user_stride=user_stride)
     with stage_cache(cache_dir) as cache:
@@ -110,5 +106,5 @@ def load_sequences(
 
 
 def no_embedding(texts: Sequence[str]) -> np.ndarray:
-    """Stands for the embedding model where only stages run that need none."""
+    """Replaces the embedding model where only stages run that need none."""
     raise AssertionError(f"no stage before the embeddings embeds anything, but {len(texts)} texts came")

@@ -1,4 +1,4 @@
-"""The files of a domain, downloaded or the user's own, as a source."""
+"""Files of a domain, downloaded or the user's own, as a source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .sources.raw_tables import Source
 
 
 def default_download_dir() -> Path:
-    """Returns: `Path`: where downloads are kept unless told otherwise, in the user's cache folder."""
+    """Default folder of downloads, in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mender" / "downloads"
 
 
@@ -24,24 +24,24 @@ def domain_source(
     progress: bool = True,
     **options: Any,  # those of the domain's source beside its files
 ) -> Source:
-    """
-    The source of a domain, on files of one's own or on downloaded ones.
+    """Makes the source of a domain, on the user's own files or on downloaded ones.
 
     Args:
-        domain (`Domain`): See [`get_domain`] and [`amazon_domain`].
-        raw_dir (`Path`, *optional*):
-            Folder that holds the files under their published names, packed or not; nothing is downloaded then.
-        download_dir (`Path`, *optional*): Where downloads are kept; [`default_download_dir`] by default.
-        progress (`bool`, *optional*, defaults to `True`): Whether downloads show a bar.
+        domain (`Domain`): See [`~dataset_builders.building.domains.get_domain`] and
+            [`~dataset_builders.building.domains.amazon_domain`].
+        raw_dir (`Path`, *optional*): Folder that holds the files under their published names, compressed or not;
+            nothing is downloaded then.
+        download_dir (`Path`, *optional*): Folder of downloads; [`default_download_dir`] by default.
+        progress (`bool`, *optional*, defaults to `True`): Whether downloads show a progress bar.
         options: Further arguments of the source, such as `since` and `until` for Yelp.
 
     Returns:
-        `Source`: all its files are there; nothing is read before its `load`.
+        `Source`: All its files exist; nothing is read before its `load`.
 
     Raises:
-        FileNotFoundError: `raw_dir` lacks a file, or is needed because the domain cannot be downloaded.
-        DownloadError: a file cannot be had.
-        ValueError: an option that the source does not take.
+        FileNotFoundError: If `raw_dir` lacks a file, or is needed because the domain cannot be downloaded.
+        DownloadError: If a download fails.
+        ValueError: If the source does not take an option.
     """
     if raw_dir is not None:
         files = _own_files(domain, Path(raw_dir))

@@ -1,8 +1,4 @@
-"""The paper's domains, and any other category of the Amazon reviews: their files, terms, item text and counts.
-
-A domain is a record; nothing is computed here. This file knows where files are and what may be done with them. It
-leaves how a file is had to `downloads`, and how it is read to `sources`.
-"""
+"""Records of the paper's domains and of other Amazon categories: files, terms, item text and counts."""
 
 from __future__ import annotations
 
@@ -19,14 +15,13 @@ Splits = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class PaperCounts:
-    """
-    A row of table 3, and one of table 4 where there is one. Nothing is mended: averages are as printed.
+    """A row of table 3, and one of table 4 where there is one, as printed.
 
     Args:
         users, items, actions (`int`), actions_per_user, actions_per_item (`float`): Table 3, after the k-core.
         preferences, positive, negative (`int`, *optional*): Table 4.
-        sentiment_rows, steering_rows (`tuple[int, int, int]`, *optional*):
-            Rows of the splits train, validation and test: pos/neg, and fine and coarse together.
+        sentiment_rows, steering_rows (`tuple[int, int, int]`, *optional*): Rows of the splits train, validation and
+            test: pos/neg, and fine and coarse together.
     """
 
     users: int
@@ -43,24 +38,22 @@ class PaperCounts:
 
 @dataclass(frozen=True)
 class Domain:
-    """
-    A domain of the benchmark.
+    """A domain of the benchmark.
 
     Args:
         name (`str`): First part of its configs' names.
-        title (`str`): What a card calls it.
-        source (`str`): Reader of its files, see [`~dataset_builders.building.sources.get_source`].
+        title (`str`): Title for cards.
+        source (`str`): Reader of its files, see [`~dataset_builders.building.sources.SOURCES`].
         collection (`str`): Folder of its downloads; files of two collections may share a name.
-        files (`Mapping[str, RemoteFile | None]`): Option of the source -> file; `None` for one that only its user can
-            get.
-        item_text_fields (`tuple[str, ...]`):
-            What of an item is embedded (appendix A.1), in the order of
+        files (`Mapping[str, RemoteFile | None]`): Option of the source -> file; `None` for a file that only the user
+            can get.
+        item_text_fields (`tuple[str, ...]`): Fields of an item that are embedded (appendix A.1), in the order of
             [`~dataset_builders.benchmark.schema.item_text`].
-        terms (`str`): Origin, licence and terms of use, with the place to read them; for the card.
-        citation (`str`): Whom to cite.
-        user_stride (`int`): One user in so many is kept, after the k-core.
-        paper ([`PaperCounts`], *optional*): What the paper reports.
-        remark (`str`): What to know when counts are held against the paper's.
+        terms (`str`): Origin, license and terms of use, with the place to read them; for the card.
+        citation (`str`): Works to cite.
+        user_stride (`int`): Stride of the users that are kept after the k-core.
+        paper ([`PaperCounts`], *optional*): Counts that the paper reports.
+        remark (`str`): Remark on the comparison with the paper's counts.
     """
 
     name: str
@@ -76,8 +69,7 @@ class Domain:
     remark: str = ""
 
     def table_3_row(self) -> tuple[str, ...] | None:
-        """Returns: `tuple[str, ...]`: users, items, actions per user and per item, and actions, as the paper has them;
-        `None` for a domain that it does not have."""
+        """Users, items, actions per user and per item, and actions as in the paper; `None` for other domains."""
         if self.paper is None:
             return None
         paper = self.paper
@@ -85,8 +77,8 @@ class Domain:
         return f"{paper.users:,}", f"{paper.items:,}", *averages, f"{paper.actions:,}"
 
     def table_4_row(self) -> tuple[str, ...] | None:
-        """Returns: `tuple[str, ...]`: preferences, positive and negative ones, and the rows of pos/neg and of
-        fine/coarse as train/validation/test; `None` for a domain that table 4 does not have."""
+        """Preferences, positive and negative ones, and the rows of pos/neg and of fine/coarse as
+        train/validation/test; `None` for a domain that table 4 does not have."""
         if self.paper is None or self.paper.preferences is None:
             return None
         paper = self.paper
@@ -141,22 +133,19 @@ def _amazon_files(category: str, year: int) -> dict[str, RemoteFile]:
 
 
 def amazon_domain(category: str, year: int = 2014, name: str | None = None) -> Domain:
-    """
-    A category of the Amazon reviews that the paper does not use, by its name on the lab's pages.
+    """Makes the record of an Amazon category that the paper does not use, by its name on the lab's pages.
 
     Args:
-        category (`str`): For example "Video_Games".
-        year (`int`, *optional*, defaults to 2014):
-            Edition: 2014 or 2018 (5-core files), or 2023 (all reviews; the k-core is ours).
-        name (`str`, *optional*): Of the domain; the category in lower case by default.
+        category (`str`): Category as in its file's name, for example "Video_Games".
+        year (`int`, *optional*, defaults to 2014): Edition: 2014 or 2018 (5-core files), or 2023 (all reviews, reduced
+            to the k-core here).
+        name (`str`, *optional*): Name of the domain; the category in lower case by default.
 
     Returns:
-        `Domain`: with title, price, brand and categories as item text, as for most of the paper's.
+        `Domain`: With title, price, brand and categories as item text, as for most of the paper's.
 
     Raises:
-        ValueError: an unknown year, a category that cannot be one, or a name that cannot be part of a config's.
-
-    Example:
+        ValueError: If the year is unknown, or the category or the name is malformed.
 
     >>> domain = amazon_domain("Video_Games", 2018)
     >>> domain.name, domain.files["reviews"].name
@@ -296,17 +285,13 @@ DOMAINS: Mapping[str, Domain] = {
 
 
 def get_domain(name: str) -> Domain:
-    """
-    A domain of the paper.
+    """Returns the record of a domain of the paper.
 
     Args:
         name (`str`): One of [`DOMAINS`].
 
-    Returns:
-        `Domain`: the record.
-
     Raises:
-        ValueError: an unknown name.
+        ValueError: If the name is unknown.
     """
     if name not in DOMAINS:
         raise ValueError(
@@ -317,16 +302,13 @@ def get_domain(name: str) -> Domain:
 
 
 def source_terms(source: str) -> str:
-    """
-    What can be said of the terms of data whose format alone is known.
+    """Returns the terms of data of which only the source is known.
 
     Args:
-        source (`str`): See [`~dataset_builders.building.sources.get_source`].
+        source (`str`): See [`~dataset_builders.building.sources.SOURCES`].
 
     Returns:
-        `str`: Origin, licence and terms of use; "" for data that may be anybody's.
-
-    Example:
+        `str`: Origin, license and terms of use; "" for a source of the user's own data.
 
     >>> source_terms("yelp") == DOMAINS["yelp"].terms, source_terms("tables")
     (True, '')

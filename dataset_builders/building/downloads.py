@@ -1,15 +1,13 @@
-"""Files from the web, whole and unchanged: resumed where they were cut, checked, and kept under their own name.
+"""Download files completely: resume interrupted transfers, check them, and keep them under their own name.
 
-This file knows HTTP and what goes wrong with it. Which files there are, and where, is known to `domains`.
-
-Every transfer goes into `<name>.part` and is renamed when it is complete. Beside an unfinished part stands
-`<name>.part.json` with its address and validator (ETag or Last-Modified), without which a server cannot be asked for
-the rest of the same file. The hosts of the review datasets publish no checksums: the first download writes
-`<name>.sha256`, in the format of `sha256sum`, and every later use is held against it.
-
-requests, because it brings its own certificates and reads the proxy settings of the environment, which urllib leaves
-to the machine, and because `evaluate` needs it anyway. Its retries are not used: they cannot resume.
+Every transfer goes into `<name>.part` and is renamed when it is complete. An unfinished part has a `<name>.part.json`
+with its address and validator (ETag or Last-Modified), which a request for the rest of the same file needs. The hosts
+of the review datasets publish no checksums: the first download writes `<name>.sha256`, in the format of `sha256sum`,
+and every later use is checked against it.
 """
+
+# requests, because it has its own certificates and reads the proxy settings of the environment, which urllib leaves to
+# the machine. Its retries are not used: they cannot resume.
 
 from __future__ import annotations
 
@@ -36,8 +34,8 @@ from .remote_file import RemoteFile
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 60.0  # seconds
-WAITS = (1.0, 3.0, 10.0)  # seconds before each retry; a try that brings bytes starts them anew
-LONGEST_WAIT = 60.0  # seconds, whatever a server asks for
+WAITS = (1.0, 3.0, 10.0)  # seconds before each retry; a try that receives bytes starts them again
+LONGEST_WAIT = 60.0  # seconds, an upper bound on a server's Retry-After
 CHUNK = 1 << 20  # bytes
 GZIP_MAGIC = b"\x1f\x8b"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -45,28 +43,27 @@ _BUSY = (408, 425, 429)
 
 
 class DownloadError(OSError):
-    """A file could not be had, or is not what it was; the text says why, and the way out."""
+    """A failed download, or a file that has changed since it was downloaded."""
 
 
 def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
-    """
-    Gets a file, unless it is there already; an earlier, unfinished download goes on where it was cut.
+    """Downloads a file unless it exists; an earlier, unfinished download is resumed.
 
-    A server is asked for the rest only if it named a validator of what it had sent, and only for the same content
-    (If-Range); otherwise the file starts anew. Connections that fail, busy servers and cut transfers are tried again
-    after [`WAITS`]; what will not change (404, an HTML page, a wrong checksum, a bad certificate) goes on to the next
-    address. Two processes may ask for the same file: the second waits for the first.
+    The rest of a file is requested only if the server sent a validator, and only for the same content (If-Range);
+    otherwise the file starts again. Failed connections, busy servers and interrupted transfers are retried after
+    [`WAITS`]; a permanent failure (404, an HTML page, a wrong checksum, a bad certificate) leads to the next address.
+    Of two processes that download the same file, the second waits for the first.
 
     Args:
         remote (`RemoteFile`): The file.
-        folder (`Path`): Where it is kept; created if needed.
-        progress (`bool`, *optional*, defaults to `True`): Whether to show a bar.
+        folder (`Path`): Folder of the file; created if needed.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
         `Path`: `folder / remote.name`, complete and checked.
 
     Raises:
-        DownloadError: no address gave the file, the disk is full, or the file there does not have its checksum.
+        DownloadError: If no address gave the file, the disk is full, or an existing file has another checksum.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / remote.name
@@ -76,7 +73,7 @@ def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
             return target
         partial = _Partial(folder / f"{remote.name}.part")
         failures = []
-        for url in sorted(remote.urls, key=lambda url: url != partial.url):  # stable: the one half-way comes first
+        for url in sorted(remote.urls, key=lambda url: url != partial.url):  # the address of the partial file first
             try:
                 _fetch(url, partial, progress)
                 digest = _check(partial, remote)
@@ -87,7 +84,7 @@ def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
                     raise
                 raise DownloadError(
                     f"no space left in {folder} for {remote.name}; {partial.size:,} bytes are kept in "
-                    f"{partial.path.name}: free some space and run again, and it goes on from there"
+                    f"{partial.path.name}: free some space and run again to resume"
                 ) from error
             else:
                 partial.finish(target)
@@ -100,11 +97,11 @@ def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
 
 
 class _Refused(Exception):
-    """What this address answers will not change by asking again."""
+    """A permanent failure of one address."""
 
 
 class _Interrupted(Exception):
-    """What another try may mend."""
+    """A failure that a retry may resolve."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -115,7 +112,7 @@ _TRANSIENT = (_Interrupted, requests.RequestException, urllib3.exceptions.HTTPEr
 
 
 class _Partial:
-    """The bytes so far, where they are from, and by what the server knows their content."""
+    """An unfinished file, its address, and the server's validator of its content."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._state = path, path.with_name(path.name + ".json")
@@ -123,7 +120,7 @@ class _Partial:
         try:
             state = json.loads(self._state.read_text(encoding="utf-8"))
             self.url, self.validator = str(state["url"]), str(state["validator"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or not ours: start anew
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # missing or foreign: start again
             pass
 
     @property
@@ -131,10 +128,10 @@ class _Partial:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def begin(self, url: str, headers: requests.structures.CaseInsensitiveDict) -> None:
-        """Forgets the bytes so far, and notes where the next ones come from."""
+        """Discards the bytes so far and records the address of the next ones."""
         self.discard()
         tag = headers.get("ETag", "")
-        # A weak tag names what means the same, not the same bytes.
+        # A weak tag identifies equivalent content, not equal bytes.
         self.url, self.validator = url, tag if tag.startswith('"') else headers.get("Last-Modified", "")
         state = {"url": self.url, "validator": self.validator}
         self._state.write_text(json.dumps(state) + "\n", encoding="utf-8")
@@ -150,7 +147,7 @@ class _Partial:
 
 
 def _fetch(url: str, partial: _Partial, progress: bool) -> None:
-    """Fills the partial file from one address, trying again as long as that may help."""
+    """Fills the partial file from one address, with retries."""
     waits = iter(WAITS)
     while True:
         before = partial.size if partial.url == url else 0
@@ -170,8 +167,8 @@ def _fetch(url: str, partial: _Partial, progress: bool) -> None:
 
 
 def _receive(url: str, partial: _Partial, progress: bool) -> None:
-    """One request: the whole file, or its rest."""
-    # Packed for the way, the bytes and their number would not be those of the file.
+    """Requests the whole file, or its rest."""
+    # Compressed for the transfer, the bytes and their number would not be those of the file.
     headers = {"Accept-Encoding": "identity", "User-Agent": "mender"}
     start = partial.size if partial.url == url and partial.validator else 0
     if start:
@@ -180,7 +177,7 @@ def _receive(url: str, partial: _Partial, progress: bool) -> None:
         start, total = _offset_and_total(response, start, partial)
         if start and start == total:
             return
-        # Not iter_content: it would unpack a .gz that a server declares as packed for the way.
+        # Not iter_content: it would decompress a .gz that a server declares as compressed for the transfer.
         chunks = response.raw.stream(CHUNK, decode_content=False)
         if not start:
             first = next(chunks, b"")
@@ -194,7 +191,7 @@ def _receive(url: str, partial: _Partial, progress: bool) -> None:
 
 
 def _offset_and_total(response: requests.Response, start: int, partial: _Partial) -> tuple[int, int | None]:
-    """Where in the file the answer's body begins, and how long the file is, if told."""
+    """Offset of the response's body in the file, and the length of the file, if known."""
     status = response.status_code
     if status == 200:
         length = response.headers.get("Content-Length", "")
@@ -206,7 +203,7 @@ def _offset_and_total(response: requests.Response, start: int, partial: _Partial
         if status == 416 and content_range and int(content_range[2]) == start:
             return start, start  # cut between the last byte and the renaming
         partial.discard()
-        raise _Interrupted("it cannot give the rest of the file, which starts anew")
+        raise _Interrupted("it cannot give the rest of the file, which starts again")
     if status in _BUSY or status >= 500:
         wait = response.headers.get("Retry-After", "")
         raise _Interrupted(f"answers {status} {response.reason}", float(wait) if wait.isdigit() else 0.0)
@@ -235,7 +232,7 @@ def _is_page(content_type: str, first: bytes) -> bool:
 
 
 def _check(partial: _Partial, remote: RemoteFile) -> str:
-    """The checksum of the complete file; what is not the file is thrown away."""
+    """Returns the checksum of the complete file; a wrong file is discarded."""
     digest = _sha256(partial.path)
     if remote.sha256 is not None and digest != remote.sha256.lower():
         partial.discard()
@@ -247,13 +244,13 @@ def _check(partial: _Partial, remote: RemoteFile) -> str:
 
 
 def _verify(target: Path, remote: RemoteFile) -> None:
-    """Holds a file that is there against its checksum, or writes the one it has from now on."""
+    """Checks an existing file against its checksum, or records its checksum."""
     record = _record_path(target)
     recorded = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
     expected = [remote.sha256.lower()] if remote.sha256 is not None else recorded
     digest = _sha256(target)
     if expected and expected != [digest]:
-        origin = "is its published one" if remote.sha256 is not None else "it had when it came"
+        origin = "is the published one" if remote.sha256 is not None else "it had when it was downloaded"
         raise DownloadError(
             f"{target} has the sha256 {digest}, not {expected[0]}, which {origin}; delete it and {record.name} to "
             f"download it again"
@@ -278,7 +275,7 @@ def _sha256(path: Path) -> str:
 
 
 def _damage(path: Path, name: str) -> str | None:
-    """What keeps a file with a gzip name from being read to its end; None if nothing does."""
+    """Describes why a file with a gzip name cannot be read to its end; `None` if it can."""
     if not name.endswith(".gz"):
         return None
     with path.open("rb") as start:
@@ -294,7 +291,7 @@ def _damage(path: Path, name: str) -> str | None:
 
 
 def _short(error: Exception) -> str:
-    """The reason without the layers of objects that requests prints around it."""
+    """The innermost reason of an error of requests."""
     text = str(error)
     innermost = re.search(r"\[Errno [^\]]*\] ([^'\")]+)", text)
     return innermost[1] if innermost else text[:200]

@@ -1,8 +1,4 @@
-"""Where Ibis expressions run: an embedded DuckDB by default, Spark where one machine ends.
-
-This file knows how either engine is opened and closed, and how it keeps and drops an intermediate table. It knows
-nothing of what the tables hold: expressions elsewhere are written once and run on both.
-"""
+"""Engines of Ibis expressions: an embedded DuckDB by default, or Spark for data larger than one machine."""
 
 from __future__ import annotations
 
@@ -24,15 +20,14 @@ if TYPE_CHECKING:
 
 ENGINES = ("duckdb", "pyspark")
 MEGABYTES = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
-# What spark-submit and pyspark's shell leave behind: the session is configured there, and not by us.
+# Set by spark-submit and by pyspark's shell, which configure the session themselves.
 SUBMITTED = ("PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS")
 
 
 def connect(
     engine: str = "duckdb", memory_limit: str | None = None, temp_directory: Path | str | None = None
 ) -> ibis.BaseBackend:
-    """
-    Opens an engine, in UTC.
+    """Opens an engine, in UTC.
 
     - "duckdb": an embedded DuckDB that spills what exceeds the memory limit to disk.
     - "pyspark": the Spark session that is active, or the one that `spark-submit` configured, else a new one in local
@@ -41,19 +36,19 @@ def connect(
 
     Args:
         engine (`str`, *optional*, defaults to `"duckdb"`): One of [`ENGINES`].
-        memory_limit (`str`, *optional*):
-            For example "4GB". DuckDB's default is 80 % of the machine; Spark's, for a session in local mode, is 1 GB.
-        temp_directory (`Path` or `str`, *optional*):
-            Where DuckDB spills to, the system's temporary folder by default; where Spark keeps intermediate tables,
-            its warehouse by default. On a cluster it must be a place that all workers see, such as `s3a://...`.
+        memory_limit (`str`, *optional*): Limit such as "4GB". DuckDB's default is 80 % of the machine; Spark's, for a
+            session in local mode, is 1 GB.
+        temp_directory (`Path` or `str`, *optional*): Folder of DuckDB's spill, the system's temporary folder by
+            default; folder of Spark's intermediate tables, its warehouse by default. On a cluster all workers must
+            reach it, as with `s3a://...`.
 
     Returns:
-        `ibis.BaseBackend`: the connection; its tables live until [`close`].
+        `ibis.BaseBackend`: The connection; its tables live until [`close`].
 
     Raises:
-        ValueError: an engine that is not known, or a memory limit that the engine cannot read or no longer set.
-        ImportError: pyspark is not installed.
-        OSError: Java is missing or Spark does not start.
+        ValueError: If the engine is unknown, or the memory limit is malformed or can no longer be set.
+        ImportError: If pyspark is not installed.
+        OSError: If Java is missing or Spark does not start.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine ({engine!r}) must be one of {', '.join(ENGINES)}")
@@ -62,12 +57,12 @@ def connect(
 
 
 def is_duckdb(connection: ibis.BaseBackend) -> bool:
-    """Returns: `bool`: whether a connection is the embedded DuckDB."""
+    """Whether a connection is the embedded DuckDB."""
     return connection.name == "duckdb"
 
 
 def close(connection: ibis.BaseBackend) -> None:
-    """Drops the connection's tables and what it spilled; a Spark session that others may use goes on."""
+    """Drops the connection's tables and its spill; a shared Spark session stays open."""
     if is_duckdb(connection):
         connection.disconnect()
     else:
@@ -77,11 +72,11 @@ def close(connection: ibis.BaseBackend) -> None:
 
 
 def materialize(connection: ibis.BaseBackend, expression: ibis.Table, name: str) -> ibis.Table:
-    """
-    Computes an expression once and keeps its rows, out of core.
+    """Computes an expression once and keeps its rows, out of core.
 
-    On DuckDB that is a temporary table. Spark has none, so it is a Parquet table in the connection's own database,
-    which also cuts the lineage: a loop of expressions would otherwise be recomputed, and planned, from its beginning.
+    On DuckDB the result is a temporary table. Spark has none, so it is a Parquet table in the connection's own
+    database, which also cuts the lineage: a loop of expressions would otherwise be recomputed and planned from its
+    beginning.
 
     Args:
         connection (`ibis.BaseBackend`): From [`connect`].
@@ -89,7 +84,7 @@ def materialize(connection: ibis.BaseBackend, expression: ibis.Table, name: str)
         name (`str`): A readable prefix; the table's name is unique.
 
     Returns:
-        `ibis.Table`: the table.
+        `ibis.Table`: The table.
     """
     if is_duckdb(connection):
         return connection.create_table(gen_name(name), expression, temp=True)
@@ -107,12 +102,12 @@ def drop(table: ibis.Table) -> None:
 
 
 def _connect_duckdb(memory: int | None, temp_directory: Path | str | None) -> ibis.BaseBackend:
-    # DuckDB's own default for the spill is `.tmp` in the working directory, which would litter the user's folder.
+    # DuckDB's own default for the spill is `.tmp` in the working directory.
     spill = Path(temp_directory or Path(tempfile.gettempdir()) / f"mender-duckdb-{os.getpid()}")
     spill.parent.mkdir(parents=True, exist_ok=True)
     settings = {} if memory is None else {"memory_limit": f"{memory}MiB"}
     connection = ibis.duckdb.connect(temp_directory=spill, **settings)
-    connection.raw_sql("SET TimeZone = 'UTC'")  # a timestamp's integer value must not depend on the machine's place
+    connection.raw_sql("SET TimeZone = 'UTC'")  # a timestamp's integer value must not depend on the machine
     return connection
 
 
@@ -123,7 +118,7 @@ def _connect_spark(memory: int | None, temp_directory: Path | str | None) -> ibi
         )
     from pyspark.sql import SparkSession
 
-    # It says so at every query; what comes back through pandas here is a few counts.
+    # Spark warns at every query; only a few counts are returned through pandas here.
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     session = SparkSession.getActiveSession()
     if session is not None or any(name in os.environ for name in SUBMITTED):
@@ -151,7 +146,7 @@ def _escaped(folder: Path | str) -> str:
 
 
 def _megabytes(memory_limit: str) -> int:
-    """A size in MB, of 2**20 bytes: each engine would read the unit in its own way.
+    """Converts a size to MB of 2**20 bytes, since the engines read units differently.
 
     >>> _megabytes("1.5GB"), _megabytes("800 MB")
     (1536, 800)

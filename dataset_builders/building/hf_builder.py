@@ -1,8 +1,6 @@
-"""The benchmark as a `datasets` builder: one config per domain and axis, from the raw reviews.
+"""`datasets` builder of the benchmark: one config per domain and axis, from the raw reviews.
 
-Knows how `datasets` asks for a config. Leaves the stages to `stages.py`, which all configs of a domain share through
-one cache, and the facts of a domain to `domains.py`. Whoever only reads a benchmark that somebody built needs none of
-this: `load_dataset(<folder or name on the Hub>, "beauty_sentiment")` reads the Parquet files.
+A benchmark that exists needs no builder: `load_dataset(<folder or name on the Hub>, "beauty_sentiment")` reads it.
 """
 
 from collections.abc import Iterator
@@ -35,19 +33,18 @@ PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
 
 @dataclass
 class PreferenceDiscerningConfig(datasets.BuilderConfig):
-    """What one config is built from; `name` is `<domain>_<table>`, as in `beauty_sentiment`.
+    """Settings of one config; `name` is `<domain>_<table>`, as in `beauty_sentiment`.
 
     Args:
         domain (`str`): One of [`~dataset_builders.building.domains.DOMAINS`], or `sample`.
         table (`str`): An axis, or `items` or `preferences`.
-        data_dir (`str`, *optional*): Folder of the domain's raw files; they are downloaded where it is not given.
-        journals (`tuple[str, ...]`): Preferences by a language model, from `scripts/approximate_preferences.py`; the
-            metadata approximator writes them where there are none.
+        data_dir (`str`, *optional*): Folder of the domain's raw files; downloaded by default.
+        journals (`tuple[str, ...]`): Preferences by a language model, from `scripts/approximate_preferences.py`; from
+            metadata by default.
         polarity (`str`): See [`~dataset_builders.building.review_sentiment.get_polarity_classifier`].
-        embedding_model (`str`): Name of the model of every match.
+        embedding_model (`str`): Name of the text encoder.
         steering, steering_pool, user_stride, min_count, window, seed: See
-        [`~dataset_builders.building.options.BuildOptions`];
-            `user_stride` is the domain's own where not given.
+            [`~dataset_builders.building.options.BuildOptions`]; `user_stride` is the domain's own by default.
     """
 
     domain: str = SAMPLE
@@ -80,9 +77,9 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
     """Builds a config of the benchmark (section 3.2).
 
     Args:
-        embed (`Callable`, *optional*): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalised; by default
+        embed (`Callable`, *optional*): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized; by default
             sentence-transformers with the config's `embedding_model`.
-        arguments: Those of `datasets.GeneratorBasedBuilder`, and fields of [`PreferenceDiscerningConfig`].
+        arguments: Arguments of `datasets.GeneratorBasedBuilder`, and fields of [`PreferenceDiscerningConfig`].
 
     Example:
 
@@ -159,7 +156,7 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
 
 
 def _sentence_embeddings(model: str, texts: list[str]) -> np.ndarray:
-    """Unit rows of a sentence-transformers model, which is loaded at the first call."""
+    """Unit vectors of a sentence-transformers model, which is loaded at the first call."""
     return _sentence_transformer(model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
 
 

@@ -1,4 +1,4 @@
-"""What a stage of a build reads: declared ahead, part of the key of its result, and refused where undeclared."""
+"""Declared inputs of a build's stages: part of the key of a result; undeclared reads are refused."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,16 +24,16 @@ READS: Mapping[str, Callable[["BenchmarkBuild"], Any]] = {
     "matched": lambda build: [build.interactions.digest, build.preference_sets.digest, build.embeddings_digest],
     "steering": lambda build: build.steering_plans.digest,
 }
-"""What a stage or an axis may read -> what of it goes into the key: the content that it was made from."""
+"""Input of a stage or an axis -> its part of the key: the content that it was made from."""
 
 
 class UndeclaredRead(Exception):
-    """A stage reads what its key does not cover, so that a change of it would leave the stage's result as it was.
+    """A read that a stage does not declare: a change of it would leave the stage's cached result stale.
 
     Args:
         reader (`str`): Name of the stage or axis.
-        name (`str`): What it reads.
-        declared (`Collection[str]`): What it says that it reads.
+        name (`str`): Name of the input.
+        declared (`Collection[str]`): Names of the declared inputs.
     """
 
     def __init__(self, reader: str, name: str, declared: Collection[str]) -> None:
@@ -47,7 +47,7 @@ class UnclassifiedSequences(Sequences):
 
     @property
     def polarity(self) -> Any:
-        """Refused.
+        """Not readable.
 
         Raises:
             UndeclaredRead: Always.
@@ -56,13 +56,13 @@ class UnclassifiedSequences(Sequences):
 
 
 class Inputs:
-    """The declared inputs of one stage or axis; attributes are those of the build, see [`READS`].
+    """Declared inputs of one stage or axis; its attributes are those of the build, see [`READS`].
 
     Args:
-        build ([`~dataset_builders.building.stages.BenchmarkBuild`]): Computes what is read.
+        build ([`~dataset_builders.building.stages.BenchmarkBuild`]): Build that computes the inputs.
         reader (`str`): Name of the stage or axis, for errors.
-        reads (`Collection[str]`): Names of [`READS`].
-        options (`Collection[str]`): Names of the build options that are read.
+        reads (`Collection[str]`): Names of the inputs, of [`READS`].
+        options (`Collection[str]`): Names of the build options that it reads.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Inputs:
         return getattr(self._build, name)
 
     def option(self, name: str) -> Any:
-        """A build option.
+        """Returns a build option.
 
         Raises:
             UndeclaredRead: If it is not declared.
@@ -92,6 +92,6 @@ class Inputs:
         return getattr(self._build.options, name)
 
     def key(self) -> dict[str, Any]:
-        """What the result depends on, beside code: JSON values."""
+        """Everything the result depends on beside code, as JSON values."""
         reads = {name: READS[name](self._build) for name in sorted(self._reads)}
         return {**reads, **{f"option {name}": getattr(self._build.options, name) for name in sorted(self._options)}}

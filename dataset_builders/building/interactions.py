@@ -1,9 +1,6 @@
-"""From raw actions to users' sequences: k-core, time order, integer item ids, last-20 window, leave-last-out split.
+"""Users' sequences from raw actions: k-core, time order, integer item ids, last-20 window, leave-last-out split.
 
-Everything is an Ibis expression, written once and run by either engine of `dataset_builders.building.engines`: an
-embedded DuckDB that spills to disk, so size is not a matter of memory, or Spark. Both give the same rows. This file
-knows nothing of where the actions come from (`dataset_builders.building.sources`), nor of preferences and axes.
-
+Everything is an Ibis expression that runs on either engine of `dataset_builders.building.engines` with the same rows.
 The sequences follow appendix B of the paper: users and items with fewer than five actions are dropped until all have
 five, each user is cut to the most recent 20 items, the last is the test target, the second last the validation target.
 """
@@ -32,22 +29,20 @@ WINDOW = 20
 
 @dataclass(frozen=True)
 class Interactions:
-    """
-    The users' sequences and the catalogue, on one connection.
+    """The users' sequences and the catalog, on one connection.
 
     Args:
-        events (`ibis.Table`):
-            One row per action: `user_id` string, `position` int32 (1-based in the user's whole time-ordered sequence),
-            `sequence_length` int32 (that user's number of actions), `item_id` int32, `timestamp` int64, `rating`
-            float64 or NULL, `review` string or NULL. A table has no order: sort by (`user_id`, `position`).
-        items (`ibis.Table`):
-            One row per item that has an action: `item_id` int32, 1..num_items in the order of `source_id`, then
-            `source_id`, `title`, `brand`, `categories`, `price`, `description` as in
+        events (`ibis.Table`): One row per action: `user_id` string, `position` int32 (1-based in the user's whole
+            time-ordered sequence), `sequence_length` int32 (that user's number of actions), `item_id` int32,
+            `timestamp` int64, `rating` float64 or NULL, `review` string or NULL. A table has no order: sort by
+            (`user_id`, `position`).
+        items (`ibis.Table`): One row per item that has an action: `item_id` int32, 1..num_items in the order of
+            `source_id`, then `source_id`, `title`, `brand`, `categories`, `price`, `description` as in
             [`~dataset_builders.building.sources.raw_tables.RawTables`].
         num_users (`int`): Number of users.
         num_items (`int`): Number of items.
         num_actions (`int`): Number of actions.
-        num_rounds (`int`): Rounds of the k-core; each looks at all users or at all items.
+        num_rounds (`int`): Rounds of the k-core; each tests all users or all items.
     """
 
     events: ibis.Table
@@ -59,46 +54,43 @@ class Interactions:
 
 
 def load_source(source: Source, connection: ibis.BaseBackend, folder: Path | None = None) -> RawTables:
-    """
-    Reads a source into tables of either engine.
+    """Reads a source into tables of either engine.
 
-    For Spark, most sources are read by an embedded DuckDB, which knows the formats and streams them, and their tables
-    are handed over as Parquet. What is too large for that is given as raw tables that Spark reads itself:
+    For Spark, most sources are read by an embedded DuckDB, which streams their formats, and their tables are copied as
+    Parquet. Larger data are given as raw tables that Spark reads itself:
     [`~dataset_builders.building.sources.raw.RawSource`], or [`RawTables`] of `connection.read_parquet("s3a://...")`.
 
     Args:
         source (`Source`): The source.
         connection (`ibis.BaseBackend`): From [`connect`].
-        folder (`Path`, *optional*): Of [`hand_over`].
+        folder (`Path`, *optional*): As in [`copy_tables`].
 
     Returns:
-        `RawTables`: tables of `connection`.
+        `RawTables`: Tables of `connection`.
 
     Raises:
-        FileNotFoundError, ValueError: as the source's `load`.
+        FileNotFoundError, ValueError: As the source's `load`.
     """
     if is_duckdb(connection) or getattr(source, "any_engine", False):
         return source.load(connection)
     reader = connect()
     try:
-        return hand_over(source.load(reader), connection, folder)
+        return copy_tables(source.load(reader), connection, folder)
     finally:
         close(reader)
 
 
-def hand_over(raw: RawTables, connection: ibis.BaseBackend, folder: Path | None = None) -> RawTables:
-    """
-    Copies the tables of a source to another connection, as Parquet files that live as long as the copying.
+def copy_tables(raw: RawTables, connection: ibis.BaseBackend, folder: Path | None = None) -> RawTables:
+    """Copies the tables of a source to another connection, through temporary Parquet files.
 
     Args:
         raw (`RawTables`): Tables of any connection.
-        connection (`ibis.BaseBackend`): Where they go.
-        folder (`Path`, *optional*):
-            Where the files lie meanwhile, the system's temporary folder by default; made where it is missing. On a
-            cluster all workers must see it.
+        connection (`ibis.BaseBackend`): Connection of the copies.
+        folder (`Path`, *optional*): Folder of the files, created if missing; the system's temporary folder by default.
+            On a cluster all workers must reach it.
 
     Returns:
-        `RawTables`: the same rows and counts on `connection`.
+        `RawTables`: The same rows and counts on `connection`.
     """
     copies: dict[str, ibis.Table] = {}
     if folder is not None:
@@ -112,27 +104,26 @@ def hand_over(raw: RawTables, connection: ibis.BaseBackend, folder: Path | None 
 
 
 def prepare_interactions(raw: RawTables, min_count: int = 5, user_stride: int = 1) -> Interactions:
-    """
-    Applies the k-core, orders every user's actions in time, and numbers the items (appendix B, table 3).
+    """Applies the k-core, orders every user's actions in time, and numbers the items (appendix B, table 3).
 
     Time order is by `timestamp`, ties by `row`: the result depends on values, not on the physical order of the rows.
     Equal actions (same user, item and time) are separate actions, as in table 3's counts.
 
     Args:
         raw (`RawTables`): The tables of a source, on either engine; they are only read.
-        min_count (`int`, *optional*, defaults to 5):
-            Users and items with fewer actions are dropped, until all left have as many. 1 keeps everything.
-        user_stride (`int`, *optional*, defaults to 1):
-            After the k-core every `user_stride`-th user is kept, the first included, in the order of `user_id`; 7
-            makes a 1-in-7 subsample, as of Steam in appendix B. Items without an action left go, and the rest are
-            numbered from 1. Users keep their whole sequences; an item may have fewer than `min_count` actions left.
+        min_count (`int`, *optional*, defaults to 5): k of the k-core: users and items with fewer actions are dropped
+            until none is left. 1 keeps everything.
+        user_stride (`int`, *optional*, defaults to 1): Stride of the users that are kept after the k-core, the first
+            included, in the order of `user_id`; 7 makes a 1-in-7 subsample, as of Steam in appendix B. Items without
+            an action are dropped, the others numbered from 1. Users keep their whole sequences; an item may have fewer
+            than `min_count` actions left.
 
     Returns:
-        `Interactions`: materialised on the connection of `raw`.
+        `Interactions`: Materialized on the connection of `raw`.
 
     Raises:
-        ValueError: `min_count` or `user_stride` below 1, a column missing or of another type, NULL or duplicate keys,
-            an action on an item that `raw.items` does not hold, or nothing left after the k-core.
+        ValueError: If `min_count` or `user_stride` is below 1, a column is missing or has another type, a key is NULL
+            or repeated, an action names an item that `raw.items` lacks, or nothing is left after the k-core.
     """
     if min_count < 1:
         raise ValueError(f"min_count ({min_count}) must be at least 1; 1 keeps every user and item")
@@ -154,15 +145,15 @@ def prepare_interactions(raw: RawTables, min_count: int = 5, user_stride: int = 
 
 
 def write_interactions(interactions: Interactions, folder: Path, window: int | None = None) -> None:
-    """
-    Writes `events.parquet`, ordered by user and position, and `items.parquet`, ordered by item id.
+    """Writes `events.parquet`, ordered by user and position, and `items.parquet`, ordered by item id.
 
-    Rows stream from the engine to the files, in bounded memory; each file appears only when it is whole.
+    Rows stream from the engine to the files, in bounded memory; each file appears only when it is complete.
 
     Args:
         interactions (`Interactions`): The sequences.
         folder (`Path`): An existing folder; files of these names are replaced.
-        window (`int`, *optional*): Adds the columns of [`with_splits`] to the events.
+        window (`int`, *optional*): Window of [`with_splits`], whose columns are added to the events; no such columns
+            by default.
     """
     events = interactions.events if window is None else with_splits(interactions.events, window)
     with atomic_write(folder / "events.parquet") as path:
@@ -172,22 +163,22 @@ def write_interactions(interactions: Interactions, folder: Path, window: int | N
 
 
 def with_splits(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
-    """
-    The window, history and split of every action, as columns; [`~dataset_builders.building.sequences.Sequences`] has
-    the same as arrays.
+    """Adds the window, history and split of every action as columns.
+
+    [`~dataset_builders.building.sequences.Sequences`] has the same as arrays.
 
     Args:
         events (`ibis.Table`): Events of [`Interactions`].
         window (`int`, *optional*, defaults to 20): Length of the window.
 
     Returns:
-        `ibis.Table`: all rows and columns of `events`, then `split` string (leave-last-out: the last position is
+        `ibis.Table`: All rows and columns of `events`, then `split` string (leave-last-out: the last position is
         "test", the one before "validation", all others "train"), `in_window` bool (among the user's last `window`
         ones; the others are neither targets nor in a history) and `history_length` int32, the number of items of the
         window before this one.
 
     Raises:
-        ValueError: a window below 2.
+        ValueError: If the window is below 2.
     """
     if window < 2:
         raise ValueError(f"window ({window}) must be at least 2: a target and one item of history")
@@ -201,15 +192,14 @@ def with_splits(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
 
 
 def target_counts(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
-    """
-    How many targets each split has: actions in the window with at least one item of history.
+    """Counts the targets of each split: actions in the window with at least one item of history.
 
     Args:
         events (`ibis.Table`): Events of [`Interactions`].
         window (`int`, *optional*, defaults to 20): Length of the window.
 
     Returns:
-        `ibis.Table`: `split` string, `targets` int64, `items` int64, the distinct ones among them.
+        `ibis.Table`: `split` string, `targets` int64, `items` int64, the number of distinct items among the targets.
     """
     events = with_splits(events, window)
     events = events.filter(events.history_length > 0)
@@ -217,7 +207,7 @@ def target_counts(events: ibis.Table, window: int = WINDOW) -> ibis.Table:
 
 
 def _check_raw(raw: RawTables) -> None:
-    """The seam to sources written by others: what would silently multiply or lose actions is refused here."""
+    """Refuses tables that would silently multiply or lose actions, since sources may be third-party code."""
     for label, table, schema in (
         ("interactions", raw.interactions, INTERACTION_SCHEMA),
         ("items", raw.items, ITEM_SCHEMA),
@@ -244,12 +234,10 @@ def _check_raw(raw: RawTables) -> None:
 
 
 def _k_core(connection: ibis.BaseBackend, interactions: ibis.Table, min_count: int) -> tuple[ibis.Table, int]:
-    """
-    The rows of the largest part in which every user and every item has `min_count` actions.
+    """Finds the largest part in which every user and every item has `min_count` actions.
 
-    Rounds look at users and items in turn, since the one decides on the other, and end with a round that finds nothing
-    to drop. Each is materialised: an expression nested round over round would recompute all earlier ones. The rounds
-    carry the keys only; review texts join in at the end.
+    Rounds test users and items in turn and end with a round that drops nothing. Each round is materialized: a nested
+    expression would recompute all earlier rounds. The rounds carry the keys only; review texts are joined at the end.
 
     Returns:
         `tuple[ibis.Table, int]`: `user_id`, `source_id`, `timestamp`, `row` of the actions kept; the number of rounds.
@@ -281,7 +269,7 @@ def _every_kth_user(kept: ibis.Table, user_stride: int) -> ibis.Table:
 
 
 def _replace(connection: ibis.BaseBackend, table: ibis.Table, expression: ibis.Table) -> ibis.Table:
-    """The expression as a table, in place of the table it is made from."""
+    """Materializes an expression and drops the table that it is made from."""
     replacement = materialize(connection, expression, "kept")
     drop(table)
     return replacement
@@ -292,9 +280,9 @@ def _count(table: ibis.Table) -> int:
 
 
 def _numbered_items(connection: ibis.BaseBackend, items: ibis.Table, kept: ibis.Table) -> ibis.Table:
-    """The items of the k-core, numbered from 1 in the order of their keys: 0 stays free for padding.
+    """Numbers the items of the k-core from 1 in the order of their keys; 0 stays free for padding.
 
-    Numbering has to see all rows in one place, so it is done on keys alone, and the descriptions join in.
+    Numbering needs all rows in one place, so it uses the keys alone, and the descriptions are joined.
     """
     keys = kept.select("source_id").distinct()
     keys = keys.mutate(item_id=(ibis.row_number().over(order_by=keys.source_id) + 1).cast("int32"))
@@ -305,9 +293,9 @@ def _numbered_items(connection: ibis.BaseBackend, items: ibis.Table, kept: ibis.
 def _sequences(
     connection: ibis.BaseBackend, interactions: ibis.Table, kept: ibis.Table, items: ibis.Table
 ) -> ibis.Table:
-    """The actions of the k-core with their position in the user's sequence and its length.
+    """Adds to the actions of the k-core their position in the user's sequence and its length.
 
-    Sorting is done on keys alone, and the wide review texts only stream through the last join.
+    Only keys are sorted; the wide review texts only stream through the last join.
     """
     keys = kept.inner_join(items, "source_id").select("user_id", "timestamp", "row", "item_id")
     in_time = ibis.window(group_by=keys.user_id, order_by=[keys.timestamp, keys.row])
@@ -325,7 +313,7 @@ def _sequences(
 
 
 def _stream(table: ibis.Table, path: Path) -> None:
-    """An ordered table as one Parquet file; Spark's folder of parts, in order, is joined row group by row group."""
+    """Writes an ordered table as one Parquet file; Spark's parts are joined in order, row group by row group."""
     if is_duckdb(table.get_backend()):
         table.to_parquet(path)
         return
@@ -333,7 +321,7 @@ def _stream(table: ibis.Table, path: Path) -> None:
     try:
         table.to_parquet(parts)
         files = sorted(parts.glob("part-*.parquet"))
-        # Not the parts' own schema: Spark marks columns that cannot be NULL, DuckDB does not.
+        # Not the parts' own schema: Spark marks columns as non-NULL, DuckDB does not.
         schema = pa.schema([field.with_nullable(True) for field in pq.read_schema(files[0]).remove_metadata()])
         with pq.ParquetWriter(path, schema) as writer:
             for part in map(pq.ParquetFile, files):

@@ -11,26 +11,26 @@ STEERING_POOLS = ("all", "positive")
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """What a build may be asked for; the defaults are the paper's.
+    """Options of a build; the defaults are the paper's.
 
     Args:
-        min_count (`int`): Users and items with fewer actions are dropped until none is left (k-core, appendix B).
-        window (`int`): How many of a user's most recent items count (appendix A.2).
-        user_stride (`int`): After the k-core every `user_stride`-th user is kept; 1 keeps all, 7 is Steam's subsample.
-        item_text_fields (`tuple[str, ...]`): What of an item is embedded (appendix A.1), see
+        min_count (`int`): k of the k-core: users and items with fewer actions are dropped (appendix B).
+        window (`int`): Number of a user's most recent items that are used (appendix A.2).
+        user_stride (`int`): Stride of the users that are kept after the k-core; 1 keeps all, 7 is Steam's subsample.
+        item_text_fields (`tuple[str, ...]`): Fields of an item that are embedded (appendix A.1), see
             [`~dataset_builders.benchmark.schema.item_text`].
         steering (`str`): `"paper"`, or `"as_released"` for the two rows per source item that the authors' code makes.
         steering_pool (`str`): The set P of eq. (3): `"all"` preferences as in the paper, or the `"positive"` ones, so
-            that no steering row asks to avoid what its target is.
-        steering_engine (`str`): How the nearest preferences are searched, see
+            that no steering preference is an aversion.
+        steering_engine (`str`): Engine of the nearest-neighbor search, see
             [`~dataset_builders.building.steering.nearest.top_k`].
-        device (`str`, *optional*): Of the engine `"torch"`.
-        seed (`int`): Of the choices among equals in steering.
-        engine (`str`): Where the k-core and the time order are computed, `"duckdb"` or `"pyspark"`.
-        memory_limit (`str`, *optional*): Of DuckDB, as in `"4GB"`; what exceeds it spills to disk.
+        device (`str`, *optional*): Device of the engine `"torch"`.
+        seed (`int`): Random seed of the choices among equals in steering.
+        engine (`str`): Engine of the k-core and the time order, `"duckdb"` or `"pyspark"`.
+        memory_limit (`str`, *optional*): Memory limit of DuckDB, as in `"4GB"`; the rest spills to disk.
 
     Raises:
-        ValueError: On an unknown variant or pool, or numbers out of range.
+        ValueError: If a variant or a pool is unknown, or a number is out of range.
     """
 
     min_count: int = 5
@@ -54,7 +54,7 @@ class BuildOptions:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least {least}.")
 
     def published(self) -> dict[str, Any]:
-        """What the rows depend on, as JSON values; not how they are computed."""
+        """Options that the rows depend on, as JSON values; without those of how they are computed."""
         how = ("device", "engine", "memory_limit")
         values = {name: value for name, value in asdict(self).items() if name not in how}
         return {**values, "item_text_fields": list(self.item_text_fields)}

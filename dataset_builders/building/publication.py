@@ -1,9 +1,4 @@
-"""Files of a published benchmark: Parquet per config and split, reports, `eval.yaml`, a card by which `load_dataset`
-finds all.
-
-Knows layout, YAML and card, of one domain or several. Leaves what the rows mean to `axes/`, what happened in a build
-to its report, and the Hub to `scripts/publish_benchmark.py`.
-"""
+"""Files of a published benchmark: Parquet per config and split, reports, `eval.yaml`, and the card."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -43,20 +38,20 @@ def write_splits(folder: Path, splits: Mapping[str, pa.Table]) -> dict[str, int]
 
 
 def publish(folder: Path, configs: Mapping[str, Path], report: BuildReport, name: str) -> None:
-    """Fills the dataset directory of one domain: the configs' files, and everything that is said of them.
+    """Fills the dataset directory of one domain: the configs' files, report, card and tasks.
 
     Args:
         folder (`Path`): The dataset directory, empty.
         configs (`Mapping[str, Path]`): Config -> folder that holds a file per split.
-        report ([`~dataset_builders.benchmark.report.BuildReport`]): What the build gave.
-        name (`str`): What the card's code loads.
+        report ([`~dataset_builders.benchmark.report.BuildReport`]): Report of the build.
+        name (`str`): Name that the card's code loads.
     """
     copy_configs(folder, configs, report)
     describe(folder, [report], name)
 
 
 def copy_configs(folder: Path, configs: Mapping[str, Path], report: BuildReport) -> None:
-    """Copies the files of a domain's configs, those of its report and no others."""
+    """Copies the files of a domain's configs that are in its report."""
     for config, made in configs.items():
         (folder / config).mkdir(parents=True)
         for split in report.rows[config]:
@@ -64,7 +59,7 @@ def copy_configs(folder: Path, configs: Mapping[str, Path], report: BuildReport)
 
 
 def describe(folder: Path, reports: Sequence[BuildReport], name: str, known: DatasetInfosDict | None = None) -> None:
-    """Writes what is said of the configs: reports, card, tasks of the leaderboards, terms.
+    """Writes reports, card, tasks of the leaderboards, and terms.
 
     Args:
         folder, reports, name, known: As in [`dataset_card`].
@@ -81,11 +76,11 @@ def describe(folder: Path, reports: Sequence[BuildReport], name: str, known: Dat
 
 LICENSE_FILE = "LICENSE.md"
 EVALUATION_FRAMEWORK = "preference-discerning"
-"""The Hub takes ids from a fixed list, which has none for recommendation yet: this one has to be requested there."""
+"""The Hub accepts ids of a fixed list, which has none for recommendation yet; this one has to be requested there."""
 
 
 def evaluation_tasks(reports: Sequence[BuildReport]) -> str:
-    """`eval.yaml`, by which the Hub knows the dataset's leaderboards: one task per domain and axis that was built.
+    """Renders `eval.yaml`, which defines the dataset's leaderboards on the Hub: one task per built domain and axis.
 
     Args:
         reports (`Sequence` of [`~dataset_builders.benchmark.report.BuildReport`]): One per domain.
@@ -104,7 +99,7 @@ def evaluation_tasks(reports: Sequence[BuildReport]) -> str:
     ]
     content = {
         "name": _pretty_name(reports),
-        "description": "Does a recommender follow what its user says? Five axes; each ranks by the metric in its id.",
+        "description": "Does a recommender follow what its user says? Each axis ranks by the metric in its id.",
         "evaluation_framework": EVALUATION_FRAMEWORK,
         "tasks": tasks,
     }
@@ -114,14 +109,14 @@ def evaluation_tasks(reports: Sequence[BuildReport]) -> str:
 def dataset_card(
     folder: Path, reports: Sequence[BuildReport], name: str, known: DatasetInfosDict | None = None
 ) -> str:
-    """The README.md of a dataset: YAML that `datasets` loads by, and a card filled from the reports.
+    """Renders the README.md of a dataset: YAML that `datasets` loads by, and a card filled from the reports.
 
     Args:
-        folder (`Path`): The dataset directory, its configs written.
+        folder (`Path`): The dataset directory with its configs.
         reports (`Sequence` of [`~dataset_builders.benchmark.report.BuildReport`]): One per domain, in the order of the
-        card.
-        name (`str`): What the card's code loads: `org/name` of a published dataset, else the directory.
-        known (`DatasetInfosDict`, *optional*): What is known of configs whose files are not in `folder`.
+            card.
+        name (`str`): Name that the card's code loads: `org/name` of a published dataset, else the directory.
+        known (`DatasetInfosDict`, *optional*): Infos of configs whose files are not in `folder`.
 
     Returns:
         `str`: Text of the card.
@@ -186,16 +181,16 @@ def _license(reports: Sequence[BuildReport]) -> dict[str, Any]:
 
 
 def _terms(reports: Sequence[BuildReport]) -> str:
-    """What the Hub shows as licence where no licence covers everything."""
-    parts = ["# Terms\n\nNo licence of this dataset's makers overrides the terms of the data that it was made from.\n"]
+    """Text that the Hub shows as license where no license covers everything."""
+    parts = ["# Terms\n\nNo license of this dataset's makers overrides the terms of the data that it was made from.\n"]
     for report in reports:
-        terms = report.about.get("terms") or "Not stated by whoever built this; ask before you pass it on."
+        terms = report.about.get("terms") or "Not stated in the build; ask before you pass it on."
         parts.append(f"## {_title(report)} (`{report.domain}`)\n\n{terms}\n")
     return "\n".join(parts)
 
 
 def _size_category(count: int) -> str:
-    """The Hub's word for a number of rows.
+    """The Hub's category of a number of rows.
 
     >>> _size_category(999), _size_category(198_502)
     ('n<1K', '100K<n<1M')
@@ -222,7 +217,7 @@ def _describe_config(folder: Path, config: str, report: BuildReport) -> DatasetI
 
 
 def _steering_notes(report: BuildReport) -> list[str]:
-    """Sentences on where steering could not go by the book; empty where it could."""
+    """Sentences on steering's deviations from the paper; empty where there are none."""
     if report.steering is None:
         return []
     said = {

@@ -6,16 +6,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """
-    A file on the web, at one place or several.
+    """A file on the web, at one address or several.
 
     Args:
-        name (`str`): What it is called here; a name that ends in `.gz` is tested for being whole.
-        urls (`tuple[str, ...]`): Its addresses (http or https), tried in this order.
-        sha256 (`str`, *optional*): Its checksum, where known.
+        name (`str`): Local file name; a file whose name ends in `.gz` is tested for completeness.
+        urls (`tuple[str, ...]`): Addresses (http or https), tried in this order.
+        sha256 (`str`, *optional*): Checksum, where known.
 
     Raises:
-        ValueError: a name with a folder in it, no address, or an address of another kind.
+        ValueError: If the name contains a folder, or there is no address or one of another scheme.
     """
 
     name: str

@@ -1,8 +1,4 @@
-"""Users' sequences as flat arrays, with the arithmetic of windows, histories and splits in one place.
-
-Knows positions, targets and histories (appendix B, A.4). Leaves the k-core, the time order and the numbering of items
-to `interactions.py`.
-"""
+"""Users' sequences as flat arrays, with the arithmetic of windows, histories and splits (appendix B, A.4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -29,7 +25,7 @@ class Sequences:
         length (`np.ndarray`): int32 `(num_actions,)`, T of that user.
         item_id (`np.ndarray`): int32 `(num_actions,)`, 1..num_items.
         ratings, reviews (`list`): Of length `num_actions`, `None` where missing.
-        window (`int`): How many of the most recent items count.
+        window (`int`): Number of a user's most recent items that are used.
         given_polarity (`np.ndarray`, *optional*): See [`with_polarity`].
     """
 
@@ -100,7 +96,7 @@ class Sequences:
 
     @cached_property
     def split(self) -> np.ndarray:
-        """int8 `(num_actions,)`: index into `SPLITS`; leave-last-out, T test, T-1 validation, earlier train."""
+        """int64 `(num_actions,)`: index into `SPLITS`; leave-last-out, T test, T-1 validation, earlier train."""
         return np.select([self.position == self.length, self.position == self.length - 1], [TEST, VALIDATION], TRAIN)
 
     @property
@@ -115,7 +111,7 @@ class Sequences:
         return self.given_polarity
 
     def with_polarity(self, polarity: np.ndarray) -> "Sequences":
-        """The same actions with a polarity that was found before.
+        """Copies the sequences with a polarity.
 
         Args:
             polarity (`np.ndarray`): int `(num_actions,)` of -1, 0 and 1.
@@ -124,7 +120,7 @@ class Sequences:
             [`Sequences`]: A copy that shares the other arrays.
 
         Raises:
-            ValueError: If the shape or a value is another one.
+            ValueError: If the shape or a value is wrong.
         """
         if polarity.shape != self.position.shape or not np.isin(polarity, (-1, 0, 1)).all():
             raise ValueError(
@@ -136,7 +132,7 @@ class Sequences:
 
     @property
     def has_opinions(self) -> bool:
-        """Whether any action carries a rating or a review."""
+        """Whether any action has a rating or a review."""
         return any(rating is not None for rating in self.ratings) or any(review for review in self.reviews)
 
     def target_rows(self, split: int) -> np.ndarray:
@@ -167,10 +163,10 @@ class Sequences:
         return pa.array(self.user_ids, pa.string()).take(pa.array(self.user[rows]))
 
     def past_items(self, items: Sequence[Mapping[str, Any]]) -> list[list[PastItem]]:
-        """Every user's whole sequence, for a preference approximator.
+        """Every user's whole sequence, as the input of a preference approximator.
 
         Args:
-            items (`Sequence[Mapping]`): Catalogue rows; entry `item_id - 1` is the item `item_id`.
+            items (`Sequence[Mapping]`): Catalog rows; entry `item_id - 1` is the item `item_id`.
 
         Returns:
             `list[list[PastItem]]`: One list per user, oldest action first.

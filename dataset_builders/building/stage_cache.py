@@ -1,8 +1,4 @@
-"""Results of a build's stages, kept by the content they were made from.
-
-Knows folders, digests and how a result becomes visible only when it is whole. Leaves to `builder.py` which stages
-there are and what a result depends on.
-"""
+"""Cache of a build's stages, addressed by the content that a result was made from."""
 
 import ast
 import hashlib
@@ -23,7 +19,7 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 LIBRARIES = ("datasets", "duckdb", "faiss-cpu", "ibis-framework", "numpy", "pyarrow")
-"""Their versions belong to every key: another version may order or write the same rows differently."""
+"""Libraries whose versions are part of every key: another version may order or write the same rows differently."""
 INFO_FILE = "stage.json"
 PACKAGE = Path(__file__).parents[1]
 _BLOCK = 1 << 20
@@ -34,9 +30,9 @@ class StageResult:
     """A finished stage.
 
     Attributes:
-        folder (`Path`): Holds its files; read only.
-        digest (`str`): Of the files' content; part of the key of every stage that reads them.
-        info (`dict`): What the stage counted.
+        folder (`Path`): Folder of its files, read-only.
+        digest (`str`): Digest of the files' content, part of the key of every stage that reads them.
+        info (`dict`): Counts of the stage.
     """
 
     folder: Path
@@ -45,13 +41,13 @@ class StageResult:
 
 
 class StageCache:
-    """Makes the result of a stage, or finds the one that was made from the same content.
+    """Cache of stages' results in a folder.
 
-    A result is written under a temporary name and renamed when it is whole, so an interrupted build starts again at
-    the stage it was in. Nothing is ever deleted: remove the folder to be rid of the results.
+    A result is written under a temporary name and renamed when it is complete, so an interrupted build resumes at the
+    interrupted stage. Results are never deleted; remove the folder to discard them.
 
     Args:
-        folder (`Path`): Where results are kept, as `<stage>/<key>/`.
+        folder (`Path`): Folder of the results, as `<stage>/<key>/`.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -64,17 +60,17 @@ class StageCache:
         make: Callable[[Path], Mapping[str, Any]],
         code: Sequence[str],
     ) -> StageResult:
-        """The result of a stage.
+        """Finds the result of a stage, or makes it.
 
         Args:
-            stage (`str`): Its name, and that of the folder.
-            depends_on (`Mapping`): Everything the result depends on but the code: JSON values, and `Path`s of files or
-                folders, which count by their content.
-            make (`Callable`): Writes the files into an empty folder and returns what it counted (JSON values).
-            code (`Sequence[str]`): Names of the modules that make it; what they import counts too ([`code_digest`]).
+            stage (`str`): Name of the stage and of its folder.
+            depends_on (`Mapping`): Everything the result depends on beside code: JSON values, and `Path`s of files or
+                folders, which stand for their content.
+            make (`Callable`): Function that writes files into an empty folder and returns its counts (JSON values).
+            code (`Sequence[str]`): Names of the modules that make it; their imports are included ([`code_digest`]).
 
         Returns:
-            [`StageResult`]: Found or made.
+            [`StageResult`]: The result, found or made.
         """
         key = digest_of({"stage": stage, "code": code_digest(*sorted(code)), **depends_on})
         folder = self.folder / stage / key
@@ -95,24 +91,24 @@ class StageCache:
             try:
                 temporary.rename(folder)
             except OSError:
-                if not (folder / INFO_FILE).is_file():  # else another build was faster, and its result is the same
+                if not (folder / INFO_FILE).is_file():  # otherwise another build was faster, with the same result
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def digest_of(value: object) -> str:
-    """A digest of JSON values, sequences, mappings, arrays, and of files and folders by their content.
+    """Digests JSON values, sequences, mappings, arrays, and files and folders by their content.
 
     Args:
-        value (`object`): What to digest; a `Path` must exist.
+        value (`object`): Value to digest; a `Path` must exist.
 
     Returns:
         `str`: 32 hexadecimal digits.
 
     Raises:
-        FileNotFoundError: If a path leads nowhere.
-        TypeError: For anything else.
+        FileNotFoundError: If a path does not exist.
+        TypeError: If a value has another type.
 
     >>> digest_of({"a": 1, "b": [2.5, None]}) == digest_of({"b": (2.5, None), "a": 1})
     True
@@ -123,7 +119,7 @@ def digest_of(value: object) -> str:
 
 
 def _feed(state: hashlib.blake2b, value: object) -> None:
-    # Every value is led by its kind and closed by its length: ["ab"] and ["a", "b"] must differ.
+    # Every value is preceded by its kind and length: ["ab"] and ["a", "b"] must differ.
     if isinstance(value, Path):
         _feed_path(state, value)
     elif isinstance(value, Mapping):
@@ -165,9 +161,9 @@ def code_digest(*modules: str, package: Path = PACKAGE) -> str:
     """Digests the code that can change what modules write, and the versions of the libraries that write their files.
 
     Args:
-        modules (`str`): Names as in `dataset_builders.building.steering.assignment`. Counted are their sources and
-            those of this package that their imports reach; of a module outside the package, its own file.
-        package (`Path`): Where the package lies.
+        modules (`str`): Names as in `dataset_builders.building.steering.assignment`. The digest covers their sources
+            and those of this package that their imports reach; of a module outside the package, its own file.
+        package (`Path`): Folder of the package.
 
     Returns:
         `str`: 32 hexadecimal digits.
@@ -177,7 +173,7 @@ def code_digest(*modules: str, package: Path = PACKAGE) -> str:
 
 
 def reached_sources(modules: Sequence[str], package: Path = PACKAGE) -> dict[str, Path]:
-    """Sources of modules and of what they import, in functions too, by their names.
+    """Finds the sources of modules and of everything they import, also inside functions, by their names.
 
     >>> reached = reached_sources(["dataset_builders.building.review_sentiment"])
     >>> "dataset_builders.benchmark.negation" in reached, "dataset_builders.building.steering.assignment" in reached
@@ -206,7 +202,7 @@ def _source_of(name: str, package: Path) -> Path | None:
 
 
 def _imported(inside: str, path: Path) -> Iterator[str]:
-    """Full names that a file's import statements may mean, `inside` being its package: modules, or names in them."""
+    """Full names that a file's import statements may refer to, modules or names in them; `inside` is its package."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE.name}."))

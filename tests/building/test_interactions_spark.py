@@ -14,7 +14,7 @@ from dataset_builders.building.engines import drop, materialize
 from dataset_builders.building.interactions import (
     close,
     connect,
-    hand_over,
+    copy_tables,
     load_source,
     prepare_interactions,
     target_counts,
@@ -163,7 +163,7 @@ def test_two_connections_do_not_see_each_others_tables_nor_change_the_first_ones
 
 def test_tables_handed_over_keep_their_counts(spark, world):
     raw = get_source("raw", **world).load(connect())
-    copy = hand_over(RawTables(raw.interactions, raw.items, {"bad": 1}, {"odd": 2}), spark)
+    copy = copy_tables(RawTables(raw.interactions, raw.items, {"bad": 1}, {"odd": 2}), spark)
     assert (copy.skipped, copy.noted) == ({"bad": 1}, {"odd": 2})
     assert copy.interactions.get_backend() is spark
     assert copy.items.count().to_pyarrow().as_py() == raw.items.count().to_pyarrow().as_py()

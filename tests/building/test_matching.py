@@ -66,8 +66,8 @@ def test_interrupted_work_resumes_at_the_last_shard(tmp_path, monkeypatch):
     ("embed", "message"),
     [
         (lambda texts: np.ones((1, 4), np.float32) / 2, r"must return shape \(2, dim\)"),
-        (lambda texts: np.ones((2, 4), np.float32), "L2-normalised"),
-        (lambda texts: np.full((2, 4), np.nan, np.float32), "L2-normalised"),
+        (lambda texts: np.ones((2, 4), np.float32), "L2-normalized"),
+        (lambda texts: np.full((2, 4), np.nan, np.float32), "L2-normalized"),
         (lambda texts: np.ones(2, np.float32), "must return shape"),
     ],
 )

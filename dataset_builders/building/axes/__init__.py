@@ -1,4 +1,4 @@
-"""Rows of the evaluation axes (section 3.2): one function per axis, from the intermediate tables to rows by split."""
+"""Rows of the evaluation axes (section 3.2), one function per axis."""
 
 import importlib
 from collections.abc import Callable
@@ -12,7 +12,7 @@ __all__ = ["BenchmarkTables", "UnsupportedAxis", "builder_of"]
 
 
 def builder_of(axis: Axis) -> Callable[[BenchmarkTables], dict[str, pa.Table]]:
-    """The function that makes the rows of an axis; it raises [`UnsupportedAxis`] where the input is missing."""
+    """Resolves the function that makes the rows of an axis; it raises [`UnsupportedAxis`] on missing input."""
     if callable(axis.builder):
         return axis.builder
     module, _, name = axis.builder.partition(":")

@@ -1,7 +1,4 @@
-"""What the axes are made from, and how an axis says that its input is missing.
-
-Knows the intermediate tables. Leaves to `builder.py` how they are computed, and to the axes what they make of them.
-"""
+"""Intermediate tables that the axes are made from, and the error of an axis whose input is missing."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -17,11 +14,11 @@ from ..steering.assignment import SteeringRows
 
 
 class UnsupportedAxis(Exception):
-    """An axis that this input cannot give; it is left out and named, never faked.
+    """An axis that the input does not support; it is left out of the benchmark and named in the report.
 
     Args:
-        axis (`str`): Its name.
-        reason (`str`): What is missing.
+        axis (`str`): Name of the axis.
+        reason (`str`): The missing input.
     """
 
     def __init__(self, axis: str, reason: str) -> None:
@@ -31,16 +28,16 @@ class UnsupportedAxis(Exception):
 
 
 class BenchmarkTables(Protocol):
-    """Everything an axis may use; the builder computes each the first time that an axis asks for it.
+    """Everything an axis may use; each table is computed on first use.
 
     Attributes:
-        items (`pa.Table`): The catalogue; row `item_id - 1` is the item `item_id`.
+        items (`pa.Table`): The catalog; row `item_id - 1` is the item `item_id`.
         sequences (`Sequences`): All actions.
-        preferences (`Preferences`): Of all actions.
-        matched (`np.ndarray`): int64 `(num_actions,)`: for every target the index of the preference of eq. (1), -1 for
-            actions that are no targets, and for targets whose preferences are missing.
+        preferences (`Preferences`): Preferences of all actions.
+        matched (`np.ndarray`): int64 `(num_actions,)`, the index of the preference of eq. (1) of every target; -1 for
+            actions that are not targets, and for targets whose preferences are missing.
         preference_embeddings (`np.ndarray`): float32 `(num_preferences, hidden_size)`.
-        embed (`EmbeddingTable`): For other texts (reviews).
+        embed (`EmbeddingTable`): Embeddings of other texts (reviews).
         steering (`Mapping` or `str`): `(axis, split) -> SteeringRows`, or the reason why there are none.
     """
 
@@ -67,14 +64,14 @@ def known_targets(tables: BenchmarkTables, split: int) -> np.ndarray:
 
 
 def as_table(name: str, columns: Mapping[str, pa.Array | np.ndarray]) -> pa.Table:
-    """Columns of a config as a table of exactly its published schema.
+    """Makes a table of exactly the published schema of a config.
 
     Args:
         name (`str`): The config, see [`~dataset_builders.benchmark.schema.features`].
         columns (`Mapping`): One array per column.
 
     Returns:
-        `pa.Table`: With the metadata by which `datasets` knows the features.
+        `pa.Table`: The table, with the metadata of its features that `datasets` reads.
     """
     schema = features(name).arrow_schema
     assert set(columns) == set(schema.names), f"{name} must have the columns {schema.names}, got {list(columns)}"
@@ -83,10 +80,10 @@ def as_table(name: str, columns: Mapping[str, pa.Array | np.ndarray]) -> pa.Tabl
 
 
 def require_rows(axis: str, splits: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    """The splits, all of which must have rows.
+    """Returns the splits if all of them have rows.
 
     Raises:
-        UnsupportedAxis: Naming those that have none.
+        UnsupportedAxis: If a split has none.
     """
     empty = [split for split, table in splits.items() if not table.num_rows]
     if empty:

@@ -1,4 +1,4 @@
-"""Coarse-grained steering: a user is steered away from the ground truth, to a very distinct item (eq. 2, 3)."""
+"""Coarse-grained steering: away from the user's ground truth, to a very distinct item (eq. 2, 3)."""
 
 import pyarrow as pa
 
@@ -9,7 +9,7 @@ NAME = "coarse"
 
 
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """One row per distinct target of each split.
+    """Makes one row per distinct target of each split.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.

@@ -1,4 +1,4 @@
-"""Fine-grained steering: a user with the same ground truth is steered towards a very similar item (eq. 2, 3)."""
+"""Fine-grained steering: from a user with the same ground truth to a very similar item (eq. 2, 3)."""
 
 import pyarrow as pa
 
@@ -9,7 +9,7 @@ NAME = "fine"
 
 
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """One row per distinct target of each split.
+    """Makes one row per distinct target of each split.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.

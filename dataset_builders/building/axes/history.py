@@ -9,7 +9,7 @@ NAME = "history"
 
 
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """One row per target of each split whose preferences are known.
+    """Makes one row per target of each split whose preferences are known.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.

@@ -1,4 +1,4 @@
-"""Preference-based recommendation: the preference of P^(t-1) that fits the target best, and the history (eq. 1)."""
+"""Preference-based recommendation: the preference of P^(t-1) most similar to the target, and the history (eq. 1)."""
 
 import pyarrow as pa
 
@@ -9,7 +9,7 @@ NAME = "recommendation"
 
 
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """One row per target of each split whose preferences are known.
+    """Makes one row per target of each split whose preferences are known.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.

@@ -1,8 +1,4 @@
-"""Sentiment following: negative preferences paired with the item that elicited them, and their inversion (D.1).
-
-Knows which of a user's past items were reviewed negatively. Leaves the polarity of reviews to `polarity.py`, and that
-of preferences to `sentiment.py`.
-"""
+"""Sentiment following: negative preferences paired with the item that elicited them, and their inversion (D.1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +13,15 @@ from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
 
 NAME = "sentiment"
 SHARES = {TEST: 3716, VALIDATION: 3671, TRAIN: 17811}
-"""How the rows are divided where a preference occurs in several splits: as Beauty's in table 4.
+"""Proportions of the splits for preferences that occur in several splits: those of Beauty in table 4.
 
-A user's aversion usually lasts from the train positions to the last one. Given to the first split that has it, it
+A user's aversion usually lasts from the train positions to the last one. Assigned to the first split that has it, it
 would leave nothing to train on, or nothing to evaluate on.
 """
 
 
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """Unique (preference, item) tuples; no negative preference occurs in two splits.
+    """Makes unique (preference, item) tuples; no negative preference occurs in two splits.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.
@@ -34,7 +30,7 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
         `dict[str, pa.Table]`: Split -> rows.
 
     Raises:
-        UnsupportedAxis: Without ratings and reviews, without negative ones, or if a split would stay empty.
+        UnsupportedAxis: If there are no ratings and reviews, no negative ones, or a split would be empty.
     """
     if not tables.sequences.has_opinions:
         raise UnsupportedAxis(NAME, "the interactions carry neither ratings nor review texts")
@@ -54,15 +50,15 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
 
 
 def divide(counts: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
-    """Gives every preference to one of the splits it occurs in, so that the splits come near their shares.
+    """Assigns every preference to one of the splits it occurs in, so that the splits approach their shares.
 
-    Those with a single choice go first; each of the others goes to the split that is furthest behind.
+    Preferences with a single choice are assigned first; each of the others goes to the split that is furthest behind.
 
     Args:
-        counts (`Mapping`): preference -> split -> number of rows it would bring there.
+        counts (`Mapping`): Preference -> split -> number of rows it would add there.
 
     Returns:
-        `dict[int, int]`: preference -> split.
+        `dict[int, int]`: Preference -> split.
 
     >>> divide({7: {2: 1}, 8: {0: 1, 2: 1}, 9: {0: 2, 1: 1, 2: 1}})
     {7: 2, 8: 0, 9: 1}
@@ -93,9 +89,10 @@ class _Aversion:
     """A negative preference of one user.
 
     Attributes:
-        preference: Its index.
-        disliked: Rows of the negatively reviewed actions known when the two first met, newest first.
-        splits: Of the positions that have the preference, from then on.
+        preference (`int`): Index of the preference.
+        disliked (`list[int]`): Rows of the negative reviews in the window when the preference first occurs with one,
+            newest first.
+        splits (`set[int]`): Splits of the positions that have the preference, from then on.
     """
 
     preference: int
@@ -104,10 +101,10 @@ class _Aversion:
 
 
 def _aversions(tables: BenchmarkTables) -> list[_Aversion]:
-    """Each user's negative preferences that meet a negative review.
+    """Finds each user's negative preferences that occur with a negative review.
 
-    A later dislike cannot have elicited what the user was known to avoid before: the same sentence at a later position
-    stays with the items of its first one.
+    A later dislike cannot have elicited a preference that the user had before: the same sentence at a later position
+    keeps the items of its first one.
     """
     sequences, preferences = tables.sequences, tables.preferences
     # -1 stands for a missing preference and must not be read as the last one.
@@ -126,16 +123,17 @@ def _aversions(tables: BenchmarkTables) -> list[_Aversion]:
 
 
 def _triggers(tables: BenchmarkTables, aversions: Sequence[_Aversion]) -> list[int]:
-    """For each aversion the action whose review elicited it: the only one, else the closest by cosine (D.1).
+    """Finds for each aversion the action whose review elicited it: the only one, else the closest by cosine (D.1).
 
-    A review is read under its item's title. On its own it seldom names what it is about, and the preference does.
+    A review is embedded together with its item's title, since the review alone seldom names the item and the
+    preference does.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.
-        aversions (`Sequence`): With at least one disliked row each.
+        aversions (`Sequence`): Aversions, each with at least one disliked row.
 
     Returns:
-        `list[int]`: One row per aversion; the newest where several are equally close.
+        `list[int]`: One row per aversion; the newest of equally close ones.
     """
     sequences, titles = tables.sequences, tables.items["title"].to_pylist()
     rows = sorted({row for aversion in aversions if len(aversion.disliked) > 1 for row in aversion.disliked})

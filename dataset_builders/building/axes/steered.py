@@ -1,4 +1,4 @@
-"""Rows of the two steering axes, which differ only in what `steering.py` planned for them."""
+"""Rows of the two steering axes, which differ only in their plans."""
 
 import pyarrow as pa
 
@@ -7,7 +7,7 @@ from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
 
 
 def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """Rows of one steering axis.
+    """Makes the rows of one steering axis.
 
     Args:
         axis (`str`): `"fine"` or `"coarse"`.
@@ -17,7 +17,7 @@ def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
         `dict[str, pa.Table]`: Split -> rows.
 
     Raises:
-        UnsupportedAxis: If the catalogue has no items to steer to, or a split has no rows.
+        UnsupportedAxis: If the catalog has no items to steer to, or a split has no rows.
     """
     if isinstance(tables.steering, str):
         raise UnsupportedAxis(axis, tables.steering)

@@ -1,4 +1,4 @@
-"""Rows of the tables beside the axes: the items, and the preferences of every user and position."""
+"""Rows of the configs `items` and `preferences`."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,7 @@ from .base import BenchmarkTables, as_table
 
 
 def items_rows(tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """The catalogue, in the one split `train`."""
+    """The catalog, in the one split `train`."""
     items = tables.items
     return {"train": as_table("items", {name: items[name].combine_chunks() for name in items.column_names})}
 
@@ -29,4 +29,4 @@ TABLES_AS_ROWS = {
     "items": (items_rows, ("items",)),
     "preferences": (preference_rows, ("sequences", "preferences")),
 }
-"""Table -> the function that makes its rows, and what it reads."""
+"""Table -> the function that makes its rows, and the names of its inputs."""

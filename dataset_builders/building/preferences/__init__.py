@@ -1,1 +1,1 @@
-"""Preferences of users in plain language: how they are approximated and matched to items."""
+"""Preferences of users in natural language: approximation, and matching to items."""

@@ -1,8 +1,4 @@
-"""The interface of preference approximation (section 3.1, algorithm 1).
-
-Knows what goes in (a user's past items with their reviews) and what must come out (five preferences per position).
-Leaves the writing to its implementations: `metadata.py` without an LLM, others by asking one.
-"""
+"""Interface of preference approximation: past items with reviews to five preferences per position (algorithm 1)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,7 +12,7 @@ FivePreferences = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class PastItem:
-    """One action of a user: an item and what the user said of it.
+    """One action of a user: an item with its rating and review.
 
     Attributes:
         item (`Mapping`): The item's row of the config `items` (`item_id`, `title`, `brand`, `categories`, ...).
@@ -33,20 +29,20 @@ class PastItem:
 
 
 class PreferenceApproximator(ABC):
-    """Approximates what users would say they like and dislike.
+    """Approximates the likes and dislikes of users as short sentences.
 
     Attributes:
         name (`str`): Short name, for cards and reports.
-        description (`str`): A sentence or two for the card: what it is, and what it is not.
-        window (`int`): How many of the past items are looked at.
+        description (`str`): A sentence or two for the card, limits included.
+        window (`int`): Number of past items that are read.
     """
 
     name: str
     description: str
     window: int = WINDOW
 
-    def prepare(self, items: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027  (most writers need no preparation)
-        """Looks at the whole catalogue once, before any user. Nothing by default.
+    def prepare(self, items: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027  (most need no preparation)
+        """Reads the whole catalog once, before any user; does nothing by default.
 
         Args:
             items (`Sequence[Mapping]`): Rows of the config `items`.
@@ -54,10 +50,10 @@ class PreferenceApproximator(ABC):
 
     @abstractmethod
     def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
-        """Preferences of one user after each action.
+        """Approximates the preferences of one user after each action.
 
         Args:
-            user_id (`str`): The user's name in the data.
+            user_id (`str`): The user's id in the data.
             events (`Sequence[PastItem]`): The user's whole sequence, oldest first.
 
         Returns:
@@ -66,22 +62,22 @@ class PreferenceApproximator(ABC):
         """
 
     def fingerprint(self) -> str:
-        """Everything the answers depend on but the data and the code: two writers of one fingerprint agree."""
+        """Identifies everything the preferences depend on beside data and code."""
         return f"{self.name}/{self.window}"
 
     def details(self) -> dict[str, Any]:
-        """What the card states beside the description, as JSON values: versions, models, failures. Nothing here."""
+        """Further facts for the card as JSON values, such as versions, models and failures; empty by default."""
         return {}
 
 
 def check_five(preferences: Sequence[str]) -> None:
-    """Raises if a set of preferences is not five distinct, non-empty strings.
+    """Checks that a set of preferences is five distinct, non-empty strings.
 
     Args:
-        preferences (`Sequence[str]`): What an approximator returned for one position.
+        preferences (`Sequence[str]`): Preferences of one position.
 
     Raises:
-        ValueError: Naming the set.
+        ValueError: If it is not; the message has the set.
     """
     if (
         len(preferences) != NUM_PREFERENCES

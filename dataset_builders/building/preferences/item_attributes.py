@@ -11,10 +11,10 @@ from ...benchmark.schema import known_brand
 WORDS_PER_ITEM = 6
 """Distinctive title words kept of each item."""
 RARE_TITLES, RARE_SHARE = 5, 1 / 400
-"""Words in fewer titles than this, or than this share of the catalogue, count as equally rare: rarer is not better."""
+"""Words in fewer titles than this, or than this share of the catalog, count as equally rare."""
 
 COMMON_SHARE = 1 / 2
-"""Words in more titles than this share of the catalogue tell nothing apart ("card" among gift cards)."""
+"""Words in more titles than this share of the catalog are not distinctive ("card" among gift cards)."""
 
 _FREE_OF = re.compile(r"\b([^\W\d_]{3,})[\s-]+free\b", re.IGNORECASE)
 _WITHOUT = re.compile(r"\b(?:no|non|without)[\s-]+[^\W\d_]+(?:[\s-]+(?:and|or|&)[\s-]+[^\W\d_]+)?", re.IGNORECASE)
@@ -45,7 +45,7 @@ _VAGUE_LEAVES = frozenset(_VAGUE_LEAF_TEXT.split())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemAttributes:
-    """What an item gives to the wording; words are lower-cased, in title order; `common` is the most frequent one."""
+    """Attributes of an item; `words` are lower-case and in title order, `common` is the most frequent of them."""
 
     words: tuple[str, ...]
     weights: tuple[float, ...]
@@ -56,7 +56,7 @@ class ItemAttributes:
 
 
 def title_words(title: str) -> list[str]:
-    """Words of a title that may tell items apart: no stop-words, measures or numbers; each once, in title order.
+    """Distinct words of a title in order, without stop words, measures and numbers.
 
     >>> title_words("Nag Champa Bar Soap, 2.5-Ounce (Pack of 3) - Soap with Patchouli")
     ['nag', 'champa', 'bar', 'soap', 'patchouli']
@@ -71,7 +71,7 @@ def title_words(title: str) -> list[str]:
 def item_attributes(
     item: Mapping[str, Any], words: Sequence[str], frequency: Mapping[str, int], num_items: int
 ) -> ItemAttributes:
-    """Precomputes what the wording needs of one item.
+    """Precomputes the attributes of one item.
 
     Args:
         item (`Mapping`): A row of the config `items`.
@@ -94,7 +94,7 @@ def item_attributes(
         if said.isdisjoint(_stems(word)) and frequency[word] <= max(COMMON_SHARE * num_items, RARE_TITLES)
     )[:WORDS_PER_ITEM]
     kept = sorted((place, word, -score) for score, place, word in ranked)
-    # A word of a single title is nobody's common taste.
+    # A word of a single title cannot be shared by users.
     shared = [word for _, word, _ in kept if frequency[word] > 1]
     return ItemAttributes(
         common=max(shared, key=lambda word: frequency[word], default=""),
@@ -107,7 +107,7 @@ def item_attributes(
 
 
 def _distinctiveness(frequency: int, num_items: int) -> float:
-    """Inverse document frequency, flat for rare words; a word of a single title counts half (it teaches nothing)."""
+    """Inverse document frequency, flat for rare words; a word of a single title counts half."""
     weight = math.log((num_items + 1) / max(frequency, RARE_TITLES, num_items * RARE_SHARE)) + 1e-3
     return max(weight, 1e-3) * (0.5 if frequency < 2 else 1.0)
 
@@ -117,7 +117,7 @@ def _phrase(category: str) -> str:
 
 
 def _stems(word: str) -> set[str]:
-    """The word and what may be its singular, enough to see that "vases" already says "vase" and "boxes" says "box"."""
+    """The word and its possible singulars, so that "vases" matches "vase" and "boxes" matches "box"."""
     stems = {word}
     for ending, replacement in (("'s", ""), ("s", ""), ("es", ""), ("ies", "y")):
         if word.endswith(ending) and len(word) - len(ending) >= 2:

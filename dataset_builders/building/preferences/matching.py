@@ -1,8 +1,4 @@
-"""Embeddings of texts, each distinct one once, and the preference that fits a target best (eq. 1).
-
-Knows strings, vectors and cosines. Leaves the embedding model to the callable it is given, and the matching of
-steering, where a preference may be used once only, to `steering.py`.
-"""
+"""Cached embeddings of texts, and the preference most similar to a target (eq. 1)."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,28 +12,28 @@ from tqdm.auto import tqdm
 from ...atomic_write import atomic_write
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-"""Texts to float32 `(num_texts, hidden_size)`, rows L2-normalised."""
+"""Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized."""
 
 CHUNK_SIZE = 2048
-"""Strings per call of the model: long enough for it to batch, short enough for a bar that moves."""
+"""Strings per call of the model: enough for its batches, few enough for a progress bar."""
 SHARD_SIZE = 32768
-"""Strings per file of the cache: what an interruption can cost."""
+"""Strings per file of the cache, the most that an interruption can lose."""
 _PROBE = "A sentence by which text encoders can be told apart"
 
 
 class EmbeddingTable:
-    """Embeds strings, each distinct one once, remembering them in memory and, if asked, on disk.
+    """Embeddings of strings, each distinct one computed once, in memory and optionally on disk.
 
     Args:
-        embed (`Callable`): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalised.
+        embed (`Callable`): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized.
         cache_dir (`Path`, *optional*): Folder for Parquet shards of (hash of the text, vector); a later build with the
             same `model_name` reads them. Interrupted work resumes at the last shard.
-        model_name (`str`): Names the model in the cache; needed with `cache_dir`. Two models of one name (folders,
-            say) are told apart by the vector they give to a fixed sentence.
-        progress (`bool`): Whether to show a bar.
+        model_name (`str`): Name of the model in the cache, required with `cache_dir`. Two models of one name (such as
+            folders) are distinguished by their vectors of a fixed sentence.
+        progress (`bool`): Whether to show a progress bar.
 
     Raises:
-        ValueError: If `cache_dir` comes without `model_name`: another model's vectors would be read.
+        ValueError: If `cache_dir` is given without `model_name`.
     """
 
     def __init__(
@@ -52,7 +48,7 @@ class EmbeddingTable:
         self._count = 0
         self._folder = None
         if cache_dir is not None:
-            probe = np.round(_checked(embed([_PROBE]), 1), 2) + 0.0  # coarse: the last digits depend on the machine
+            probe = np.round(_checked(embed([_PROBE]), 1), 2) + 0.0  # rounded: the last digits depend on the machine
             identity = model_name.encode() + probe.tobytes()
             self._folder = Path(cache_dir) / hashlib.blake2b(identity, digest_size=8).hexdigest()
             self._read_cache()
@@ -65,16 +61,16 @@ class EmbeddingTable:
 
         Args:
             texts (`Sequence[str]`): May repeat.
-            name (`str`): What the progress bar calls them.
+            name (`str`): Label of the progress bar.
 
         Returns:
-            `np.ndarray`: float32 `(num_texts, hidden_size)`, rows L2-normalised.
+            `np.ndarray`: float32 `(num_texts, hidden_size)`, rows L2-normalized.
 
         Raises:
-            ValueError: If the callable returns another shape, or values that are not finite unit rows.
+            ValueError: If the callable returns another shape, or rows that are not finite unit vectors.
         """
         keys = [_key(text) for text in texts]
-        # Sorted by length, so that a batch of the model needs little padding.
+        # Sorted by length, so that the model's batches need little padding.
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._row_of}
         ordered = sorted(missing.items(), key=lambda pair: (len(pair[1]), pair[1]))
         with tqdm(total=len(ordered), desc=f"Embedding {name}", disable=not self._progress or not ordered) as bar:
@@ -137,7 +133,7 @@ def _checked(vectors: np.ndarray, count: int) -> np.ndarray:
     norms = np.linalg.norm(vectors, axis=1)
     if not np.all(np.abs(norms - 1) < 1e-2):
         worst = float(norms[np.argmax(np.abs(norms - 1))])
-        raise ValueError(f"Embeddings must be L2-normalised, one row has norm {worst:.4f}; divide rows by their norm.")
+        raise ValueError(f"Embeddings must be L2-normalized, one row has norm {worst:.4f}; divide rows by their norm.")
     return vectors
 
 
@@ -148,17 +144,17 @@ def match_preferences(
     preference_embeddings: np.ndarray,
     block_size: int = 8192,
 ) -> np.ndarray:
-    """The candidate with the largest cosine to its target, row by row (eq. 1); the first one where several tie.
+    """Finds the candidate with the largest cosine to its target, row by row (eq. 1); the first of equal ones.
 
     Args:
         targets (`np.ndarray`): int `(num_rows,)`, index of each target into `item_embeddings`.
         candidates (`np.ndarray`): int `(num_rows, num_candidates)`, indices into `preference_embeddings`.
-        item_embeddings (`np.ndarray`): float32 `(num_items, hidden_size)`, rows L2-normalised.
-        preference_embeddings (`np.ndarray`): float32 `(num_preferences, hidden_size)`, rows L2-normalised.
-        block_size (`int`): Rows at a time, which bounds the memory.
+        item_embeddings (`np.ndarray`): float32 `(num_items, hidden_size)`, rows L2-normalized.
+        preference_embeddings (`np.ndarray`): float32 `(num_preferences, hidden_size)`, rows L2-normalized.
+        block_size (`int`): Rows per block, which bounds the memory.
 
     Returns:
-        `np.ndarray`: int64 `(num_rows,)`, the column of `candidates` that was chosen.
+        `np.ndarray`: int64 `(num_rows,)`, the chosen column of `candidates`.
     """
     best = np.empty(len(targets), np.int64)
     for start in range(0, len(targets), block_size):

@@ -1,8 +1,6 @@
-"""Preferences from item attributes and the polarity of reviews, without any language model.
+"""Preferences from item attributes and the polarity of reviews, without a language model.
 
-Knows titles, brands, categories, and how to word them as the short imperatives of appendix C. Leaves to others what a
-review says beyond its polarity: it does not read reviews. It stands in for an LLM where there is none, and every card
-that rests on it names it.
+It words titles, brands and categories as the short imperatives of appendix C and does not read review texts.
 """
 
 from collections import Counter
@@ -15,11 +13,11 @@ from .approximation import FivePreferences, PastItem, PreferenceApproximator
 from .item_attributes import ItemAttributes, item_attributes, title_words
 
 MAX_NEGATIVE = 2
-"""Negative preferences among the five, at most (the paper's share is 23 to 29 %, table 4)."""
+"""Maximum of negative preferences among the five (the paper's share is 23 to 29 %, table 4)."""
 DECAY = 0.85
 """Weight of an action relative to the next newer one."""
 TASTE_DECAY = 0.25
-"""Exponent of that weight for tastes that span items: they change slowly."""
+"""Exponent of that weight for preferences that span items, which change slowly."""
 _GENERIC = (
     "Look for well-reviewed products",
     "Prioritize products of good quality",
@@ -32,7 +30,7 @@ _GENERIC = (
 
 @dataclass(slots=True)
 class _Tastes:
-    """What a window of past items says: groups of liked items by leaf category, words, brands, dislikes."""
+    """Summary of a window of past items: groups of liked items by leaf category, words, brands, dislikes."""
 
     groups: list[list[ItemAttributes]]
     words: dict[str, float]
@@ -43,23 +41,23 @@ class _Tastes:
     aversions: dict[str, int]
 
     def likes(self, kind: str, name: str) -> bool:
-        """Whether something may be asked for: not disliked as often as liked."""
+        """Whether a positive preference may name it: not disliked as often as liked."""
         return not self.disliked or self.net[kind, name] > 0
 
     def dislikes(self, kind: str, name: str) -> bool:
-        """Whether something may be named in an aversion: disliked more often than liked."""
+        """Whether a negative preference may name it: disliked more often than liked."""
         return self.net[kind, name] < 0
 
 
 class MetadataApproximator(PreferenceApproximator):
-    """Five preferences per position from the attributes of the last items, deterministic, without an LLM.
+    """Approximates five preferences per position from the attributes of the last items, deterministically.
 
     Positive preferences come from the leaf categories, brands and distinctive title words of the items that the user
-    did not dislike, newer ones counting more, from different categories where there are any (section 3.1: mostly
-    orthogonal). At most two of five are negative, begin with "Avoid", and name what only disliked items have.
+    did not dislike, weighted by recency, from different categories where possible (section 3.1: mostly orthogonal). At
+    most two of five are negative, begin with "Avoid", and name attributes that only disliked items have.
 
     Args:
-        window (`int`): How many of the past items are looked at.
+        window (`int`): Number of past items that are read.
     """
 
     name = "metadata"
@@ -76,7 +74,7 @@ class MetadataApproximator(PreferenceApproximator):
         self._attributes: dict[int, ItemAttributes] = {}
 
     def prepare(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Counts title words over the catalogue and keeps each item's most distinctive ones."""
+        """Counts title words over the catalog and keeps each item's most distinctive ones."""
         tokens = [title_words(item.get("title") or "") for item in items]
         frequency = Counter(token for title in tokens for token in title)
         self._attributes = {
@@ -85,7 +83,7 @@ class MetadataApproximator(PreferenceApproximator):
         }
 
     def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
-        """See [`PreferenceApproximator.approximate_user`]; an item without a polarity was bought: it is liked."""
+        """See [`PreferenceApproximator.approximate_user`]; an item of unknown polarity counts as liked."""
         attributes = []
         for event in events:
             item_id = int(event.item["item_id"])
@@ -101,7 +99,7 @@ class MetadataApproximator(PreferenceApproximator):
 
 
 def _five(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> FivePreferences:
-    """The five preferences that a window of past items (oldest first) gives."""
+    """Words the five preferences of a window of past items, oldest first."""
     tastes = _read_tastes(window, liked)
     chosen: dict[frozenset[str], str] = {}
     negative: dict[str, str] = {}
@@ -110,7 +108,7 @@ def _five(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> FivePrefer
         if len(negative) == MAX_NEGATIVE:
             break
     for preference in _positive(tastes):
-        # "Search for holiday tin cards" and "Prefer tin and holiday cards" are one wish.
+        # "Search for holiday tin cards" and "Prefer tin and holiday cards" are one preference.
         chosen.setdefault(frozenset(_content_words(preference)), preference)
         if len(chosen) + len(negative) == NUM_PREFERENCES:
             break
@@ -164,7 +162,7 @@ def _read_tastes(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> _Ta
 
 
 def _negative(tastes: _Tastes) -> Iterator[str]:
-    """Aversions, newest first: the words of a disliked item that no liked one outweighs, or its brand, or its kind."""
+    """Negative preferences, newest first: words of a disliked item that no liked one outweighs, its brand or kind."""
     for item in tastes.disliked:
         words = _best_words(item, 2, tastes.aversions, lambda word: tastes.dislikes("word", word))
         if words:
@@ -176,7 +174,7 @@ def _negative(tastes: _Tastes) -> Iterator[str]:
 
 
 def _positive(tastes: _Tastes) -> Iterator[str]:
-    """Wishes, best first; the ladder at their end never runs dry."""
+    """Positive preferences, best first; the ladder at the end supplies at least five."""
     groups = tastes.groups
     yield from filter(None, (_from_group(group, tastes) for group in groups[:2]))
     yield from _across(tastes)
@@ -188,7 +186,7 @@ def _positive(tastes: _Tastes) -> Iterator[str]:
 
 
 def _ladder(tastes: _Tastes) -> Iterator[str]:
-    """Ever less specific wishes for users with few or uniform items: single items, words, categories, anything."""
+    """Less and less specific preferences for users with few or uniform items: items, words, categories, anything."""
     liked = [item for group in tastes.groups for item in group]
     yield from filter(None, (_from_group([item], tastes) for item in liked))
     for item in liked:
@@ -205,7 +203,7 @@ def _ladder(tastes: _Tastes) -> Iterator[str]:
 
 
 def _from_group(group: Sequence[ItemAttributes], tastes: _Tastes) -> str:
-    """One wish for a leaf category: two words of its only item, or one word of each of the two newest."""
+    """One preference for a leaf category: two words of its only item, or one word of each of the two newest."""
     leaf = group[0].leaf or "products"
     mine = _liked_words(group[0], 1, tastes)
     for other in group[1:]:
@@ -217,10 +215,10 @@ def _from_group(group: Sequence[ItemAttributes], tastes: _Tastes) -> str:
 
 
 def _across(tastes: _Tastes) -> Iterator[str]:
-    """A taste that spans items: the strongest word of the window and the strongest of the items without it.
+    """One preference that spans items: the strongest word of the window and the strongest of the items without it.
 
     Each item votes with its most common distinctive word ("moisturizing" rather than the name of a line), so that the
-    same taste is worded alike for many users.
+    same preference has the same words for many users.
     """
     allowed = {word: score for word, score in tastes.words.items() if tastes.likes("word", word)}
     if not allowed:
@@ -252,7 +250,7 @@ def _liked_words(item: ItemAttributes, count: int, tastes: _Tastes, but: Collect
 def _best_words(
     item: ItemAttributes, count: int, votes: Mapping[str, int], allowed: Callable[[str], bool]
 ) -> list[str]:
-    """The `count` best allowed words of an item, in title order: distinctive, and shared by items of the window."""
+    """The `count` best allowed words of an item in title order: distinctive, and shared by items of the window."""
     places = [place for place, word in enumerate(item.words) if allowed(word)]
     places.sort(key=lambda place: -item.weights[place] * votes[item.words[place]])
     return [item.words[place] for place in sorted(places[:count])]

@@ -1,15 +1,14 @@
-"""The preferences of all users and positions: how they are collected, counted, and matched to targets (eq. 1).
-
-Knows what any approximator must give. Leaves the writing to it, and the embedding space to `matching.py`.
-"""
+"""Preferences of all users and positions: collected, counted, stored, and matched to targets (eq. 1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ...benchmark.negation import is_negative_preference
@@ -24,7 +23,7 @@ class Preferences:
     """The preferences of all users and positions.
 
     Attributes:
-        strings (`list[str]`): The distinct ones, the set P of eq. (3).
+        strings (`list[str]`): The distinct preferences, the set P of eq. (3).
         ids (`np.ndarray`): int32 `(num_actions, 5)`, indices into `strings`; the row of an action at position t holds
             P^(t), or -1 five times where the approximator gave none.
     """
@@ -32,9 +31,21 @@ class Preferences:
     strings: list[str]
     ids: np.ndarray
 
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Reads what [`write`] wrote."""
+        strings = pq.read_table(folder / "strings.parquet")["preference"].to_pylist()
+        ids = pq.read_table(folder / "ids.parquet")["ids"].to_numpy().reshape(-1, NUM_PREFERENCES)
+        return cls(strings, ids)
+
+    def write(self, folder: Path) -> None:
+        """Writes `strings.parquet` and `ids.parquet` into a folder."""
+        pq.write_table(pa.table({"preference": self.strings}), folder / "strings.parquet")
+        pq.write_table(pa.table({"ids": self.ids.ravel()}), folder / "ids.parquet")
+
     @cached_property
     def negative(self) -> np.ndarray:
-        """bool `(len(strings),)`: whether each begins with Avoid, Exclude or No (appendix D.1)."""
+        """bool `(len(strings),)`: whether the preference begins with Avoid, Exclude or No (appendix D.1)."""
         return np.fromiter(map(is_negative_preference, self.strings), bool, len(self.strings))
 
     @cached_property
@@ -43,7 +54,7 @@ class Preferences:
         return self.ids[:, 0] < 0
 
     def counts(self) -> dict[str, int]:
-        """The columns of table 4, and how many actions have no preferences."""
+        """Counts of table 4, and the number of actions without preferences."""
         known = self.ids[~self.missing]
         return {
             "num_preferences": int(known.size),
@@ -57,7 +68,7 @@ class Preferences:
         return pa.array(self.strings, pa.string()).take(pa.array(ids, mask=ids < 0))
 
     def five(self, rows: np.ndarray) -> pa.Array:
-        """The sets of five of some actions, as lists; null where they are missing."""
+        """The five preferences of some actions, as lists; null where they are missing."""
         missing = self.missing[rows]
         flat = self.column(self.ids[rows[~missing]].ravel())
         ends = NUM_PREFERENCES * np.cumsum(~missing)
@@ -67,27 +78,27 @@ class Preferences:
 def approximate_preferences(
     approximator: PreferenceApproximator, sequences: Sequences, items: Sequence[Mapping[str, Any]], progress: bool
 ) -> Preferences:
-    """Runs an approximator over all users and gives every distinct preference a number.
+    """Runs an approximator over all users and numbers the distinct preferences.
 
     Args:
-        approximator ([`PreferenceApproximator`]): The writer.
-        sequences ([`Sequences`]): All actions.
-        items (`Sequence[Mapping]`): Catalogue rows, entry `item_id - 1` is the item `item_id`.
-        progress (`bool`): Whether to show a bar.
+        approximator ([`PreferenceApproximator`]): Approximator of preferences.
+        sequences ([`Sequences`]): All actions, with polarity.
+        items (`Sequence[Mapping]`): Catalog rows; entry `item_id - 1` is the item `item_id`.
+        progress (`bool`): Whether to show a progress bar.
 
     Returns:
-        [`Preferences`]: Of all actions; missing where the approximator says so.
+        [`Preferences`]: Preferences of all actions; missing where the approximator returned `None`.
 
     Raises:
-        ValueError: If the approximator gives a user too few or too many sets, or a set that is not five distinct ones;
-            or nothing for anybody.
+        ValueError: If the approximator returns too few or too many sets for a user, a set without five distinct
+            preferences, or no preferences at all.
     """
     approximator.prepare(items)
     users = sequences.past_items(items)
     number: dict[str, int] = {}
     ids: list[int] = []
-    people = zip(sequences.user_ids, users, strict=True)
-    for user_id, events in tqdm(people, total=len(users), desc="Approximating preferences", disable=not progress):
+    pairs = zip(sequences.user_ids, users, strict=True)
+    for user_id, events in tqdm(pairs, total=len(users), desc="Approximating preferences", disable=not progress):
         sets = approximator.approximate_user(user_id, events)
         _check_sets(events, sets, approximator.name)
         for five in sets:
@@ -116,11 +127,17 @@ def _check_sets(events: Sequence[PastItem], sets: Sequence[Sequence[str] | None]
 def match_targets(
     sequences: Sequences, preferences: Preferences, item_embeddings: np.ndarray, preference_embeddings: np.ndarray
 ) -> np.ndarray:
-    """For every target at position t, the preference of P^(t-1) that fits it best (eq. 1).
+    """Matches every target at position t with the most similar preference of P^(t-1) (eq. 1).
+
+    Args:
+        sequences ([`Sequences`]): All actions.
+        preferences ([`Preferences`]): Their preferences.
+        item_embeddings (`np.ndarray`): float32 `(num_items, hidden_size)`, rows L2-normalized; row `item_id - 1`.
+        preference_embeddings (`np.ndarray`): float32 `(num_preferences, hidden_size)`, rows L2-normalized.
 
     Returns:
-        `np.ndarray`: int64 `(num_actions,)`, indices into the distinct preferences; -1 for actions that are no target,
-        and for targets whose P^(t-1) is missing.
+        `np.ndarray`: int64 `(num_actions,)`, indices into the distinct preferences; -1 for actions that are not
+        targets, and for targets whose P^(t-1) is missing.
     """
     rows = np.flatnonzero(sequences.in_window & (sequences.history_length > 0))
     rows = rows[~preferences.missing[rows - 1]]

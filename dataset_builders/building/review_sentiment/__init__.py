@@ -18,9 +18,9 @@ def get_polarity_classifier(
     """Makes a classifier by its name.
 
     Args:
-        name_or_model (`str`): `"rating_vader"`, or a text classifier: a name on the Hub or a checkpoint folder.
-        device (`str`, *optional*): Of the text classifier.
-        progress (`bool`): Whether to show a bar.
+        name_or_model (`str`): `"rating_vader"`, or the Hub name or checkpoint folder of a text classifier.
+        device (`str`, *optional*): Device of the text classifier.
+        progress (`bool`): Whether to show a progress bar.
 
     Returns:
         [`PolarityClassifier`]: No model is loaded before its `classify`.

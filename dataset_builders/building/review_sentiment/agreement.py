@@ -8,14 +8,14 @@ import numpy as np
 from ...benchmark.negation import NEGATIVE, NEUTRAL
 
 MIN_CALIBRATION = 50
-"""Texts of each class that a threshold is calibrated on; with fewer it varies more than it gains over the default."""
+"""Minimum of texts of each class for a calibration; with fewer the threshold varies more than it gains."""
 
 
 def fit_threshold(disliked: np.ndarray, liked: np.ndarray) -> float:
-    """The threshold of the largest balanced accuracy (Youden's J); the lowest one where several are equal.
+    """Finds the threshold of the largest balanced accuracy (Youden's J), the lowest of equal ones.
 
     Args:
-        disliked, liked (`np.ndarray`): float, scores of texts of either class; NaN is left out.
+        disliked, liked (`np.ndarray`): float, scores of texts of either class; NaN is ignored.
 
     Returns:
         `float`: A text is negative if its score is below it.
@@ -30,7 +30,7 @@ def fit_threshold(disliked: np.ndarray, liked: np.ndarray) -> float:
     if not (len(disliked) and len(liked)):
         raise ValueError("A threshold needs scores of both classes; one of them is empty.")
     scores = np.unique(np.r_[disliked, liked])
-    # Half-way between neighbours. Below the lowest score nothing is negative: what an uninformative score deserves.
+    # Midpoints of adjacent scores. Below the lowest score nothing is negative, right for an uninformative score.
     candidates = np.r_[scores[0] - 1e-6, (scores[1:] + scores[:-1]) / 2]
     found = np.searchsorted(np.sort(disliked), candidates) / len(disliked)
     wrong = np.searchsorted(np.sort(liked), candidates) / len(liked)
@@ -38,23 +38,23 @@ def fit_threshold(disliked: np.ndarray, liked: np.ndarray) -> float:
 
 
 def agreement(disliked: np.ndarray, liked: np.ndarray, threshold: float) -> dict[str, Any]:
-    """How a judgement by text agrees with the stars.
+    """Measures the agreement of a classification by text with the stars.
 
     Args:
         disliked, liked (`np.ndarray`): float, scores of texts with at most two and at least four stars; NaN is a text
-            without a score, which is not negative, and left out of the AUC.
-        threshold (`float`): Below it a text is negative.
+            without a score, which is not negative and is excluded from the AUC.
+        threshold (`float`): Score below which a text is negative.
 
     Returns:
-        `dict`: `num_disliked`, `num_liked`; `auc`, the chance that a liked text scores higher; `sensitivity`, the
-        share of the disliked that are found; `specificity`, the share of the liked that are spared. The last three are
-        left out where a class is empty.
+        `dict`: `num_disliked`, `num_liked`; `auc`, the probability that a liked text scores higher; `sensitivity`, the
+        share of disliked texts classified as negative; `specificity`, the share of liked texts that are not. The last
+        three are left out where a class is empty.
     """
     return agreement_of(disliked, liked, disliked < threshold, liked < threshold)
 
 
 def held_out_agreement(disliked: np.ndarray, liked: np.ndarray) -> dict[str, Any]:
-    """[`agreement`], the threshold of each half of the texts being fitted on the other half.
+    """Measures [`agreement`] with two-fold cross-validation of the threshold.
 
     Args:
         disliked, liked (`np.ndarray`): As in [`agreement`]; at least two of each are not NaN.
@@ -72,7 +72,7 @@ def held_out_agreement(disliked: np.ndarray, liked: np.ndarray) -> dict[str, Any
 
 
 def measured_text(measured: Mapping[str, Any]) -> str:
-    """The figures of a classifier as sentences, for the card and for a terminal.
+    """Renders the measurements of a classifier as sentences, for the card and for a terminal.
 
     Args:
         measured (`Mapping`): [`PolarityClassifier.measured`].
@@ -119,7 +119,7 @@ def agreement_of(disliked: np.ndarray, liked: np.ndarray, found: np.ndarray, wro
 
 
 def shares(polarity: np.ndarray, by_text: np.ndarray) -> dict[str, Any]:
-    """What was decided by what; a text that left its action unknown decided nothing."""
+    """Shares of the actions decided by rating and by text; a text that left its action unknown decided nothing."""
     known = polarity != NEUTRAL
     shares = {
         "decided_by_rating": known & ~by_text,

@@ -14,12 +14,13 @@ MIN_POSITIVE_RATING = 4
 
 
 class PolarityClassifier(ABC):
-    """Tells liked from disliked.
+    """Classifies actions as liked or disliked.
 
     Attributes:
         name (`str`): Short name, for cards and reports.
-        description (`str`): A sentence or two for the card: what it is, and what it is not.
-        measured (`dict`): Figures of the last [`classify`], JSON values; see [`measured_text`].
+        description (`str`): A sentence or two for the card, limits included.
+        measured (`dict`): Measurements of the last [`classify`] as JSON values; see
+            [`~dataset_builders.building.review_sentiment.agreement.measured_text`].
     """
 
     name: str
@@ -28,11 +29,11 @@ class PolarityClassifier(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A digest of everything the answers depend on, except the reviews and this package's code."""
+        """Digest of everything the result depends on beside the reviews and this package's code."""
 
     @abstractmethod
     def classify(self, ratings: Sequence[float | None], reviews: Sequence[str | None]) -> np.ndarray:
-        """Polarity of every action.
+        """Classifies every action.
 
         Args:
             ratings (`Sequence`): Stars, 1 to 5, or `None`, of length num_actions.
@@ -47,7 +48,7 @@ class PolarityClassifier(ABC):
 
 
 def polarity_of_stars(stars: np.ndarray) -> np.ndarray:
-    """What the stars alone say.
+    """Polarity by the stars alone.
 
     Args:
         stars (`np.ndarray`): float `(num_actions,)`, NaN where missing.
@@ -63,7 +64,7 @@ def polarity_of_stars(stars: np.ndarray) -> np.ndarray:
 
 
 def decisive_texts(polarity: np.ndarray, texts: Sequence[str], label: int) -> list[str]:
-    """The distinct texts of one polarity by the stars, in order of occurrence; empty ones left out."""
+    """Distinct texts of one polarity by the stars, in order of occurrence, without empty ones."""
     return list(dict.fromkeys(texts[row] for row in np.flatnonzero(polarity == label).tolist() if texts[row]))
 
 

@@ -17,20 +17,20 @@ from .rating_vader import OFFLINE_POLARITY
 DEFAULT_POLARITY = "siebert/sentiment-roberta-large-english"
 """The paper's classifier (Hartmann et al., 2023)."""
 MAX_TOKENS = 512
-"""What the paper's classifier can read; the rest of a longer review is cut off."""
+"""Input length of the paper's classifier; longer reviews are truncated."""
 
 
 class PipelineClassifier(PolarityClassifier):
-    """A text classifier of transformers reads every review; the stars decide only where there is no text.
+    """Classifies every review with a text classifier of transformers; stars decide only where there is no text.
 
-    Held against the stars it looks better than it is wherever a shop fills in headlines such as "One Star".
+    Its agreement with the stars is overestimated where a shop fills in headlines such as "One Star".
 
     Args:
-        model (`str`): A name on the Hub or a checkpoint folder, with labels named positive, negative and perhaps
+        model (`str`): Name on the Hub or checkpoint folder, with labels named positive, negative and optionally
             neutral.
-        device (`str`, *optional*): Defaults to the GPU if there is one.
-        batch_size (`int`): Texts at once.
-        progress (`bool`): Whether to show a bar.
+        device (`str`, *optional*): Device; the GPU by default if there is one.
+        batch_size (`int`): Texts per batch.
+        progress (`bool`): Whether to show a progress bar.
 
     Raises:
         ValueError: If `batch_size` is below 1.
@@ -41,7 +41,7 @@ class PipelineClassifier(PolarityClassifier):
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size ({batch_size}) must be at least 1.")
-        self.name = Path(model).name if Path(model).is_dir() else model  # a card never shows a path
+        self.name = Path(model).name if Path(model).is_dir() else model  # no local path on a card
         self.description = (
             f"The text classifier {self.name} reads every review; where a review has no text, at most two stars are a "
             "dislike and four or more are not. The stars of a review with text are not looked at."
@@ -50,16 +50,16 @@ class PipelineClassifier(PolarityClassifier):
         self._model, self._device, self._batch_size, self._progress = model, device, batch_size, progress
 
     def fingerprint(self) -> str:
-        """See [`PolarityClassifier.fingerprint`]; a folder counts by its content, a name by its commit on the Hub.
+        """See [`PolarityClassifier.fingerprint`]; of a folder's content, or of a name's commit on the Hub.
 
         Raises:
-            FileNotFoundError: If the model cannot be had.
+            FileNotFoundError: If the model cannot be loaded.
         """
         if Path(self._model).is_dir():
             weights: str | Path = Path(self._model)
         else:
             try:
-                # Lies in snapshots/<commit>/ of the Hub's cache.
+                # The Hub's cache keeps it in snapshots/<commit>/.
                 weights = Path(hf_hub_download(self._model, "config.json")).parent.name
             except (OSError, ValueError) as error:
                 raise self._not_found(error) from error
@@ -76,8 +76,8 @@ class PipelineClassifier(PolarityClassifier):
         """See [`PolarityClassifier.classify`].
 
         Raises:
-            FileNotFoundError: If the model cannot be had.
-            ValueError: If the lengths differ, or if the model's labels do not say what they mean.
+            FileNotFoundError: If the model cannot be loaded.
+            ValueError: If the lengths differ, or the model's labels are not named by polarity.
         """
         by_stars, texts = polarity_of_stars(stars_of(ratings, reviews)), texts_of(reviews)
         distinct = list(dict.fromkeys(text for text in texts if text))
@@ -95,7 +95,7 @@ class PipelineClassifier(PolarityClassifier):
         return polarity
 
     def _judge(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Judges texts, longest first: batches need little padding, and too little memory shows at once.
+        """Classifies texts, longest first: batches need little padding, and a lack of memory shows at once.
 
         Returns:
             `tuple`: int8 labels and float scores, P(positive) - P(negative), both `(num_texts,)`.
@@ -133,20 +133,20 @@ class PipelineClassifier(PolarityClassifier):
     def _not_found(self, error: Exception) -> FileNotFoundError:
         reason = str(error).strip().split("\n")[0]
         return FileNotFoundError(
-            f"The review classifier {self._model!r} cannot be had ({reason}); check the name and the connection, give "
-            f"a checkpoint folder, or go without a model: {OFFLINE_POLARITY!r} reads stars and a lexicon."
+            f"The review classifier {self._model!r} cannot be loaded ({reason}); check the name and the connection, "
+            f"pass a checkpoint folder, or do without a model: {OFFLINE_POLARITY!r} reads stars and a lexicon."
         )
 
 
 def _label_meaning(name: str, labels: Mapping[int, str]) -> dict[str, int]:
-    """A checkpoint's labels by what they mean; nothing is guessed from their numbers."""
+    """Polarity of each label of a checkpoint, by the label's name; nothing is guessed from numbers."""
     starts = {"pos": POSITIVE, "neg": NEGATIVE, "neu": NEUTRAL}
     meaning = {label: starts.get(label.casefold()[:3]) for label in labels.values()}
     known = sorted(value for value in meaning.values() if value is not None)
     if len(known) != len(meaning) or known not in ([NEGATIVE, POSITIVE], [NEGATIVE, NEUTRAL, POSITIVE]):
         raise ValueError(
-            f"The labels of {name} are {sorted(labels.values())}; they must be positive, negative and perhaps "
-            "neutral. Name them so under id2label in the checkpoint's config.json."
+            f"The labels of {name} are {sorted(labels.values())}; they must be positive, negative and optionally "
+            "neutral. Rename them under id2label in the checkpoint's config.json."
         )
     return {label: value for label, value in meaning.items() if value is not None}
 

@@ -15,27 +15,27 @@ from .classifier import PolarityClassifier, decisive_texts, polarity_of_stars, s
 
 OFFLINE_POLARITY = "rating_vader"
 DEFAULT_THRESHOLD = 0.2
-"""Below it a three-star text is negative where a domain cannot be calibrated: the balanced accuracy is largest between
-0.15 and 0.28 on Digital Music (2014) and on Gift Cards (2018) alike (`scripts/measure_polarity.py`)."""
+"""Threshold of a negative three-star text where a domain cannot be calibrated: the balanced accuracy is largest
+between 0.15 and 0.28 on Digital Music (2014) and on Gift Cards (2018) alike (`scripts/measure_polarity.py`)."""
 UNRATED_THRESHOLD = -0.05
-"""The same without any stars. There only one review in twenty is negative, so text must speak more clearly: near the
-best F1 of the negative class on both domains, at a precision of one in four."""
+"""Threshold of a negative text without stars. Only one such review in twenty is negative, so the threshold is
+stricter: near the best F1 of the negative class on both domains, at a precision of one in four."""
 MAX_CALIBRATION = 2000
-"""Texts of each class that are scored for it at most, evenly spaced: the threshold needs no more."""
+"""Maximum of texts of each class that are scored for the calibration, evenly spaced."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 class RatingVader(PolarityClassifier):
-    """The star rating, and the lexicon VADER where the rating says nothing: needs no model and no network.
+    """Classifies by star rating, and by the lexicon VADER where the rating is indecisive; without model or network.
 
     At most two stars are negative, four or more positive. Three stars: the text's score ([`vader_scores`]) against a
     threshold that is calibrated on the texts of this call whose stars are decisive, or [`DEFAULT_THRESHOLD`] where
-    either class has fewer than [`MIN_CALIBRATION`]. No stars: [`UNRATED_THRESHOLD`]. A text without a word that the
-    lexicon knows, or no text at all, stays unknown; there is no other neutral band: the paper's classifier has none.
+    either class has fewer than [`MIN_CALIBRATION`]. No stars: [`UNRATED_THRESHOLD`]. A text without a word of the
+    lexicon, or no text at all, stays unknown; there is no other neutral band, as in the paper's classifier.
 
     Args:
-        progress (`bool`): Whether to show a bar.
+        progress (`bool`): Whether to show a progress bar.
     """
 
     name = OFFLINE_POLARITY
@@ -50,7 +50,7 @@ class RatingVader(PolarityClassifier):
         self._progress = progress
 
     def fingerprint(self) -> str:
-        """See [`PolarityClassifier.fingerprint`]; the lexicon's version."""
+        """See [`PolarityClassifier.fingerprint`]; it covers the lexicon's version."""
         return digest_of({"name": self.name, "vaderSentiment": version_of("vaderSentiment")})
 
     def classify(self, ratings: Sequence[float | None], reviews: Sequence[str | None]) -> np.ndarray:
@@ -71,7 +71,7 @@ class RatingVader(PolarityClassifier):
         return polarity
 
     def _threshold(self, polarity: np.ndarray, texts: Sequence[str]) -> tuple[float, dict[str, Any]]:
-        """Of three-star texts, and how it fares on the texts whose stars are decisive."""
+        """Threshold of three-star texts, and its agreement on the texts whose stars are decisive."""
         disliked, liked = (
             vader_scores(_evenly(decisive_texts(polarity, texts, label)), self._progress)
             for label in (NEGATIVE, POSITIVE)
@@ -85,14 +85,14 @@ class RatingVader(PolarityClassifier):
 
 
 def vader_scores(texts: Sequence[str], progress: bool = False) -> np.ndarray:
-    """VADER's compound score, mean over the sentences; the score of a whole long review runs into +1 or -1.
+    """VADER's compound score, mean over the sentences; that of a whole long review would saturate at +1 or -1.
 
     Args:
         texts (`Sequence[str]`): May repeat; each distinct one is scored once.
-        progress (`bool`): Whether to show a bar.
+        progress (`bool`): Whether to show a progress bar.
 
     Returns:
-        `np.ndarray`: float64 `(num_texts,)` in [-1, 1]; NaN where the lexicon knows no word of the text.
+        `np.ndarray`: float64 `(num_texts,)` in [-1, 1]; NaN where the text has no word of the lexicon.
 
     Raises:
         ImportError: If vaderSentiment is not installed.

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ...benchmark.report import SteeringReport
@@ -48,6 +51,21 @@ class SteeringRows:
     source_item: np.ndarray
     target: np.ndarray
     preference: np.ndarray
+
+
+def write_rows(rows: Mapping[tuple[str, str], SteeringRows], folder: Path) -> None:
+    """Writes the rows of every axis and split as `{axis}-{split}.parquet`."""
+    for (axis, split), steered in rows.items():
+        pq.write_table(pa.table(vars(steered)), folder / f"{axis}-{split}.parquet")
+
+
+def read_rows(folder: Path) -> dict[tuple[str, str], SteeringRows]:
+    """Reads what [`write_rows`] wrote: `(axis, split) -> SteeringRows`."""
+    tables = {(axis, split): pq.read_table(folder / f"{axis}-{split}.parquet") for axis in KINDS for split in SPLITS}
+    return {
+        key: SteeringRows(**{name: table[name].to_numpy() for name in table.column_names})
+        for key, table in tables.items()
+    }
 
 
 def plan_steering(
@@ -97,8 +115,11 @@ def plan_steering(
     generator = np.random.default_rng(seed)
     if variant == "as_released":
         if matched is None or len(matched) != len(sequences):
-            given = "none" if matched is None else len(matched)
-            raise ValueError(f"variant 'as_released' needs matched, one of {len(sequences)} actions each; got {given}.")
+            count = "none" if matched is None else len(matched)
+            raise ValueError(
+                f"variant 'as_released' needs matched, one preference (or -1) per action; got {count} for "
+                f"{len(sequences)} actions."
+            )
         return _plan_as_released(sequences, item_embeddings, item_texts, matched, generator, engine, device)
     neighbors = similar_and_distinct(item_embeddings, item_texts, engine=engine, device=device)
     embeddings = item_embeddings, preference_embeddings
