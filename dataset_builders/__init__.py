@@ -1,7 +1,6 @@
-"""The preference-discerning benchmark: from raw interactions to the published configs, their checks and their metric.
+"""The preference-discerning benchmark: build, check, score and publish it without torch.
 
-This package imports neither torch nor transformers, and nothing of `modeling_mender`: text embeddings reach it as a
-callable. Importing it stays light; import what you need from its modules (`dataset_builders.building.build`, ...).
+Text embeddings are passed in as a callable; import from the modules (`dataset_builders.building.build`, ...).
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, never half-written."""
+"""Atomic writes of files and directories."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, renamed to it when the block ends well and removed otherwise.
+    """Yields a temporary path beside `path`, renamed to it when the block succeeds and removed otherwise.
 
-    Two processes that write the same file do not meet: the one that ends last wins.
+    Two processes may write the same file; the last one to finish wins.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -31,7 +31,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Writes a text file, UTF-8, whole or not at all."""
+    """Writes a text file atomically, in UTF-8."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
@@ -39,14 +39,14 @@ def write_text(path: str | Path, text: str) -> Path:
 
 @contextmanager
 def new_directory(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A directory that appears under its final name only when it is complete.
+    """Creates a directory that appears under its final name only when it is complete.
 
     Args:
         path (`Path`): The final name.
         overwrite (`bool`): Whether an existing directory is replaced, at the end.
 
     Yields:
-        `Path`: A temporary directory beside it to write to; removed if an exception leaves the block.
+        `Path`: A temporary directory beside it; removed if the block raises.
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is false, or it is not a directory.

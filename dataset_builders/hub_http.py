@@ -1,4 +1,4 @@
-"""What the Hub's client leaves open: its HTTP library, whose errors are to be caught, and the form of a full name."""
+"""HTTP library of the installed `huggingface_hub`, for its errors, and the check of repositories' names."""
 
 from typing import TYPE_CHECKING
 

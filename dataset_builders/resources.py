@@ -1,4 +1,4 @@
-"""Files that travel with the code: templates of cards and pages, recipes."""
+"""Files that are installed with the code: templates of cards and pages, recipes."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ _PACKAGE = Path(__file__).parent
 
 
 def resource(name: str) -> Path:
-    """Path of a file or folder that lies beside the packages in a checkout, and inside this one in a wheel.
+    """Path of a file or folder that is beside the packages in a checkout, and inside this one in a wheel.
 
     Args:
-        name (`str`): As in the checkout: `model_cards/model_card.md` or `scripts/recipes`.
+        name (`str`): Path in the checkout, such as `model_cards/model_card.md` or `scripts/recipes`.
 
     Raises:
         FileNotFoundError: If the installation lacks it.

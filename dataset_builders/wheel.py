@@ -1,4 +1,4 @@
-"""The build step that puts templates and recipes, which lie beside the packages in a checkout, inside the wheel."""
+"""Build step that copies templates and recipes, which are beside the packages in a checkout, into the wheel."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ RESOURCES = ("model_cards", "scripts/recipes", "scripts/accelerate_configs")
 
 
 class BuildWithResources(build_py):
-    """Copies the resources to where [`~dataset_builders.resources.resource`] looks for them."""
+    """Copies the resources to where [`~dataset_builders.resources.resource`] finds them."""
 
     def run(self) -> None:
         """Builds, then copies; an editable installation reads them from the checkout."""
@@ -20,7 +20,7 @@ class BuildWithResources(build_py):
                 shutil.copytree(name, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
     def get_source_files(self) -> list[str]:
-        """Files that a source distribution holds."""
+        """Files of a source distribution."""
         files = (path for name in RESOURCES for path in Path(name).rglob("*"))
         return [
             *super().get_source_files(),

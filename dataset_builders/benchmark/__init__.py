@@ -1,1 +1,1 @@
-"""The benchmark as its readers see it: axes, columns, reports, checks; nothing of how it is built."""
+"""Definition of the benchmark: axes, columns, reports, checks."""

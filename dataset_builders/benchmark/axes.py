@@ -1,4 +1,4 @@
-"""Evaluation axes of the benchmark (section 3.2): one record each, of which everything else is a view."""
+"""Registry of the evaluation axes (section 3.2), one record each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from datasets import List, Value
 
 METRICS = ("recall", "m")
 VARIANTS = ("", "no_preference", "negative")
-"""Ways of asking a row: with its preference (of two, the positive one), with its history alone, with the negative."""
+"""Variants of a row's request: with its preference (of two, the positive one), without any, with the negative one."""
 PROMISES = ("window", "past_preference", "steering", "inversion")
 
 
@@ -19,18 +19,19 @@ class Axis:
     Attributes:
         name (`str`): Last part of the names of its configs, as in `beauty_sentiment`.
         title (`str`): Heading in tables, plots and the demo.
-        description (`str`): What a row holds and what is asked, for cards and pages.
+        description (`str`): Contents of a row and its task, for cards and pages.
         columns (`Mapping`): Published columns and their types, in order; `target` is one of them.
-        asked (`Mapping`): Way of asking, of [`VARIANTS`], to the column with the preferences; `None` asks without any.
+        asked (`Mapping`): Variant of a row's request, of [`VARIANTS`], to the column with the preferences; `None` for
+            a request without preference.
         builder (`str` or `Callable`): Function from the intermediate tables to rows by split, or its
             `module:function`.
-        needs (`tuple[str, ...]`): What the function reads, of [`~dataset_builders.building.inputs.READS`]; its rows
-            are made anew when one of these changes, and reading anything else is refused.
-        metric (`str`): What the axis is judged by: `recall`, or `m` for rows that are also asked with the negative
-            preference.
-        promises (`tuple[str, ...]`): Of [`PROMISES`], what [`~dataset_builders.benchmark.checks.check_benchmark`]
-            holds its rows to: the history is the user's window, the preference was known before the target, steering
-            leads elsewhere, and the positive preference is the inversion of the negative one.
+        needs (`tuple[str, ...]`): Inputs of the function, of [`~dataset_builders.building.inputs.READS`]; its rows
+            are rebuilt when one of these changes, and reading anything else is refused.
+        metric (`str`): Main metric: `recall`, or `m` for an axis with the variant `negative`.
+        promises (`tuple[str, ...]`): Invariants, of [`PROMISES`], that
+            [`~dataset_builders.benchmark.checks.check_benchmark`] tests: the history is the user's window, the
+            preference precedes the target, steering changes the ground truth, and the positive preference is the
+            inversion of the negative one.
 
     Raises:
         ValueError: If the fields contradict each other.
@@ -59,7 +60,8 @@ class Axis:
                 raise ValueError(f"the axis {self.name} has the {name} {unknown[0]!r}; choose among {known}.")
         if "" not in self.asked or (self.metric == "m") != ("negative" in self.asked):
             raise ValueError(
-                f"the axis {self.name} must be asked with its preference, and for m@k with a negative one."
+                f"the axis {self.name} must have the variant '' (its preference) in asked, and the variant 'negative' "
+                "if and only if its metric is m."
             )
 
     @property
@@ -69,11 +71,11 @@ class Axis:
 
     @property
     def task_metric(self) -> str:
-        """Metric that a leaderboard ranks it by, as part of the name of its task: `recall_at_10`."""
+        """Metric of its leaderboard, as part of the name of its task: `recall_at_10`."""
         return f"{self.metric}_at_10"
 
     def main_metric(self, k: int = 10) -> str:
-        """Metric that it is judged by, at a cut-off: `recall@10`."""
+        """Main metric at a cut-off: `recall@10`."""
         return f"{self.metric}@{k}"
 
 
@@ -94,7 +96,7 @@ def register_axis(axis: Axis) -> Axis:
 
 
 def get_axis(name: str) -> Axis:
-    """The record of an axis.
+    """Returns the record of an axis.
 
     Raises:
         ValueError: If there is no such axis.

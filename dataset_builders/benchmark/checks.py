@@ -1,8 +1,4 @@
-"""Leak tests of a benchmark directory, for whoever built or downloaded one.
-
-Knows only the published files and their promises; shares no code with what made the rows, only with what stored them,
-and so can find mistakes.
-"""
+"""Leak tests of a built or downloaded benchmark directory, independent of the code that made its rows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,20 +17,20 @@ _Actions = dict[str, list[tuple[int, list[str] | None]]]
 
 
 def check_benchmark(folder: Path | str) -> list[str]:
-    """Looks for broken promises: leaks of the target, unknown ids, overlapping splits, wrong counts.
+    """Finds violations of the benchmark's invariants: leaks of the target, unknown ids, overlapping splits, counts.
 
-    What is looked for: every preference of a row was known before its target; a history is exactly the user's window
-    before the target, so that the target is in it only where the user bought it before; positions belong to their
-    split; no steering or sentiment preference serves two splits, no pair stands twice; ids are in the catalogue; every
-    set has five; counts and fingerprints are the report's. Of steering `as_released`, which promises neither unique
-    pairs nor disjoint splits, only the rest is looked for.
+    The invariants: every preference of a row precedes its target; a history is exactly the user's window before the
+    target, so that the target is in it only where the user bought it before; positions belong to their split; no
+    steering or sentiment preference is in two splits, and no pair repeats; ids are in the catalog; every set has five
+    preferences; counts and fingerprints equal those of the report. Steering `as_released` guarantees neither unique
+    pairs nor disjoint splits, so these are not tested there.
 
     Args:
         folder (`Path`): A directory that `build_benchmark` wrote, of one domain or several.
 
     Returns:
-        `list[str]`: One line per domain and kind of violation, with how often and a few examples; empty if all is
-            well.
+        `list[str]`: One line per domain and kind of violation, with its count and a few examples; empty if there are
+            no violations.
 
     Raises:
         FileNotFoundError: If the directory holds no report.
@@ -123,15 +119,15 @@ def _check_ids(rows: dict[tuple[str, str], list[dict]], report: BuildReport) -> 
             used = [row[column] for column in ("target", "source_item", "item_id") if column in row]
             unknown = [item for item in used + row.get("history", []) if item not in ids]
             if unknown:
-                yield "ids are not in the catalogue", f"{name}/{split}: {unknown[0]}"
+                yield "ids are not in the catalog", f"{name}/{split}: {unknown[0]}"
 
 
 def _check_sequences(
     axis: Axis, split: str, split_rows: list[dict], actions: _Actions, report: BuildReport
 ) -> Iterator[tuple[str, str]]:
-    """The history is exactly the user's window before the position, the preference one of the position before it."""
+    """Tests that the history is exactly the window before the position, and the preference of the position before."""
     name, window = axis.name, report.options["window"]
-    lent = name == "fine" and report.options["steering"] == "paper"  # its history may be of an earlier split
+    is_lent = name == "fine" and report.options["steering"] == "paper"  # its history may be of an earlier split
     for row in split_rows:
         sequence, position = actions.get(row["user_id"], []), row["position"]
         where = f"{name}/{split}: user {row['user_id']}, position {position}"
@@ -144,7 +140,7 @@ def _check_sequences(
         if row.get("source_item", row["target"]) != sequence[position - 1][0]:
             yield "the ground truth is not the user's item at that position", where
         own_split = SPLITS[max(0, 2 - (len(sequence) - position))]
-        allowed = SPLITS[: SPLITS.index(split) + 1] if lent else (split,)
+        allowed = SPLITS[: SPLITS.index(split) + 1] if is_lent else (split,)
         if own_split not in allowed:
             yield "a row uses a position of another split", f"{where} is {own_split}"
         if "steering" in axis.promises and row["target"] == row["source_item"]:

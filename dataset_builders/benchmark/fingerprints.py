@@ -1,4 +1,4 @@
-"""Files of a config and the digest of its rows, which anyone can compute again."""
+"""File names of a config and the reproducible digest of its rows."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ def split_file(split: str) -> str:
 
 
 def content_fingerprint(splits: Mapping[str, pa.Table]) -> str:
-    """A digest of a config's rows that anyone can compute again, in whatever format they are stored.
+    """Digests a config's rows, independent of their storage format.
 
     It is the BLAKE2b digest (16 bytes) of one line of JSON per split, its name, followed by one line per row: an
-    object without spaces, columns in the published order, text as it is.
+    object without spaces, columns in the published order, text unescaped.
 
     Args:
         splits (`Mapping[str, pa.Table]`): Rows of the published schema, in the published order of splits.

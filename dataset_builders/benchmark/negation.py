@@ -1,8 +1,4 @@
-"""Polarity of preferences, and the inversion of a negative preference (section 3.2, appendix D.1).
-
-Knows single sentences. Leaves the polarity of reviews to `polarity.py`, and the pairing of negative preferences with
-items to `axes/sentiment.py`.
-"""
+"""Polarity of preferences, and the inversion of a negative preference (section 3.2, appendix D.1)."""
 
 import re
 from collections.abc import Iterable
@@ -24,7 +20,7 @@ def is_negative_preference(preference: str) -> bool:
 
 
 def invert(preference: str, replacement: str = "Find") -> str:
-    """Turns a negative preference into its positive twin: only the leading word changes (appendix D.1).
+    """Inverts a negative preference; only the leading word changes (appendix D.1).
 
     Args:
         preference (`str`): Begins with Avoid, Exclude or No.

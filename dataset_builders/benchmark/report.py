@@ -1,8 +1,4 @@
-"""The report of a build: what it gave, what it had to leave out, and how long it took; kept in every benchmark.
-
-Knows how reports are kept, one per domain, in a directory or on the Hub, and how one is summed up. Leaves the counting
-to the builder.
-"""
+"""Reports of builds, one per domain of a benchmark, in a directory or on the Hub: counts, omissions, times."""
 
 import json
 import logging
@@ -21,19 +17,19 @@ from .schema import config_name
 
 logger = logging.getLogger(__name__)
 
-OUT_OF_REACH = "{} is no local directory, and the Hub did not give it."
+OUT_OF_REACH = "{} is not a local directory, and the Hub did not provide it; check the connection."
 REPORTS_FOLDER = "reports"
 
 
 @dataclass
 class SteeringReport:
-    """What did not go by the book, per axis and split (`"fine_train"`, ...).
+    """Deviations from the paper's procedure, as counts per axis and split (`"fine_train"`, ...).
 
     Attributes:
-        reused: Rows whose preference had been matched to another item of the same split (the pool was too small).
+        reused: Rows whose preference is also assigned to another item of the same split (the pool was too small).
         dropped: Rows without a preference: none left to pair uniquely, or (`as_released`) none matched to the source.
         own_history: Fine rows for which no other user has the same ground truth: the user's own history is used.
-        empty_history: Rows whose ground truth only ever comes first in a window.
+        empty_history: Rows whose ground truth only occurs first in a window.
     """
 
     reused: dict[str, int] = field(default_factory=dict)
@@ -44,27 +40,28 @@ class SteeringReport:
 
 @dataclass
 class BuildReport:
-    """What a build gave and what it could not give; saved as `reports/{domain}.json` and the source of the card.
+    """Result of a build, saved as `reports/{domain}.json` and rendered in the card.
 
     Attributes:
         domain, source, approximator, approximator_description, polarity, polarity_description, embedding_model:
-            What was built, from what, and with which writers and models.
-        options: What the build was asked for, see [`~dataset_builders.building.options.BuildOptions`].
-        notice: What the source wants said of its data, before any figure.
+            Domain, source of the data, and the approximator and models in use.
+        options: Options of the build, see [`~dataset_builders.building.options.BuildOptions`].
+        notice: The source's notice on its data, shown before any score.
         about: `title`, `terms` and `citation` of the data, where known.
         num_users, num_items, num_actions: Of table 3.
         num_preferences: Five for every action whose preferences are known (table 4); `num_distinct_preferences` of
             them are different strings, `num_negative` begin with Avoid, Exclude or No.
-        num_missing: Actions without preferences; the rows that would need them are left out.
-        approximator_details: What the approximator says of itself: prompt version, model, failures.
-        polarity_measured: What the polarity classifier measured on these reviews.
+        num_missing: Actions without preferences; rows that would need them are left out.
+        approximator_details: Further facts of the approximator: prompt version, model, failures.
+        polarity_measured: Measurements of the polarity classifier on these reviews.
         rows: Config -> split -> number of rows.
-        fingerprints: Config -> digest of its rows, see [`~dataset_builders.building.publication.content_fingerprint`].
+        fingerprints: Config -> digest of its rows, see
+            [`~dataset_builders.benchmark.fingerprints.content_fingerprint`].
         negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
         left_out: Axis -> reason.
         skipped, noted: Raw records dropped, or kept though incomplete: reason -> count.
-        steering: What did not go by the book, see [`SteeringReport`].
-        seconds: Stage -> wall-clock time of this build; not saved, for the files must be the same in the next one.
+        steering: Deviations from the paper's procedure, see [`SteeringReport`].
+        seconds: Stage -> wall-clock time of this build; not saved, since the files must be reproducible.
     """
 
     domain: str
@@ -110,7 +107,7 @@ class BuildReport:
 
     @property
     def negative_share(self) -> float:
-        """Share of negative ones among all preferences, not among the distinct ones."""
+        """Share of negative preferences among all, not among the distinct ones."""
         return self.num_negative / self.num_preferences if self.num_preferences else 0.0
 
     def to_json(self) -> str:
@@ -124,7 +121,7 @@ class BuildReport:
         """Reads what [`to_json`] wrote.
 
         Raises:
-            ValueError: If another version wrote it, or it is no report at all.
+            ValueError: If another version wrote it, or it is not a report.
         """
         try:
             values = json.loads(text)
@@ -163,7 +160,7 @@ class BuildReport:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times a stage; what other stages take inside it counts as theirs."""
+        """Times a stage, without the time of stages inside it."""
         logger.info("stage %s", name)
         start, outer, self._nested = time.perf_counter(), self._nested, 0.0
         try:
@@ -175,17 +172,17 @@ class BuildReport:
 
 
 def report_file(domain: str) -> str:
-    """Where a benchmark keeps the report of a domain.
+    """Path of a domain's report in a benchmark.
 
     >>> report_file("beauty")
     'reports/beauty.json'
     """
-    config_name(domain, "items")  # refuses what cannot be part of a file's name
+    config_name(domain, "items")  # refuses a domain that cannot be part of a file name
     return f"{REPORTS_FOLDER}/{domain}.json"
 
 
 def is_on_the_hub(benchmark: Path | str) -> bool:
-    """Whether a benchmark is a dataset's name on the Hub; a local directory of that name comes first.
+    """Whether a benchmark is the name of a dataset on the Hub; a local directory of that name has precedence.
 
     Raises:
         FileNotFoundError: If it is neither.
@@ -194,25 +191,25 @@ def is_on_the_hub(benchmark: Path | str) -> bool:
         return False
     if isinstance(benchmark, Path) or not is_repo_id(benchmark):
         raise FileNotFoundError(
-            f"{benchmark} is no local directory, nor the name of a dataset on the Hub (org/name); pass the directory "
+            f"{benchmark} is no local directory, nor the name of a dataset on the Hub (org/name); pass a directory "
             "that scripts/build_benchmark.py wrote, or such a name."
         )
     return True
 
 
 def resolve_revision(benchmark: Path | str, revision: str | None = None) -> str | None:
-    """The commit that a revision of a dataset on the Hub stands for, from the cache where the Hub is out of reach.
+    """Resolves a revision of a dataset on the Hub to a commit, from the cache if the Hub is out of reach.
 
     Args:
         benchmark (`str`): A local directory, or the name of a dataset on the Hub.
-        revision (`str`, *optional*): Branch, tag or commit; the newest of main where not given.
+        revision (`str`, *optional*): Branch, tag or commit; the newest commit of main by default.
 
     Returns:
         `str`: 40 hexadecimal digits; `None` for a local directory, which has no revisions.
 
     Raises:
-        ValueError: If a revision of a local directory is asked for.
-        OSError: What the Hub's client says.
+        ValueError: If a revision of a local directory is given.
+        OSError: If the Hub's client fails.
     """
     if not is_on_the_hub(benchmark):
         if revision is not None:
@@ -226,7 +223,7 @@ def resolve_revision(benchmark: Path | str, revision: str | None = None) -> str 
 
 
 def list_domains(benchmark: Path | str, revision: str | None = None) -> list[str]:
-    """The domains of a benchmark, by the reports that it holds.
+    """Lists the domains of a benchmark by its reports.
 
     Args:
         benchmark (`str` or `Path`): A local directory, or the name of a dataset on the Hub.
@@ -236,9 +233,9 @@ def list_domains(benchmark: Path | str, revision: str | None = None) -> list[str
         `list[str]`: In alphabetical order; never empty.
 
     Raises:
-        FileNotFoundError: If it holds none.
-        ValueError: If it is of the time when a directory had one report.
-        OSError: What the Hub's client says.
+        FileNotFoundError: If there are none.
+        ValueError: If it is a directory of an earlier version, which had one report.
+        OSError: If the Hub's client fails.
     """
     if is_on_the_hub(benchmark):
         files = HfApi().list_repo_files(str(benchmark), repo_type="dataset", revision=revision)
@@ -255,13 +252,14 @@ def list_domains(benchmark: Path | str, revision: str | None = None) -> list[str
     domains = sorted(Path(file).stem for file in files if Path(file).match(f"{REPORTS_FOLDER}/*.json"))
     if not domains:
         raise FileNotFoundError(
-            f"{benchmark} holds no {REPORTS_FOLDER}/DOMAIN.json: it is not a benchmark that build_benchmark wrote."
+            f"{benchmark} holds no {REPORTS_FOLDER}/DOMAIN.json: it is not a benchmark that build_benchmark wrote; "
+            "pass one."
         )
     return domains
 
 
 def report_text(benchmark: Path | str, domain: str, revision: str | None = None) -> str:
-    """The report of one domain as it is kept, JSON.
+    """Returns the stored report of one domain, as JSON text.
 
     Args:
         benchmark (`str` or `Path`): A local directory, or the name of a dataset on the Hub.
@@ -269,8 +267,8 @@ def report_text(benchmark: Path | str, domain: str, revision: str | None = None)
         revision (`str`, *optional*): Branch, tag or commit of the Hub.
 
     Raises:
-        FileNotFoundError: If there is no such domain; the message names those that there are.
-        OSError: What the Hub's client says.
+        FileNotFoundError: If there is no such domain; the message names the existing ones.
+        OSError: If the Hub's client fails.
     """
     path: Path | None = Path(benchmark) / report_file(domain)
     if is_on_the_hub(benchmark):
@@ -280,9 +278,9 @@ def report_text(benchmark: Path | str, domain: str, revision: str | None = None)
             path = None
         except LocalEntryNotFoundError as error:
             raise FileNotFoundError(OUT_OF_REACH.format(benchmark)) from error
-    if path is None or not path.is_file():  # outside the handler: the client's error says less
-        there = list_domains(benchmark, revision)
-        raise FileNotFoundError(f"{benchmark} has no report of domain {domain!r}; it has {', '.join(there)}.")
+    if path is None or not path.is_file():  # outside the handler: the client's error is less specific
+        domains = list_domains(benchmark, revision)
+        raise FileNotFoundError(f"{benchmark} has no report of domain {domain!r}; it has {', '.join(domains)}.")
     return path.read_text(encoding="utf-8")
 
 
@@ -305,7 +303,7 @@ def read_report(benchmark: Path | str, domain: str, revision: str | None = None)
 
 
 def read_reports(benchmark: Path | str, revision: str | None = None) -> list[BuildReport]:
-    """The reports of all domains of a benchmark, in alphabetical order.
+    """Reads the reports of all domains of a benchmark, in alphabetical order.
 
     Raises:
         FileNotFoundError, ValueError, OSError: As [`list_domains`] and [`read_report`].

@@ -1,8 +1,4 @@
-"""Columns of every published config: the only contract between the benchmark and those who read it.
-
-Knows names, types and the text that stands for an item when it is embedded. Leaves to others how rows come about
-(`axes/`) and how they are written (`dataset_publication.py`).
-"""
+"""Columns and types of every published config, and the text that represents an item when it is embedded."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,16 +10,16 @@ from .axes import AXES
 NUM_PREFERENCES = 5
 """Preferences per user and position (section 3.1)."""
 WINDOW = 20
-"""The most recent items of a user that the benchmark sees: at most 19 of history and the target (appendix A.4)."""
+"""Number of a user's most recent items that are used: at most 19 of history and the target (appendix A.4)."""
 
 TABLES = ("items", "preferences")
-"""The configs beside the axes; each has the one split train."""
+"""Configs beside the axes; each has only the split train."""
 SPLITS = ("train", "validation", "test")
 
 ITEM_TEXT_FIELDS: tuple[str, ...] = ("title", "price", "brand", "categories")
-"""What stands for an item in the embedding space (PAPER: title, price, brand, categories)."""
+"""Fields of an item that are embedded by default (appendix A.1: title, price, brand, categories)."""
 UNKNOWN_BRANDS = frozenset({"", "unknown", "generic", "n/a", "na", "none", "unbranded", "no brand"})
-"""Values of the field brand that name no brand, case-folded."""
+"""Values of the field brand that are not brands, case-folded."""
 
 _FIVE = List(Value("string"))  # no length=: pyarrow 24 and 25 cannot read a null list of a fixed size
 _TABLES: dict[str, dict[str, Any]] = {
@@ -40,7 +36,7 @@ _TABLES: dict[str, dict[str, Any]] = {
         "user_id": Value("string"),
         "position": Value("int32"),
         "item_id": Value("int32"),
-        "preferences": _FIVE,  # null where the approximator gave none
+        "preferences": _FIVE,  # null where the approximator returned none
     },
 }
 
@@ -66,7 +62,7 @@ def features(name: str) -> Features:
 
 
 def config_name(domain: str, name: str) -> str:
-    """Name under which a config is published and loaded.
+    """Name of a config, under which it is published and loaded.
 
     >>> config_name("beauty", "sentiment")
     'beauty_sentiment'
@@ -90,7 +86,7 @@ def splits_of(name: str) -> tuple[str, ...]:
 
 
 def known_brand(brand: str | None) -> str:
-    """The brand, or `""` where the field holds a word for not knowing it.
+    """The brand, or `""` where the field has a placeholder for an unknown brand.
 
     >>> known_brand("Unknown"), known_brand(None), known_brand(" OPI ")
     ('', '', 'OPI')
@@ -100,14 +96,14 @@ def known_brand(brand: str | None) -> str:
 
 
 def item_text(item: Mapping[str, Any], fields: Sequence[str] = ITEM_TEXT_FIELDS) -> str:
-    """Text that stands for an item when it is embedded; missing fields are left out.
+    """Text that is embedded for an item; missing fields are left out.
 
     Args:
         item (`Mapping`): A row of the config `items`.
-        fields (`Sequence[str]`): Which columns to use, in this order.
+        fields (`Sequence[str]`): Columns to use, in this order.
 
     Returns:
-        `str`: Title first and bare, the others labelled; `""` for an item without any of them.
+        `str`: The fields, all but the title with their names; `""` for an item without any of them.
 
     >>> item_text({"title": "Rose Soap", "price": 4.5, "brand": "", "categories": ["Bath", "Soaps"]})
     'Rose Soap; price: $4.50; categories: Bath, Soaps'

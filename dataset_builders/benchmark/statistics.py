@@ -1,7 +1,4 @@
-"""What built benchmarks hold, as the paper's tables 3 and 4 and its figure 8 show it.
-
-Knows reports and the published columns. The paper's own counts come from whoever asks (`domains.py` has them).
-"""
+"""Statistics of built benchmarks in the form of the paper's tables 3 and 4 and figure 8."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +17,7 @@ PREFERENCE_COLUMNS = ("preferences", "positive", "negative", "pos/neg rows", "fi
 
 
 def interaction_statistics(report: BuildReport) -> tuple[str, ...]:
-    """The row of table 3, in the order of [`INTERACTION_COLUMNS`]."""
+    """Row of table 3, in the order of [`INTERACTION_COLUMNS`]."""
     return (
         f"{report.num_users:,}",
         f"{report.num_items:,}",
@@ -31,10 +28,9 @@ def interaction_statistics(report: BuildReport) -> tuple[str, ...]:
 
 
 def preference_statistics(report: BuildReport) -> tuple[str, ...]:
-    """The row of table 4, in the order of [`PREFERENCE_COLUMNS`]; rows as train/validation/test.
+    """Row of table 4, in the order of [`PREFERENCE_COLUMNS`]; rows as train/validation/test.
 
-    Under the paper's text a distinct target of a split gives one fine and one coarse row, so that their sum is what
-    table 4 counts.
+    By the paper's text a distinct target of a split gives one fine and one coarse row; table 4 counts their sum.
     """
     rows = {axis: report.rows.get(config_name(report.domain, axis)) for axis in ("sentiment", "fine", "coarse")}
     steered = None
@@ -58,15 +54,16 @@ def statistics_tables(
     paper: Mapping[str, tuple[tuple[str, ...] | None, tuple[str, ...] | None]] | None = None,
     remarks: Mapping[str, str] | None = None,
 ) -> str:
-    """Tables 3 and 4 of built benchmarks, in Markdown, with the paper's row under each domain that it has.
+    """Renders tables 3 and 4 of built benchmarks in Markdown, with the paper's row under each of its domains.
 
     Args:
         folders (`Sequence[Path]`): Benchmark directories, of one domain or several each.
-        paper (`Mapping`, *optional*): domain -> (its row of table 3, its row of table 4), either may be missing.
-        remarks (`Mapping`, *optional*): domain -> what to know when its counts are held against the paper's.
+        paper (`Mapping`, *optional*): Domain -> (its row of table 3, its row of table 4), either may be missing; see
+            [`~dataset_builders.building.domains.Domain`].
+        remarks (`Mapping`, *optional*): Domain -> remark on the comparison with the paper's counts.
 
     Returns:
-        `str`: Two tables, and the remarks on the domains that are in them.
+        `str`: Two tables, and the remarks on their domains.
 
     Raises:
         FileNotFoundError: If a directory holds no report.
@@ -86,12 +83,12 @@ def statistics_tables(
             if published:
                 lines.append("| *the paper* | " + " | ".join(f"*{value}*" for value in published) + " |")
         parts.append("\n".join(lines))
-    said = [f"- {report.domain}: {remark}" for report in reports if (remark := (remarks or {}).get(report.domain))]
-    return "\n\n".join(parts + (["\n".join(said)] if said else [])) + "\n"
+    notes = [f"- {report.domain}: {remark}" for report in reports if (remark := (remarks or {}).get(report.domain))]
+    return "\n\n".join(parts + (["\n".join(notes)] if notes else [])) + "\n"
 
 
 def actions_per_item(folder: Path, domain: str) -> np.ndarray:
-    """How often each item was bought, most frequent first (figure 8).
+    """Number of actions of each item, most frequent first (figure 8).
 
     Args:
         folder (`Path`): A benchmark directory.
@@ -106,20 +103,20 @@ def actions_per_item(folder: Path, domain: str) -> np.ndarray:
 
 
 def plot_distributions(folders: Sequence[Path], path: Path) -> Path:
-    """Figure 8: how the actions fall on the items, a line per domain.
+    """Plots figure 8, the distribution of actions over items, a line per domain.
 
-    Left, the number of actions of each item by its rank, on logarithmic scales; right, the share of all actions that
-    the most frequent items have.
+    Left, the number of actions of each item by its rank, on logarithmic scales; right, the cumulative share of the
+    most frequent items in all actions.
 
     Args:
         folders (`Sequence[Path]`): Benchmark directories.
-        path (`Path`): A PNG file; written to a temporary name first.
+        path (`Path`): PNG file, written atomically.
 
     Returns:
-        `Path`: The same.
+        `Path`: The same path.
 
     Raises:
-        ImportError: Without matplotlib.
+        ImportError: If matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure  # without pyplot: no global state, no display
@@ -135,7 +132,7 @@ def plot_distributions(folders: Sequence[Path], path: Path) -> Path:
         cumulative.plot(100 * rank / len(counts), 100 * np.cumsum(counts) / counts.sum(), label=domain)
     cumulative.plot((0, 100), (0, 100), color="0.7", linewidth=0.8, linestyle="--", label="all items alike")
     by_rank.set(xlabel="rank of the item", ylabel="actions of the item")
-    cumulative.set(xlabel="most frequent items, % of the catalogue", ylabel="% of all actions")
+    cumulative.set(xlabel="most frequent items, % of the catalog", ylabel="% of all actions")
     cumulative.set(xlim=(0, 100), ylim=(0, 100))
     for plot in (by_rank, cumulative):
         plot.grid(alpha=0.3)

@@ -1,7 +1,4 @@
-"""Reading a published benchmark: a local dataset directory or a dataset on the Hub, by its column names alone.
-
-Knows where the files of the configs lie. Leaves what the rows mean to `scoring/` and to whoever trains on them.
-"""
+"""Read the tables of a published benchmark, from a local directory or from the Hub."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -21,13 +18,13 @@ from .schema import splits_of
 def load_table(
     benchmark: str, domain: str, name: str, split: str = "train", revision: str | None = None
 ) -> datasets.Dataset | None:
-    """One split of one config; `None` where the benchmark does not have that config.
+    """Loads one split of one config; `None` if the benchmark does not have that config.
 
-    A local directory is read directly: the cache of `datasets` does not notice that a file changed.
+    A local directory is read directly, since the cache of `datasets` does not notice changed files.
 
     Args:
         benchmark (`str`): A local dataset directory, or the name of a dataset on the Hub.
-        domain (`str`): Such as `beauty`.
+        domain (`str`): Domain, such as `beauty`.
         name (`str`): An axis, or `items` or `preferences`.
         split (`str`, defaults to `"train"`): `train`, `validation` or `test`.
         revision (`str`, *optional*): Branch, tag or commit of the Hub.
@@ -35,7 +32,7 @@ def load_table(
     Raises:
         FileNotFoundError: If there is no such benchmark, or it has no config of that domain.
         ValueError: If the config exists without that split.
-        OSError: What the Hub's client says.
+        OSError: If the Hub's client fails.
     """
     folder = _config_folder(benchmark, domain, name, revision)
     if folder is None:
@@ -119,9 +116,9 @@ def _read_split(folder: Path, split: str) -> pa.Table | None:
 
 
 def download_config(benchmark: str, domain: str, config: str, revision: str | None) -> Path | None:
-    """The files of one config on the Hub, from the cache where they are in it; `None` if its report has no such one.
+    """Downloads the files of one config from the Hub, or finds them in the cache; `None` if the report lacks it.
 
-    By the files and not by `load_dataset`: that one cannot be held to a commit where the Hub is out of reach.
+    Not through `load_dataset`, which cannot pin a commit while the Hub is out of reach.
     """
     if config not in json.loads(report_text(benchmark, domain, revision))["rows"]:
         return None
@@ -133,7 +130,7 @@ def download_config(benchmark: str, domain: str, config: str, revision: str | No
 def load_axes(
     benchmark: str, domain: str, split: str, axes: Iterable[str] = AXES, revision: str | None = None
 ) -> dict[str, datasets.Dataset]:
-    """The axes that a benchmark has, in the order given; those without a row are left out.
+    """Loads the axes of a benchmark, in the given order, without those that have no rows.
 
     Raises:
         FileNotFoundError, ValueError, OSError: As [`load_table`], or if no axis is left.
@@ -146,7 +143,7 @@ def load_axes(
 
 
 def count_items(benchmark: str, domain: str, revision: str | None = None) -> int:
-    """Number of items of a domain; item ids are 1 to this number.
+    """Counts the items of a domain; item ids are 1 to this number.
 
     Raises:
         FileNotFoundError, ValueError, OSError: As [`load_table`], or if the config of items is missing.

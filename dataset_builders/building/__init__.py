@@ -1,1 +1,1 @@
-"""The way from raw reviews to a published benchmark (extra: benchmark)."""
+"""Build a published benchmark from raw reviews (extra: benchmark)."""

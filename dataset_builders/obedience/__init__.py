@@ -1,5 +1,5 @@
-"""Obedience: whether a list of recommendations does what a preference says, measured on any benchmark, without torch.
+"""Obedience of recommendations to preferences, measured on any benchmark without torch.
 
-`attributes` says what items are, `wordings` holds the sentences, `asks` makes requests with what obeys them, `metrics`
-scores the answers, and `baselines` gives the simple answers that every score stands beside.
+`attributes` describes items, `wordings` holds sentences, `asks` makes requests with the items that satisfy them,
+`metrics` scores the answers, and `baselines` gives simple answers for comparison.
 """

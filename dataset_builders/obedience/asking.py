@@ -1,8 +1,4 @@
-"""Asks put to a recommender through its pipeline, each request once.
-
-Knows how a request looks, and finds out what a recommender takes by trying. Imports no model: whatever maps a list of
-requests to lists of items will do.
-"""
+"""Send asks to a recommender through its pipeline, each request once."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,49 +13,49 @@ Recommend = Callable[..., list[list[dict[str, Any]]]]
 """As `pipeline("preference-recommendation")`: a list of requests, `k` and other options to a list of items each."""
 
 EXACT_CHUNK = 200
-"""Candidates at a time where every item's terms are asked for: as many as a beam search ranks exactly."""
+"""Candidates per request for every item's score terms: as many as a beam search ranks exactly."""
 
 AVOID_TERM = "avoid 1"
-"""The name of what the first avoided text adds to a score."""
+"""Name of the first avoided text's score term."""
 
 
 class Asker:
-    """A recommender, and the answers that it has given.
+    """A recommender with a cache of its answers; the accepted request fields are determined by trial.
 
     Args:
         recommend (`Recommend`): The pipeline.
-        history (`Sequence[int]`): Of the requests by which it is found out what the recommender takes.
-        options: Of every call, as in `batch_size` and `num_beams`.
+        history (`Sequence[int]`): Item ids of the trial requests' history.
+        options: Options of every call, as in `batch_size` and `num_beams`.
 
     Attributes:
-        takes_arguments (`bool`): Whether it takes `avoid` and `strength`; where not, what is to be avoided becomes the
+        takes_arguments (`bool`): Whether it accepts `avoid` and `strength`; if not, an avoided text becomes the
             preference "Avoid ...".
-        answers_avoid_alone (`bool`): Whether it answers to these without a history or a preference.
+        answers_avoid_alone (`bool`): Whether it accepts `avoid` without a history or a preference.
         answers_nothing (`bool`): Whether it answers an empty request.
-        num_requests (`int`): How many it has been asked.
+        num_requests (`int`): Number of requests so far.
 
     Raises:
-        ValueError: If it reads no preference.
+        ValueError: If it accepts no preference.
     """
 
     def __init__(self, recommend: Recommend, history: Sequence[int], **options: Any) -> None:
         self.recommend, self.options = recommend, options
-        # its own number of beams: as many as there are candidates
+        # without num_beams: exact terms need as many beams as candidates
         self.relevance_options = {name: value for name, value in options.items() if name != "num_beams"}
         self.num_requests = 0
         self._known: dict[str, list[int]] = {}
         known = {"history": list(history)}
-        recommend([{**known, "preference": "Search for tea"}], k=1)  # whatever it objects to is the caller's to know
+        recommend([{**known, "preference": "Search for tea"}], k=1)  # raises what the recommender objects to
         self.takes_arguments = self._accepts({**known, "avoid": ["tea"], "strength": 1.0})
         self.answers_avoid_alone = self.takes_arguments and self._accepts({"avoid": ["tea"]})
         self.answers_nothing = self._accepts({"history": []})
 
     def answers(self, asks: Sequence[Ask], exclude: Sequence[Iterable[int]] | None = None) -> list[list[int] | None]:
-        """The first ten items for each ask; `None` where the recommender does not answer such a request.
+        """Returns the first ten items for each ask; `None` where the recommender does not answer such a request.
 
         Args:
-            asks (`Sequence[Ask]`): What to ask.
-            exclude (`Sequence`, *optional*): Items that may not come back, for each ask.
+            asks (`Sequence[Ask]`): The asks.
+            exclude (`Sequence`, *optional*): Excluded items of each ask; none by default.
         """
         keys: list[str | None] = []
         new: dict[str, dict[str, Any]] = {}
@@ -74,7 +70,7 @@ class Asker:
             keys.append(key)
             if key not in self._known:
                 new[key] = request
-        ordered = sorted(new, key=len)  # requests of like length in one batch
+        ordered = sorted(new, key=len)  # requests of similar length in one batch
         if ordered:
             lists = self.recommend([new[key] for key in ordered], k=DEPTH, **self.options)
             for key, items in zip(ordered, lists, strict=True):
@@ -83,13 +79,13 @@ class Asker:
         return [None if key is None else self._known[key] for key in keys]
 
     def own_lists(self, histories: Iterable[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
-        """The answers to histories alone; also to none at all, if it gives one."""
+        """Returns the answers to histories alone, also to an empty request if the recommender answers it."""
         wanted = list(dict.fromkeys(map(tuple, histories)))
         found = self.answers([nothing_said(history) for history in wanted])
         return {history: items for history, items in zip(wanted, found, strict=True) if items is not None}
 
     def request(self, ask: Ask) -> dict[str, Any] | None:
-        """An ask as the pipeline takes it; `None` where this recommender does not answer it."""
+        """Converts an ask to a request of the pipeline; `None` where this recommender does not answer it."""
         request: dict[str, Any] = {"history": list(ask.history)} if ask.history else {}
         preference, avoid = list(ask.preference), list(ask.avoid)
         alone = not ask.history and not preference
@@ -107,15 +103,15 @@ class Asker:
         return request or {"history": []}
 
     def avoided_relevance(self, text: str, num_items: int, history: Sequence[int]) -> np.ndarray | None:
-        """How much the recommender itself takes every item for what is avoided: float64 `(num_items,)`.
+        """Relevance of every item to an avoided text by the recommender's own score terms.
 
         Args:
-            text (`str`): What is avoided.
-            num_items (`int`): Of the catalogue.
-            history (`Sequence[int]`): Of the request.
+            text (`str`): The avoided text.
+            num_items (`int`): Number of items of the catalog.
+            history (`Sequence[int]`): History of the request.
 
         Returns:
-            `np.ndarray`: From the terms of its scores; `None` where it does not give them.
+            `np.ndarray`, *optional*: float64 `(num_items,)`; `None` if the recommender does not return score terms.
         """
         if not self.takes_arguments:
             return None
@@ -150,5 +146,5 @@ class Asker:
 
 
 def nothing_said(history: Sequence[int]) -> Ask:
-    """A request without a preference."""
+    """Makes an ask without a preference."""
     return Ask("none", 0, False, history=tuple(history))

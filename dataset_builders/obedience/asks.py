@@ -1,7 +1,4 @@
-"""Asks: preferences as data, each with the items that obey it and the items that it avoids.
-
-Knows what items are and how people word things. Leaves the answers to models, and their scores to `metrics.py`.
-"""
+"""Asks: preferences with the items that satisfy them and the items that they avoid."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,33 +9,33 @@ from .attributes import Attributes, stem, stems
 from .wordings import FREE, LANGUAGES, SEEN, UNSEEN
 
 KINDS_ASKED = 12
-"""Kinds that are asked for, at most."""
+"""Maximum of requested kinds."""
 PER_KIND_OF_ASK = 30
-"""Pairs of value and kind, titles and values that are asked for, at most."""
+"""Maximum of requested pairs of value and kind, of titles and of values."""
 MIN_PAIR_ITEMS = 2
-"""Items that a pair of value and kind has at least, and that are left of a kind without a value."""
+"""Minimum of items of a pair of value and kind, and of a kind without a value."""
 
 ASK_KINDS = (
     "search kind", "search value and kind", "several wishes", "exact title", "free", "misspelt", "other language",
     "mixed", "mixed, two arguments", "avoid kind", "avoid value", "avoid kind, argument",
 )  # fmt: skip
-"""Every kind of ask. An argument is the request's field `avoid`; everything else is one sentence."""
+"""Every kind of ask. An argument is the request's field `avoid`; every other ask is one sentence."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One request, and what to expect of its answer.
+    """One request, and the expected answer.
 
     Attributes:
         kind (`str`): One of `ASK_KINDS`.
-        wording (`int`): Number of the sentence among those of its kind.
-        is_seen (`bool`): Whether training may have seen the sentence with other words in it.
-        preference (`tuple[str, ...]`): What is wanted, in words; a sentence may also say what is not.
-        avoid (`tuple[str, ...]`): What is not wanted, in words, as an argument of its own.
-        strength (`float`, *optional*): Of all of them; defaults to the model's own.
-        history (`tuple[int, ...]`): Item ids, oldest first; none where empty.
-        obeys (`frozenset[int]`): Items that are what was asked for.
-        avoided (`frozenset[int]`): Items that should not come back.
+        wording (`int`): Index of the sentence among those of its kind.
+        is_seen (`bool`): Whether the sentence, with other words in it, may be in the training data.
+        preference (`tuple[str, ...]`): Preferences; a sentence may also contain an aversion.
+        avoid (`tuple[str, ...]`): Aversions, as a field of their own.
+        strength (`float`, *optional*): Strength of preferences and aversions; the model's own by default.
+        history (`tuple[int, ...]`): Item ids, oldest first; empty for none.
+        obeys (`frozenset[int]`): Items that satisfy the ask.
+        avoided (`frozenset[int]`): Items that should not be recommended.
     """
 
     kind: str
@@ -53,12 +50,12 @@ class Ask:
 
     @property
     def only_avoids(self) -> bool:
-        """Whether it says nothing but what is not wanted."""
+        """Whether it has aversions only."""
         return self.kind.startswith("avoid")
 
     @property
     def sentence(self) -> str:
-        """The whole ask in words, for those that read one sentence.
+        """The whole ask as one text, for models that read a single sentence.
 
         >>> Ask("mixed, two arguments", 0, True, ("Search for candles",), ("lavender",)).sentence
         'Search for candles. Avoid lavender'
@@ -68,7 +65,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class _Case:
-    """What a sentence is filled with, and what then obeys."""
+    """Values of a wording's placeholders, with the items that satisfy the filled sentence."""
 
     x: str
     obeys: frozenset[int]
@@ -77,14 +74,14 @@ class _Case:
 
 
 def make_asks(attributes: Attributes, seed: int = 0) -> list[Ask]:
-    """Asks of every kind, without history; the same for the same attributes and seed.
+    """Makes asks of every kind, without history; the same for the same attributes and seed.
 
-    A kind of item is asked for in every wording. Of everything else there are more cases, and each is asked for in the
-    first wording that training may have seen and in one that it has not, in turn.
+    A kind of item is requested in every wording. All other cases are more numerous; each is requested in the wordings
+    that training may have seen and in one that it has not, in turn.
 
     Args:
-        attributes ([`Attributes`]): What items are.
-        seed (`int`, defaults to 0): Of the draws.
+        attributes ([`Attributes`]): Attributes of the items.
+        seed (`int`, defaults to 0): Random seed of the draws.
 
     Returns:
         `list[Ask]`: In the order of `ASK_KINDS`; "other language" for the sample shop alone.
@@ -100,14 +97,14 @@ def make_asks(attributes: Attributes, seed: int = 0) -> list[Ask]:
     mixed = [case for value, kind in pairs if (case := _without(attributes, kind, value)) is not None]
     values = _choose(list(attributes.values), PER_KIND_OF_ASK, draw(3))
     both = [_Case(f"{value} {kind}", attributes.values[value] & attributes.kinds[kind]) for value, kind in pairs]
-    wishes = draw(5)
+    combinations = draw(5)
     wanted = [_Case(value, attributes.values[value]) for value in values]
     unwanted = [[_all_but(attributes, name, having[name]) for name in names]
                 for names, having in ((kinds, attributes.kinds), (values, attributes.values))]  # fmt: skip
     return [
         *_every_wording("search kind", searches, SEEN["search"], UNSEEN["search"]),
         *_in_turn("search value and kind", both, SEEN["search"], UNSEEN["search"]),
-        *(_several_wishes(attributes, value, kind, wishes) for value, kind in pairs),
+        *(_several_preferences(attributes, value, kind, combinations) for value, kind in pairs),
         *_in_turn("exact title", titles, SEEN["search"], UNSEEN["title"]),
         *_free(attributes),
         *_in_turn("free", wanted, (), UNSEEN["value"], first=len(FREE)),
@@ -122,16 +119,16 @@ def make_asks(attributes: Attributes, seed: int = 0) -> list[Ask]:
 
 
 def avoid_what_comes(attributes: Attributes, history: Sequence[int], own: Sequence[int], target: int) -> Ask | None:
-    """An ask that avoids the kind that takes most places of the history's own list and is not the target's.
+    """Makes an ask that avoids the most frequent kind of the history's own list other than the target's.
 
     Args:
-        attributes ([`Attributes`]): What items are.
+        attributes ([`Attributes`]): Attributes of the items.
         history (`Sequence[int]`): Item ids, oldest first.
         own (`Sequence[int]`): The first items of the answer to this history alone.
         target (`int`): The true next item.
 
     Returns:
-        [`Ask`], *optional*: `None` where the list has no kind but the target's.
+        [`Ask`], *optional*: `None` if the list has no kind but the target's.
     """
     places = {
         kind: sum(item in members for item in own)
@@ -145,7 +142,7 @@ def avoid_what_comes(attributes: Attributes, history: Sequence[int], own: Sequen
 
 
 def with_histories(asks: Iterable[Ask], histories: Sequence[Sequence[int]]) -> list[Ask]:
-    """Every ask without history, then all of them over each history.
+    """Returns every ask without history, then all of them with each history.
 
     >>> [ask.history for ask in with_histories([Ask("free", 0, False)], [[3, 1]])]
     [(), (3, 1)]
@@ -155,12 +152,12 @@ def with_histories(asks: Iterable[Ask], histories: Sequence[Sequence[int]]) -> l
 
 
 def misspell(word: str, generator: np.random.Generator, known: Callable[[str], bool]) -> str:
-    """One edit in a word, never in its first letter: a letter doubled, left out, replaced, or two of them swapped.
+    """Makes one edit in a word, never in its first letter: a letter doubled, left out, replaced, or two swapped.
 
     Args:
-        word (`str`): Of at least three letters.
-        generator (`np.random.Generator`): Of the draws.
-        known (`Callable[[str], bool]`): Whether a word means something; the misspelt one does not.
+        word (`str`): A word of at least three letters.
+        generator (`np.random.Generator`): Random generator of the edits.
+        known (`Callable[[str], bool]`): Whether a word is in the vocabulary; the misspelled word is not.
 
     Raises:
         ValueError: If the word has fewer than three letters.
@@ -184,8 +181,8 @@ def _every_wording(kind: str, cases: Iterable[_Case], seen: Sequence[str], unsee
     ]
 
 
-def _several_wishes(attributes: Attributes, value: str, kind: str, generator: np.random.Generator) -> Ask:
-    """A kind of item, and one to three values that one of its items has, each a preference of its own."""
+def _several_preferences(attributes: Attributes, value: str, kind: str, generator: np.random.Generator) -> Ask:
+    """Asks for a kind of item and one to three values that one of its items has, each as a separate preference."""
     obeys = attributes.kinds[kind] & attributes.values[value]
     item = int(generator.choice(sorted(obeys)))
     others = [name for name, having in attributes.values.items() if item in having and name not in (value, kind)]
@@ -198,7 +195,7 @@ def _several_wishes(attributes: Attributes, value: str, kind: str, generator: np
 def _in_turn(
     kind: str, cases: Iterable[_Case], seen: Sequence[str], unseen: Sequence[str], first: int = 0
 ) -> list[Ask]:
-    """Each case in every wording of `seen` and in one of `unseen`; wordings are numbered from `first`."""
+    """Fills every wording of `seen` and one of `unseen` with each case; wordings are numbered from `first`."""
     asks = []
     for place, case in enumerate(cases):
         asks += [_word(kind, case, first + number, text, True) for number, text in enumerate(seen)]
@@ -217,7 +214,7 @@ def _as_arguments(kind: str, case: _Case, preference: tuple[str, ...], avoid: st
 
 
 def _free(attributes: Attributes) -> list[Ask]:
-    """The free sentences of the sample shop, those that some item obeys."""
+    """The free sentences of the sample shop that some item satisfies."""
     if not attributes.are_planted:
         return []
     asks = []
@@ -249,7 +246,7 @@ def _misspelt(attributes: Attributes, pairs: Sequence[tuple[str, str]], generato
     cases = []
     for place, (value, kind) in enumerate(pairs):
         right = max(kind.split(), key=len) if place % 2 else value
-        if len(right) < 4:  # three letters with one edit are anything
+        if len(right) < 4:  # three letters with one edit are ambiguous
             continue
         wrong = misspell(right, generator, lambda word: stem(word) in vocabulary)
         text = f"{value} {kind.replace(right, wrong)}" if place % 2 else f"{wrong} {kind}"
@@ -258,7 +255,7 @@ def _misspelt(attributes: Attributes, pairs: Sequence[tuple[str, str]], generato
 
 
 def _without(attributes: Attributes, kind: str, value: str) -> _Case | None:
-    """A kind but not a value; `None` if that leaves too few."""
+    """A kind without a value; `None` if too few items are left."""
     having = attributes.values[value]
     left = attributes.kinds[kind] - having
     return _Case(kind, left, having, value) if len(left) >= MIN_PAIR_ITEMS else None
@@ -273,14 +270,14 @@ def _titled(attributes: Attributes, title: str) -> frozenset[int]:
 
 
 def _draw_titles(attributes: Attributes, generator: np.random.Generator) -> list[str]:
-    """Titles of at least two words: one word is a value."""
+    """Draws titles of at least two words, since a single word is a value."""
     return _choose(
         sorted({title for title in attributes.titles if len(title.split()) > 1}), PER_KIND_OF_ASK, generator
     )
 
 
 def _draw_pairs(attributes: Attributes, kinds: Sequence[str], generator: np.random.Generator) -> list[tuple[str, str]]:
-    """Pairs of a value and a kind that some items have both, as evenly over the kinds as these allow."""
+    """Draws pairs of a value and a kind that some items have both, as evenly over the kinds as possible."""
     waiting = {}
     for kind in kinds:
         said, members = set(stems(kind)), attributes.kinds[kind]
@@ -296,7 +293,7 @@ def _draw_pairs(attributes: Attributes, kinds: Sequence[str], generator: np.rand
 
 
 def _choose(names: Sequence[str], count: int, generator: np.random.Generator) -> list[str]:
-    """At most `count` names, in the order given."""
+    """Draws at most `count` names, in the given order."""
     if len(names) <= count:
         return list(names)
     return [names[index] for index in np.sort(generator.choice(len(names), count, replace=False))]

@@ -1,7 +1,7 @@
-"""Kinds and values of the items of a benchmark: the planted truth of the sample shop, or words of what items say.
+"""Kinds and values of the items of a benchmark: the planted truth of the sample shop, or words of the items' texts.
 
-Knows items alone. By words, an item has what all words of a term stand for if its title, brand or categories have
-these words; a kind is a leaf category, a value a distinctive word of titles.
+By words, an item has an attribute if its title, brand or categories contain all words of its name; a kind is a leaf
+category, a value is a distinctive word of titles.
 """
 
 import re
@@ -13,15 +13,15 @@ from typing import Any
 from ..building.preferences.item_attributes import item_attributes, title_words
 
 MIN_KIND_ITEMS = 10
-"""Items that a kind has at least."""
+"""Minimum of items of a kind."""
 MIN_VALUE_ITEMS = 5
-"""Items that a value has at least, where values are words."""
+"""Minimum of items of a value, where values are words."""
 MAX_VALUE_SHARE = 0.05
-"""Share of the catalogue that a value has at most, where values are words: a commoner word tells little apart."""
+"""Maximum share of the catalog of a value, where values are words: more frequent words are not distinctive."""
 MAX_KIND_SHARE = 0.5
-"""Share of the catalogue that a kind has at most: avoiding a larger one leaves no list."""
+"""Maximum share of the catalog of a kind: avoiding a larger one leaves no list."""
 FEW_KINDS = 4
-"""With fewer leaf categories than this, frequent words of titles are kinds as well."""
+"""Number of leaf categories below which frequent words of titles are kinds as well."""
 
 _WORD = re.compile(r"[^\W_]+")
 _CONNECTIVES = frozenset("and or of for with in the".split())
@@ -30,13 +30,13 @@ _ENDINGS = (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes"
 
 @dataclass(frozen=True)
 class Attributes:
-    """What the items 1..N of a benchmark are.
+    """Attributes of the items 1..N of a benchmark.
 
     Attributes:
-        titles (`tuple[str, ...]`): Of items 1..N, in order.
+        titles (`tuple[str, ...]`): Titles of items 1..N, in order.
         words (`tuple[frozenset[str], ...]`): Stems of title, brand and categories of each item, in the same order.
-        kinds (`dict[str, frozenset[int]]`): Name of a kind, as a customer says it, to its items.
-        values (`dict[str, frozenset[int]]`): An attribute value to its items.
+        kinds (`dict[str, frozenset[int]]`): Name of a kind, in a customer's words -> its items.
+        values (`dict[str, frozenset[int]]`): Attribute value -> its items.
         are_planted (`bool`): Whether these are the planted truth of the sample shop, not words.
         everything (`frozenset[int]`): All items.
     """
@@ -53,7 +53,7 @@ class Attributes:
 
 
 def stem(word: str) -> str:
-    """A word in lower case and in the singular, as far as its ending tells.
+    """Converts a word to lower case and, by its ending, to the singular.
 
     >>> [stem(word) for word in ("Candles", "vases", "brushes", "Berries", "glass", "tea")]
     ['candle', 'vase', 'brush', 'berry', 'glass', 'tea']
@@ -75,14 +75,14 @@ def stems(text: str) -> list[str]:
 
 
 def read_attributes(items: Iterable[Mapping[str, Any]], domain: str) -> Attributes:
-    """What items are: planted where the benchmark is the sample shop, else by words.
+    """Determines the attributes of items: planted ones of the sample shop, else by words.
 
     Args:
         items (`Iterable[Mapping]`): Rows of the config `items`, in the order of their ids.
-        domain (`str`): Of the benchmark.
+        domain (`str`): Domain of the benchmark.
 
     Raises:
-        ValueError: If there are fewer than two kinds or no value to ask for.
+        ValueError: If there are fewer than two kinds, or no values.
     """
     items = list(items)
     titles = tuple(item.get("title") or "" for item in items)
@@ -104,7 +104,7 @@ def planted_attributes(
     """Kinds and values of the sample shop by `source_id`; `None` if these items are not those of the default shop."""
     try:
         from ..building.sources.sample import SampleSource
-    except ImportError:  # the libraries that read raw reviews are an extra
+    except ImportError:  # without the extra that reads raw reviews
         return None
     planted = SampleSource().planted_truth().items
     kinds: dict[str, set[int]] = {}
@@ -123,14 +123,14 @@ def planted_attributes(
 def attributes_by_words(
     items: Sequence[Mapping[str, Any]], words: Sequence[frozenset[str]]
 ) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
-    """Kinds and values, each to the items that have all of its words.
+    """Determines kinds and values, each with the items that have all of its words.
 
-    A kind is a leaf category, or a frequent word of titles where there are few of these. A value is a distinctive word
-    of titles, which neither brand nor category says.
+    A kind is a leaf category, or a frequent word of titles where there are few leaf categories. A value is a
+    distinctive word of titles that is in neither brand nor category.
 
     Args:
         items (`Sequence[Mapping]`): Rows of the config `items`.
-        words (`Sequence[frozenset[str]]`): Stems of each.
+        words (`Sequence[frozenset[str]]`): Stems of each item.
     """
     titles = [title_words(item.get("title") or "") for item in items]
     frequency = Counter(word for title in titles for word in title)
@@ -146,7 +146,7 @@ def attributes_by_words(
 def _keep(
     terms: Iterable[str], words: Sequence[frozenset[str]], least: float, most: float
 ) -> dict[str, frozenset[int]]:
-    """The terms that `least` to `most` items have, each with these items, in alphabetical order."""
+    """Keeps the terms that `least` to `most` items have, each with these items, in alphabetical order."""
     having: dict[str, set[int]] = {}
     for number, said in enumerate(words, start=1):
         for word in said:

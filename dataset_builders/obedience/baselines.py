@@ -1,7 +1,4 @@
-"""Simple answers to an ask: the words it shares with an item, or the cosine of its sentence and the title.
-
-Knows words and vectors; leaves the embedding of sentences to others.
-"""
+"""Baselines that answer asks by shared words, or by the cosine of the sentence and the title."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +9,11 @@ from .asks import Ask
 from .attributes import stems
 
 NEGATIONS = frozenset("avoid no not nothing without except but never can't cannot".split())
-"""What stands behind one of these words is not wanted."""
+"""Words after which a sentence describes what is not wanted."""
 
 
 class WordOverlap:
-    """Ranks items by the words that they share with the ask, rare words counting more; ties keep the history's list.
+    """Ranks items by the words that they share with the ask, weighted by rarity; ties keep the history's list.
 
     Args:
         words (`Sequence[frozenset[str]]`): Stems of each of the items 1..N.
@@ -32,14 +29,14 @@ class WordOverlap:
         self._known: dict[str, np.ndarray] = {}
 
     def relevance(self, text: str) -> np.ndarray:
-        """Weights of the words of a text that each item has, float64 `(num_items,)`."""
+        """Sum of the weights of a text's words that each item has, float64 `(num_items,)`."""
         relevance = np.zeros(self.num_items)
         for word in set(stems(text)) & self._having.keys():
             relevance[self._having[word]] += math.log((1 + self.num_items) / len(self._having[word]))
         return relevance
 
     def scores(self, sentence: str) -> np.ndarray:
-        """Weights of what is wanted less those of what is not, float64 `(num_items,)`; each sentence is read once."""
+        """Relevance to the wanted words minus that to the unwanted ones, float64 `(num_items,)`, cached."""
         if sentence not in self._known:
             scores = np.zeros(self.num_items)
             for text in sentence.split(". "):
@@ -50,11 +47,11 @@ class WordOverlap:
         return self._known[sentence]
 
     def rank(self, ask: Ask, k: int, own: Sequence[int] = ()) -> list[int]:
-        """The `k` items that fit best.
+        """Ranks the `k` best items.
 
         Args:
-            ask ([`Ask`]): What was asked.
-            k (`int`): How many.
+            ask ([`Ask`]): The ask.
+            k (`int`): Number of items.
             own (`Sequence[int]`): Items that come first among equals, in this order; then the smallest ids.
         """
         place = np.full(self.num_items, len(own))
@@ -63,16 +60,16 @@ class WordOverlap:
 
 
 def rank_by_cosine(sentences: np.ndarray, titles: np.ndarray, k: int, block_size: int = 1024) -> list[list[int]]:
-    """The `k` items whose titles are nearest to each sentence.
+    """Ranks the `k` items whose titles are nearest to each sentence.
 
     Args:
-        sentences (`np.ndarray`): float32 `(num_sentences, hidden_size)`, of length 1.
-        titles (`np.ndarray`): float32 `(num_items, hidden_size)`, of length 1, in the order of the items.
-        k (`int`): How many.
-        block_size (`int`): Sentences at a time.
+        sentences (`np.ndarray`): float32 `(num_sentences, hidden_size)`, rows L2-normalized.
+        titles (`np.ndarray`): float32 `(num_items, hidden_size)`, rows L2-normalized, in the order of the items.
+        k (`int`): Number of items.
+        block_size (`int`): Sentences per block.
 
     Returns:
-        `list[list[int]]`: Item ids, best first, the smaller id first where two tie.
+        `list[list[int]]`: Item ids, best first; ties are ordered by id.
     """
     found: list[list[int]] = []
     for start in range(0, len(sentences), block_size):

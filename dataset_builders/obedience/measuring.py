@@ -1,6 +1,6 @@
-"""Every measurement of obedience: all asks, strength against a hard filter, and whether more strength ever hurts.
+"""Measurements of obedience: all asks, strength against a hard filter, and monotonicity in strength.
 
-Knows no model, only an [`Asker`]. What it returns is `obedience.json`, but for the names of model and benchmark.
+The result is `obedience.json`, except for the names of model and benchmark.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ from .metrics import DEPTH, at_equal_suppression, by_wording, falls, summarize, 
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 CURVE_STRENGTHS = (0.0, 0.0625, 0.125, *STRENGTHS[1:])
-"""Weaker ones as well: half a suppression is where a curve and a filter part."""
+"""Weaker strengths as well: a curve and a filter differ at partial suppression."""
 FRACTIONS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.4)
-"""Shares of the catalogue that a hard filter removes."""
+"""Shares of the catalog that a hard filter removes."""
 ASKS_OF_EACH_KIND = 6
-"""Asks of each kind that are tried at every strength."""
+"""Number of asks of each kind that are tried at every strength."""
 HISTORIES_OF_EACH_ASK = 3
-"""Histories over which these are tried, and without one."""
+"""Number of histories with which these are tried, beside without one."""
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts to float32 vectors of length 1, `(num_texts, hidden_size)`."""
@@ -38,19 +38,19 @@ def measure(
     embed: Embed | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Asks everything.
+    """Runs every measurement.
 
     Args:
         asker ([`Asker`]): The recommender.
-        attributes ([`Attributes`]): What items are.
-        histories (`Sequence`): Over which every ask is put, beside without one.
-        curve_rows (`Sequence`): Histories and their true next items, for the curve; none leaves it out.
-        baselines (`Sequence[str]`): Of "words" and "cosine"; the latter needs `embed`.
+        attributes ([`Attributes`]): Attributes of the items.
+        histories (`Sequence`): Histories of every ask, beside without one.
+        curve_rows (`Sequence`): Histories and their true next items, for the curve; empty for no curve.
+        baselines (`Sequence[str]`): Baselines, of "words" and "cosine"; the latter needs `embed`.
         embed (`Callable`, *optional*): A text encoder.
-        seed (`int`, defaults to 0): Of the draws of what is asked.
+        seed (`int`, defaults to 0): Random seed of the asks.
 
     Returns:
-        `dict`: `methods`, each as [`summarize`] gives it; `wordings`; `monotone`; `curve`; and what was asked.
+        `dict`: `methods`, each as of [`summarize`]; `wordings`; `monotone`; `curve`; and facts on the asks.
     """
     first = make_asks(attributes, seed)
     asks = with_histories(first, histories)
@@ -81,11 +81,12 @@ def measure(
 
 
 def measure_strengths(asker: Asker, asks: Sequence[Ask], histories: Sequence[Sequence[int]]) -> dict[str, Any] | None:
-    """Whether compliance ever falls as strength grows, by kind of ask; `None` for a recommender without strength.
+    """Measures whether compliance ever falls with growing strength, by kind of ask.
 
     Returns:
-        `dict`, *optional*: `strengths`; `kinds`, each as [`falls`] gives it; and `strength_0`, in how many of the
-        lists over a history strength 0 gives exactly the list without preference.
+        `dict`, *optional*: `strengths`; `kinds`, each as of [`falls`]; and `strength_0`, the number of lists over a
+        history for which strength 0 gives exactly the list without preference. `None` for a recommender without
+        strength.
     """
     if not asker.takes_arguments:
         return None
@@ -109,19 +110,21 @@ def measure_strengths(asker: Asker, asks: Sequence[Ask], histories: Sequence[Seq
 def measure_curve(
     asker: Asker, attributes: Attributes, rows: Sequence[tuple[Sequence[int], int]], overlap: WordOverlap
 ) -> dict[str, Any] | None:
-    """Avoiding by strength against removing the items most relevant to the avoided text, where the true next item is
-    not avoided.
+    """Compares avoiding by strength with removing the items most relevant to the avoided text.
+
+    The true next item is never avoided.
 
     Args:
-        asker ([`Asker`]): The recommender; without strength it is asked once, "Avoid ...", beside not at all.
-        attributes ([`Attributes`]): What items are.
+        asker ([`Asker`]): The recommender; without strength it has two points, "Avoid ..." and no request.
+        attributes ([`Attributes`]): Attributes of the items.
         rows (`Sequence`): Histories and their true next items.
-        overlap ([`WordOverlap`]): Says what is relevant to a text where the recommender does not.
+        overlap ([`WordOverlap`]): Relevance of items to a text by words.
 
     Returns:
-        `dict`, *optional*: `strength`, points as [`suppression`] gives them; `filters`, by the relevance that orders
-        what is removed ("words", and "model" where it gives its own): their `points`, and `at_equal_suppression`, the
-        NDCG@10 of the filter at each point of `strength`. `None` where no row has anything to avoid.
+        `dict`, *optional*: `strength`, points as of [`suppression`]; `filters`, by the relevance that orders the
+        removed items ("words", and "model" if the recommender has its own): their `points`, and
+        `at_equal_suppression`, the NDCG@10 of the filter at each point of `strength`. `None` if no row has anything to
+        avoid.
     """
     own = asker.own_lists(history for history, _ in rows)
     pairs = [
@@ -157,7 +160,7 @@ def _orders(
 ) -> dict[str, dict[str, list[int]]]:
     """Source of relevance -> avoided text -> items in the order in which a filter removes them.
 
-    By words, an item that shares none is never removed: nothing says which would come first.
+    By words, an item without a shared word is never removed, since these have no order.
     """
     orders: dict[str, dict[str, list[int]]] = {"words": {}}
     for text in texts:

@@ -1,7 +1,7 @@
-"""Scores of answers to asks: what obeys, what should not be there, what is kept of the history's own list.
+"""Scores of answers to asks: satisfied preferences, avoided items, and what is kept of the history's own list.
 
-Knows asks and ranked item ids. Every score is a mean over lists with its Wilson interval; the lists of one sentence
-over several histories are not independent, so an interval is rather too narrow than too wide.
+Every score is a mean over lists with its Wilson interval; the lists of one sentence over several histories are not
+independent, so an interval tends to be too narrow.
 """
 
 import math
@@ -15,9 +15,9 @@ from ..scoring.significance import bootstrap_intervals
 from .asks import ASK_KINDS, Ask
 
 DEPTH = 10
-"""Items of a list that are looked at."""
+"""Number of items of a list that are scored."""
 SHORT = 5
-"""The first items of a list, which are seen without scrolling."""
+"""Number of first items, visible without scrolling."""
 Z_95 = 1.959964
 
 MAIN_MEASURE = {
@@ -27,19 +27,19 @@ MAIN_MEASURE = {
     "avoid value": f"avoided@{SHORT}",
     "avoid kind, argument": f"avoided@{SHORT}",
 }
-"""What a kind of ask is judged by; "found", what was found of what there is, where it is not named."""
+"""Main measure of a kind of ask; "found" for all others."""
 
 
 def wilson_interval(mean: float, count: int, z: float = Z_95) -> tuple[float, float]:
-    """The interval of a share (Wilson, 1927).
+    """Confidence interval of a share (Wilson, 1927).
 
     Args:
         mean (`float`): The share, or a mean of values from 0 to 1.
-        count (`int`): Of how many.
+        count (`int`): Number of values.
         z (`float`): Standard deviations of the normal distribution; 95 % by default.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If the count is below 1.
 
     >>> [round(end, 3) for end in wilson_interval(0.5, 10)]
     [0.237, 0.763]
@@ -52,32 +52,32 @@ def wilson_interval(mean: float, count: int, z: float = Z_95) -> tuple[float, fl
 
 
 def share(ranked: Sequence[int], items: frozenset[int], k: int) -> float:
-    """Share of the first `k` places that these items take; places beyond the end of a short list count too."""
+    """Share of the first `k` places with these items; places beyond the end of a short list count too."""
     return sum(item in items for item in ranked[:k]) / k
 
 
 def found(ranked: Sequence[int], items: frozenset[int], k: int = DEPTH) -> float:
-    """What was found of what there is: with n = min(k, number of items), the share of the first n that they take.
+    """Share of the first n places with these items, n = min(k, number of items).
 
-    >>> found([4, 7, 9], frozenset({7, 9}))  # there are two, so two places count
+    >>> found([4, 7, 9], frozenset({7, 9}))  # two items, so two places count
     0.5
     """
     return share(ranked, items, min(k, len(items)))
 
 
 def list_values(ask: Ask, ranked: Sequence[int], own: Sequence[int] | None = None) -> dict[str, float]:
-    """Every score of one list.
+    """Computes every score of one list.
 
     Args:
-        ask ([`Ask`]): What was asked.
+        ask ([`Ask`]): The ask.
         ranked (`Sequence[int]`): The first ten items of the answer, or more.
         own (`Sequence[int]`, *optional*): The answer to the same request without preference, if there is one.
 
     Returns:
-        `dict[str, float]`: What applies of `obeying@5`, `obeying@10`, `found`; `first` and `among@10` for an exact
-        title; `avoided@5`, `avoided@10`, and of the own list `avoided_before@5`, `avoided_before@10`; for an ask that
-        does nothing but avoid also `kept`, the share of the own list's other items that are still among the first ten,
-        and `order_kept`, whether these, if there are two, still stand in the same order.
+        `dict[str, float]`: The applicable ones of `obeying@5`, `obeying@10`, `found`; `first` and `among@10` for an
+        exact title; `avoided@5`, `avoided@10`, and of the own list `avoided_before@5`, `avoided_before@10`; for an ask
+        of aversions only also `kept`, the share of the own list's other items that are still among the first ten, and
+        `order_kept`, whether these, if there are two or more, are still in the same order.
     """
     values: dict[str, float] = {}
     if not ask.only_avoids:
@@ -105,16 +105,16 @@ def summarize(
     answers: Sequence[Sequence[int] | None],
     own_lists: Mapping[tuple[int, ...], Sequence[int]],
 ) -> dict[str, Any]:
-    """Means over lists, by kind of ask, by whether training may have seen the sentence, and by history.
+    """Averages over lists by kind of ask, by whether training may have seen the sentence, and by history.
 
     Args:
-        asks (`Sequence[Ask]`): With and without history.
-        answers (`Sequence`): Ranked item ids of each; `None` where there is no answer.
-        own_lists (`Mapping`): History to the answer without preference.
+        asks (`Sequence[Ask]`): Asks with and without history.
+        answers (`Sequence`): Ranked item ids of each; `None` for no answer.
+        own_lists (`Mapping`): History -> the answer without preference.
 
     Returns:
         `dict`: Kind -> `seen` or `unseen` -> `without_history` or `with_history` -> measure -> `mean`, `low`, `high`,
-        `lists`. What has no list is left out.
+        `lists`. Groups without a list are left out.
     """
     rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for ask, ranked in zip(asks, answers, strict=True):
@@ -132,7 +132,7 @@ def summarize(
 
 
 def by_wording(asks: Sequence[Ask], answers: Sequence[Sequence[int] | None]) -> dict[str, dict[str, Any]]:
-    """The main measure of every wording, all lists together: kind -> number -> an example and the mean."""
+    """Averages the main measure of every wording over all lists: kind -> number -> an example and the mean."""
     rows: dict[str, dict[str, Any]] = {}
     for ask, ranked in zip(asks, answers, strict=True):
         if ranked is not None:
@@ -149,7 +149,7 @@ def by_wording(asks: Sequence[Ask], answers: Sequence[Sequence[int] | None]) -> 
 
 
 def main_measure(kind: str) -> str:
-    """What a kind of ask is judged by."""
+    """Main measure of a kind of ask."""
     return MAIN_MEASURE.get(kind, "found")
 
 
@@ -159,13 +159,13 @@ def suppression(
     answers: Sequence[Sequence[int]],
     own_lists: Mapping[tuple[int, ...], Sequence[int]],
 ) -> dict[str, float]:
-    """One point of a curve: what is left of the avoided, what is kept of the rest, and NDCG@10 of the true next items.
+    """Computes one point of a curve: remaining avoided items, kept other items, and NDCG@10 of the true next items.
 
     Args:
-        asks (`Sequence[Ask]`): What avoids, each over a history.
+        asks (`Sequence[Ask]`): Asks that avoid, each over a history.
         targets (`Sequence[int]`): The true next item of each.
         answers (`Sequence`): Ranked item ids of each.
-        own_lists (`Mapping`): History to the answer without preference.
+        own_lists (`Mapping`): History -> the answer without preference.
 
     Returns:
         `dict`: Means of `avoided@10`, `kept` (as in [`list_values`]) and `ndcg@10`, the bootstrap interval of the
@@ -188,14 +188,14 @@ def suppression(
 def at_equal_suppression(
     points: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]]
 ) -> list[float | None]:
-    """NDCG@10 of another curve where it leaves as much of the avoided as each point does, on straight lines between.
+    """Interpolates NDCG@10 of another curve linearly at each point's share of avoided items.
 
     >>> curve = [{"avoided@10": 0.5, "ndcg@10": 0.5}, {"avoided@10": 0.0, "ndcg@10": 0.25}]
     >>> at_equal_suppression([{"avoided@10": 0.25}, {"avoided@10": 0.75}], curve)
     [0.375, None]
     """
     best: dict[float, float] = {}
-    for other in others:  # a curve may reach the same suppression twice; its better point counts
+    for other in others:  # a curve may reach one suppression twice; the better point counts
         left, gain = other[f"avoided@{DEPTH}"], other[f"ndcg@{DEPTH}"]
         best[left] = max(gain, best.get(left, gain))
     lefts = sorted(best)
@@ -208,20 +208,20 @@ def at_equal_suppression(
 
 
 def compliance(ask: Ask, ranked: Sequence[int]) -> float:
-    """What must never fall as strength grows: what is found of what there is, or the places free of the avoided."""
+    """Score that should never fall with growing strength: `found`, or the share of places without avoided items."""
     return 1 - share(ranked, ask.avoided, DEPTH) if ask.only_avoids else found(ranked, ask.obeys)
 
 
 def falls(asks: Sequence[Ask], answers: Sequence[Sequence[Sequence[int] | None]]) -> dict[str, Any]:
-    """Requests whose compliance falls somewhere as their strength grows.
+    """Counts the requests whose compliance falls at some step of growing strength.
 
     Args:
-        asks (`Sequence[Ask]`): Requests, but for their strength.
-        answers (`Sequence`): For each request its lists, the weakest strength first; `None` where there is none.
+        asks (`Sequence[Ask]`): Requests of any strength.
+        answers (`Sequence`): For each request its lists, the weakest strength first; `None` for no answer.
 
     Returns:
-        `dict`: `requests`; `falling`, how many of them fall at all; `steps`, how many steps do; `largest_fall`; and
-        `compliance`, the mean at each strength over the requests with a list at all of them.
+        `dict`: `requests`; `falling`, the number of them that fall at all; `steps`, the number of falling steps;
+        `largest_fall`; and `compliance`, the mean at each strength over the requests with a list at all of them.
     """
     values = [
         [compliance(ask, ranked) for ranked in lists if ranked is not None]

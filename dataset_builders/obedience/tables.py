@@ -1,4 +1,4 @@
-"""The measurements of obedience as Markdown tables."""
+"""Render the measurements of obedience as Markdown tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ SIDES = ("without_history", "with_history")
 
 
 def format_results(measured: Mapping[str, Any]) -> str:
-    """All tables of what [`~dataset_builders.obedience.measuring.measure`] returns."""
+    """Renders all tables of the result of [`~dataset_builders.obedience.measuring.measure`]."""
     parts = [
         format_scores(measured["methods"]),
         format_avoided(measured["methods"]),
@@ -23,7 +23,7 @@ def format_results(measured: Mapping[str, Any]) -> str:
 
 
 def format_scores(methods: Mapping[str, Any]) -> str:
-    """What every kind of ask is judged by, of the model and of the baselines beside it.
+    """Renders the main measure of every kind of ask, of the model and of the baselines.
 
     >>> entry = {"free": {"seen": {"with_history": {"found": {"mean": 0.5, "low": 0.2, "high": 0.8, "lists": 9}}}}}
     >>> print(format_scores({"model": entry, "words": entry}).splitlines()[-1])
@@ -49,7 +49,7 @@ def format_scores(methods: Mapping[str, Any]) -> str:
 
 
 def format_avoided(methods: Mapping[str, Any]) -> str:
-    """What was to be avoided, before and after, and what is kept of the history's own list; over histories alone."""
+    """Renders avoided items before and after, and the kept part of the history's own list, over histories alone."""
     names = [f"{name}@{k}" for k in (SHORT, DEPTH) for name in ("avoided_before", "avoided")] + ["kept", "order_kept"]
     shown = [name for name in methods if name != "no preference"]
     lines = [
@@ -66,7 +66,7 @@ def format_avoided(methods: Mapping[str, Any]) -> str:
 
 
 def format_strengths(monotone: Mapping[str, Any]) -> str:
-    """Compliance at each strength, and the requests in which it falls somewhere."""
+    """Renders compliance at each strength, and the number of requests in which it falls."""
     strengths = [f"{strength:g}" for strength in monotone["strengths"]]
     lines = [
         "| ask | requests | falling | largest fall | " + " | ".join(strengths) + " |",
@@ -81,7 +81,7 @@ def format_strengths(monotone: Mapping[str, Any]) -> str:
 
 
 def format_curve(curve: Mapping[str, Any]) -> str:
-    """Strength against a hard filter: what is left of the avoided, and NDCG@10 of the true next item."""
+    """Renders strength against a hard filter: remaining avoided items, and NDCG@10 of the true next item."""
     sources = list(curve["filters"])
     lines = [
         f"| way | avoided among {DEPTH} | kept | NDCG@{DEPTH} | 95 % | "
@@ -100,7 +100,7 @@ def format_curve(curve: Mapping[str, Any]) -> str:
 
 
 def format_wordings(wordings: Mapping[str, Any]) -> str:
-    """The wording of each kind of ask that does worst, by what its kind is judged by."""
+    """Renders the worst wording of each kind of ask by its main measure."""
     lines = ["| ask | worst wording, an example | measure | lists |", "|---|---|---:|---:|"]
     for kind, entries in wordings.items():
         sign = -1 if main_measure(kind).startswith("avoided") else 1

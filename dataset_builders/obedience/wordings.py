@@ -1,8 +1,8 @@
-"""The sentences of the asks: those that training may have seen, those it does not, and other languages.
+"""Sentences of the asks: seen in training, unseen in training, and in other languages.
 
-Knows text alone. In a wording, {x} stands for what is wanted (or, in a wording that avoids, for what is not) and {y}
-for what is not wanted beside it. The templates of training begin with Search for, Look for, Find, Prefer, Opt for,
-Explore, Prioritize, Avoid, I want, Show me or Not, or say "no ... please"; no other wording here does.
+In a wording, {x} is the wanted term (in a wording that avoids, the unwanted one) and {y} the unwanted term beside it.
+The templates of training begin with Search for, Look for, Find, Prefer, Opt for, Explore, Prioritize, Avoid, I want,
+Show me or Not, or contain "no ... please"; no other wording here does.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SEEN = {
     "avoid": ("Avoid {x}", "I do not want {x}", "No {x}"),
     "mixed": ("Search for {x} but not {y}",),
 }
-"""Wordings that training may have seen, by what they say."""
+"""Wordings that may be in the training data, by purpose."""
 
 UNSEEN = {
     "search": (
@@ -65,7 +65,7 @@ UNSEEN = {
         "I could really use {x}, leave out {y}",
     ),
 }
-"""Wordings that training does not see, by what they say."""
+"""Wordings that are not in the training data, by purpose."""
 
 FREE = (
     ("something that smells of lavender", (), ("lavender",)),
@@ -97,7 +97,7 @@ FREE = (
     ("rustic things for the cabin", (), ("rustic",)),
     ("velvet, in mustard if you have it", (), ("velvet", "mustard")),
 )
-"""Free sentences for the sample shop: text, kinds of which an item must be one, values that it must have, all of
+"""Free sentences for the sample shop: text, kinds of which an item must have one, values that it must have, all of
 them."""
 
 LANGUAGES = {
@@ -129,4 +129,4 @@ LANGUAGES = {
         },
     ),
 }  # fmt: skip
-"""Other languages: how one asks in them, and their words for the kinds of the sample shop."""
+"""Name of a language -> its requests."""

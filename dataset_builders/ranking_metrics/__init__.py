@@ -1,4 +1,4 @@
-"""Ranking metrics as pure functions. The `evaluate.Metric` on top of them lives in `ranking_metrics.py`."""
+"""Ranking metrics as pure functions; `ranking_metrics.py` wraps them as an `evaluate.Metric`."""
 
 from .metrics import m_at_k, ndcg_at_k, recall_at_k, score_run
 

@@ -1,8 +1,6 @@
 """recall@k, ndcg@k and m@k of ranked item ids, in plain NumPy.
 
-Knows rows: one ranking each, and the items that are relevant for it. Does not know datasets, axes or models, nor the
-`evaluate` library. Every function returns one value per row, so that intervals and tests of significance can be
-made; `score_run` averages over rows, never over batches.
+Every function returns one value per row, for intervals and tests of significance; `score_run` averages over rows.
 
 Inputs shared by all functions:
 
@@ -26,8 +24,7 @@ _NOTHING = -2  # pads short lists of relevant items; equals no prediction
 
 
 def recall_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarray:
-    """
-    Share of the relevant items among the first k. With one relevant item this is the hit rate.
+    """Share of the relevant items among the first k; with one relevant item, the hit rate.
 
     Args:
         predictions: Item ids, best first, (num_rows, width) or one list per row.
@@ -55,10 +52,10 @@ def recall_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarr
 
 
 def ndcg_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarray:
-    """
-    Normalised discounted cumulative gain with binary relevance (Järvelin and Kekäläinen, 2002): the sum of 1 /
-    log2(1 + rank) over the hits among the first k, divided by the sum of an ideal ranking, which has min(k, number
-    of relevant items) hits in front.
+    """Normalized discounted cumulative gain with binary relevance (Järvelin and Kekäläinen, 2002).
+
+    The sum of 1 / log2(1 + rank) over the hits among the first k, divided by that of an ideal ranking, whose first
+    min(k, number of relevant items) places are hits.
 
     Args:
         predictions: Item ids, best first, (num_rows, width) or one list per row.
@@ -85,9 +82,10 @@ def ndcg_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarray
 
 
 def m_at_k(predictions_positive: Rankings, predictions_negative: Rankings, references: Relevant, k: int) -> np.ndarray:
-    """
-    Sentiment following (section 3.2): 1 where the ranking for the positive preference has a relevant item among its
-    first k and the ranking for the negative preference has none, row by row; else 0.
+    """Sentiment following (section 3.2), row by row.
+
+    1 where the ranking for the positive preference has a relevant item among its first k and the ranking for the
+    negative preference has none; else 0.
 
     Args:
         predictions_positive: Item ids for the positive preference, (num_rows, width) or one list per row.
@@ -120,8 +118,7 @@ def score_run(
     k: int | Sequence[int] = (5, 10),
     predictions_negative: Rankings | None = None,
 ) -> dict[str, float]:
-    """
-    Means over rows of recall@k and ndcg@k, and of m@k where the rankings for the negative preferences are given.
+    """Means over rows of recall@k and ndcg@k, and of m@k if the rankings for the negative preferences are given.
 
     Args:
         predictions: Item ids, best first, (num_rows, width) or one list per row.
@@ -160,7 +157,7 @@ def _recall(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, 
 
 def _ndcg(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
     hits = _hits(ranked, relevant, k)
-    # Entry i is the gain of i hits in front; both sums run to k, or to where there is nothing left to hit.
+    # Entry i of `ideal` before indexing is the gain of i leading hits.
     discounts = 1 / np.log2(np.arange(2, 2 + max(hits.shape[1], min(k, relevant.shape[1]))))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(num_relevant, k)]
     return hits @ discounts[: hits.shape[1]] / ideal
@@ -217,7 +214,7 @@ def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of any length -> int64 (num_rows, longest), short ones filled up, and their lengths (num_rows,)."""
+    """Pads lists of any length to int64 (num_rows, longest); also returns their lengths (num_rows,)."""
     if not len(rows):
         raise ValueError(f"{name} is empty; give at least one row.")
     if isinstance(rows, np.ndarray) and rows.ndim == 2:

@@ -1,7 +1,6 @@
-"""The `evaluate.Metric`: recall@k, ndcg@k and m@k behind `evaluate.load`.
+"""`evaluate.Metric` of recall@k, ndcg@k and m@k.
 
-A thin face: the numbers and the checks are those of `metrics.py`. `evaluate` copies this file and the relative
-imports it finds, so the folder works on its own, as a local directory or as a Space.
+`evaluate` copies this file and its relative imports, so the folder works alone, as a local directory or as a Space.
 """
 
 from collections.abc import Sequence
@@ -67,7 +66,7 @@ class RankingMetrics(evaluate.Metric):
         super().add(prediction=prediction, reference=reference, **kwargs)
 
     def add_batch(self, *, predictions: list, references: list, **kwargs: Any) -> None:
-        """Adds rows. Checked here, because the library would cut 3.7 to 3 and stumble over empty input."""
+        """Adds rows after checking them; the library would truncate 3.7 to 3 and fail on empty input."""
         score_run(predictions, references, k=1)
         super().add_batch(predictions=predictions, references=references, **kwargs)
 

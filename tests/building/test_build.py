@@ -440,7 +440,7 @@ BREAKS = {
         f, "history", "test", lambda rows: rows[0]["history"].append(rows[0]["target"])
     ),
     "not one of the position before": take_from_the_future,
-    "ids are not in the catalogue": lambda f: change(f, "sentiment", "test", lambda rows: rows[0].update(target=9999)),
+    "ids are not in the catalog": lambda f: change(f, "sentiment", "test", lambda rows: rows[0].update(target=9999)),
     "not five distinct": lambda f: change(
         f, "preferences", "train", lambda rows: rows[3].update(preferences=["a"] * 5)
     ),

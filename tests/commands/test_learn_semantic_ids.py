@@ -138,4 +138,4 @@ def test_neither_directory_nor_dataset_is_named(command, tmp_path, capsys):
     assert command.main(everything) == 1
     assert "pass --domain" in capsys.readouterr().err
     assert command.main([*everything, "--domain", "toy"]) == 1
-    assert "org/no-such-benchmark is no local directory, and the Hub did not give it" in capsys.readouterr().err
+    assert "org/no-such-benchmark is not a local directory, and the Hub did not provide it" in capsys.readouterr().err
