@@ -171,7 +171,7 @@ def amazon_domain(category: str, year: int = 2014, name: str | None = None) -> D
         item_text_fields=ITEM_TEXT_FIELDS,
         terms=(
             f"Amazon reviews and product data, edition of {year}, collected and published for research by the McAuley "
-            f"lab (UC San Diego), which asks to be cited and states no open licence; the rights in reviews and "
+            f"lab (UC San Diego), which asks to be cited and states no open license; the rights in reviews and "
             f"product texts stay with their owners. Read {_AMAZON_PAGES[year]} before you use or pass on what is made "
             f"from them. " + _WHAT_IS_IN_THE_ROWS.format(items="products")
         ),
@@ -237,7 +237,7 @@ DOMAINS: Mapping[str, Domain] = {
             item_text_fields=("title", "categories", "description", "price", "brand"),
             terms=(
                 "Reviews and game data of the Steam store, collected and published for research by W.-C. Kang and J. "
-                "McAuley (UC San Diego), who ask to be cited and state no open licence; the rights in reviews and "
+                "McAuley (UC San Diego), who ask to be cited and state no open license; the rights in reviews and "
                 "game texts stay with their owners. Read https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data "
                 "before you use or pass on what is made from them. "
                 + _WHAT_IS_IN_THE_ROWS.format(items="games")
@@ -317,7 +317,7 @@ def source_terms(source: str) -> str:
         pages = ", ".join(f"{year} {page}" for year, page in _AMAZON_PAGES.items())
         return (
             "Amazon reviews and product data, collected and published for research by the McAuley lab (UC San Diego), "
-            "which asks to be cited and states no open licence; the rights in reviews and product texts stay with "
+            "which asks to be cited and states no open license; the rights in reviews and product texts stay with "
             f"their owners. Read the page of your edition ({pages}) before you use or pass on what is made from them. "
             + _WHAT_IS_IN_THE_ROWS.format(items="products")
         )

@@ -176,7 +176,7 @@ class BenchmarkBuild:
 
     @cached_property
     def items(self) -> pa.Table:
-        """The catalogue; row `item_id - 1` is the item `item_id`."""
+        """The catalog; row `item_id - 1` is the item `item_id`."""
         items = pq.read_table(self.interactions.folder / "items.parquet")
         assert np.array_equal(items["item_id"].to_numpy(), np.arange(1, items.num_rows + 1)), "item ids are 1..N"
         return items

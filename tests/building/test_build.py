@@ -533,7 +533,7 @@ def test_the_command_builds_the_sample_and_prints_the_report(script, tmp_path, c
     assert check_benchmark(tmp_path / "shop") == []
     assert script.main(arguments) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert "Apache-2.0" in (tmp_path / "shop" / "README.md").read_text().split("## Source, licence and terms")[1]
+    assert "Apache-2.0" in (tmp_path / "shop" / "README.md").read_text().split("## Source, license and terms")[1]
 
 
 def test_what_the_command_says_before_anything_is_loaded_is_what_the_package_knows(script):

@@ -138,7 +138,7 @@ def test_several_domains_have_a_section_each_one_level_below_the_header(built, h
     sections = [title for level, title in found if level == "##"]
     assert sections[:2] == ["Beauty shop (`beauty`)", "Toy shop (`toys`)"]
     assert sections[-4:] == ["Limits and known biases", "How to score", "How to submit", "Citation"]
-    assert [title for level, title in found if level == "###"].count("Source, licence and terms") == 2
+    assert [title for level, title in found if level == "###"].count("Source, license and terms") == 2
 
 
 def test_the_card_of_one_domain_has_no_deeper_headings(built):

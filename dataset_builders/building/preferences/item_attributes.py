@@ -77,7 +77,7 @@ def item_attributes(
         item (`Mapping`): A row of the config `items`.
         words (`Sequence[str]`): Its title's words ([`title_words`]).
         frequency (`Mapping[str, int]`): In how many titles each word occurs.
-        num_items (`int`): Size of the catalogue.
+        num_items (`int`): Size of the catalog.
 
     Returns:
         [`ItemAttributes`]: Words that its brand or categories already say are dropped.

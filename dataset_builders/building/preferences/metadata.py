@@ -88,7 +88,7 @@ class MetadataApproximator(PreferenceApproximator):
         for event in events:
             item_id = int(event.item["item_id"])
             if item_id not in self._attributes:
-                raise ValueError(f"Item {item_id} is not in the catalogue; call prepare() with all items first.")
+                raise ValueError(f"Item {item_id} is not in the catalog; call prepare() with all items first.")
             attributes.append(self._attributes[item_id])
         liked = [event.polarity is None or event.polarity >= 0 for event in events]
         result: list[FivePreferences | None] = []

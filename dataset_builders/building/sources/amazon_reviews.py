@@ -1,7 +1,4 @@
-"""The Amazon review files of the McAuley lab as published in 2014, 2018 and 2023, read record by record.
-
-This file knows the three layouts; how their files are read, and how they break, is known to `records`, the leftovers
-in a single field to `cleaning`.
+"""Amazon review files of the McAuley lab as published in 2014, 2018 and 2023, read record by record.
 
 Reviews are JSON lines:
 - 2014 and 2018: `reviewerID`, `asin`, `unixReviewTime` (seconds), `overall`, `reviewText`, `summary`;
@@ -54,7 +51,7 @@ REVIEW_LAYOUTS = (
         _REVIEW_KEYS,
     ),
 )
-# In the order of the check: the key of 2014 alone would match 2018 as well.
+# In order of matching: the key of 2014 alone would match 2018 as well.
 METADATA_LAYOUTS = (
     Layout("2023", {"source_id": "parent_asin", "brand": "store", "categories": "categories"}, ("source_id",)),
     Layout("2018", {"source_id": "asin", "brand": "brand", "categories": "category"}, ("source_id", "categories")),
@@ -63,12 +60,11 @@ METADATA_LAYOUTS = (
 
 
 class AmazonReviewsSource:
-    """
-    One category of the Amazon reviews: its reviews file and its metadata file, of the same year.
+    """One category of the Amazon reviews: its reviews file and its metadata file, of the same year.
 
-    The layout is told from the records' fields, for each file. Single bad records are skipped, counted by reason and
-    reported in [`RawTables.skipped`]; an item without metadata or without a title is kept, and counted in
-    [`RawTables.noted`]. Of several metadata records of an item the first counts. Timestamps stay in the file's unit.
+    The layout of each file is determined from its records' fields. Single bad records are skipped, counted by reason
+    and reported in [`RawTables.skipped`]; an item without metadata or without a title is kept, and counted in
+    [`RawTables.noted`]. Of several metadata records of an item the first is used. Timestamps stay in the file's unit.
 
     Args:
         reviews (`Path`): For example `reviews_Beauty_5.json.gz`, `Gift_Cards_5.json.gz`, `All_Beauty.jsonl`.
@@ -81,23 +77,21 @@ class AmazonReviewsSource:
         self.reviews, self.metadata = Path(reviews), Path(metadata)
 
     def inputs(self) -> dict[str, Path | str | int | None]:
-        """Returns: `dict`: everything that `load` depends on."""
+        """Everything that `load` depends on."""
         return {"reviews": self.reviews, "metadata": self.metadata}
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
-        """
-        Reads both files.
+        """Reads both files.
 
         Args:
             connection (`ibis.BaseBackend`): The connection that the tables are written to.
 
         Returns:
-            `RawTables`: all readable reviews, and the items they are about.
+            `RawTables`: All readable reviews, and the items they are about.
 
         Raises:
-            FileNotFoundError: a file is not there.
-            ValueError: a file is cut off, is mostly unreadable, or is not of the kind it was given as; or no reviewed
-                item has metadata.
+            FileNotFoundError: If a file does not exist.
+            ValueError: If a file is truncated, mostly unreadable or of another kind, or no reviewed item has metadata.
         """
         skipped, noted = RecordCounts(), RecordCounts()
         tables = load_records(

@@ -1,8 +1,4 @@
-"""Text of shop pages made plain: entities, markup, leaked page blocks, brands, prices and category paths.
-
-Pure functions on single values, with doctests. This file knows the leftovers that crawled shop data carry; it knows no
-file format and no table.
-"""
+"""Clean text of crawled shop pages: entities, markup, leaked page blocks, brands, prices and category paths."""
 
 from __future__ import annotations
 
@@ -23,10 +19,7 @@ MAX_CATEGORY_LENGTH = 50
 
 
 def plain_text(text: object) -> str:
-    """
-    One line without entities and tags; "" for what is no text.
-
-    Example:
+    """Converts a text to one line without entities and tags; "" for other values.
 
     >>> plain_text("Rose &amp; Honey<br />  soap\\n<b>new</b>, I <3 it")
     'Rose & Honey soap new , I <3 it'
@@ -39,10 +32,7 @@ def plain_text(text: object) -> str:
 
 
 def is_page_block(text: object) -> bool:
-    """
-    Whether a title or brand is a piece of a page's source instead.
-
-    Example:
+    """Whether a title or brand is a fragment of a page's source.
 
     >>> is_page_block("var aPageStart = (new Date()).getTime();")
     True
@@ -53,10 +43,7 @@ def is_page_block(text: object) -> bool:
 
 
 def clean_title(title: object) -> str | None:
-    """
-    A title as plain text; None if there is none or a leaked page block stands in its place.
-
-    Example:
+    """Converts a title to plain text; `None` if there is none, or a leaked page block in its place.
 
     >>> clean_title(" Rose &#39;n Honey Soap"), clean_title(""), clean_title("<script>load()</script>")
     ("Rose 'n Honey Soap", None, None)
@@ -65,10 +52,7 @@ def clean_title(title: object) -> str | None:
 
 
 def clean_brand(brand: object) -> str:
-    """
-    A brand without the byline it was crawled with; "" for none and for placeholders such as "Unknown".
-
-    Example:
+    """Removes the crawled byline of a brand; "" for none and for placeholders such as "Unknown".
 
     >>> clean_brand("by\\n    \\n    Oakmere"), clean_brand("Visit Amazon's Jo March Page"), clean_brand("Unknown")
     ('Oakmere', 'Jo March', '')
@@ -81,10 +65,7 @@ def clean_brand(brand: object) -> str:
 
 
 def clean_price(price: object) -> float | None:
-    """
-    A price in the shop's currency; None for what is not one amount, a range included.
-
-    Example:
+    """Converts a price in the shop's currency; `None` for anything but a single amount, also for a range.
 
     >>> clean_price(9.49), clean_price("$1,012.99"), clean_price("$5.00 - $9.99"), clean_price(".a-section {"), clean_price("")
     (9.49, 1012.99, None, None, None)
@@ -99,21 +80,18 @@ def clean_price(price: object) -> float | None:
 
 
 def clean_categories(path: object) -> list[str]:
-    """
-    One category path from broad to leaf.
+    """Extracts one category path from broad to leaf.
 
-    Of several paths (2014) the longest is taken, the first of equally long ones: it is the most specific. A path is
-    cut where product features leak into it (2018): at markup, a sentence, or an entry that is too long for a category.
-    A short feature ("Imported") cannot be told from a category and stays. An entry that repeats the one before is
+    Of several paths (2014) the longest, most specific one is used, the first of equally long ones. A path is cut where
+    product features leak into it (2018): at markup, a sentence, or an entry that is too long for a category. A short
+    feature ("Imported") cannot be distinguished from a category and stays. An entry that repeats the one before is
     dropped.
 
     Args:
         path: A list of names, a list of such lists, or anything else for none.
 
     Returns:
-        `list[str]`: may be empty.
-
-    Example:
+        `list[str]`: The path; may be empty.
 
     >>> clean_categories([["Music", "Pop"], ["Music", "Rock", "Glam"], ["CDs", "Rock", "Glam"]])
     ['Music', 'Rock', 'Glam']
@@ -140,10 +118,7 @@ def clean_categories(path: object) -> list[str]:
 
 
 def clean_names(names: object) -> list[str]:
-    """
-    The names of a flat list (genres, tags), each once; unlike [`clean_categories`], their order means nothing.
-
-    Example:
+    """Extracts the distinct names of a flat list (genres, tags); unlike in [`clean_categories`], order is irrelevant.
 
     >>> clean_names(["Action", "Design &amp; Illustration", "Action", "", None]), clean_names("Action")
     (['Action', 'Design & Illustration'], [])
@@ -152,10 +127,7 @@ def clean_names(names: object) -> list[str]:
 
 
 def labelled(**parts: str) -> str:
-    """
-    Texts joined under their names, the empty ones left out; an underscore in a name stands for a space.
-
-    Example:
+    """Joins texts with their names, without empty ones; an underscore in a name stands for a space.
 
     >>> labelled(specs="Single-player", tags="", price_level="2 of 4")
     'specs: Single-player; price level: 2 of 4'
@@ -164,10 +136,7 @@ def labelled(**parts: str) -> str:
 
 
 def join_texts(texts: object) -> str:
-    """
-    A text, or the paragraphs of one, as a single line; "" for none.
-
-    Example:
+    """Joins a text, or its paragraphs, to a single line; "" for none.
 
     >>> join_texts(["A soap.", "", "<p>Made by hand.</p>"]), join_texts("A &amp; B"), join_texts(None)
     ('A soap. Made by hand.', 'A & B', '')
@@ -177,10 +146,7 @@ def join_texts(texts: object) -> str:
 
 
 def review_text(summary: object, text: object) -> str | None:
-    """
-    Headline and body of a review as one text; None if both are empty.
-
-    Example:
+    """Joins headline and body of a review; `None` if both are empty.
 
     >>> review_text("Five stars", "Lovely scent."), review_text("Nice!", None), review_text("", None)
     ('Five stars. Lovely scent.', 'Nice!', None)

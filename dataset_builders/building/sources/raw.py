@@ -1,8 +1,7 @@
-"""Raw tables that exist already: Parquet with exactly the columns of `RawTables`, read in place.
+"""Existing raw tables: Parquet with exactly the columns of `RawTables`, read in place.
 
-For data too large to be copied, or prepared elsewhere: nothing is parsed, cleaned or moved, so either engine reads the
-files itself, Spark a folder of parts on storage that its workers share. This file knows where the tables lie;
-`dataset_builders.building.interactions` checks what they hold.
+For data that is too large to copy or was prepared elsewhere: nothing is parsed, cleaned or moved, so either engine
+reads the files itself, Spark a folder of parts on storage that its workers share.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class RawSource:
 
     Args:
         interactions (`Path`): A Parquet file, or a folder of Parquet files.
-        items (`Path`): The same.
+        items (`Path`): A Parquet file, or a folder of Parquet files.
     """
 
     name = "raw"
@@ -32,22 +31,21 @@ class RawSource:
         self.interactions, self.items = Path(interactions), Path(items)
 
     def inputs(self) -> dict[str, Path | str | int | None]:
-        """Returns: `dict`: everything that `load` depends on."""
+        """Everything that `load` depends on."""
         return {"interactions": self.interactions, "items": self.items}
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
-        """
-        Makes both tables known to a connection.
+        """Registers both tables on a connection.
 
         Args:
             connection (`ibis.BaseBackend`): On either engine.
 
         Returns:
-            `RawTables`: views of the files, which must stay where they are.
+            `RawTables`: Views of the files, which must stay in place.
 
         Raises:
-            FileNotFoundError: a file is not there, or a folder holds no Parquet file.
-            ValueError: a file is not Parquet.
+            FileNotFoundError: If a file does not exist, or a folder holds no Parquet file.
+            ValueError: If a file is not Parquet.
         """
         tables = []
         for label, path in (("interactions", self.interactions), ("items", self.items)):

@@ -1,10 +1,7 @@
-"""Review files of one record a line, read one by one: JSON or Python literals, gzip or plain, in known layouts.
+"""Files of one record per line: JSON or Python literals, gzip or plain, in known layouts.
 
-Shared by the sources whose files are of that kind. This file knows how such files break, counts what is skipped, and
-joins reviews with item records; which fields a layout has, and what a field means, is known to `sources/<name>.py`.
-Records are streamed into Parquet parts and from there into the connection, so no file is ever held in memory.
-
-Python literals are read by `ast.literal_eval`, which builds values and runs nothing.
+Records are streamed into Parquet parts and from there into the connection, so no file is held in memory. Python
+literals are read by `ast.literal_eval`, which runs no code.
 """
 
 from __future__ import annotations
@@ -33,33 +30,32 @@ from tqdm.auto import tqdm
 
 from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts
 
-FIRST_RECORDS = 1000  # if as many from the start are unusable, the file is not what it was taken for
+FIRST_RECORDS = 1000  # if all of the first records are unusable, the file is of another kind
 MAX_BAD_SHARE = 0.5
 PART_RECORDS = 20_000  # records in memory at a time
 
-# What the readers of compressed files and archives raise on a damaged one.
+# Errors of the readers of compressed files and archives on a damaged one.
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.ReadError, zipfile.BadZipFile)
-# How repr() of a dict with string keys starts, in Python 3 and 2; JSON never starts so.
+# Beginnings of repr() of a dict with string keys, in Python 3 and 2; JSON never begins so.
 _LITERAL_STARTS = (b"{'", b"{u'", b'{u"')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The field names of one published layout; `fields` maps our names to theirs."""
+    """Field names of one published layout; `fields` maps our names to the file's."""
 
     name: str
     fields: Mapping[str, str]
     required: tuple[str, ...]
 
     def matches(self, record: Mapping[str, Any]) -> bool:
-        """Returns: `bool`: whether a record has the fields that this layout cannot do without."""
+        """Whether a record has the required fields of this layout."""
         return all(self.fields[name] in record for name in self.required)
 
 
 def open_lines(path: Path) -> AbstractContextManager[Iterable[bytes]]:
-    """
-    Opens a file for reading, through gzip where its first bytes say so; its name does not count.
+    """Opens a file for reading, through gzip if its first bytes are gzip's, whatever its name.
 
     Args:
         path (`Path`): An existing file.
@@ -73,18 +69,17 @@ def open_lines(path: Path) -> AbstractContextManager[Iterable[bytes]]:
 
 
 class RecordFile:
-    """The readable records of one file, with the row each stands in; iterate once.
+    """Readable records of one file with their row numbers; iterable once.
 
-    Skips are counted; too many of them, or a file that is cut off, end the iteration with an error that names the way
-    out.
+    Skipped records are counted; too many of them, or a truncated file, end the iteration with a `ValueError`.
 
     Args:
-        path (`Path`): The file, for the messages and for `opened`.
-        label (`str`): What it holds, in one word, for the messages and the counts.
-        layouts (`tuple[Layout, ...]`): The ones it may be in, in the order of the check.
-        skipped (`RecordCounts`): Where skipped records are counted.
-        opened (`Callable`, *optional*): Opens `path` as a binary file of lines; [`open_lines`] by default.
-        advice (`str`, *optional*): What to do about a damaged file.
+        path (`Path`): The file, for messages and for `opened`.
+        label (`str`): Kind of its records, in one word, for messages and counts.
+        layouts (`tuple[Layout, ...]`): Possible layouts, in order of matching.
+        skipped (`RecordCounts`): Counts of skipped records, updated in place.
+        opened (`Callable`, *optional*): Opens `path` as binary lines; [`open_lines`] by default.
+        advice (`str`, *optional*): Advice on a damaged file.
     """
 
     def __init__(
@@ -153,10 +148,7 @@ class RecordFile:
 
 
 def parse_record(line: bytes) -> dict[str, Any] | None:
-    r"""
-    A JSON object or a Python dict literal; None for anything else.
-
-    Example:
+    r"""Parses a JSON object or a Python dict literal; `None` for anything else.
 
     >>> parse_record(b'{"a": [1, null]}'), parse_record(b"{u'a': u'caf\\xe9', u'b': False}")
     ({'a': [1, None]}, {'a': 'café', 'b': False})
@@ -166,7 +158,7 @@ def parse_record(line: bytes) -> dict[str, Any] | None:
     try:
         text = line.decode("utf-8-sig")
         record = ast.literal_eval(text) if line.startswith(_LITERAL_STARTS) else json.loads(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: what deep nesting raises
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two are raised on deep nesting
         return None
     if b"\\ud" in line or b"\\uD" in line:
         record = _without_surrogates(record)
@@ -174,9 +166,9 @@ def parse_record(line: bytes) -> dict[str, Any] | None:
 
 
 def _without_surrogates(value: Any) -> Any:  # any JSON value
-    """Joins the halves that narrow builds of Python 2 wrote of an emoji; a half alone becomes U+FFFD.
+    """Joins surrogate pairs, which narrow builds of Python 2 wrote for emoji; a lone surrogate becomes U+FFFD.
 
-    Neither DuckDB nor Arrow can store a half.
+    Neither DuckDB nor Arrow can store surrogates.
     """
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -188,10 +180,7 @@ def _without_surrogates(value: Any) -> Any:  # any JSON value
 
 
 def is_key(value: object) -> TypeGuard[str]:
-    """
-    Whether a value can name a user or an item: a text that is not blank.
-
-    Example:
+    """Whether a value can be the key of a user or an item: a text that is not blank.
 
     >>> is_key("B001"), is_key(" "), is_key(17), is_key(None)
     (True, False, False, False)
@@ -200,10 +189,7 @@ def is_key(value: object) -> TypeGuard[str]:
 
 
 def number(value: object) -> float | None:
-    """
-    A finite number, also one written as text; None for anything else.
-
-    Example:
+    """Converts to a finite number, also from text; `None` for anything else.
 
     >>> number("4.0"), number(5), number(True), number("five"), number(float("nan"))
     (4.0, 5.0, None, None, None)
@@ -218,10 +204,7 @@ def number(value: object) -> float | None:
 
 
 def integer(value: object) -> int | None:
-    """
-    A whole number, also one written as text; None for anything else.
-
-    Example:
+    """Converts to a whole number, also from text; `None` for anything else.
 
     >>> integer("1404172800"), integer(1.5), integer(None)
     (1404172800, None, None)
@@ -231,10 +214,7 @@ def integer(value: object) -> int | None:
 
 
 def seconds(date: object) -> int | None:
-    """
-    A date, or a date and time, as seconds since 1970 (UTC where no zone is named); None for anything else.
-
-    Example:
+    """Converts a date, or a date and time, to seconds since 1970 (UTC without a zone); `None` for anything else.
 
     >>> seconds("2017-12-17"), seconds("1970-01-02 00:00:01"), seconds("last week"), seconds(None)
     (1513468800, 86401, None, None)
@@ -258,23 +238,22 @@ def load_records(
     noted: RecordCounts,
     mismatch: str,
 ) -> RawTables:
-    """
-    Streams reviews and item records into tables, and gives every reviewed item what its first record holds.
+    """Streams reviews and item records into tables, and joins every reviewed item with its first record.
 
     Args:
         connection (`ibis.BaseBackend`): The connection that the tables are written to.
         interactions (`Iterator[dict]`): Rows with the columns of [`INTERACTION_SCHEMA`].
         items (`Iterator[dict]`): Rows with the columns of [`ITEM_SCHEMA`] and `row`, any number per item; read after
             the interactions.
-        skipped (`RecordCounts`): Where repeated item records are counted.
-        noted (`RecordCounts`): Where items without a record or a title are counted.
-        mismatch (`str`): The way out if no reviewed item has a record, after "none of the N reviewed items has ".
+        skipped (`RecordCounts`): Counts of repeated item records, updated in place.
+        noted (`RecordCounts`): Counts of items without a record or a title, updated in place.
+        mismatch (`str`): End of the error if no reviewed item has a record, after "none of the N items in ".
 
     Returns:
-        `RawTables`: all rows of `interactions`, and the items they are about.
+        `RawTables`: All rows of `interactions`, and the items they are about.
 
     Raises:
-        ValueError: no reviewed item has a record, or what the iterators raise.
+        ValueError: If no reviewed item has a record, or an iterator raises it.
     """
     item_schema = ITEM_SCHEMA.append(pa.field("row", pa.int64()))
     with tempfile.TemporaryDirectory(prefix="mender-records-") as folder:
@@ -293,7 +272,7 @@ def _reviewed_items(
     noted: RecordCounts,
     mismatch: str,
 ) -> ibis.Table:
-    """One row for every reviewed item, with what its first record holds."""
+    """Makes one row per reviewed item from its first record."""
     reviewed = interactions.select("source_id").distinct()
     described = described.semi_join(reviewed, "source_id")
     first = described.group_by("source_id").agg(row=described.row.min())

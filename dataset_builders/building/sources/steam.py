@@ -1,19 +1,18 @@
-"""The Steam reviews and games of Kang and McAuley (2018), as the authors of SASRec publish them.
+"""Steam reviews and games of Kang and McAuley (2018), as published by the authors of SASRec.
 
-This file knows the two layouts; how such files are read, and how they break, is known to `records`, the leftovers in a
-single field to `cleaning`. Both files are Python 2 literals, one a line:
+Both files are Python 2 literals, one per line:
 
 - `steam_reviews.json.gz`: `username`, `product_id`, `date` (a day), `text`, and fields that are not used (`hours`,
   `products`, `early_access`, `found_funny`, `page`, `page_order`, `compensation`, sometimes `user_id`);
 - `steam_games.json.gz`: `id`, `title` (else `app_name`), `publisher`, `genres`, `specs`, `tags`, `sentiment`, `price`
   (a number, or a text such as "Free To Play"), and fields that are not used.
 
-What to know of the data:
+Properties of the data:
 - A user is a `username`, as in the 2,567,538 users that the authors count, because `user_id` is missing in more than
-  half of the reviews. Steam does not keep these names unique, so two people may share one. Names of people have no
-  place in a published table, so a digest stands for each.
-- There is no rating and no thumb, so `rating` is NULL: what tells a negative review is its text.
-- A date is a day. Reviews that a user wrote on the same day stand in the order of the file's rows.
+  half of the reviews. Steam does not keep these names unique, so two people may share one. Names are replaced by
+  digests, since names of people must not be published.
+- There is no rating and no thumb, so `rating` is NULL: only the text shows that a review is negative.
+- A date is a day. Reviews of a user on the same day are in the order of the file's rows.
 - `sentiment` is the store's summary of all reviews of a game, at the time of the crawl.
 """
 
@@ -45,8 +44,7 @@ _FREE = re.compile(r"\bfree\b", re.IGNORECASE)
 
 
 class SteamSource:
-    """
-    The reviews file and the games file.
+    """Source of the reviews file and the games file.
 
     Single bad records are skipped, counted by reason and reported in [`RawTables.skipped`]; a game without a record or
     without a title is kept, and counted in [`RawTables.noted`]. Appendix A.1 lets title, genre, specs, tags, price,
@@ -64,23 +62,21 @@ class SteamSource:
         self.reviews, self.games = Path(reviews), Path(games)
 
     def inputs(self) -> dict[str, Path | str | int | None]:
-        """Returns: `dict`: everything that `load` depends on."""
+        """Everything that `load` depends on."""
         return {"reviews": self.reviews, "games": self.games}
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
-        """
-        Reads both files.
+        """Reads both files.
 
         Args:
             connection (`ibis.BaseBackend`): The connection that the tables are written to.
 
         Returns:
-            `RawTables`: all readable reviews, and the games they are about. Timestamps are seconds, at midnight UTC.
+            `RawTables`: All readable reviews, and the games they are about. Timestamps are seconds, at midnight UTC.
 
         Raises:
-            FileNotFoundError: a file is not there.
-            ValueError: a file is cut off, is mostly unreadable, or is not of the kind it was given as; or no reviewed
-                game has a record.
+            FileNotFoundError: If a file does not exist.
+            ValueError: If a file is truncated, mostly unreadable or of another kind, or no reviewed game has a record.
         """
         skipped, noted = RecordCounts(), RecordCounts()
         tables = load_records(
@@ -97,10 +93,7 @@ class SteamSource:
 
 
 def user_digest(username: str) -> str:
-    """
-    What stands for a user name: 64 bits, so that two of 2.6 million names meet once in five million crawls.
-
-    Example:
+    """Digests a user name to 64 bits; two of 2.6 million names collide once in five million crawls.
 
     >>> user_digest("gaben") == user_digest("gaben"), user_digest("gaben") == user_digest("Gaben")
     (True, False)
@@ -109,10 +102,7 @@ def user_digest(username: str) -> str:
 
 
 def steam_price(price: object) -> float | None:
-    """
-    A price in dollars, 0 for what the store calls free; None for what is not one amount.
-
-    Example:
+    """Converts a price in dollars, 0 for a free game; `None` for anything but a single amount.
 
     >>> steam_price(19.99), steam_price("Free To Play"), steam_price("Starting at $499.00"), steam_price("Install Now")
     (19.99, 0.0, None, None)

@@ -1,4 +1,4 @@
-"""Your own data: one table of interactions and one of items, as Parquet, CSV or JSON lines.
+"""User's own tables: one of interactions and one of items, as Parquet, CSV or JSON lines.
 
 | interactions | | items | |
 |---|---|---|---|
@@ -9,9 +9,8 @@
 | `review` | optional | `price` | optional |
 | | | `description` | optional |
 
-Keys may have any type; they are compared as text. Other columns are ignored. This file knows these columns and says
-what a table lacks; DuckDB knows the formats. Unlike crawled files, one's own table is not cleaned behind one's back:
-what is missing or contradictory is an error, because the owner can correct it.
+Keys may have any type; they are compared as text. Other columns are ignored. Unlike crawled files, these tables are
+not cleaned: missing or contradictory values are errors, because their owner can correct them.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ EXAMPLES = 5  # named in an error
 
 
 class TablesSource:
-    """
-    Reads a user's own tables; the module's text documents the columns.
+    """Source of a user's own tables; the module's docstring documents the columns.
 
     Args:
         interactions (`Path`): One row per action, as `.parquet`, `.csv`, `.jsonl` or `.json` (JSON lines too); all but
@@ -50,25 +48,25 @@ class TablesSource:
         self.interactions, self.items = Path(interactions), Path(items)
 
     def inputs(self) -> dict[str, Path | str | int | None]:
-        """Returns: `dict`: everything that `load` depends on."""
+        """Everything that `load` depends on."""
         return {"interactions": self.interactions, "items": self.items}
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
-        """
-        Reads and checks both tables.
+        """Reads and checks both tables.
 
         Args:
             connection (`ibis.BaseBackend`): The connection that the tables are written to.
 
         Returns:
-            `RawTables`: every row of the interactions, in the file's order; the items they name. A date and time
-            becomes microseconds since 1970 (UTC); an integer timestamp stays as it is. Brands that only say "unknown"
-            are "".
+            `RawTables`: Every row of the interactions, in the file's order, and their items. A date and time becomes
+            microseconds since 1970 (UTC); an integer timestamp is unchanged. Placeholder brands such as "unknown" are
+            "".
 
         Raises:
-            FileNotFoundError: a file is not there.
-            ValueError: an unknown suffix, an unreadable or empty file, a column missing or of an unusable type, a NULL
-                key, an item twice, an interaction with an item that is not in the items, or such an item untitled.
+            FileNotFoundError: If a file does not exist.
+            ValueError: If a file has an unknown suffix, is unreadable or empty, lacks a column, has a column of an
+                unusable type, a NULL key or a repeated item, or an interaction has an item that is missing or
+                untitled.
         """
         noted = RecordCounts()
         actions = _read(connection, self.interactions, "interactions", INTERACTION_COLUMNS)
@@ -140,7 +138,7 @@ class TablesSource:
 
 
 def _read(connection: ibis.BaseBackend, path: Path, label: str, required: tuple[str, ...]) -> ibis.Table:
-    """The file as a temporary table with `row`, its own column names replaced by the documented ones."""
+    """Reads a file into a temporary table with `row` and the documented column names."""
     if not path.is_file():
         raise FileNotFoundError(f"{label} file {path} does not exist; correct the path")
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -168,7 +166,7 @@ def _read(connection: ibis.BaseBackend, path: Path, label: str, required: tuple[
 
 
 def _renamed(table: ibis.Table, label: str, required: tuple[str, ...]) -> ibis.Table:
-    """Only the documented columns, under their documented names."""
+    """Selects the documented columns, under their documented names."""
     optional = ("rating", "review", "brand", "categories", "price", "description")
     found = {}
     for column in (*required, *optional):
@@ -190,7 +188,7 @@ def _refuse(label: str, offending: ir.Column, complaint: str) -> None:
 
 
 def _text(column: ir.Column) -> ir.StringValue:
-    """Any column as trimmed text, with NULL for the empty text."""
+    """Converts any column to trimmed text, with NULL for the empty text."""
     text = column.cast("string")
     if column.type().is_json():  # texts beside numbers in JSON lines; a plain cast would keep the texts' quotes
         text = ibis.coalesce(column.str, text).nullif("null")
@@ -202,11 +200,11 @@ def _optional_text(table: ibis.Table, column: str) -> ir.StringValue:
 
 
 def _time(table: ibis.Table, label: str) -> ir.IntegerValue:
-    """The timestamp as an integer in the file's own unit, or as microseconds since 1970 for dates."""
+    """Converts the timestamp to an integer in the file's own unit, or to microseconds since 1970 for dates."""
     column = table.timestamp
     if column.type().is_date() or column.type().is_timestamp():
         return _microseconds(column)
-    if column.type().is_floating():  # what pandas makes of integers beside a missing value
+    if column.type().is_floating():  # as pandas stores integers beside a missing value
         _refuse(
             label,
             table.filter(column != column.floor()).timestamp,
@@ -220,7 +218,7 @@ def _time(table: ibis.Table, label: str) -> ir.IntegerValue:
 
 
 def _time_from_text(table: ibis.Table, label: str) -> ir.IntegerValue:
-    """Integers if all texts are, else dates if all are: one unit for the whole file."""
+    """Converts texts to integers if all are integers, else to dates if all are dates: one unit for the whole file."""
     text = _text(table.timestamp)
     if not _size(table.filter(~text.re_search(r"^[+-]?\d{1,18}$"))):
         return text.cast("int64")
@@ -250,7 +248,7 @@ def _rating(table: ibis.Table, label: str) -> ir.FloatingValue:
 
 
 def _price(table: ibis.Table, label: str, noted: RecordCounts) -> ir.FloatingValue:
-    """A number, also written as "$1,012.99"; others become NULL and are counted, since a price is never needed."""
+    """Converts to a number, also from "$1,012.99"; others become NULL and are counted, since prices are optional."""
     if "price" not in table.columns:
         return ibis.null("float64")
     text = _text(table.price)
@@ -261,7 +259,7 @@ def _price(table: ibis.Table, label: str, noted: RecordCounts) -> ir.FloatingVal
 
 
 def _categories(table: ibis.Table, label: str) -> ir.ArrayValue:
-    """One path from broad to leaf; of several, the longest, the first of equally long ones."""
+    """Extracts one path from broad to leaf; of several, the longest, the first of equally long ones."""
     empty = ibis.literal([], type="array<string>")
     if "categories" not in table.columns:
         return empty
@@ -291,7 +289,7 @@ def _categories(table: ibis.Table, label: str) -> ir.ArrayValue:
 
 
 def _finite(number: ir.FloatingValue) -> ir.FloatingValue:
-    # Some writers store a missing number as NaN, which would pass every comparison that NULL fails.
+    # Some writers store a missing number as NaN, which passes comparisons that NULL fails.
     return ibis.ifelse(number.isnan() | number.isinf(), ibis.null("float64"), number)
 
 

@@ -1,18 +1,17 @@
-"""The Yelp Open Dataset, which each user gets from Yelp: its reviews and businesses, read straight from the archive.
+"""Yelp Open Dataset, which each user gets from Yelp: its reviews and businesses, read directly from the archive.
 
-This file knows the archive and the two layouts; how such files are read, and how they break, is known to `records`,
-the leftovers in a single field to `cleaning`. The archive is what Yelp hands out (`yelp_dataset.tar`, packed or not,
-or the zip file around it), or a folder or zip file that holds the two members unpacked. Both are JSON lines:
+The archive is Yelp's file (`yelp_dataset.tar`, compressed or not, or the zip file around it), or a folder or zip file
+with the two extracted members. Both are JSON lines:
 
 - `yelp_academic_dataset_review.json`: `user_id`, `business_id`, `stars`, `text`, `date` ("2018-07-07 22:09:11");
 - `yelp_academic_dataset_business.json`: `business_id`, `name`, `categories` ("Pizza, Restaurants"), `city`, `state`,
   `attributes` (of which `RestaurantsPriceRange2` is the price level, "1" to "4").
 
-What to know of the data:
-- There is no price, only a level, which is put into words in `description`; `price` is NULL and `brand` "".
-- The stars of a business are left out: they are the mean over all reviews, the ones to be predicted included.
+Properties of the data:
+- There is no price, only a level, which is part of `description`; `price` is NULL and `brand` "".
+- The stars of a business are left out: they are the mean over all reviews, including those of the test split.
 - Yelp has published the dataset in several editions. Table 3 counts one of them after a filter that the paper does not
-  state; related work keeps the reviews of 2019. So its counts are not expected here, whatever `since` and `until` are.
+  state; related work keeps the reviews of 2019. So its counts cannot be reproduced with any `since` and `until`.
 """
 
 from __future__ import annotations
@@ -55,20 +54,19 @@ EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 class YelpSource:
-    """
-    The Yelp Open Dataset, whole or between two days.
+    """Source of the Yelp Open Dataset, all of it or between two days.
 
     Single bad records are skipped, counted by reason and reported in [`RawTables.skipped`], and so are the reviews of
     other days; a business without a record or without a name is kept, and counted in [`RawTables.noted`]. Nothing is
-    unpacked to disk. A packed archive is read twice, as its members follow each other.
+    extracted to disk. A compressed archive is read twice, once for each member.
 
     Args:
-        archive (`Path`): The tar or zip file, or a folder with the two files (each may be packed with gzip).
-        since (`str`, *optional*): First day of the reviews that count, as "2019-01-01"; all by default.
-        until (`str`, *optional*): Last day of the reviews that count, itself included.
+        archive (`Path`): The tar or zip file, or a folder with the two files (plain or gzip).
+        since (`str`, *optional*): First day of the reviews, as "2019-01-01"; unlimited by default.
+        until (`str`, *optional*): Last day of the reviews, inclusive; unlimited by default.
 
     Raises:
-        ValueError: a day that is none, or `until` before `since`.
+        ValueError: If a day is malformed, or `until` is before `since`.
     """
 
     name = "yelp"
@@ -84,27 +82,25 @@ class YelpSource:
             raise ValueError(f"until ({until}) must not lie before since ({since})")
 
     def inputs(self) -> dict[str, Path | str | int | None]:
-        """Returns: `dict`: everything that `load` depends on."""
+        """Everything that `load` depends on."""
         paths = {"archive": self.archive}
         if self.archive.is_dir():
             paths = {"reviews": _in_folder(self.archive, REVIEWS), "businesses": _in_folder(self.archive, BUSINESSES)}
         return {**paths, "since": self.since, "until": self.until}
 
     def load(self, connection: ibis.BaseBackend) -> RawTables:
-        """
-        Reads both members.
+        """Reads both members.
 
         Args:
             connection (`ibis.BaseBackend`): The connection that the tables are written to.
 
         Returns:
-            `RawTables`: all readable reviews of the days asked for, and the businesses they are about. Timestamps are
-            seconds.
+            `RawTables`: All readable reviews of the days, and the reviewed businesses. Timestamps are seconds.
 
         Raises:
-            FileNotFoundError: the archive is not there, or lacks a member.
-            ValueError: a member is cut off, is mostly unreadable, or is not of its kind; no review lies between
-                `since` and `until`; or no reviewed business has a record.
+            FileNotFoundError: If the archive does not exist or lacks a member.
+            ValueError: If a member is truncated, mostly unreadable or of another kind, no review lies between `since`
+                and `until`, or no reviewed business has a record.
         """
         if not self.archive.exists():
             raise FileNotFoundError(f"archive {self.archive} does not exist; get it from {WHERE}, or correct the path")
@@ -171,17 +167,16 @@ class YelpSource:
 
 
 def find_archive(folder: Path) -> Path:
-    """
-    Finds the dataset in a folder: an archive under one of its usual names, else the folder itself.
+    """Finds the dataset in a folder: an archive under one of its usual names, else the folder itself.
 
     Args:
-        folder (`Path`): Where the user put what Yelp handed out.
+        folder (`Path`): Folder with Yelp's files.
 
     Returns:
-        `Path`: for the `archive` of [`YelpSource`].
+        `Path`: The `archive` of [`YelpSource`].
 
     Raises:
-        FileNotFoundError: neither an archive nor both unpacked files are there.
+        FileNotFoundError: If the folder has neither an archive nor both extracted files.
     """
     for name in ARCHIVES:
         if (folder / name).is_file():
@@ -198,19 +193,18 @@ def find_archive(folder: Path) -> Path:
 
 @contextmanager
 def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
-    """
-    Opens one file of a tar or zip file, or of a tar file in a zip file, for reading; nothing is written to disk.
+    """Opens one file of a tar or zip file, or of a tar file in a zip file, for reading; nothing is written to disk.
 
     Args:
-        path (`Path`): The archive; its kind is told from its content.
-        member (`str`): The file's name, in whatever folder of the archive.
+        path (`Path`): The archive; its kind is determined from its content.
+        member (`str`): The file's name, in any folder of the archive.
 
-    Returns:
-        A binary file, to be used in a `with` statement.
+    Yields:
+        `IO[bytes]`: A binary file.
 
     Raises:
-        FileNotFoundError: the archive has no such member.
-        ValueError: the file is no archive.
+        FileNotFoundError: If the archive has no such member.
+        ValueError: If the file is not an archive.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -235,7 +229,7 @@ def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
 
 
 def _tar_member(archive: tarfile.TarFile, path: Path, member: str) -> IO[bytes]:
-    for entry in archive:  # stops at the member; asking for it by name would read the archive to its end first
+    for entry in archive:  # stops at the member; a lookup by name would read the archive to its end first
         # macOS adds members that start with "._" and hold no data of the dataset.
         if entry.isfile() and PurePosixPath(entry.name).name == member:
             lines = archive.extractfile(entry)
@@ -281,10 +275,7 @@ def _business_rows(file: RecordFile) -> Iterator[dict[str, Any]]:
 
 
 def price_level(attributes: object) -> str:
-    """
-    The price level of a business in words; "" for none.
-
-    Example:
+    """Price level of a business in words; "" for none.
 
     >>> price_level({"RestaurantsPriceRange2": "2"}), price_level({"WiFi": "u'free'"}), price_level(None)
     ('2 of 4', '', '')

@@ -21,7 +21,7 @@ STEERING_VARIANTS = ("paper", "as_released")
 """Ways to pair histories, preferences and targets (section 3.2, appendix D.2).
 
 - `paper`: one fine and one coarse row per distinct target of each split. The similar or distinct item of the whole
-  catalogue is the new target; eq. (3) assigns a preference. The assignment is greedy over all rows: a preference
+  catalog is the new target; eq. (3) assigns a preference. The assignment is greedy over all rows: a preference
   that is already assigned is replaced by the next most similar one (appendix D.2), so that every (preference,
   item) pair is unique within and across splits, and no preference is used in two splits.
 - `as_released`: two fine and two coarse rows per distinct target of each split, the source. Its neighbor is the
@@ -105,7 +105,7 @@ def plan_steering(
         `tuple`: `(axis, split) -> SteeringRows`, and the [`SteeringReport`].
 
     Raises:
-        TooAlike: If the catalogue (`as_released`: a split) has no two items with different texts.
+        TooAlike: If the catalog (`as_released`: a split) has no two items with different texts.
         ValueError: On an unknown variant, engine or device, or if `matched` is missing or has another length.
         ImportError: If the engine's library is not installed.
     """

@@ -12,7 +12,7 @@ FELLOW_SPLITS = {TRAIN: (TRAIN,), VALIDATION: (VALIDATION, TRAIN), TEST: (TEST, 
 
 
 class TooAlike(ValueError):
-    """A catalogue (or a split of it) without two items of different texts, so that steering is impossible."""
+    """A catalog (or a split of it) without two items of different texts, so that steering is impossible."""
 
 
 def similar_and_distinct(
@@ -22,10 +22,10 @@ def similar_and_distinct(
     engine: str = "faiss",
     device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the most similar and the most distinct item of each item, over the whole catalogue (eq. 2).
+    """Finds the most similar and the most distinct item of each item, over the whole catalog (eq. 2).
 
     Args:
-        embeddings (`np.ndarray`): float32 `(num_items, hidden_size)`, rows L2-normalised.
+        embeddings (`np.ndarray`): float32 `(num_items, hidden_size)`, rows L2-normalized.
         texts (`Sequence[str]`): The embedded texts; items with the same text (up to case and spaces) are never
             neighbors of each other, nor is an item its own neighbor.
         block_size (`int`): Number of items per block, which bounds the memory.
