@@ -1,8 +1,8 @@
 """Sample shop: a small synthetic domain with planted tastes, for the quickstart and for tests.
 
 Items, brands, users and reviews are drawn from the tables below by a seeded generator. Each user likes two or three
-kinds of items, one or two attribute values (one scent, one color...), sometimes a brand, and is averse to one or two values.
-A purchase is
+kinds of items, one or two attribute values (one scent, one color...), sometimes a brand, and is averse to one or two
+values. A purchase is
 - by taste (67 %): an item of a liked kind, preferably with a liked value, of the liked brand, and close to the
   previous purchase (same kind, a shared value); never with an averted value;
 - a disappointment (15 %): an item of a liked kind that carries an averted value;
