@@ -1,7 +1,4 @@
-"""Configurations of the recommenders that are counted, not trained: the most popular items, the transition graph.
-
-Sizes of their tables, and how these were made. Imports nothing of ours, so it can be read alone on the Hub.
-"""
+"""Configurations of the non-parametric baselines: popularity and the item-transition graph."""
 
 from transformers import PreTrainedConfig
 
@@ -10,8 +7,9 @@ class MostPopularConfig(PreTrainedConfig):
     """Configuration of [`MostPopular`].
 
     Args:
-        num_items (`int`, defaults to 1): Items of the catalogue, ids 1..N.
-        max_history_length (`int`, defaults to 20): Items of a history that a processor hands over; none is looked at.
+        num_items (`int`, defaults to 1): Number of items of the catalogue, ids 1..N.
+        max_history_length (`int`, defaults to 20): Number of most recent items that a processor passes on; not used by
+            the model.
 
     Raises:
         ValueError: If a size is not positive.
@@ -34,14 +32,15 @@ class TransitionGraphConfig(MostPopularConfig):
     """Configuration of [`TransitionGraph`]; the defaults were chosen on the validation rows of Beauty and Toys.
 
     Args:
-        num_edges (`int`, defaults to 0): Edges of the graph.
-        window (`int`, defaults to 5): Items of a sequence that are at most so far apart share an edge.
-        backward_weight (`float`, defaults to 0.25): Weight of an edge against the order of time, beside one along it.
-        degree_power (`float`, defaults to 0.5): Edges of an item are divided by its degree to this power: 0 keeps
-            counts, 1 makes transition probabilities.
-        num_recent_items (`int`, defaults to 5): Items of a history that are asked, the most recent ones.
-        num_text_neighbours (`int`, defaults to 0): Items of the most similar texts kept for each item; 0 is no text.
-        text_weight (`float`, defaults to 0.0): Weight of a cosine beside the edges.
+        num_edges (`int`, defaults to 0): Number of edges of the graph.
+        window (`int`, defaults to 5): Largest distance in a sequence of two items that share an edge.
+        backward_weight (`float`, defaults to 0.25): Weight of an edge to an earlier item relative to one to a later
+            item.
+        degree_power (`float`, defaults to 0.5): Power of an item's degree that its edges are divided by: 0 keeps
+            counts, 1 gives transition probabilities.
+        num_recent_items (`int`, defaults to 5): Number of most recent items of a history that are used.
+        num_text_neighbours (`int`, defaults to 0): Number of items with the most similar texts per item; 0 for none.
+        text_weight (`float`, defaults to 0.0): Weight of a cosine relative to edges.
 
     Raises:
         ValueError: If a size or weight is out of range.

@@ -1,29 +1,30 @@
-"""Configurations of the two Mender variants (section 3.3): sizes of the catalogue, the decoder, and the text encoder.
+"""Configurations of the two Mender variants (section 3.3), with the defaults of the paper (Beauty)."""
 
-Defaults are the paper's (Beauty). Imports nothing of ours, so it can be read alone on the Hub.
-"""
+from typing import cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from .configuration_semantic_ids import vocabulary_size
+
 
 class MenderConfig(PreTrainedConfig):
-    """What both variants share: the catalogue's semantic IDs, a T5 decoder over them, and a text encoder.
+    """Sizes of the catalogue, the decoder of semantic IDs, and the text encoder.
 
     Args:
-        num_items (`int`, defaults to 1): Items of the catalogue.
+        num_items (`int`, defaults to 1): Number of items of the catalogue.
         num_levels (`int`, defaults to 4): Codes per item, the collision level included (appendix A.1: three learned).
         codebook_size (`int`, defaults to 256): Codes per level.
         d_model (`int`, defaults to 128): Width of the decoder.
         d_ff (`int`, defaults to 1024): Width of its feed-forward layers.
         d_kv (`int`, defaults to 64): Width of one attention head.
-        num_heads (`int`, defaults to 6): Attention heads.
-        num_decoder_layers (`int`, defaults to 6): Decoder layers.
+        num_heads (`int`, defaults to 6): Number of attention heads.
+        num_decoder_layers (`int`, defaults to 6): Number of decoder layers.
         dropout_rate (`float`, defaults to 0.2): Dropout of the decoder and of its input.
-        constrained_softmax (`bool`, defaults to `False`): Whether the codes that the catalogue allows after a prefix
-            share the whole probability, in training and search alike; the paper constrains neither.
-        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder; any architecture
-            that `AutoModelForTextEncoding` knows. T5 where not given.
-        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones (section 4).
+        constrained_softmax (`bool`, defaults to `False`): Whether probabilities are normalized over the codes that the
+            catalogue allows after a prefix, in training and search; the paper constrains neither.
+        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder, of an architecture
+            that `AutoModelForTextEncoding` supports; defaults to T5.
+        max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used (section 4).
 
     Raises:
         ValueError: If a size is not positive, or `text_config` names an architecture that is not a text encoder.
@@ -79,32 +80,38 @@ class MenderConfig(PreTrainedConfig):
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the decoder: padding and `num_levels` blocks of `codebook_size`."""
-        return 1 + self.num_levels * self.codebook_size
+        """Number of tokens of the decoder, the padding token included."""
+        return vocabulary_size(self.num_levels, self.codebook_size)
+
+    @property
+    def text_hidden_size(self) -> int:
+        """Width of the text encoder's states."""
+        return cast(PreTrainedConfig, self.text_config).hidden_size
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
-        """This configuration itself: `generate` asks for the vocabulary it decodes, not for the text encoder's."""
+        """Returns this configuration, whose vocabulary `generate` decodes, not that of the text encoder."""
         return self
 
 
 class MenderTokConfig(MenderConfig):
-    """Mender_Tok: preference and history as one sequence of language tokens; see [`MenderConfig`]."""
+    """Configuration of [`MenderTok`]; see [`MenderConfig`]."""
 
     model_type = "mender_tok"
 
 
 class MenderEmbConfig(MenderConfig):
-    """Mender_Emb: one embedding per preference and per item; see [`MenderConfig`].
+    """Configuration of [`MenderEmb`]; see [`MenderConfig`].
 
     Args:
-        embedding_size (`int`, *optional*): Width of the text embeddings; the text encoder's hidden size where not
-            given.
-        num_encoder_layers (`int`, defaults to 0): Layers over the history before the decoder, in which an item sees
-            only earlier ones, so that all prefixes of a sequence are learned in one pass; the paper has none.
-        code_embeddings (`bool`, defaults to `False`): Whether an item is also the sum of its codes' embeddings.
+        embedding_size (`int`, *optional*): Width of the text embeddings; defaults to the hidden size of the text
+            encoder.
+        num_encoder_layers (`int`, defaults to 0): Number of causal layers over the history before the decoder, which
+            allow all prefixes of a sequence to be learned in one pass; the paper has none.
+        code_embeddings (`bool`, defaults to `False`): Whether the embeddings of an item's codes are added to its
+            vector.
 
     Raises:
-        ValueError: As [`MenderConfig`], or if there are fewer than 0 layers.
+        ValueError: As [`MenderConfig`], or if `num_encoder_layers` is negative.
     """
 
     model_type = "mender_emb"
@@ -118,9 +125,9 @@ class MenderEmbConfig(MenderConfig):
         if self.num_encoder_layers < 0:
             raise ValueError(f"num_encoder_layers ({self.num_encoder_layers}) must not be negative.")
         if self.embedding_size is None:
-            self.embedding_size = self.text_config.hidden_size
+            self.embedding_size = self.text_hidden_size
 
     @property
     def causal_history(self) -> bool:
-        """Whether the last state of a history has seen all of it, and no state a later item."""
+        """Whether an item of the history attends to earlier items only."""
         return self.num_encoder_layers > 0

@@ -1,8 +1,4 @@
-"""Configuration of Mender_Steer: an item head, a transition graph, item texts, and a decoder on top of them.
-
-Sizes only; the fitted weights are tensors of the model. Imports configurations alone, so it can be read alone on the
-Hub.
-"""
+"""Configuration of Mender_Steer: an item head, a transition graph, item texts, and an optional decoder."""
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -14,16 +10,16 @@ class MenderSteerConfig(MenderConfig):
     """Configuration of [`MenderSteer`]; catalogue, decoder and text encoder as in [`MenderConfig`].
 
     Args:
-        embedding_size (`int`, *optional*): Width of the text embeddings; the text encoder's hidden size where not
-            given.
-        num_history_layers (`int`, defaults to 2): Causal attention layers of the item head.
-        num_history_heads (`int`, defaults to 2): Attention heads of these layers; divides `d_model`.
+        embedding_size (`int`, *optional*): Width of the text embeddings; defaults to the hidden size of the text
+            encoder.
+        num_history_layers (`int`, defaults to 2): Number of causal attention layers of the item head.
+        num_history_heads (`int`, defaults to 2): Number of attention heads of these layers; divides `d_model`.
         use_decoder (`bool`, defaults to `False`): Whether a decoder of semantic IDs is trained on top of the item
             head.
-        num_words (`int`, defaults to 0): Words of the catalogue's texts.
-        num_word_items (`int`, defaults to 0): Pairs of a word and an item that has it.
-        avoid_weight (`float`, defaults to 20.0): Log-weight, in nats, that an item loses where it is wholly what a
-            preference of strength 1 avoids, beyond what its words and texts could gain from wanted ones.
+        num_words (`int`, defaults to 0): Number of words of the catalogue's texts.
+        num_word_items (`int`, defaults to 0): Number of pairs of a word and an item that has it.
+        avoid_weight (`float`, defaults to 20.0): Penalty in nats of an item that fully matches an avoided text of
+            strength 1, in addition to the largest gain that wanted texts could give it.
         graph_config (`PreTrainedConfig` or `dict`, *optional*): Sizes of the transition graph.
 
     Raises:
@@ -51,7 +47,7 @@ class MenderSteerConfig(MenderConfig):
             self.graph_config = TransitionGraphConfig(**fields)
         super().__post_init__(**kwargs)
         if self.embedding_size is None:
-            self.embedding_size = self.text_config.hidden_size
+            self.embedding_size = self.text_hidden_size
         for name in ("num_history_layers", "num_history_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")

@@ -1,8 +1,4 @@
-"""Configuration of the RQ-VAE that turns item embeddings into codes (appendix A.1).
-
-Knows the shape of the network and the weights of its losses. How it is trained (optimiser, epochs, seed) is the
-business of `quantization/rqvae_training.py`.
-"""
+"""Configuration of the RQ-VAE that maps item embeddings to codes (appendix A.1)."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -19,15 +15,15 @@ class RQVAEConfig(PreTrainedConfig):
         hidden_sizes (`list[int]`, *optional*, defaults to `[768, 512, 256, 128]`):
             Widths of the encoder's layers; the last one is the width of the codebooks. The decoder mirrors them.
         num_codebooks (`int`, *optional*, defaults to 3):
-            Depth of the residual quantisation: the number of learned codes of an item.
+            Depth of the residual quantization: the number of learned codes of an item.
         codebook_size (`int`, *optional*, defaults to 256):
             Number of entries of each codebook.
         dropout (`float`, *optional*, defaults to 0.1):
             Dropout after each layer's activation.
         commitment_weight (`float`, *optional*, defaults to 0.25):
-            Weight of the loss that draws the latents to their codes.
+            Weight of the loss that pulls latents towards their codes.
         initializer_range (`float`, *optional*, defaults to 0.02):
-            Standard deviation of the codebooks before k-means gives them their start.
+            Standard deviation of the codebooks before they are initialized by k-means.
 
     Raises:
         `ValueError`: If a size is below 1, `hidden_sizes` is empty, or `dropout` lies outside [0, 1).
@@ -56,7 +52,7 @@ class RQVAEConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
-        """Part of the `@strict` validation: sizes that make a network."""
+        """Checks the sizes, as part of the `@strict` validation."""
         if not self.hidden_sizes:
             raise ValueError(
                 "hidden_sizes is empty; give the width of at least one layer, as in hidden_sizes=[256, 64]."

@@ -1,7 +1,4 @@
-"""Configuration of SASRec (Kang & McAuley, 2018): sizes of a causal self-attention network over item ids.
-
-Defaults are those that do well on Beauty. Imports nothing of ours, so it can be read alone on the Hub.
-"""
+"""Configuration of SASRec (Kang & McAuley, 2018), with defaults tuned on Beauty."""
 
 from transformers import PreTrainedConfig
 
@@ -12,15 +9,15 @@ class SASRecConfig(PreTrainedConfig):
     """Sizes and loss of [`SASRec`].
 
     Args:
-        num_items (`int`, defaults to 1): Items of the catalogue, ids 1..N.
+        num_items (`int`, defaults to 1): Number of items of the catalogue, ids 1..N.
         d_model (`int`, defaults to 64): Width of item embeddings and layers.
         d_ff (`int`, defaults to 256): Width inside a feed-forward layer.
-        num_layers (`int`, defaults to 2): Layers of attention and feed-forward.
-        num_heads (`int`, defaults to 2): Attention heads; divides `d_model`.
+        num_layers (`int`, defaults to 2): Number of layers of attention and feed-forward.
+        num_heads (`int`, defaults to 2): Number of attention heads; divides `d_model`.
         dropout_rate (`float`, defaults to 0.5): Dropout of embeddings, attention weights and layer outputs.
-        max_history_length (`int`, defaults to 20): Items of a history that are read; the number of positions.
+        max_history_length (`int`, defaults to 20): Number of positions, and of most recent items that are used.
         loss (`str`, defaults to `"cross_entropy"`): `cross_entropy` over all items, or `bce`, the paper's binary
-            cross-entropy of the next item and one drawn item.
+            cross-entropy of the next item and one sampled item.
         initializer_range (`float`, defaults to 0.02): Standard deviation of initial weights.
 
     Raises:

@@ -1,47 +1,48 @@
-"""Configuration of TIGER and its relatives: sizes of the catalogue, of the input vocabulary, of encoder and decoder.
+"""Configuration of TIGER and its relatives, with the defaults of the paper (Beauty)."""
 
-Defaults are the paper's (Beauty). Imports nothing of ours, so it can be read alone on the Hub.
-"""
+from typing import cast
 
 from transformers import AutoConfig, PreTrainedConfig
+
+from .configuration_semantic_ids import vocabulary_size
 
 HISTORY_FORMATS = ("semantic_ids", "text")
 
 
 class TigerConfig(PreTrainedConfig):
-    """A decoder of semantic IDs over one mixed sequence of codes, user and text tokens.
+    """Sizes of the catalogue, the input vocabulary, the encoder and the decoder.
 
-    The encoder is a T5 from scratch, or, where `text_config` is given, a language encoder.
+    The encoder is a T5 from scratch, or a language encoder if `text_config` is given.
 
     Args:
-        num_items (`int`, defaults to 1): Items of the catalogue.
+        num_items (`int`, defaults to 1): Number of items of the catalogue.
         num_levels (`int`, defaults to 4): Codes per item, the collision level included (appendix A.1: three learned).
         codebook_size (`int`, defaults to 256): Codes per level.
-        num_user_tokens (`int`, defaults to 0): Buckets that users are hashed into (TIGER's paper: 2,000); 0 for a
-            model that does not look at who asks.
-        num_text_tokens (`int`, defaults to 0): Words of the input vocabulary; the language encoder's own where there
-            is one.
-        history_format (`str`, defaults to `"semantic_ids"`): How items of the history are written, `"semantic_ids"` or
+        num_user_tokens (`int`, defaults to 0): Number of buckets that users are hashed into (TIGER's paper: 2,000);
+            0 for a model that is not conditioned on the user id.
+        num_text_tokens (`int`, defaults to 0): Number of words of the input vocabulary; set from `text_config` if
+            given.
+        history_format (`str`, defaults to `"semantic_ids"`): Form of the items of a history, `"semantic_ids"` or
             `"text"`.
         d_model (`int`, defaults to 128): Width of the decoder, and of an encoder from scratch.
         d_ff (`int`, defaults to 1024): Width of their feed-forward layers.
         d_kv (`int`, defaults to 64): Width of one of their attention heads.
-        num_heads (`int`, defaults to 6): Their attention heads.
-        num_encoder_layers (`int`, *optional*): Layers of an encoder from scratch; as many as the decoder's where not
-            given.
-        num_decoder_layers (`int`, defaults to 6): Decoder layers.
+        num_heads (`int`, defaults to 6): Number of their attention heads.
+        num_encoder_layers (`int`, *optional*): Number of layers of an encoder from scratch; defaults to
+            `num_decoder_layers`.
+        num_decoder_layers (`int`, defaults to 6): Number of decoder layers.
         dropout_rate (`float`, defaults to 0.2): Dropout of the decoder and of an encoder from scratch.
-        feed_forward_proj (`str`, defaults to `"relu"`): Feed-forward layers of the decoder, as in `T5Config`;
-            `"gated-gelu"` in FLAN-T5.
-        pretrained_decoder (`bool`, defaults to `False`): Whether the decoder started as the language model's. It then
-            shares the embeddings of the codes with the encoder, as T5 does.
-        constrained_softmax (`bool`, defaults to `False`): Whether the codes that the catalogue allows after a prefix
-            share the whole probability, in training and search alike; the paper constrains neither.
-        causal_history (`bool`, defaults to `False`): Whether a token sees only earlier ones, so that all prefixes of a
-            sequence are learned in one pass; only from scratch and without words.
-        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the language encoder; any architecture
-            that `AutoModelForTextEncoding` knows.
-        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones (section 4).
+        feed_forward_proj (`str`, defaults to `"relu"`): Type of the decoder's feed-forward layers, as in
+            `T5Config`; `"gated-gelu"` in FLAN-T5.
+        pretrained_decoder (`bool`, defaults to `False`): Whether the decoder started from that of the language model.
+            It then shares the embeddings of the codes with the encoder, as in T5.
+        constrained_softmax (`bool`, defaults to `False`): Whether probabilities are normalized over the codes that the
+            catalogue allows after a prefix, in training and search; the paper constrains neither.
+        causal_history (`bool`, defaults to `False`): Whether a token attends to earlier ones only, so that all
+            prefixes of a sequence are learned in one pass; only for an encoder from scratch without words.
+        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the language encoder, of an
+            architecture that `AutoModelForTextEncoding` supports.
+        max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used (section 4).
 
     Raises:
         ValueError: If a size is out of range, or two fields contradict one another.
@@ -87,21 +88,21 @@ class TigerConfig(PreTrainedConfig):
             fields = dict(self.text_config)
             self.text_config = AutoConfig.for_model(fields.pop("model_type"), **fields)
         if self.text_config is not None:
-            self.num_text_tokens = self.text_config.vocab_size
+            self.num_text_tokens = cast(PreTrainedConfig, self.text_config).vocab_size
         if self.num_encoder_layers is None:
             self.num_encoder_layers = self.num_decoder_layers
         self._check()
         super().__post_init__(**kwargs)
 
     def _check(self) -> None:
-        """Raises a ValueError that names the first field out of range."""
+        """Raises a ValueError for the first field out of range."""
         if self.causal_history and (self.text_config is not None or self.num_text_tokens):
             raise ValueError(
                 "causal_history is for histories of codes alone: preferences differ from position to position, and a "
-                "pretrained encoder reads both ways; leave it false."
+                "pretrained encoder is bidirectional; leave it false."
             )
-        at_least_one = ("num_items", "num_levels", "codebook_size", "d_model", "d_ff", "d_kv", "num_heads",
-                        "num_encoder_layers", "num_decoder_layers", "max_history_length")  # fmt: skip
+        sizes = "num_items num_levels codebook_size d_model d_ff d_kv num_heads num_encoder_layers num_decoder_layers"
+        at_least_one = (*sizes.split(), "max_history_length")
         for name, least in (*((name, 1) for name in at_least_one), ("num_user_tokens", 0), ("num_text_tokens", 0)):
             if getattr(self, name) < least:
                 raise ValueError(
@@ -120,14 +121,19 @@ class TigerConfig(PreTrainedConfig):
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the decoder: padding and `num_levels` blocks of `codebook_size`."""
-        return 1 + self.num_levels * self.codebook_size
+        """Number of tokens of the decoder, the padding token included."""
+        return vocabulary_size(self.num_levels, self.codebook_size)
+
+    @property
+    def text_hidden_size(self) -> int:
+        """Width of the text encoder's states."""
+        return cast(PreTrainedConfig, self.text_config).hidden_size
 
     @property
     def num_input_tokens(self) -> int:
-        """Tokens of the encoder: the decoder's, then users, then words."""
+        """Number of tokens of the encoder: those of the decoder, then users, then words."""
         return self.vocab_size + self.num_user_tokens + self.num_text_tokens
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
-        """This configuration itself: `generate` asks for the vocabulary it decodes, not for the text encoder's."""
+        """Returns this configuration, whose vocabulary `generate` decodes, not that of the text encoder."""
         return self

@@ -9,16 +9,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from .recommendation import (
-    ItemIds,
-    ItemLogWeights,
-    RecommendOutput,
-    SparseItemLogWeights,
-    check_enough,
-    check_k,
-    count_allowed,
-    weigh_items,
-)
+from .item_log_weights import ItemIds, ItemLogWeights, SparseItemLogWeights, weigh_items
+from .recommendation import RecommendOutput, check_enough, check_k, count_allowed
 
 
 class ItemIdRecommender(PreTrainedModel):

@@ -1,10 +1,6 @@
-"""Mender (section 3.3): a decoder of semantic IDs that attends to a pretrained language encoder.
+"""Mender (section 3.3): a decoder of semantic IDs that attends to a pretrained language encoder."""
 
-Knows the two ways in which a request becomes encoder states. The decoder, the catalogue, `generate` and `recommend`
-are [`GenerativeRetriever`]'s; how text becomes tensors is the processor's.
-"""
-
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -12,29 +8,35 @@ from torch.nn import functional
 from transformers import AutoModelForTextEncoding, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-from .configuration_mender import MenderEmbConfig, MenderTokConfig
-from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask, fit_mask
+from .configuration_mender import MenderConfig, MenderEmbConfig, MenderTokConfig
+from .modeling_generative_retriever import GenerativeRetriever
 from .semantic_ids import SemanticIds, codes_to_tokens
+from .t5_stacks import build_history_encoder, causal_mask, fit_mask
 from .text_encoder_mixin import TextEncoderMixin
 
-TEXTS_AT_A_TIME = 16  # of about the same length, on a CPU, where padding costs as much as text
+TEXTS_AT_A_TIME = 16  # texts of similar length per batch on a CPU, where padding costs as much as text
+
+Model = TypeVar("Model", bound="MenderPreTrainedModel")
 
 
 class MenderPreTrainedModel(TextEncoderMixin, GenerativeRetriever):
-    """What both variants share: a text encoder, frozen unless asked otherwise."""
+    """Base of all variants: a generative retriever with a text encoder, frozen by default."""
+
+    config_class: type[MenderConfig]
+    text_encoder: PreTrainedModel
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
-        self.text_encoder: PreTrainedModel = AutoModelForTextEncoding.from_config(config.text_config)
+        self.text_encoder = AutoModelForTextEncoding.from_config(config.text_config)
 
     @classmethod
     def from_text_encoder(
-        cls, name_or_path: str, semantic_ids: SemanticIds, **config_kwargs: Any
-    ) -> "MenderPreTrainedModel":
-        """A new model around a pretrained text encoder, its decoder random, its catalogue set.
+        cls: type[Model], name_or_path: str, semantic_ids: SemanticIds, **config_kwargs: Any
+    ) -> Model:
+        """Builds a model around a pretrained text encoder, with a random decoder and its catalogue set.
 
         Args:
-            name_or_path (`str`): Any checkpoint that `AutoModelForTextEncoding` loads: T5 and BERT families, local or
+            name_or_path (`str`): A checkpoint that `AutoModelForTextEncoding` loads (T5 and BERT families), local or
                 on the Hub.
             semantic_ids ([`SemanticIds`]): The catalogue.
             config_kwargs: Further fields of the configuration.
@@ -58,7 +60,7 @@ class MenderPreTrainedModel(TextEncoderMixin, GenerativeRetriever):
 
 
 class MenderTok(MenderPreTrainedModel, GenerationMixin):
-    """Mender_Tok: preference and history are one text, and the decoder attends to all its tokens.
+    """Mender_Tok: preference and history form one text, and the decoder attends to all its tokens.
 
     Args:
         config ([`MenderTokConfig`]): Sizes; [`MenderPreTrainedModel.from_text_encoder`] makes one.
@@ -70,7 +72,7 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
 
     def __init__(self, config: MenderTokConfig) -> None:
         super().__init__(config)
-        self.projection = nn.Linear(config.text_config.hidden_size, config.d_model)
+        self.projection = nn.Linear(config.text_hidden_size, config.d_model)
         self.post_init()
 
     def encode(
@@ -79,13 +81,13 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         text_hidden_states: torch.Tensor | None = None,
     ) -> BaseModelOutput:
-        """Tokens to encoder states.
+        """Encodes tokens.
 
         Args:
             input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
             attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length)`; 0 where padded.
-            text_hidden_states (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length, hidden_size)`, what
-                the text encoder made of the tokens earlier, in any precision; stands for `input_ids`.
+            text_hidden_states (`torch.Tensor`, *optional*): Shape `(batch_size, sequence_length, hidden_size)`, output
+                of the text encoder from an earlier run, in any precision; replaces `input_ids`.
 
         Returns:
             `BaseModelOutput`: `last_hidden_state (batch_size, sequence_length, d_model)`.
@@ -113,12 +115,13 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
         Args:
             input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, the processor's text.
             attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
-            encoder_outputs (`BaseModelOutput`, *optional*): Stands for `input_ids`.
-            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels`
-                where not given.
+            encoder_outputs (`BaseModelOutput`, *optional*): Replaces `input_ids`.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; defaults to the
+                shifted `labels`.
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
-            past_key_values, use_cache: Of the generic generation loop; `cache` in place of the first from 5.24 on.
+            past_key_values, use_cache: Arguments of the generic generation loop; `cache` replaces the first from
+                transformers 5.24 on.
             text_hidden_states (`torch.Tensor`, *optional*): See [`encode`].
 
         Returns:
@@ -131,24 +134,26 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
 
 
 class MenderOnEmbeddings(MenderPreTrainedModel):
-    """Base of the variants that read one vector per text and per item, from the same text encoder.
+    """Base of the variants that read one vector per text and per item from the same text encoder.
 
     Args:
-        config (`PreTrainedConfig`): Gives `num_items` and `embedding_size`.
+        config (`PreTrainedConfig`): Sizes; see [`MenderConfig`], and `embedding_size`.
     """
+
+    item_embeddings: torch.Tensor
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
-        # Row 0 is padding; filled by `set_item_embeddings`, travels with the weights.
-        self.register_buffer(
-            "item_embeddings", torch.zeros(config.num_items + 1, config.embedding_size), persistent=True
-        )
+        # row 0 is padding; set by `set_item_embeddings` and saved with the weights
+        embeddings = torch.zeros(config.num_items + 1, config.embedding_size)
+        self.register_buffer("item_embeddings", embeddings, persistent=True)
 
     def set_item_embeddings(self, item_embeddings: torch.Tensor) -> None:
-        """Gives the model its catalogue's embeddings.
+        """Sets the embeddings of the catalogue.
 
         Args:
-            item_embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, in item order, made by `embed_text`.
+            item_embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, in item order, computed by
+                `embed_text`.
 
         Raises:
             ValueError: If the shape differs from the configuration's.
@@ -163,12 +168,12 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
 
     @torch.no_grad()
     def embed_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Mean-pooled, L2-normalised sentence embeddings.
+        """Computes mean-pooled, L2-normalized sentence embeddings.
 
         Args:
             input_ids (`torch.Tensor`): Shape `(num_texts, sequence_length)`.
-            attention_mask (`torch.Tensor`): Shape `(num_texts, sequence_length)`; a text whose mask is all 0 becomes
-                0.
+            attention_mask (`torch.Tensor`): Shape `(num_texts, sequence_length)`; the embedding of
+                a text whose mask is all 0 is 0.
 
         Returns:
             `torch.Tensor`: Shape `(num_texts, embedding_size)`.
@@ -186,9 +191,20 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
         attention_mask: torch.Tensor | None,
         embeddings: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Embeddings of preferences, `(batch_size, num_preferences, embedding_size)`: those given, or of the tokens
-        `(batch_size, num_preferences, sequence_length)`, or none."""
+        """Returns the embeddings of preferences, given or computed from tokens.
+
+        Args:
+            batch_size (`int`): Number of requests.
+            input_ids, attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences,
+                sequence_length)`.
+            embeddings (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, embedding_size)`; replaces
+                the tokens.
+
+        Returns:
+            `torch.Tensor`: Shape `(batch_size, num_preferences, embedding_size)`; `num_preferences` is 0 without both.
+        """
         if embeddings is None and input_ids is not None:
+            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             embeddings = self._embed_present(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
             embeddings = embeddings.view(*input_ids.shape[:2], -1)
         if embeddings is None:
@@ -196,7 +212,7 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
         return embeddings.to(self.item_embeddings.dtype)
 
     def _embed_present(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """[`embed_text`] of the texts that are there, without the padding that the longest one needs."""
+        """Embeds the texts that are not all padding, in batches of similar length."""
         lengths = attention_mask.sum(1)
         order = lengths.argsort(descending=True)[: int((lengths > 0).sum())]
         embeddings = self.item_embeddings.new_zeros(len(input_ids), self.config.embedding_size)
@@ -211,8 +227,7 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
 class MenderEmb(MenderOnEmbeddings, GenerationMixin):
     """Mender_Emb: one vector per preference and per item of the history, from the same frozen text encoder.
 
-    Unlike the authors' release, padding is masked, and a vector carries its position: the number of items that came
-    after it.
+    Unlike in the authors' release, padding is masked, and a vector carries its position, the number of later items.
 
     Args:
         config ([`MenderEmbConfig`]): Sizes; [`MenderPreTrainedModel.from_text_encoder`] makes one.
@@ -224,7 +239,7 @@ class MenderEmb(MenderOnEmbeddings, GenerationMixin):
 
     def __init__(self, config: MenderEmbConfig) -> None:
         super().__init__(config)
-        self.projection = nn.Linear(config.embedding_size, config.d_model)
+        self.projection = nn.Linear(cast(int, config.embedding_size), config.d_model)
         # index 0: a preference; 1 + n: an item with n later ones
         self.position_embeddings = nn.Embedding(1 + config.max_history_length, config.d_model)
         self.layer_norm = nn.LayerNorm(config.d_model)
@@ -232,7 +247,7 @@ class MenderEmb(MenderOnEmbeddings, GenerationMixin):
         if config.causal_history:
             self.history_encoder = build_history_encoder(config, config.num_encoder_layers)
         self.post_init()
-        self.freeze_text_encoder()  # its embeddings are precomputed; there is nothing to propagate into (section 3.3)
+        self.freeze_text_encoder()  # its embeddings are precomputed (section 3.3)
 
     def encode(
         self,
@@ -242,7 +257,7 @@ class MenderEmb(MenderOnEmbeddings, GenerationMixin):
         preference_embeddings: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
     ) -> BaseModelOutput:
-        """Preferences and history to encoder states, preferences first.
+        """Encodes preferences and history, preferences first.
 
         Args:
             history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids, oldest first, padded with 0 on
@@ -251,9 +266,9 @@ class MenderEmb(MenderOnEmbeddings, GenerationMixin):
             preference_attention_mask (`torch.Tensor`, *optional*): The same shape; all 0 where a row has fewer
                 preferences.
             preference_embeddings (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, embedding_size)`,
-                stands for the two above.
+                replaces the two above.
             attention_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences + history_length)`;
-                unused here, the decoder masks with it.
+                used by the decoder only.
 
         Returns:
             `BaseModelOutput`: `last_hidden_state (batch_size, num_preferences + history_length, d_model)`.
@@ -286,15 +301,15 @@ class MenderEmb(MenderOnEmbeddings, GenerationMixin):
         return BaseModelOutput(last_hidden_state=states)
 
     def _positions(self, num_preferences: int, history_length: int) -> torch.Tensor:
-        """Embeddings of what a vector is: `(num_preferences + history_length, d_model)`."""
-        if self.config.causal_history:  # a state serves many prefixes, so it cannot know how many items come later
+        """Position embeddings of the vectors, `(num_preferences + history_length, d_model)`."""
+        if self.config.causal_history:  # a state serves many prefixes, so the number of later items is not defined
             recency = torch.ones(history_length, dtype=torch.long, device=self.device)
         else:
             recency = torch.arange(history_length, 0, -1, device=self.device)  # 1 + number of later items
         return self.position_embeddings(torch.cat([recency.new_zeros(num_preferences), recency]))
 
     def _code_embeddings(self, history: torch.Tensor) -> torch.Tensor:
-        """Sums of the codes' embeddings, `(batch_size, history_length, d_model)`; padding is whatever item 1 is."""
+        """Sums of the codes' embeddings, `(batch_size, history_length, d_model)`; padding gets those of item 1."""
         tokens = codes_to_tokens(self.item_semantic_ids[(history - 1).clamp(min=0)], self.config.codebook_size)
         return self.decoder.embed_tokens(tokens).sum(-2)
 
@@ -318,14 +333,15 @@ class MenderEmb(MenderOnEmbeddings, GenerationMixin):
         Args:
             history, preference_input_ids, preference_attention_mask, preference_embeddings, attention_mask: See
                 [`encode`].
-            encoder_outputs (`BaseModelOutput`, *optional*): Stands for all of them but the mask.
-            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels`
-                where not given.
+            encoder_outputs (`BaseModelOutput`, *optional*): Replaces all of them except the mask.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; defaults to the
+                shifted `labels`.
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
-            past_key_values, use_cache: Of the generic generation loop; `cache` in place of the first from 5.24 on.
+            past_key_values, use_cache: Arguments of the generic generation loop; `cache` replaces the first from
+                transformers 5.24 on.
             example_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_examples, num_preferences +
-                history_length)`; many examples of one sequence, see `decode_prefixes`. `labels` then have the shape
+                history_length)`; several examples per sequence, see `decode_prefixes`. `labels` then have the shape
                 `(batch_size, num_examples, num_levels)`, and the history must be causal.
 
         Returns:

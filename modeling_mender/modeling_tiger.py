@@ -1,12 +1,11 @@
 """TIGER and its relatives (sections 4.1, A.2, A.4): a decoder of semantic IDs over one mixed sequence of tokens.
 
-Knows how codes, users and words become encoder states: through a T5 from scratch (TIGER, VocabExt-RND) or through a
-language model whose vocabulary is extended by the codes (LC-REC, VocabExt-LM, LIGER). How a request is written is the
-processor's; the catalogue, `generate` and `recommend` are [`GenerativeRetriever`]'s.
+The encoder is a T5 from scratch (TIGER, VocabExt-RND) or a language model whose vocabulary is extended by the codes
+(LC-REC, VocabExt-LM, LIGER).
 """
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,14 +19,16 @@ from transformers import (
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from .configuration_semantic_ids import PAD_TOKEN_ID
 from .configuration_tiger import TigerConfig
-from .modeling_generative_retriever import GenerativeRetriever, build_history_encoder, causal_mask, fit_mask
-from .semantic_ids import PAD_TOKEN_ID, SemanticIds
+from .modeling_generative_retriever import GenerativeRetriever
+from .semantic_ids import SemanticIds
+from .t5_stacks import build_history_encoder, causal_mask, fit_mask
 from .text_encoder_mixin import TextEncoderMixin
 
 logger = logging.getLogger(__name__)
 
-# What a T5 checkpoint's decoder must share with `build_decoder`'s, beyond the sizes that are fields.
+# Constants that the decoder of a T5 checkpoint must share with that of `build_decoder`.
 DECODER_CONSTANTS = {
     "relative_attention_num_buckets": 32,
     "relative_attention_max_distance": 128,
@@ -48,29 +49,29 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
 
     def __init__(self, config: TigerConfig) -> None:
         super().__init__(config)
-        self.text_encoder: PreTrainedModel | None = None
+        self.text_encoder = None
         if config.text_config is None:
-            self.encoder = build_history_encoder(config, config.num_encoder_layers)
+            self.encoder = build_history_encoder(config, cast(int, config.num_encoder_layers))
             if config.num_user_tokens + config.num_text_tokens:
                 # users, then words; the codes' embeddings are the decoder's
                 self.token_embeddings = nn.Embedding(config.num_user_tokens + config.num_text_tokens, config.d_model)
         else:
             self.text_encoder = AutoModelForTextEncoding.from_config(config.text_config)
             if not config.pretrained_decoder:
-                self.projection = nn.Linear(config.text_config.hidden_size, config.d_model)
+                self.projection = nn.Linear(config.text_hidden_size, config.d_model)
                 if config.history_format == "semantic_ids":
-                    self.code_embeddings = nn.Embedding(config.vocab_size, config.text_config.hidden_size)
+                    self.code_embeddings = nn.Embedding(config.vocab_size, config.text_hidden_size)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if module is getattr(self, "token_embeddings", None):
-            init.normal_(module.weight, mean=0.0, std=1.0)  # T5's, and so that of the codes beside them
+        if isinstance(module, nn.Embedding) and module is getattr(self, "token_embeddings", None):
+            init.normal_(module.weight, mean=0.0, std=1.0)  # as T5 and the codes' embeddings
 
     @property
     def lora_parts(self) -> tuple[str, ...]:
-        """The pretrained parts, which LoRA adapts."""
+        """Names of the pretrained modules, which LoRA adapts."""
         if self.text_encoder is None:
             return ()
         return ("text_encoder", "decoder") if self.config.pretrained_decoder else ("text_encoder",)
@@ -79,22 +80,22 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
     def from_text_encoder(
         cls, name_or_path: str, semantic_ids: SemanticIds, pretrained_decoder: bool = False, **config_kwargs: Any
     ) -> "Tiger":
-        """A new model around a pretrained language model, its catalogue set.
+        """Builds a model around a pretrained language model, with its catalogue set.
 
         Args:
-            name_or_path (`str`): Any checkpoint that `AutoModelForTextEncoding` loads: T5 and BERT families, local or
+            name_or_path (`str`): A checkpoint that `AutoModelForTextEncoding` loads (T5 and BERT families), local or
                 on the Hub.
             semantic_ids ([`SemanticIds`]): The catalogue.
-            pretrained_decoder (`bool`, defaults to `False`): Whether the decoder starts as the checkpoint's, its
-                cross-attention included, and so has the checkpoint's sizes, whatever `config_kwargs` say. Where the
-                checkpoint has none, it starts from scratch, with a warning.
+            pretrained_decoder (`bool`, defaults to `False`): Whether the decoder starts from that of the
+                checkpoint, cross-attention included, and takes its sizes in place of those of `config_kwargs`. For a
+                checkpoint without a decoder, it starts from scratch, with a warning.
             config_kwargs: Further fields of the configuration.
 
         Returns:
-            A model in training mode; what is pretrained is frozen, the embeddings of the codes are not.
+            A model in training mode; pretrained weights are frozen, the embeddings of the codes are not.
 
         Raises:
-            ValueError: If the checkpoint's decoder differs from T5's in a way that the configuration cannot say.
+            ValueError: If the checkpoint's decoder differs from T5's in a way that the configuration cannot express.
         """
         text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path)
         decoder = load_decoder(name_or_path, text_encoder.config) if pretrained_decoder else None
@@ -109,20 +110,20 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             **config_kwargs,
         )
         model = cls(config)
-        model.text_encoder.load_state_dict(text_encoder.state_dict())
+        model.pretrained.load_state_dict(text_encoder.state_dict())
         if decoder is not None:
             weights = {name: w for name, w in decoder.state_dict().items() if name != "embed_tokens.weight"}
             model.decoder.load_state_dict(weights, strict=False)
             model.decoder.requires_grad_(False)
             model.decoder.embed_tokens.requires_grad_(True)
         if decoder is not None or config.history_format == "semantic_ids":
-            draw_like(model._code_table().weight, model.text_encoder.get_input_embeddings().weight)
+            draw_like(model._code_table().weight, cast(torch.Tensor, model.pretrained.get_input_embeddings().weight))
         model.set_item_semantic_ids(semantic_ids)
         model.freeze_text_encoder()
         return model
 
     def _code_table(self) -> nn.Embedding:
-        """Embeddings of the codes as the encoder reads them: the decoder's, unless the two differ in width."""
+        """Embeddings of the codes for the encoder: those of the decoder, unless the two differ in width."""
         return getattr(self, "code_embeddings", self.decoder.embed_tokens)
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -138,7 +139,7 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         return torch.where(is_code, self._code_table()(input_ids.clamp(max=num_codes - 1)), embeds)
 
     def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:
-        """Tokens to encoder states.
+        """Encodes tokens of the input vocabulary.
 
         Args:
             input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, tokens of the input vocabulary.
@@ -154,11 +155,11 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
             )
         if self.text_encoder is None:
             if self.config.causal_history:
-                # padding is no token of anybody's, so the mask need not be given
+                # no token of the vocabulary is padding, so the ids give the mask
                 attention_mask = fit_mask(causal_mask(input_ids != PAD_TOKEN_ID), self.encoder)
             output = self.encoder(inputs_embeds=self.embed(input_ids), attention_mask=attention_mask)
             return BaseModelOutput(last_hidden_state=output.last_hidden_state)
-        # through a frozen encoder, gradients still reach the embeddings of the codes in its input
+        # gradients pass through a frozen encoder to the embeddings of the codes in its input
         needs_graph = not self.text_encoder_is_frozen or self.config.history_format == "semantic_ids"
         with torch.set_grad_enabled(torch.is_grad_enabled() and needs_graph):
             states = self.text_encoder(
@@ -181,16 +182,17 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         """Predicts the semantic ID of the next item.
 
         Args:
-            input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, what the processor wrote.
+            input_ids (`torch.Tensor`): Shape `(batch_size, sequence_length)`, of the processor.
             attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`.
-            encoder_outputs (`BaseModelOutput`, *optional*): Stands for `input_ids`.
-            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; made from `labels`
-                where not given.
+            encoder_outputs (`BaseModelOutput`, *optional*): Replaces `input_ids`.
+            decoder_input_ids (`torch.Tensor`, *optional*): Shape `(batch_size, target_length)`; defaults to the
+                shifted `labels`.
             labels (`torch.Tensor`, *optional*): Shape `(batch_size, num_levels)`, token ids of the target; see
                 `item_labels`.
-            past_key_values, use_cache: Of the generic generation loop; `cache` in place of the first from 5.24 on.
-            example_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_examples, sequence_length)`; many
-                examples of one sequence, see `decode_prefixes`. `labels` then have the shape `(batch_size,
+            past_key_values, use_cache: Arguments of the generic generation loop; `cache` replaces the first from
+                transformers 5.24 on.
+            example_mask (`torch.Tensor`, *optional*): Shape `(batch_size, num_examples, sequence_length)`; several
+                examples per sequence, see `decode_prefixes`. `labels` then have the shape `(batch_size,
                 num_examples, num_levels)`, and the history must be causal.
 
         Returns:
@@ -211,7 +213,7 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
 
 
 def load_decoder(name_or_path: str, config: PreTrainedConfig) -> PreTrainedModel | None:
-    """The decoder of a T5 checkpoint, or `None`, with a warning, where a checkpoint has none.
+    """Loads the decoder of a T5 checkpoint; returns `None`, with a warning, for a checkpoint without a decoder.
 
     Args:
         name_or_path (`str`): The checkpoint.
@@ -219,11 +221,11 @@ def load_decoder(name_or_path: str, config: PreTrainedConfig) -> PreTrainedModel
     """
     if config.model_type == "t5":
         model, report = AutoModelForSeq2SeqLM.from_pretrained(name_or_path, output_loading_info=True)
-        # an encoder published alone (sentence-t5) loads too, around a random decoder
+        # a checkpoint of an encoder alone (sentence-t5) loads as well, with a random decoder
         if not any(name.startswith("decoder.block") for name in report["missing_keys"]):
             return model.get_decoder()
     logger.warning(
-        "%s (%s) has no T5 decoder, so the decoder starts from scratch and a projection leads to it; "
+        "%s (%s) has no T5 decoder, so the decoder starts from scratch behind a projection; "
         "the paper's method starts from google/flan-t5-small.",
         name_or_path,
         config.model_type,
@@ -232,10 +234,10 @@ def load_decoder(name_or_path: str, config: PreTrainedConfig) -> PreTrainedModel
 
 
 def decoder_sizes(config: PreTrainedConfig) -> dict[str, Any]:
-    """The fields of [`TigerConfig`] that a T5 decoder determines.
+    """Fields of [`TigerConfig`] that a T5 decoder determines.
 
     Raises:
-        ValueError: If it differs from T5 in what is no field.
+        ValueError: If the decoder differs from T5 in a constant that is not a field.
     """
     for name, expected in DECODER_CONSTANTS.items():
         if getattr(config, name) != expected:
@@ -249,9 +251,9 @@ def decoder_sizes(config: PreTrainedConfig) -> dict[str, Any]:
 
 @torch.no_grad()
 def draw_like(new: torch.Tensor, pretrained: torch.Tensor) -> None:
-    """Draws new embeddings from the pretrained ones' distribution, dimension by dimension.
+    """Draws new embeddings from the distribution of pretrained ones, per dimension.
 
-    At another scale the layers around would take them for noise, or see nothing else.
+    At another scale, the pretrained layers would treat them as noise or be dominated by them.
 
     Args:
         new (`torch.Tensor`): Shape `(num_new, hidden_size)`, written in place.

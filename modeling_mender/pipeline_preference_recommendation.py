@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import Pipeline
 
-from .recommendation import read_log_weights
+from .item_log_weights import read_log_weights
 
 REQUEST_FIELDS = (
     "history", "preference", "avoid", "strength", "user", "candidates", "exclude", "item_log_weights"

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase
 
+from .configuration_semantic_ids import PAD_TOKEN_ID, vocabulary_size
 from .processing_mender import MenderTokProcessor, pad_token_rows
-from .semantic_ids import PAD_TOKEN_ID, codes_to_tokens, vocabulary_size
+from .semantic_ids import codes_to_tokens
 
 MAX_CACHED_TEXTS = 100_000  # a server must not grow with every new preference; a benchmark's fit
 

@@ -1,44 +1,15 @@
-"""Semantic IDs: the bijection between items and tuples of codes, and the vocabulary their tokens live in.
-
-Knows the layout of the vocabulary and what makes an item table valid. Does not know how codes are learned
-(`quantization/`) nor how they are decoded (`constrained_decoding.py`).
-
-The vocabulary holds one special token, then one block of `codebook_size` tokens per level:
-
-    token 0                          padding, and the token that starts the decoder
-    token 1 + level * K + code       `code` (0..K-1) at `level` (0..num_levels-1), K = `codebook_size`
-
-There is no end token: every semantic ID has `num_levels` codes, so an end carries no information.
-"""
+"""Semantic IDs: a bijection between the items of a catalogue and tuples of codes, and their tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-PAD_TOKEN_ID = 0
-
-
-def vocabulary_size(num_levels: int, codebook_size: int) -> int:
-    """Number of tokens of the decoder.
-
-    >>> vocabulary_size(num_levels=4, codebook_size=256)
-    1025
-    """
-    return first_token(num_levels, codebook_size)
-
-
-def first_token(level: int | torch.Tensor, codebook_size: int) -> int | torch.Tensor:
-    """The token of code 0 of a level, from 0: each level has its own block of the vocabulary, behind the padding.
-
-    >>> first_token(0, codebook_size=256), first_token(2, codebook_size=256)
-    (1, 513)
-    """
-    return 1 + level * codebook_size
+from .configuration_semantic_ids import first_token, vocabulary_size
 
 
 def codes_to_tokens(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
-    """Shifts each level's codes into its own block of the vocabulary.
+    """Shifts the codes of each level into its block of the vocabulary.
 
     Args:
         codes (`torch.Tensor`): Shape `(..., num_levels)`, codes in `0..codebook_size - 1`.
@@ -50,24 +21,30 @@ def codes_to_tokens(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
     >>> codes_to_tokens(torch.tensor([[2, 0, 1]]), codebook_size=4).tolist()
     [[3, 5, 10]]
     """
-    return codes + first_token(torch.arange(codes.shape[-1], device=codes.device), codebook_size)
+    return codes + _first_tokens(codes, codebook_size)
 
 
 def tokens_to_codes(tokens: torch.Tensor, codebook_size: int) -> torch.Tensor:
-    """Inverse of [`codes_to_tokens`]; tokens of another level's block come back outside `0..codebook_size - 1`.
+    """Inverse of [`codes_to_tokens`]; a token of another level becomes a code outside `0..codebook_size - 1`.
 
     >>> tokens_to_codes(torch.tensor([[3, 5, 10]]), codebook_size=4).tolist()
     [[2, 0, 1]]
     """
-    return tokens - first_token(torch.arange(tokens.shape[-1], device=tokens.device), codebook_size)
+    return tokens - _first_tokens(tokens, codebook_size)
+
+
+def _first_tokens(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """Token of code 0 at each level of `codes (..., num_levels)`, shape `(num_levels,)`."""
+    start, stop = (first_token(level, codebook_size) for level in (0, codes.shape[-1]))
+    return torch.arange(start, stop, codebook_size, device=codes.device)
 
 
 class SemanticIds:
-    """A catalogue's semantic IDs: item `i` (1-based, as in the benchmark) is row `i - 1`.
+    """Semantic IDs of a catalogue; item `i` (1-based, as in the benchmark) is row `i - 1`.
 
     Args:
-        codes (`torch.Tensor` or nested sequence): Shape `(num_items, num_levels)`, one distinct tuple per item, the
-            last level being the collision level.
+        codes (`torch.Tensor` or nested sequence): Shape `(num_items, num_levels)`, one distinct tuple per item; the
+            last level is the collision level.
         codebook_size (`int`): Codes per level, the same for every level.
 
     Raises:
@@ -77,10 +54,6 @@ class SemanticIds:
     >>> ids = SemanticIds([[0, 1, 0], [0, 1, 1], [3, 2, 0]], codebook_size=4)
     >>> ids.num_items, ids.num_levels, ids.vocabulary_size
     (3, 3, 13)
-    >>> ids.items_to_tokens(torch.tensor([3])).tolist()
-    [[4, 7, 9]]
-    >>> ids.tokens_to_items(torch.tensor([[4, 7, 9], [1, 5, 9]])).tolist()
-    [3, 0]
     """
 
     def __init__(self, codes: torch.Tensor | Sequence[Sequence[int]], codebook_size: int) -> None:
@@ -88,7 +61,7 @@ class SemanticIds:
         if codes.ndim != 2 or codes.numel() == 0 or codes.is_floating_point() or codes.dtype == torch.bool:
             raise ValueError(
                 f"codes must be a non-empty integer table of shape (num_items, num_levels), not {codes.dtype} of "
-                f"shape {tuple(codes.shape)}; pass the table that scripts/learn_semantic_ids.py wrote."
+                f"shape {tuple(codes.shape)}; pass the table that `mender learn-ids` wrote."
             )
         codes = codes.long()
         low, high = int(codes.min()), int(codes.max())
@@ -120,33 +93,23 @@ class SemanticIds:
 
     @property
     def vocabulary_size(self) -> int:
-        """Tokens of the decoder, the padding token included."""
+        """Number of tokens of the decoder, the padding token included."""
         return vocabulary_size(self.num_levels, self.codebook_size)
-
-    def items_to_tokens(self, items: torch.Tensor) -> torch.Tensor:
-        """Token ids of items: shape `(...)` of ids in `1..num_items` to `(..., num_levels)`."""
-        return codes_to_tokens(self.codes, self.codebook_size).to(items.device)[items - 1]
-
-    def tokens_to_items(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Items of token ids: shape `(batch_size, num_levels)` to `(batch_size,)`; 0 where no item has that ID."""
-        table = codes_to_tokens(self.codes, self.codebook_size).to(tokens.device)
-        matches = (tokens.unsqueeze(1) == table.unsqueeze(0)).all(-1)
-        return torch.where(matches.any(1), matches.int().argmax(1) + 1, 0)
 
     @classmethod
     def from_parquet(cls, path: str | Path, codebook_size: int | None = None) -> "SemanticIds":
-        """Reads the `semantic_ids.parquet` of `scripts/learn_semantic_ids.py`.
+        """Reads the `semantic_ids.parquet` of `mender learn-ids`.
 
         Args:
             path (`str` or `Path`): Parquet file with the columns `item_id` (1..num_items) and `codes` (list of
                 `num_levels` integers).
-            codebook_size (`int`, *optional*): Codes per level; the smallest that holds the codes where not given.
+            codebook_size (`int`, *optional*): Codes per level; defaults to the smallest that holds the codes.
 
         Raises:
             ValueError: If a column is missing or the item ids are not 1..num_items, each once.
             ImportError: If pyarrow is not installed.
         """
-        try:  # outside of `try`, transformers would ask everybody who loads a model for it
+        try:  # outside of `try`, transformers would require pyarrow to load a model
             import pyarrow.parquet as pq
         except ImportError:
             raise ImportError("semantic IDs in a Parquet file need pyarrow: pip install pyarrow.") from None

@@ -1,37 +1,49 @@
-"""A text encoder that may be frozen: what that means for gradients and for dropout, in one place."""
+"""Mixin for models with a text encoder that may be frozen."""
 
+from typing import TypeVar
+
+from torch import nn
 from transformers import PreTrainedModel
 
+Model = TypeVar("Model", bound="TextEncoderMixin")
 
-class TextEncoderMixin:
-    """For a model with a `text_encoder`; comes before `PreTrainedModel` among the bases.
+
+class TextEncoderMixin(nn.Module):
+    """Freezes and unfreezes a `text_encoder`; precedes `PreTrainedModel` among the bases.
 
     Attributes:
-        text_encoder (`PreTrainedModel`, *optional*): `None` where the model has none.
-        text_encoder_is_frozen (`bool`): Whether it is out of training as a whole. False under LoRA too, where only the
-            base weights are.
+        text_encoder (`PreTrainedModel`, *optional*): `None` for a model without one.
+        text_encoder_is_frozen (`bool`): Whether no part of it is trained. False under LoRA as well, which freezes only
+            the base weights.
     """
 
     text_encoder: PreTrainedModel | None
     text_encoder_is_frozen: bool = False
 
+    @property
+    def pretrained(self) -> PreTrainedModel:
+        """The text encoder of a model that has one."""
+        assert self.text_encoder is not None, "this model has no text encoder"
+        return self.text_encoder
+
     def freeze_text_encoder(self) -> None:
-        """Takes the text encoder out of training: no gradients of its weights, and no dropout either."""
-        self.text_encoder.requires_grad_(False)
+        """Excludes the text encoder from training: no gradients of its weights and no dropout."""
+        self.pretrained.requires_grad_(False)
         self.text_encoder_is_frozen = True
-        self.text_encoder.eval()
+        self.pretrained.eval()
 
     def unfreeze_text_encoder(self) -> None:
-        """Trains the text encoder with the rest."""
-        self.text_encoder.requires_grad_(True)
-        if getattr(self.text_encoder, "pooler", None) is not None:  # BERT's, over a state that nothing here reads
-            self.text_encoder.pooler.requires_grad_(False)
+        """Includes the text encoder in training."""
+        self.pretrained.requires_grad_(True)
+        pooler = getattr(self.pretrained, "pooler", None)
+        if pooler is not None:  # BERT's; its output is not used
+            pooler.requires_grad_(False)
         self.text_encoder_is_frozen = False
-        self.text_encoder.train(self.training)
+        self.pretrained.train(self.training)
 
-    def train(self, mode: bool = True) -> "TextEncoderMixin":
-        """Like `nn.Module.train`, but a frozen text encoder stays in evaluation mode."""
+    def train(self: Model, mode: bool = True) -> Model:
+        """Sets the training mode as `nn.Module.train` does; a frozen text encoder stays in evaluation mode."""
         super().train(mode)
         if self.text_encoder_is_frozen:
-            self.text_encoder.eval()
+            self.pretrained.eval()
         return self

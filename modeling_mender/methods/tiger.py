@@ -8,13 +8,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ..configuration_semantic_ids import PAD_TOKEN_ID
 from ..configuration_tiger import TigerConfig
 from ..data.collators import Collator, prefix_batch
 from ..data.requests import Example, Request
 from ..modeling_tiger import Tiger
 from ..processing_mender import pad_token_rows
 from ..processing_tiger import TigerProcessor
-from ..semantic_ids import PAD_TOKEN_ID
 from ..training.arguments import LigerArguments, TigerArguments, VocabExtRndArguments
 from .building import DECODER_SIZES, Catalogue, resolve_text_encoder, scale_code_embeddings
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers.utils import ModelOutput
 
-from ..modeling_generative_retriever import NOT_ALLOWED
+from ..modeling_semantic_id_decoder import NOT_ALLOWED
 
 IGNORED = -100  # a label that is no example: padding of a batch of sequences
 

@@ -18,8 +18,9 @@ from collections.abc import Callable
 import torch
 from benchmark_decoding import CODEBOOK_SIZE, random_catalogue, seconds, share_found
 
-from modeling_mender.constrained_decoding import BeamSearchOutput, NodeLogWeights, SparseWalk, Trie, beam_search
-from modeling_mender.recommendation import SparseItemLogWeights, weigh_items
+from modeling_mender.constrained_decoding import BeamSearchOutput, SparseWalk, beam_search
+from modeling_mender.item_log_weights import SparseItemLogWeights, weigh_items
+from modeling_mender.trie import NodeLogWeights, Trie
 
 NUM_LEVELS = 4
 FIRST_CODES = 20  # of the listed items that lie together

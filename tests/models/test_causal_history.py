@@ -9,7 +9,7 @@ from modeling_mender.data.collators import EmbeddingCollator
 from modeling_mender.data.requests import Example, Request
 from modeling_mender.methods.building import Catalogue
 from modeling_mender.methods.table import get_method
-from modeling_mender.modeling_generative_retriever import last_visible
+from modeling_mender.t5_stacks import last_visible
 from modeling_mender.training.arguments import make_arguments
 from modeling_mender.training.objectives import Objective
 

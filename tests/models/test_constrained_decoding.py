@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import random_codes
 
-from modeling_mender.constrained_decoding import Trie, TrieLogitsProcessor, beam_search
+from modeling_mender.constrained_decoding import TrieLogitsProcessor, beam_search
+from modeling_mender.trie import Trie
 
 catalogues = st.sets(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=50).flatmap(
     lambda codes: st.permutations(sorted(codes))

@@ -15,11 +15,13 @@ from tiny_models import build, random_codes
 from trained_folders import train_tiny
 from transformers import pipeline
 
-from modeling_mender import recommendation
-from modeling_mender.constrained_decoding import Trie, TrieLogitsProcessor, beam_search, start_walk
+from modeling_mender import item_log_weights
+from modeling_mender.constrained_decoding import TrieLogitsProcessor, beam_search, start_walk
 from modeling_mender.hub.handler import EndpointHandler
+from modeling_mender.item_log_weights import SparseItemLogWeights, read_log_weights, weigh_items
 from modeling_mender.modeling_generative_retriever import GenerativeRetriever
-from modeling_mender.recommendation import SparseItemLogWeights, read_log_weights, weigh_items
+from modeling_mender.recommendation import count_allowed
+from modeling_mender.trie import Trie
 
 INF = float("inf")
 OTHERS = ASKED._replace(history=(2, 7))
@@ -270,12 +272,12 @@ def test_the_given_weights_are_left_as_they_are(world):
 @pytest.mark.parametrize("limits", [{"candidates": [[2, 9, 4], None]}, {"exclude": [[1], [2, 9]]}], ids=str)
 def test_a_large_catalogue_s_lists_are_weights_of_the_items_they_name(monkeypatch, limits):
     expected = weigh_items(12, 2, **limits)
-    monkeypatch.setattr(recommendation, "DENSE_ITEMS", 11)
+    monkeypatch.setattr(item_log_weights, "DENSE_ITEMS", 11)
     listed = weigh_items(12, 2, **limits)
     assert isinstance(listed, SparseItemLogWeights)
     assert listed.items.shape[1] <= 3
     assert torch.equal(listed.to_dense(12), expected)
-    assert torch.equal(recommendation.count_allowed(listed, 12), recommendation.count_allowed(expected, 12))
+    assert torch.equal(count_allowed(listed, 12), count_allowed(expected, 12))
 
 
 def test_limits_hold_beside_listed_weights():
@@ -442,7 +444,7 @@ def test_a_request_s_weights_that_mean_nothing_are_refused_with_the_way_out(pipe
 def test_mappings_of_a_large_catalogue_stay_lists(monkeypatch):
     requests = [{3: 1.5, "1": -INF}, None, {}]
     expected = read_log_weights(requests, 5)
-    monkeypatch.setattr(recommendation, "DENSE_ITEMS", 4)
+    monkeypatch.setattr(item_log_weights, "DENSE_ITEMS", 4)
     weights = read_log_weights(requests, 5)
     assert isinstance(weights, SparseItemLogWeights)
     assert torch.equal(weights.to_dense(5), expected)

@@ -12,10 +12,11 @@ from transformers import AutoModel
 
 from modeling_mender import MenderSteer, MenderSteerConfig, SemanticIds, TransitionGraph
 from modeling_mender.data.requests import Example, Request
+from modeling_mender.folded_decoding import fold_children
 from modeling_mender.methods.steer import SteerCollator
-from modeling_mender.modeling_generative_retriever import decoder_logits
 from modeling_mender.request_weights import COMPONENTS
 from modeling_mender.semantic_ids import codes_to_tokens
+from modeling_mender.t5_stacks import decoder_logits
 
 RED_SOAP, BLUE_MUG = "search for red soap", "look for a blue mug"
 HISTORY = [1, 5, 9]
@@ -415,7 +416,7 @@ def test_folding_the_children_of_some_nodes_is_the_fold_of_the_trie(decoding):
         for first in range(num_parents):
             nodes = (first + torch.arange(6)) % num_parents  # another parent for each row
             children, valid = (found.squeeze(1) for found in trie.children(level, nodes.unsqueeze(1)))
-            found = model._fold_children(in_leaf_order, level, children, valid)
+            found = fold_children(in_leaf_order, model.trie, level, children, valid)
             expected = folded[level].gather(1, children)
             torch.testing.assert_close(found[valid], expected[valid], atol=1e-4, rtol=0)
         assert len(trie_level.codes) == folded[level].shape[1]

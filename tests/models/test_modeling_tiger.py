@@ -18,10 +18,10 @@ from modeling_mender.data.requests import Request
 from modeling_mender.methods.building import Catalogue
 from modeling_mender.methods.table import Method
 from modeling_mender.methods.tiger import TokenCollator, build_tiger, build_tiger_on_language_model, empty_tokenizer
-from modeling_mender.modeling_generative_retriever import build_decoder
 from modeling_mender.modeling_tiger import Tiger, draw_like
 from modeling_mender.processing_mender import MenderTokProcessor
 from modeling_mender.processing_tiger import TigerProcessor
+from modeling_mender.t5_stacks import build_decoder
 from modeling_mender.training.arguments import TrainingArguments, arguments_class, make_arguments
 from modeling_mender.training.lora import add_lora, apply_finetuning, merged_state_dict
 

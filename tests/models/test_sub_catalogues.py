@@ -9,7 +9,7 @@ from test_methods import ASKED, CASES, build
 from tiny_models import random_codes
 
 from modeling_mender import MenderTok, MenderTokConfig, SemanticIds
-from modeling_mender.recommendation import weigh_items
+from modeling_mender.item_log_weights import weigh_items
 
 OTHERS = ASKED._replace(history=(2, 7))
 
