@@ -1,6 +1,6 @@
-"""Mender's models and its baselines, known to the Auto classes of transformers once this package is imported.
+"""Mender's models and baselines, registered with the Auto classes of transformers at import.
 
-Importing it loads neither torch nor transformers: a class is imported when it is first used.
+The import loads neither torch nor transformers; each class is imported on first use.
 """
 
 import importlib

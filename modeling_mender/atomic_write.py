@@ -1,6 +1,6 @@
-"""Files that are whole or absent, never half-written.
+"""Atomic writes of files: whole or absent, never partial.
 
-The twin of `dataset_builders/atomic_write.py`, which this package does not import.
+A copy of `dataset_builders/atomic_write.py`, which this package does not import.
 """
 
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, renamed to it when the block ends well and removed otherwise.
+    """Yields a temporary path beside `path`, renamed to it if the block succeeds and removed otherwise.
 
-    Two processes that write the same file do not meet: the one that ends last wins.
+    Processes that write the same file use different temporary paths; the last one wins.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -32,7 +32,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Writes a text file, UTF-8, whole or not at all."""
+    """Writes a UTF-8 text file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)

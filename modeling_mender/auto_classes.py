@@ -1,4 +1,4 @@
-"""Models, processors and the pipeline, registered with the Auto classes of transformers by importing this file."""
+"""Registers models, processors and the pipeline with the Auto classes of transformers at import."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY

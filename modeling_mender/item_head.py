@@ -1,7 +1,6 @@
-"""The item head of Mender_Steer: a causal transformer over a history, and what preferences add to its last state.
+"""The item head of Mender_Steer: a causal transformer over a history, with preferences added to its last state."""
 
-Knows vectors of items and of texts. Does not know which weights its scores get, nor what else is added to them.
-"""
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,12 +10,11 @@ from .modeling_sasrec import SASRecLayer
 
 
 class ItemHead(nn.Module):
-    """Inner products of a request's state with the vectors of all items.
+    """Scores items by inner products of a request's state with their vectors.
 
-    An item's vector is a learned embedding of its id plus a linear map of its text embedding. A history's state comes
-    from layers in which an item sees only earlier ones, so one pass serves all prefixes of a sequence. What a
-    preference adds to a state is a linear map of its embedding plus a network over both; several add up, so their
-    order does not matter.
+    The vector of an item is a learned embedding of its id plus a linear map of its text embedding. The state of a
+    history comes from causal layers, so one pass serves all prefixes of a sequence. A preference adds a linear map of
+    its embedding plus a network over state and embedding; several preferences add up, in any order.
 
     Args:
         config ([`MenderSteerConfig`]): Sizes.
@@ -27,7 +25,7 @@ class ItemHead(nn.Module):
         width = config.d_model
         self.item_ids = nn.Embedding(1 + config.num_items, width, padding_idx=0)
         self.item_texts = nn.Linear(config.embedding_size, width)
-        # added to attention scores: how many items later the one that looks is; one column per head
+        # added to attention scores, by the number of items between key and query; one column per head
         self.distances = nn.Embedding(1 + config.max_history_length, config.num_history_heads)
         self.start = nn.Parameter(torch.zeros(width))
         sizes = _LayerSizes(width, config.num_history_heads, config.d_ff, config.dropout_rate)
@@ -43,7 +41,7 @@ class ItemHead(nn.Module):
         return self.item_ids.weight + self.item_texts(item_embeddings)
 
     def forward(self, history: torch.Tensor, attention_mask: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """States of all prefixes of a history.
+        """Computes the states of all prefixes of a history.
 
         Args:
             history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids oldest first.
@@ -51,12 +49,12 @@ class ItemHead(nn.Module):
             vectors (`torch.Tensor`): Shape `(1 + num_items, d_model)`, see [`item_vectors`].
 
         Returns:
-            `torch.Tensor`: Shape `(batch_size, 1 + history_length, d_model)`; the first is the state before any item,
-            and a padded position's means nothing.
+            `torch.Tensor`: Shape `(batch_size, 1 + history_length, d_model)`; the first is the state before any item;
+            undefined where padded.
         """
         batch_size, length = history.shape
         visible = torch.cat([attention_mask.new_ones(batch_size, 1), attention_mask], dim=1)
-        # scaled up as in SASRec: small vectors would be lost beside what the layers add
+        # scaled as in SASRec, so that the residual stream is not dominated by the layers
         items = vectors[history] * vectors.shape[-1] ** 0.5
         states = self.dropout(torch.cat([self.start.to(items.dtype).expand(batch_size, 1, -1), items], dim=1))
         position = visible.long().cumsum(-1)
@@ -64,14 +62,14 @@ class ItemHead(nn.Module):
         earlier = torch.ones(1 + length, 1 + length, dtype=torch.bool, device=history.device).tril()
         seen = visible.unsqueeze(1) & earlier
         bias = self.distances(distance.clamp(min=0)).permute(0, 3, 1, 2)
-        # the start is seen by all, so no row is empty
+        # every position attends to the start, so no row is empty
         mask = bias.masked_fill(~seen.unsqueeze(1), torch.finfo(bias.dtype).min)
         for layer in self.layers:
             states = layer(states, mask)
         return self.final_norm(states)
 
     def preference_states(self, states: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
-        """What each preference adds to a state.
+        """Computes the change of a state by each preference.
 
         Args:
             states (`torch.Tensor`): Shape `(..., d_model)`.
@@ -85,8 +83,11 @@ class ItemHead(nn.Module):
         return mapped + self.preference_out(self.dropout(nn.functional.gelu(self.preference_in(both))))
 
 
+@dataclass
 class _LayerSizes:
-    """What a [`SASRecLayer`] asks of a configuration."""
+    """Sizes of a [`SASRecLayer`]."""
 
-    def __init__(self, d_model: int, num_heads: int, d_ff: int, dropout_rate: float) -> None:
-        self.d_model, self.num_heads, self.d_ff, self.dropout_rate = d_model, num_heads, d_ff, dropout_rate
+    d_model: int
+    num_heads: int
+    d_ff: int
+    dropout_rate: float

@@ -1,7 +1,4 @@
-"""Recommenders that are counted, not trained: the most popular items, and the graph of which item follows which.
-
-Knows sequences of item ids and, where given, how alike the items' texts are. `recommend` is [`ItemIdRecommender`]'s.
-"""
+"""Non-parametric baselines: popularity and the item-transition graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +12,18 @@ from transformers.utils import ModelOutput
 from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
 from .modeling_item_ids import ItemIdRecommender
 
-POPULARITY_WEIGHT = 1e-3  # beside edges: it orders what they do not reach, and ties, and little else
+POPULARITY_WEIGHT = 1e-3  # relative to edges: small, it orders ties and items beyond the graph
 
 
 class MostPopular(ItemIdRecommender):
-    """The same items for everyone: those that the training sequences hold most often, of equal ones the lower id.
+    """Recommends the most frequent items of the training sequences to every user; of equal ones, the lower id first.
 
     Args:
         config ([`MostPopularConfig`]): The size of the catalogue; [`from_sequences`] makes one.
     """
 
     config_class = MostPopularConfig
+    item_counts: torch.Tensor
 
     def __init__(self, config: MostPopularConfig) -> None:
         super().__init__(config)
@@ -37,8 +35,8 @@ class MostPopular(ItemIdRecommender):
         """Counts the items of training sequences.
 
         Args:
-            sequences (`Sequence[Sequence[int]]`): Item ids of each user, in the order of time.
-            num_items (`int`): Items of the catalogue.
+            sequences (`Sequence[Sequence[int]]`): Item ids of each user, oldest first.
+            num_items (`int`): Number of items of the catalogue.
             config_kwargs: Further fields of the configuration.
         """
         model = cls(cls.config_class(num_items=num_items, **config_kwargs))
@@ -51,27 +49,27 @@ class MostPopular(ItemIdRecommender):
             init.zeros_(table)
 
     def forward(self, history: torch.Tensor, **inputs: Any) -> ModelOutput:
-        """Refused: a counted model has nothing to learn.
+        """Raises an error, because the model is not trained.
 
         Raises:
             ValueError: Always.
         """
-        raise ValueError(f"{type(self).__name__} is counted, not trained, and has no forward pass; call recommend.")
+        raise ValueError(f"{type(self).__name__} is not trained and has no forward pass; call recommend.")
 
     @property
     def device(self) -> torch.device:
-        """Where the tables are; the base class asks parameters, and there are none."""
+        """Device of the tables; the base class reads parameters, and there are none."""
         return self.item_counts.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the scores; the base class asks parameters, and there are none."""
+        """Type of the scores; the base class reads parameters, and there are none."""
         return torch.float32
 
     def popularity(self) -> torch.Tensor:
-        """Share of each item in the training sequences, smoothed, `(num_items,)`; float64, no two alike.
+        """Smoothed share of each item in the training sequences, `(num_items,)`, float64, all distinct.
 
-        An unseen item counts a little: every item can be recommended, and of equal counts the lower id comes first.
+        Every item can be recommended, an unseen one as well, and of equal counts the lower id is first.
         """
         num_items = self.config.num_items
         ids = torch.arange(1, 1 + num_items, device=self.item_counts.device, dtype=torch.float64)
@@ -79,23 +77,29 @@ class MostPopular(ItemIdRecommender):
         return shares / shares.sum()
 
     def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Log-shares of all items, the same for every request."""
         return self.popularity().log().expand(len(history), -1)
 
 
 class TransitionGraph(MostPopular):
-    """Items that stood near the most recent items of the history in other users' sequences, untrained.
+    """Recommends items near the most recent items of the history in the sequences of other users.
 
     Two items of a sequence that are `distance <= window` apart share an edge of weight `1 / distance` forward, and
     `backward_weight / distance` backward; the edges of an item are divided by its degree (the sum of its edges) to the
-    power `degree_power`. The n-th most recent item of a history counts `1 / n`. Text neighbours add to that, and
-    popularity decides where neither reaches.
+    power `degree_power`. The n-th most recent item of a history has the weight `1 / n`. Text neighbors add to that,
+    and popularity orders the remaining items.
 
     Args:
         config ([`TransitionGraphConfig`]): Sizes of the tables; [`from_sequences`] makes one.
     """
 
     config_class = TransitionGraphConfig
-    _supports_sdpa = True  # it attends to nothing, and as a part of a model refuses no attention of it
+    _supports_sdpa = True  # it has no attention, and must not restrict that of a model around it
+    edge_starts: torch.Tensor
+    edge_columns: torch.Tensor
+    edge_weights: torch.Tensor
+    text_columns: torch.Tensor
+    text_cosines: torch.Tensor
 
     def __init__(self, config: TransitionGraphConfig) -> None:
         super().__init__(config)
@@ -120,14 +124,14 @@ class TransitionGraph(MostPopular):
         """Builds the graph from training sequences.
 
         Args:
-            sequences (`Sequence[Sequence[int]]`): Item ids of each user, in the order of time.
-            num_items (`int`): Items of the catalogue.
-            text_embeddings (`torch.Tensor`, *optional*): Shape `(num_items, embedding_size)`, rows of length 1; needed
-                where `num_text_neighbours` is not 0.
+            sequences (`Sequence[Sequence[int]]`): Item ids of each user, oldest first.
+            num_items (`int`): Number of items of the catalogue.
+            text_embeddings (`torch.Tensor`, *optional*): Shape `(num_items, embedding_size)`, rows of norm 1;
+                required if `num_text_neighbours` is not 0.
             config_kwargs: Further fields of the configuration.
 
         Raises:
-            ValueError: If a sequence holds an unknown item, or text neighbours are asked for without embeddings.
+            ValueError: If a sequence has an unknown item, or `num_text_neighbours` is not 0 without embeddings.
         """
         config = cls.config_class(num_items=num_items, **config_kwargs)
         rows = pad_sequences(sequences, num_items)
@@ -154,6 +158,7 @@ class TransitionGraph(MostPopular):
         return model.eval()
 
     def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Log-shares of all items by edges, text neighbors and popularity."""
         num_items = self.config.num_items
         # 1 for the newest item, 2 for the one before it, ..., wherever the padding is
         age = attention_mask.long().flip(-1).cumsum(-1).flip(-1)
@@ -162,12 +167,11 @@ class TransitionGraph(MostPopular):
         recency = 1 / age[request, column].double()
         scores = torch.zeros(len(history) * num_items, dtype=torch.float64, device=history.device)
         first, degree = self.edge_starts[item], self.edge_starts[item + 1] - self.edge_starts[item]
-        # the edges of all asked items, end to end: (num_asked_edges,)
-        asked = torch.repeat_interleave(degree)
-        edge = torch.arange(len(asked), device=history.device) + (first - degree.cumsum(0) + degree)[asked]
-        scores.index_add_(
-            0, request[asked] * num_items + self.edge_columns[edge], recency[asked] * self.edge_weights[edge].double()
-        )
+        # the edges of all recent items, end to end: (num_recent_edges,)
+        recent = torch.repeat_interleave(degree)
+        edge = torch.arange(len(recent), device=history.device) + (first - degree.cumsum(0) + degree)[recent]
+        target = request[recent] * num_items + self.edge_columns[edge]
+        scores.index_add_(0, target, recency[recent] * self.edge_weights[edge].double())
         if self.config.text_weight and self.config.num_text_neighbours:
             target = request.unsqueeze(1) * num_items + self.text_columns[item]
             weight = self.config.text_weight * recency.unsqueeze(1) * self.text_cosines[item].double()
@@ -177,10 +181,10 @@ class TransitionGraph(MostPopular):
 
 
 def pad_sequences(sequences: Sequence[Sequence[int]], num_items: int) -> torch.Tensor:
-    """Sequences as rows, padded with 0 on the right: `(num_sequences, length)`.
+    """Pads sequences with 0 on the right: `(num_sequences, length)`.
 
     Raises:
-        ValueError: If there is no sequence, or one holds an item outside `1..num_items`.
+        ValueError: If there is no sequence, or one has an item outside `1..num_items`.
     """
     if len(sequences) == 0:
         raise ValueError("there are 0 training sequences to count; give at least one.")
@@ -196,14 +200,14 @@ def pad_sequences(sequences: Sequence[Sequence[int]], num_items: int) -> torch.T
 
 
 def count_items(rows: torch.Tensor, num_items: int) -> torch.Tensor:
-    """How often each item occurs in padded rows, `(num_items,)`."""
+    """Number of occurrences of each item in padded rows, `(num_items,)`."""
     return torch.bincount(rows.flatten(), minlength=1 + num_items)[1:]
 
 
 def transition_edges(
     rows: torch.Tensor, num_items: int, window: int, backward_weight: float, degree_power: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Edges between items that stand near each other; see [`TransitionGraph`].
+    """Edges between nearby items of sequences; see [`TransitionGraph`].
 
     Args:
         rows (`torch.Tensor`): Shape `(num_sequences, length)`, item ids, 0 where padded.
@@ -236,12 +240,12 @@ def transition_edges(
 def text_neighbours(
     embeddings: torch.Tensor, num_neighbours: int, batch_size: int = 1024
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The most similar other items of each item.
+    """Finds the most similar other items of each item.
 
     Args:
-        embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, rows of length 1.
+        embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, rows of norm 1.
         num_neighbours (`int`): At most `num_items - 1`.
-        batch_size (`int`, defaults to 1024): Items at a time.
+        batch_size (`int`, defaults to 1024): Number of items per batch.
 
     Returns:
         Cosines, none below 0, and columns counted from 0, both `(num_items, num_neighbours)`, the nearest first.

@@ -1,8 +1,4 @@
-"""What every recommender over item ids shares: `recommend` with the same arguments and errors as a generative one.
-
-Knows how scores of all items become the best `k`. Leaves to its subclasses how a history is scored: they give
-`score_items`, nothing else.
-"""
+"""Base of the recommenders over item ids: `recommend` with the arguments and errors of the generative models."""
 
 from typing import Any
 
@@ -14,9 +10,10 @@ from .recommendation import RecommendOutput, check_enough, check_k, count_allowe
 
 
 class ItemIdRecommender(PreTrainedModel):
-    """A model that reads a history of item ids and scores the whole catalogue, exactly.
+    """A model that reads a history of item ids and scores the whole catalogue.
 
-    `config.num_items` gives the catalogue, `config.answers_empty_requests` whether a request without history is one.
+    Subclasses implement `score_items`. The configuration gives `num_items`, and with `answers_empty_requests` whether
+    a request may have no history.
     """
 
     base_model_prefix = ""
@@ -47,24 +44,23 @@ class ItemIdRecommender(PreTrainedModel):
         item_log_weights: ItemLogWeights | None = None,
         **inputs: Any,
     ) -> RecommendOutput:
-        """The `k` most probable items, exactly.
+        """Finds the `k` most probable items, exactly.
 
         Args:
             history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids oldest first, 0 where padded.
             attention_mask (`torch.Tensor`, *optional*): The same shape, 0 where padded, on either side.
             k (`int`, defaults to 10): Items per request, in `1..num_items`.
-            num_beams (`int`, *optional*): Accepted for the sake of a common signature; every item is scored.
-            candidates, exclude (*optional*): Ids of the only items that may come back, and of those that may not; for
-                all requests, or one list per request.
-            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the same as a mask.
-                Column `i - 1` is item `i`. Scores stay those of the whole catalogue.
+            num_beams (`int`, *optional*): Ignored, for a common signature; every item is scored.
+            candidates, exclude (*optional*): Ids of the only items to rank, and of items to leave out, for all
+                requests or one list per request.
+            allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the candidates as a
+                mask. Column `i - 1` is item `i`. Scores are those over the whole catalogue.
             item_log_weights (`torch.Tensor` or [`SparseItemLogWeights`], *optional*): Shape `(batch_size, num_items)`,
-                float: what is added to the items' log-probabilities. 0 says nothing, `-inf` keeps an item from coming
-                back.
+                float, added to the log-probabilities. 0 changes nothing, `-inf` excludes an item.
 
         Returns:
-            [`RecommendOutput`]: `items (batch_size, k)`, no item twice, and `scores (batch_size, k)`,
-                log-probabilities plus log-weights. Items of the history may come back.
+            [`RecommendOutput`]: `items (batch_size, k)` without repeats, and `scores (batch_size, k)`,
+                log-probabilities plus log-weights. Items of the history are not excluded.
 
         Raises:
             ValueError: If `k` is out of range, a request is empty, an id is unknown, a log-weight is NaN or `+inf`, or

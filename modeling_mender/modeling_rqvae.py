@@ -1,8 +1,4 @@
-"""The RQ-VAE of appendix A.1: item embedding -> latent -> residual codes -> latent -> item embedding.
-
-Knows the network and its losses. It does not know items, files, optimisers or how the codebooks get their start:
-training and k-means live in `quantization/rqvae_training.py`, unique semantic IDs in `quantization/assignment.py`.
-"""
+"""The RQ-VAE of appendix A.1: item embedding -> latent -> residual codes -> latent -> item embedding."""
 
 from dataclasses import dataclass
 
@@ -19,35 +15,35 @@ from .configuration_rqvae import RQVAEConfig
 @dataclass
 class RQVAEOutput(ModelOutput):
     """
-    What [`RQVAEModel`] returns.
+    Output of [`RQVAEModel`].
 
     Args:
-        loss (`torch.FloatTensor` of shape `(1,)`):
+        loss (`torch.Tensor` of shape `()`):
             Reconstruction + codebook + commitment_weight x commitment loss.
-        reconstruction (`torch.FloatTensor` of shape `(num_items, embedding_size)`):
+        reconstruction (`torch.Tensor` of shape `(num_items, embedding_size)`):
             The decoded embeddings, in the units of the input.
-        codes (`torch.LongTensor` of shape `(num_items, num_codebooks)`):
-            Codes, each in 0..codebook_size-1.
-        reconstruction_loss (`torch.FloatTensor` of shape `(1,)`):
-            Mean squared error between the standardised embeddings and their reconstruction.
-        codebook_loss (`torch.FloatTensor` of shape `(1,)`):
-            Summed over levels: mean squared distance of the chosen entries to the residuals, which are held fixed.
-        commitment_loss (`torch.FloatTensor` of shape `(1,)`):
-            The same distance with the entries held fixed, before its weight.
+        codes (`torch.Tensor` of shape `(num_items, num_codebooks)`):
+            Codes, int64, each in 0..codebook_size-1.
+        reconstruction_loss (`torch.Tensor` of shape `()`):
+            Mean squared error between the standardized embeddings and their reconstruction.
+        codebook_loss (`torch.Tensor` of shape `()`):
+            Summed over levels: mean squared distance of the chosen entries to the detached residuals.
+        commitment_loss (`torch.Tensor` of shape `()`):
+            The same distance with detached entries, before its weight.
     """
 
-    loss: torch.FloatTensor | None = None
-    reconstruction: torch.FloatTensor | None = None
-    codes: torch.LongTensor | None = None
-    reconstruction_loss: torch.FloatTensor | None = None
-    codebook_loss: torch.FloatTensor | None = None
-    commitment_loss: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    codes: torch.Tensor | None = None
+    reconstruction_loss: torch.Tensor | None = None
+    codebook_loss: torch.Tensor | None = None
+    commitment_loss: torch.Tensor | None = None
 
 
 class RQVAELayer(nn.Module):
     """Linear, layer norm, ReLU, dropout, and a residual connection around them (projected where the widths differ)."""
 
-    def __init__(self, input_size: int, output_size: int, dropout: float):
+    def __init__(self, input_size: int, output_size: int, dropout: float) -> None:
         super().__init__()
         self.linear = nn.Linear(input_size, output_size)
         self.norm = nn.LayerNorm(output_size)
@@ -55,24 +51,24 @@ class RQVAELayer(nn.Module):
         self.residual = nn.Identity() if input_size == output_size else nn.Linear(input_size, output_size, bias=False)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        # (num_items, input_size) -> (num_items, output_size)
+        """Applies the layer: `(num_items, input_size)` to `(num_items, output_size)`."""
         return self.residual(hidden) + self.dropout(F.relu(self.norm(self.linear(hidden))))
 
 
 class RQVAEPreTrainedModel(PreTrainedModel):
-    """Initialisation and names shared by the RQ-VAE's classes."""
+    """Initialization and names shared by the classes of the RQ-VAE."""
 
     config_class = RQVAEConfig
     base_model_prefix = "rqvae"
     main_input_name = "embeddings"
-    input_modalities = ("embeddings",)
+    input_modalities = ["embeddings"]
     _no_split_modules = ["RQVAELayer"]
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
+    def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            # Keeps the variance of a layer's input, whatever its width: one constant range would fade or blow up the
-            # residual path, which carries no norm of its own.
+            # keeps the variance of a layer's input at every width: with a constant range, the residual path, which has
+            # no norm, would vanish or explode
             init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -87,10 +83,10 @@ class RQVAEPreTrainedModel(PreTrainedModel):
 
 class RQVAEModel(RQVAEPreTrainedModel):
     """
-    Residual-quantised autoencoder of item embeddings (appendix A.1; Lee et al., 2022).
+    Residual-quantized autoencoder of item embeddings (appendix A.1; Lee et al., 2022).
 
-    The embeddings are standardised by `embedding_mean` and `embedding_std`, which are buffers and travel with the
-    weights. Use the model in evaluation mode (`from_pretrained` and training leave it so) for codes without dropout.
+    The embeddings are standardized by `embedding_mean` and `embedding_std`, which are buffers and saved with the
+    weights. Use the model in evaluation mode (as after `from_pretrained` and training) for codes without dropout.
 
     Args:
         config ([`RQVAEConfig`]): Shape of the network.
@@ -109,7 +105,10 @@ class RQVAEModel(RQVAEPreTrainedModel):
 
     ```"""
 
-    def __init__(self, config: RQVAEConfig):
+    embedding_mean: torch.Tensor
+    embedding_std: torch.Tensor
+
+    def __init__(self, config: RQVAEConfig) -> None:
         super().__init__(config)
         down = [config.embedding_size, *config.hidden_sizes]
         up = config.hidden_sizes[::-1]
@@ -122,26 +121,26 @@ class RQVAEModel(RQVAEPreTrainedModel):
         self.post_init()
 
     @torch.no_grad()
-    def set_standardization(self, embeddings: torch.Tensor):
+    def set_standardization(self, embeddings: torch.Tensor) -> None:
         """
-        Takes mean and standard deviation of every dimension from the catalogue.
+        Sets mean and standard deviation of every dimension from the catalogue.
 
         Args:
             embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Embeddings of all items.
         """
         self._check_embeddings(embeddings)
         deviation, mean = torch.std_mean(embeddings.float(), dim=0, correction=0)
-        # A dimension that never varies carries nothing: dividing by 1 leaves it at zero instead of at infinity.
+        # a constant dimension is divided by 1 and becomes 0, not infinite
         deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
         self.embedding_mean.copy_(mean)
         self.embedding_std.copy_(deviation)
 
     def latents(self, embeddings: torch.Tensor) -> torch.Tensor:
         """
-        The continuous latents that are quantised.
+        Computes the continuous latents that are quantized.
 
         Args:
-            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardised.
+            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardized.
 
         Returns:
             `torch.FloatTensor` of shape `(num_items, latent_size)`.
@@ -150,18 +149,18 @@ class RQVAEModel(RQVAEPreTrainedModel):
         return self.encoder(self._standardize(embeddings))
 
     @torch.no_grad()
-    def encode(self, embeddings: torch.Tensor) -> torch.LongTensor:
+    def encode(self, embeddings: torch.Tensor) -> torch.Tensor:
         """
-        Codes of items.
+        Computes the codes of items.
 
         Args:
-            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardised.
+            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardized.
 
         Returns:
-            `torch.LongTensor` of shape `(num_items, num_codebooks)`, each code in 0..codebook_size-1.
+            `torch.Tensor` of shape `(num_items, num_codebooks)`, int64, each code in 0..codebook_size-1.
 
         Raises:
-            `ValueError`: If the embeddings have another width than the model.
+            `ValueError`: If the width of the embeddings is not `embedding_size`.
         """
         residual = self.latents(embeddings).float()
         codes = []
@@ -171,12 +170,12 @@ class RQVAEModel(RQVAEPreTrainedModel):
         return torch.stack(codes, dim=1)
 
     @torch.no_grad()
-    def decode(self, codes: torch.LongTensor) -> torch.Tensor:
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """
-        Embeddings that the codes stand for.
+        Reconstructs embeddings from codes.
 
         Args:
-            codes (`torch.LongTensor` of shape `(num_items, num_codebooks)`): Codes in 0..codebook_size-1, without the
+            codes (`torch.Tensor` of shape `(num_items, num_codebooks)`): Codes in 0..codebook_size-1, without the
                 collision level.
 
         Returns:
@@ -201,17 +200,17 @@ class RQVAEModel(RQVAEPreTrainedModel):
 
     def forward(self, embeddings: torch.Tensor) -> RQVAEOutput:
         """
-        One pass with gradients: straight through the quantisation to the encoder.
+        Computes losses and reconstruction, with straight-through gradients of the quantization.
 
         Args:
-            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardised.
+            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardized.
 
         Returns:
             [`RQVAEOutput`].
         """
         self._check_embeddings(embeddings)
         standardized = self._standardize(embeddings)
-        # (num_items, latent_size). Distances and losses in float32: under bf16 neighbouring entries become ties.
+        # (num_items, latent_size), in float32: under bf16, distances to neighboring entries become ties
         latents = self.encoder(standardized).float()
         residual, quantized = latents, torch.zeros_like(latents)
         codebook_loss = commitment_loss = latents.new_zeros(())
@@ -224,7 +223,7 @@ class RQVAEModel(RQVAEPreTrainedModel):
             quantized = quantized + entries.detach()
             residual = residual - entries.detach()
 
-        # The decoder sees the codes, the encoder gets the decoder's gradient as if nothing had been rounded.
+        # straight-through: the decoder reads quantized latents, and its gradient passes to the encoder unchanged
         straight_through = latents + (quantized - latents).detach()
         prediction, reconstruction = self._reconstruct(straight_through)
         reconstruction_loss = F.mse_loss(prediction.float(), standardized.float())
@@ -239,18 +238,19 @@ class RQVAEModel(RQVAEPreTrainedModel):
 
     def autoencoding_loss(self, embeddings: torch.Tensor) -> torch.Tensor:
         """
-        Reconstruction error without quantisation: what the network learns before its codebooks get their start.
+        Computes the reconstruction error without quantization, the loss before the codebooks are initialized.
 
         Args:
-            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardised.
+            embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Item embeddings, not standardized.
 
         Returns:
-            `torch.FloatTensor` of shape `(1,)`: as `reconstruction_loss` of [`RQVAEOutput`].
+            `torch.Tensor` of shape `()`: as `reconstruction_loss` of [`RQVAEOutput`].
         """
         prediction, _ = self._reconstruct(self.latents(embeddings))
         return F.mse_loss(prediction.float(), self._standardize(embeddings).float())
 
-    def _check_embeddings(self, embeddings: torch.Tensor):
+    def _check_embeddings(self, embeddings: torch.Tensor) -> None:
+        """Raises a ValueError for embeddings of another shape."""
         if embeddings.ndim != 2 or embeddings.shape[1] != self.config.embedding_size:
             raise ValueError(
                 f"embeddings must have shape (num_items, {self.config.embedding_size}), got "
@@ -258,27 +258,29 @@ class RQVAEModel(RQVAEPreTrainedModel):
             )
 
     def _standardize(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Standardized embeddings in the type of the weights, the same shape."""
         standardized = (embeddings.float() - self.embedding_mean.float()) / self.embedding_std.float()
         return standardized.to(self.output.weight.dtype)
 
     def _reconstruct(self, quantized: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(num_items, latent_size) -> standardised prediction and embedding, both (num_items, embedding_size)."""
+        """Maps `(num_items, latent_size)` to the standardized prediction and the embedding, `(num_items,
+        embedding_size)` each."""
         prediction = self.output(self.decoder(quantized.to(self.output.weight.dtype)))
         return prediction, prediction * self.embedding_std + self.embedding_mean
 
 
-def nearest_entries(residual: torch.Tensor, codebook: torch.Tensor) -> torch.LongTensor:
+def nearest_entries(residual: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
     """
-    Index of the nearest codebook entry, by Euclidean distance.
+    Finds the nearest codebook entry by Euclidean distance.
 
     Args:
-        residual (`torch.FloatTensor` of shape `(num_items, latent_size)`): What the levels before left over.
+        residual (`torch.FloatTensor` of shape `(num_items, latent_size)`): Residuals of the previous levels.
         codebook (`torch.FloatTensor` of shape `(codebook_size, latent_size)`): Entries of this level.
 
     Returns:
-        `torch.LongTensor` of shape `(num_items,)`.
+        `torch.Tensor` of shape `(num_items,)`, int64.
     """
-    # |r - c|^2 without |r|^2, which is the same for every entry.
+    # |r - c|^2 without |r|^2, which is the same for every entry
     return (codebook.square().sum(dim=1) - 2 * residual @ codebook.T).argmin(dim=1)
 
 

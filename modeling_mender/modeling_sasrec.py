@@ -1,10 +1,7 @@
-"""SASRec (Kang & McAuley, 2018): causal self-attention over a history of item ids, one vector per item in and out.
-
-Knows the network and its two losses. `recommend` is [`ItemIdRecommender`]'s; what a training row is, the collator's.
-"""
+"""SASRec (Kang & McAuley, 2018): causal self-attention over a history of item ids."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -18,22 +15,35 @@ from .modeling_item_ids import ItemIdRecommender
 
 @dataclass
 class SASRecOutput(ModelOutput):
-    """What `forward` returns.
+    """Output of `forward`.
 
     Attributes:
-        loss (`torch.FloatTensor`, *optional*): With labels; the mean over labelled positions.
-        logits (`torch.FloatTensor`, *optional*): Without labels; shape `(batch_size, num_items)`, of the item that
-            follows the history. Column `i - 1` is item `i`.
+        loss (`torch.Tensor`, *optional*): With labels; the mean over labeled positions.
+        logits (`torch.Tensor`, *optional*): Without labels; shape `(batch_size, num_items)`, of the item that follows
+            the history. Column `i - 1` is item `i`.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
+class LayerSizes(Protocol):
+    """Fields of a configuration that a [`SASRecLayer`] reads."""
+
+    d_model: int
+    num_heads: int
+    d_ff: int
+    dropout_rate: float
 
 
 class SASRecLayer(nn.Module):
-    """Self-attention and a feed-forward network, each normalised before and added after (section III.C)."""
+    """Pre-norm self-attention and feed-forward network with residual connections (section III.C).
 
-    def __init__(self, config: SASRecConfig) -> None:
+    Args:
+        config ([`LayerSizes`]): Sizes.
+    """
+
+    def __init__(self, config: LayerSizes) -> None:
         super().__init__()
         self.num_heads, self.dropout_rate = config.num_heads, config.dropout_rate
         self.attention_norm = nn.LayerNorm(config.d_model)
@@ -45,7 +55,15 @@ class SASRecLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`states (batch_size, history_length, d_model)` in and out; `mask (batch_size, 1, query, key)`, bool."""
+        """Applies the layer.
+
+        Args:
+            states (`torch.Tensor`): Shape `(batch_size, history_length, d_model)`.
+            mask (`torch.Tensor`): Shape `(batch_size, num_heads or 1, query_length, key_length)`, bool or additive.
+
+        Returns:
+            `torch.Tensor`: Shape `(batch_size, history_length, d_model)`.
+        """
         # each of (batch_size, num_heads, history_length, d_model / num_heads)
         query, key, value = (
             part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -62,8 +80,8 @@ class SASRecLayer(nn.Module):
 class SASRec(ItemIdRecommender):
     """Sequential recommendation over item ids; input and output share the item embeddings.
 
-    Positions are counted from the oldest item, so that the prefix of a history has the states that it would have
-    alone, and padding on either side changes nothing.
+    Positions are counted from the oldest item, so a prefix of a history has the same states alone, and padding on
+    either side changes nothing.
 
     Args:
         config ([`SASRecConfig`]): Sizes and loss.
@@ -88,27 +106,27 @@ class SASRec(ItemIdRecommender):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
-        if getattr(module, "bias", None) is not None:
-            init.zeros_(module.bias)
-        if getattr(module, "padding_idx", None) is not None:
+        if isinstance(bias := getattr(module, "bias", None), torch.Tensor):
+            init.zeros_(bias)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             init.zeros_(module.weight[module.padding_idx])
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """Refused: the item embeddings are the catalogue's."""
+        """Raises a ValueError: the catalogue fixes the size of the item embeddings."""
         raise ValueError(
             f"the item embeddings are those of the catalogue ({self.config.num_items} items) and cannot be resized; "
             "make a new model for another catalogue."
         )
 
     def encode(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """What is known after each item.
+        """Computes the state after each item.
 
         Args:
             history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids oldest first.
             attention_mask (`torch.Tensor`): The same shape, bool; false where padded, on either side.
 
         Returns:
-            `torch.Tensor`: Shape `(batch_size, history_length, d_model)`; means nothing where padded.
+            `torch.Tensor`: Shape `(batch_size, history_length, d_model)`; undefined where padded.
 
         Raises:
             ValueError: If a history has more than `max_history_length` items.
@@ -124,7 +142,7 @@ class SASRec(ItemIdRecommender):
         states = self.dropout(states + self.position_embeddings(positions.clamp(min=0)))
         length = history.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=history.device).tril()
-        # a padded position sees at least itself: a softmax over nothing is NaN, and NaN times 0 is NaN
+        # padding attends to itself: a softmax over nothing is NaN, and NaN times 0 is NaN
         itself = torch.eye(length, dtype=torch.bool, device=history.device)
         mask = ((causal & attention_mask.unsqueeze(1)) | itself).unsqueeze(1)
         for layer in self.layers:
@@ -137,13 +155,13 @@ class SASRec(ItemIdRecommender):
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> SASRecOutput:
-        """The loss of all labelled positions, or, without labels, the logits of the next item.
+        """Computes the loss of all labeled positions, or, without labels, the logits of the next item.
 
         Args:
             history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids oldest first, 0 where padded.
             attention_mask (`torch.Tensor`, *optional*): The same shape, 0 where padded, on either side.
-            labels (`torch.Tensor`, *optional*): The same shape, the item that followed each position; -100 or 0 where
-                none is to be learned.
+            labels (`torch.Tensor`, *optional*): The same shape, the next item at each position; -100 or 0 where
+                there is no label.
         """
         attention_mask = (history > 0) if attention_mask is None else attention_mask.bool()
         states = self.encode(history, attention_mask)
@@ -152,55 +170,56 @@ class SASRec(ItemIdRecommender):
             newest = (attention_mask * torch.arange(1, 1 + history.shape[1], device=history.device)).argmax(-1)
             states = states[torch.arange(len(history), device=history.device), newest]
             return SASRecOutput(logits=self._item_logits(states))
-        is_labelled = labels > 0
-        # only what is learned meets the catalogue: (num_labelled, d_model)
-        states, targets = states[is_labelled], labels[is_labelled]
+        is_labeled = labels > 0
+        # logits for labeled positions only: (num_labeled, d_model)
+        states, targets = states[is_labeled], labels[is_labeled]
         if self.config.loss == "bce":
             rows = torch.cat([history * attention_mask, labels.clamp(min=0)], dim=1)
-            row_of_label = is_labelled.nonzero()[:, 0]
+            row_of_label = is_labeled.nonzero()[:, 0]
             losses = self._binary_cross_entropy(states, targets, rows, row_of_label)
         else:
             losses = functional.cross_entropy(self._item_logits(states).float(), targets - 1, reduction="none")
         return SASRecOutput(loss=losses.sum() / max(1, len(losses)))
 
     def _item_logits(self, states: torch.Tensor) -> torch.Tensor:
-        """`(..., d_model)` to `(..., num_items)`."""
+        """Logits of all items: `(..., d_model)` to `(..., num_items)`."""
         return functional.linear(states, self.item_embeddings.weight[1:])
 
     def _binary_cross_entropy(
         self, states: torch.Tensor, targets: torch.Tensor, rows: torch.Tensor, row_of_label: torch.Tensor
     ) -> torch.Tensor:
-        """Equation 7: each target against one item that its row does not hold; `(num_labelled,)`."""
+        """Equation 7: each target against one sampled item that its row does not have; `(num_labeled,)`."""
         negatives = draw_unseen(rows, row_of_label, self.config.num_items)
         positive = (states * self.item_embeddings(targets)).sum(-1).float()
         negative = (states * self.item_embeddings(negatives)).sum(-1).float()
-        # a row that holds the whole catalogue has no negative (0)
+        # a row with the whole catalogue has no negative item (0)
         return -functional.logsigmoid(positive) - functional.logsigmoid(-negative) * (negatives > 0)
 
     def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of all items."""
         return self(history, attention_mask).logits.float().log_softmax(-1)
 
 
 def draw_unseen(
     rows: torch.Tensor, row_of_draw: torch.Tensor, num_items: int, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Items drawn uniformly from those that a row does not hold: a rank among them, then the item of that rank.
+    """Samples items uniformly from those that a row does not have, by their rank among these.
 
     Args:
         rows (`torch.Tensor`): Shape `(num_rows, length)`, item ids in any order, repeats allowed, 0 where empty.
         row_of_draw (`torch.Tensor`): Shape `(num_draws,)`, the row of each draw.
-        num_items (`int`): Items of the catalogue.
-        generator (`torch.Generator`, *optional*): Torch's own where not given, like dropout: checkpoints restore it.
+        num_items (`int`): Number of items of the catalogue.
+        generator (`torch.Generator`, *optional*): Defaults to the global one, which checkpoints restore, as dropout.
 
     Returns:
-        `torch.Tensor`: Shape `(num_draws,)`; 0 where the row holds every item.
+        `torch.Tensor`: Shape `(num_draws,)`; 0 where the row has every item.
     """
     beyond = num_items + rows.shape[1] + 1  # sorts after every item, and after any shift
     held = rows.sort(-1).values
     is_repeat = functional.pad(held[:, 1:] == held[:, :-1], (1, 0))
     held = held.masked_fill(is_repeat | (held == 0), beyond).sort(-1).values
     num_free = num_items - (held < beyond).sum(-1)
-    # how many free items come before the n-th held one
+    # number of free items before the n-th held one
     free_before = held - torch.arange(1, 1 + held.shape[1], device=rows.device)
     share = torch.rand(len(row_of_draw), generator=generator, device=rows.device, dtype=torch.float64)
     rank = (share * num_free[row_of_draw]).long()

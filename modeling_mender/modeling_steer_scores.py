@@ -137,7 +137,7 @@ class SteerScores(MenderOnEmbeddings):
         """
         if graph.config.num_items != self.config.num_items:
             raise ValueError(
-                f"the graph has {graph.config.num_items} items and the catalogue {self.config.num_items}; build it "
+                f"the graph has {graph.config.num_items} items, and the catalogue {self.config.num_items}; build it "
                 "from sequences of this catalogue."
             )
         self.graph, self.config.graph_config = graph, graph.config

@@ -1,7 +1,4 @@
-"""Processor of the recommenders over item ids: a history in, padded on the left.
-
-Knows the catalogue's titles, for people; no model here reads them. Refuses a preference rather than passing over it.
-"""
+"""Processor of the recommenders over item ids, which read a history and no preference."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +9,11 @@ from .processing_mender import MenderEmbProcessor, MenderProcessor
 
 
 class ItemIdProcessor(MenderProcessor):
-    """Reads requests of item ids alone; needs no tokenizer.
+    """Pads histories of item ids, without a tokenizer; a preference is an error.
 
     Args:
-        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones.
-        answers_empty_requests (`bool`, defaults to `False`): Whether the model has an answer to an empty history.
+        max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used.
+        answers_empty_requests (`bool`, defaults to `False`): Whether the model accepts an empty history.
         items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with a
             `title`. Kept in `items.jsonl` beside the configuration.
     """
@@ -31,7 +28,7 @@ class ItemIdProcessor(MenderProcessor):
         self.max_history_length = max_history_length
         self.answers_empty_requests = answers_empty_requests
         self.items = [dict(item) for item in items or ()]
-        ProcessorMixin.__init__(self)  # not MenderProcessor's, which wants a tokenizer
+        ProcessorMixin.__init__(self)  # that of MenderProcessor requires a tokenizer
 
     def __call__(
         self,
@@ -45,22 +42,22 @@ class ItemIdProcessor(MenderProcessor):
         Args:
             history: One list of item ids per request, oldest first, or a single one.
             preference (*optional*): Only `None`, of all requests or of each.
-            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+            return_tensors (`str`, defaults to `"pt"`): The only supported form.
 
         Returns:
             `BatchFeature`: `history` and `attention_mask`, both `(batch_size, history_length)`.
 
         Raises:
-            ValueError: For an unknown item, a preference, or an empty history where the model has no answer to one.
+            ValueError: For an unknown item, a preference, or an empty history that the model does not accept.
         """
         return BatchFeature(MenderEmbProcessor.pad_requests(self._read_requests(history, preference)))
 
     def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
-        """One request, checked: there is no preference, and a history, unless the model can do without."""
+        """Checks one request: no preference, and a history unless the model accepts none."""
         if texts is not None and len(texts):
             raise ValueError(
                 f"preference {row} is {texts!r}, and this model reads no preference, only item ids; leave it out, or "
-                "take a model that reads one."
+                "use a model that reads one."
             )
         if items is None or len(items) == 0:
             if not self.answers_empty_requests:

@@ -1,33 +1,32 @@
-"""Processors of the two Mender variants: a history of item ids and preferences in words, to tensors.
-
-Knows the catalogue's texts and the tokenizer. Refuses what no model could answer (unknown items, a request with
-neither history nor preference), so that the models need not look again.
-"""
+"""Processors of the two Mender variants: histories of item ids and preferences in words to tensors."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import cached_file
 
+from .atomic_write import atomic_write
+
 ITEMS_FILE = "items.jsonl"
-HUB_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+Processor = TypeVar("Processor", bound="MenderProcessor")
 
 
 class MenderProcessor(ProcessorMixin):
-    """What both processors share: the catalogue's items and the reading of a request.
+    """Base of the processors: the items of the catalogue, and the checks of a request.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder.
-        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones.
-        max_length (`int`, defaults to 512): Tokens of a text; of the whole request for Mender_Tok, of one preference
-            for Mender_Emb.
+        max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used.
+        max_length (`int`, defaults to 512): Largest number of tokens of a text: the whole request for Mender_Tok, one
+            preference for Mender_Emb.
         items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
-            (shown to people) and `text` (read by Mender_Tok). Kept in `items.jsonl` beside the configuration.
+            (for display) and `text` (read by Mender_Tok). Saved in `items.jsonl` beside the configuration.
     """
 
     def __init__(
@@ -45,11 +44,11 @@ class MenderProcessor(ProcessorMixin):
 
     @property
     def num_items(self) -> int:
-        """Items of the catalogue."""
+        """Number of items of the catalogue."""
         return len(self.items)
 
     def titles(self, item_ids: Sequence[int] | torch.Tensor) -> list[str]:
-        """Titles of items, for people.
+        """Titles of items.
 
         Raises:
             ValueError: If an id is not in `1..num_items`.
@@ -64,31 +63,47 @@ class MenderProcessor(ProcessorMixin):
         fields.pop("items", None)
         return fields
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> list[str]:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
         """Writes configuration, tokenizer and `items.jsonl`."""
-        files = super().save_pretrained(save_directory, **kwargs)
+        files = super().save_pretrained(save_directory, push_to_hub, **kwargs)
         path = Path(save_directory) / ITEMS_FILE
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             for number, item in enumerate(self.items, start=1):
                 file.write(json.dumps({"item_id": number, **item}, ensure_ascii=False) + "\n")
-        temporary.replace(path)
         return [*files, str(path)]
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "MenderProcessor":
-        """Reads what [`save_pretrained`] wrote, from a folder or the Hub."""
-        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        hub_kwargs = {name: kwargs[name] for name in HUB_KWARGS if kwargs.get(name) is not None}
-        path = Path(cached_file(pretrained_model_name_or_path, ITEMS_FILE, **hub_kwargs))
-        with path.open(encoding="utf-8") as file:
+    def from_pretrained(
+        cls: type[Processor],
+        pretrained_model_name_or_path: str | os.PathLike,
+        cache_dir: str | os.PathLike | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str = "main",
+        **kwargs: Any,
+    ) -> Processor:
+        """Reads the files of [`save_pretrained`] from a folder or the Hub; see `ProcessorMixin.from_pretrained`."""
+        hub: dict[str, Any] = {
+            "cache_dir": cache_dir,
+            "force_download": force_download,
+            "local_files_only": local_files_only,
+            "token": token,
+            "revision": revision,
+        }
+        processor = super().from_pretrained(pretrained_model_name_or_path, **hub, **kwargs)
+        subfolder = kwargs.get("subfolder") or ""
+        path = cached_file(pretrained_model_name_or_path, ITEMS_FILE, **hub, subfolder=subfolder)
+        with Path(cast(str, path)).open(encoding="utf-8") as file:
             processor.items = [
                 {key: value for key, value in json.loads(line).items() if key != "item_id"} for line in file
             ]
         return processor
 
     def _check_items(self, items: Sequence[int], name: str) -> None:
-        """Raises a ValueError that names the first item outside the catalogue."""
+        """Raises a ValueError for the first item outside the catalogue."""
         for item in items:
             if isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= self.num_items:
                 raise ValueError(
@@ -97,25 +112,24 @@ class MenderProcessor(ProcessorMixin):
                 )
 
     def _read_requests(self, history: Any, preference: Any) -> list[tuple[list[int], list[str]]]:
-        """Any accepted form of `history` and `preference` as one (items, preferences) pair per request."""
+        """Reads every accepted form of `history` and `preference` as one (items, preferences) pair per request."""
         if history is None and preference is None:
             raise ValueError("history and preference are both missing; give at least one of them.")
         if isinstance(history, torch.Tensor):
             history = history.tolist()
         if history is not None and (isinstance(history, str) or not isinstance(history, Sequence)):
             raise ValueError(f"history must be item ids or a list of such lists, not {history!r}.")
-        one_history = history is not None and all(isinstance(item, int) for item in history)
-        if one_history and (len(history) > 0 or not isinstance(preference, list)):
+        if history is None:
+            preference = [preference] if isinstance(preference, str) else preference
+        elif all(isinstance(item, int) for item in history) and (history or not isinstance(preference, list)):
             history = [list(history)]
             preference = None if preference is None else [preference]
-        elif history is None:
-            preference = [preference] if isinstance(preference, str) else preference
         if preference is not None and (isinstance(preference, str) or not isinstance(preference, Sequence)):
             raise ValueError(
                 f"preference must be a list with one entry per history, not {preference!r}; wrap a single one: "
                 "[preference]."
             )
-        size = len(history if history is not None else preference)
+        size = len(preference or ()) if history is None else len(history)
         history = history or [[] for _ in range(size)]
         preference = [None] * size if preference is None else preference
         if len(history) != len(preference):
@@ -130,7 +144,7 @@ class MenderProcessor(ProcessorMixin):
         ]
 
     def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
-        """One request, checked; the history cut to the most recent `max_history_length` items."""
+        """Checks one request, with the history cut to the most recent `max_history_length` items."""
         items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
         self._check_items(items, f"history {row}")
         texts = [text.strip() for text in as_texts(f"preference {row}", texts) if text.strip()]
@@ -140,10 +154,10 @@ class MenderProcessor(ProcessorMixin):
 
 
 def as_texts(name: str, texts: Any) -> list[str]:
-    """One string, several, or none, as a list.
+    """Returns one string, several, or `None` as a list of strings.
 
     Raises:
-        ValueError: If one is no string, or holds half of a character, which no tokenizer takes.
+        ValueError: For a value that is not a string, or a string with a lone surrogate, which no tokenizer accepts.
     """
     texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
@@ -160,35 +174,37 @@ def as_texts(name: str, texts: Any) -> list[str]:
 class MenderTokProcessor(MenderProcessor):
     """Writes a request as one text: `Instructions: {preference}. Items: {item} {item} ...`, oldest item first.
 
-    A text that is too long loses whole items, the oldest first, never the preference. See [`MenderProcessor`].
+    A text that is too long loses whole items, the oldest first, never the preference. See [`MenderProcessor`] for the
+    arguments.
     """
 
     def __call__(
         self,
         history: Sequence[Sequence[int]] | Sequence[int] | None = None,
         preference: Sequence[str | Sequence[str] | None] | str | None = None,
+        *,
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Tokenizes requests, padded to the longest of them.
+        """Tokenizes requests, padded to the longest.
 
         Args:
             history: One list of item ids per request, oldest first, or a single one.
             preference: One preference per request (a string, a list of strings, or `None`), or a single one.
-            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+            return_tensors (`str`, defaults to `"pt"`): The only supported form.
 
         Returns:
             `BatchFeature`: `input_ids` and `attention_mask`, both `(batch_size, sequence_length)`.
 
         Raises:
-            ValueError: For an unknown item, a preference that is no string, an empty request, or a preference that
+            ValueError: For an unknown item, a preference that is not a string, an empty request, or a preference that
                 alone exceeds `max_length`.
         """
         rows = [self.token_ids(*request) for request in self._read_requests(history, preference)]
         return BatchFeature(pad_token_rows(rows, self.tokenizer.pad_token_id))
 
     def token_ids(self, items: Sequence[int], preferences: Sequence[str]) -> list[int]:
-        """Tokens of one checked request."""
+        """Token ids of one checked request."""
         start, end = self._special_tokens()
         head = ""
         if preferences:
@@ -207,22 +223,23 @@ class MenderTokProcessor(MenderProcessor):
             ids = self._item_ids(item)
             if len(ids) > room and (kept or preferences):
                 break
-            kept.append(ids[:room])  # a lone item that is too long by itself is cut, rather than nothing said
+            kept.append(ids[:room])  # a single item that is too long is cut
             room -= len(kept[-1])
         return [*start, *head_ids, *(token for ids in reversed(kept) for token in ids), *end]
 
     def _text_ids(self, text: str) -> list[int]:
+        """Token ids of a text."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _item_ids(self, item: int) -> list[int]:
-        """Tokens of an item's text; each item is tokenized once."""
+        """Token ids of an item's text, cached."""
         cache = self.__dict__.setdefault("_token_cache", {})
         if item not in cache:
             cache[item] = self._text_ids(self.items[item - 1]["text"])
         return cache[item]
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
-        """What the tokenizer puts before and after a text: [CLS] and [SEP], or only </s>."""
+        """Token ids that the tokenizer adds before and after a text: [CLS] and [SEP], or only </s>."""
         specials = self.tokenizer("")["input_ids"]
         start = (
             specials[:1]
@@ -232,13 +249,14 @@ class MenderTokProcessor(MenderProcessor):
         return start, specials[len(start) :]
 
     def to_dict(self) -> dict[str, Any]:
+        """The configuration without the cache of tokens."""
         fields = super().to_dict()
         fields.pop("_token_cache", None)
         return fields
 
 
 class MenderEmbProcessor(MenderProcessor):
-    """Gives item ids and tokenized preferences; the model embeds them. See [`MenderProcessor`]."""
+    """Gives item ids and tokenized preferences, which the model embeds; see [`MenderProcessor`] for the arguments."""
 
     def __call__(
         self,
@@ -252,7 +270,7 @@ class MenderEmbProcessor(MenderProcessor):
         Args:
             history: One list of item ids per request, oldest first, or a single one.
             preference: One preference per request (a string, a list of strings, or `None`), or a single one.
-            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+            return_tensors (`str`, defaults to `"pt"`): The only supported form.
 
         Returns:
             `BatchFeature`: `history (batch_size, history_length)`; where there are preferences,
@@ -260,7 +278,7 @@ class MenderEmbProcessor(MenderProcessor):
             `attention_mask (batch_size, num_preferences + history_length)`.
 
         Raises:
-            ValueError: For an unknown item, a preference that is no string, or an empty request.
+            ValueError: For an unknown item, a preference that is not a string, or an empty request.
         """
         requests = self._read_requests(history, preference)
         num_preferences = max(len(texts) for _, texts in requests)
@@ -280,8 +298,8 @@ class MenderEmbProcessor(MenderProcessor):
 
     @staticmethod
     def pad_requests(requests: Sequence[tuple[Sequence[int], Sequence[Any]]]) -> dict[str, torch.Tensor]:
-        """`history` and `attention_mask` of checked requests; see [`__call__`] for their shapes."""
-        # a history of length 0 would leave an empty tensor; one masked column costs nothing
+        """Pads checked requests to `history` and `attention_mask`; see [`__call__`] for their shapes."""
+        # at least one masked column, so that no tensor is empty
         history_length = max(1, *(len(items) for items, _ in requests)) if requests else 1
         num_preferences = max(len(texts) for _, texts in requests)
         history = torch.zeros(len(requests), history_length, dtype=torch.long)
@@ -295,7 +313,7 @@ class MenderEmbProcessor(MenderProcessor):
 
 
 def pad_token_rows(rows: Sequence[Sequence[int]], pad_token_id: int | None) -> dict[str, torch.Tensor]:
-    """Pads on the right to the longest row.
+    """Pads token ids on the right to the longest row.
 
     >>> pad_token_rows([[5, 6], [7]], pad_token_id=0)["attention_mask"].tolist()
     [[1, 1], [1, 0]]

@@ -1,7 +1,6 @@
-"""Processor of Mender_Steer: histories, preferences, what to avoid and how strongly, to tensors.
+"""Processor of Mender_Steer: histories, preferences, avoided texts and strengths to tensors.
 
-Reads sentences: splits them into what is wanted and what is avoided, corrects words that the catalogue spells
-otherwise, and finds the catalogue's words in them. Knows nothing of scores.
+Sentences are split into wanted and avoided texts, and misspelled words are corrected to words of the catalogue.
 """
 
 import math
@@ -17,10 +16,10 @@ from .item_words import ItemWords
 from .preference_parsing import SplitPreference, split_preference
 from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, pad_token_rows
 
-MAX_STRENGTH = 1000.0  # of a preference, in either direction
-MAX_CACHED = 100_000  # texts whose reading is kept
+MAX_STRENGTH = 1000.0  # largest absolute strength of a preference
+MAX_CACHED = 100_000  # number of texts whose reading is cached
 
-# A word that denies another one: no-walnut and non-ceramic, leatherless, unscented.
+# Words that negate another one: no-walnut and non-ceramic, leatherless, unscented.
 _ABSENCE = re.compile(
     r"(?<![\w'’-])(?:(?:no|non)-(?P<no>[^\W\d_]{3,})|(?P<less>[^\W\d_]{3,})less|un(?P<un>[^\W\d_]{4,}))(?![\w'’-])",
     re.IGNORECASE,
@@ -32,14 +31,14 @@ Texts = Sequence[str | Sequence[str] | None] | str | None
 
 @dataclass(frozen=True)
 class ReadText:
-    """A text that the model is given, as the processor reads it.
+    """A text for the model, wanted or avoided.
 
     Attributes:
-        text (`str`): What is wanted or avoided, without framing, its spelling corrected.
-        strength (`float`): Above 0 where it is wanted, below 0 where it is avoided; 0 where both at once cancel out.
-        words (`tuple[int, ...]`): The catalogue's words in it, from 0.
+        text (`str`): The text without its frame, with corrected spelling.
+        strength (`float`): Above 0 if wanted, below 0 if avoided; 0 if wanted and avoided cancel out.
+        words (`tuple[int, ...]`): Ids of the catalogue's words in the text, from 0.
         known (`float`): Share of its words, by weight, that the catalogue has, in [0, 1].
-        corrections (`dict[str, str]`): Words that were corrected.
+        corrections (`dict[str, str]`): Corrected words, as written word to new word.
     """
 
     text: str
@@ -53,8 +52,8 @@ class MenderSteerProcessor(MenderProcessor):
     """Gives item ids, tokenized texts and their strengths; see [`MenderProcessor`] for the arguments.
 
     Attributes:
-        split (`Callable`, *optional*): Splits a preference into what is wanted and what is avoided, such as a language
-            model; the rules of `preference_parsing` do where none is set.
+        split (`Callable`, *optional*): Splits a preference into wanted and avoided texts, such as a language model;
+            defaults to the rules of `preference_parsing`.
     """
 
     split: Callable[[str], SplitPreference] | None = None
@@ -68,26 +67,26 @@ class MenderSteerProcessor(MenderProcessor):
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Reads requests.
+        """Reads requests into tensors.
 
         Args:
             history: One list of item ids per request, oldest first, or a single one.
             preference: One preference per request (a string, several, or `None`), or a single one. "Avoid X" and "X
-                but not Y" are read as such.
-            avoid: What is to be avoided, in the same forms.
-            strength: One number per request, for all its texts, or one per preference (and then one per avoided text);
-                defaults to 1. 0 is as if the text had not been given, below 0 turns it around.
-            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+                but not Y" are split into wanted and avoided texts.
+            avoid: Texts to avoid, in the same forms.
+            strength: One number per request for all its texts, or one per preference (followed by one per avoided
+                text); defaults to 1. 0 ignores a text, below 0 exchanges wanted and avoided.
+            return_tensors (`str`, defaults to `"pt"`): The only supported form.
 
         Returns:
-            `BatchFeature`: `history` and `attention_mask (batch_size, history_length)`; where there are texts,
+            `BatchFeature`: `history` and `attention_mask (batch_size, history_length)`; if there are texts,
             `preference_input_ids`, `preference_attention_mask (batch_size, num_texts, sequence_length)`,
             `preference_strengths`, `preference_known (batch_size, num_texts)` and `preference_words (batch_size,
-            num_texts, num_words)`. Wanted texts come before avoided ones.
+            num_texts, num_words)`. Wanted texts precede avoided ones.
 
         Raises:
-            ValueError: For an unknown item, a text that is no string, or a strength that is not finite or of another
-                number than the texts.
+            ValueError: For an unknown item, a text that is not a string, a strength that is not finite, or a number of
+                strengths that does not match the texts.
         """
         if kwargs:
             raise ValueError(
@@ -114,15 +113,15 @@ class MenderSteerProcessor(MenderProcessor):
     def read(
         self, history: Any = None, preference: Texts = None, avoid: Texts = None, strength: Any = None
     ) -> list[tuple[list[int], list[ReadText]]]:
-        """Any accepted form of a batch as items and texts of each request; see [`__call__`] for arguments and errors.
+        """Reads every accepted form of a batch as items and texts of each request, with corrections of spelling.
 
-        What a person may want to see, corrections of spelling among it, is in the texts.
+        See [`__call__`] for arguments and errors.
         """
         if history is None and preference is None and avoid is None:
             raise ValueError("history, preference and avoid are all missing; give at least one of them.")
         if history is None and preference is None:
-            several = isinstance(avoid, Sequence) and not isinstance(avoid, str)
-            history = [[] for _ in avoid] if several else [[]]
+            is_list = isinstance(avoid, Sequence) and not isinstance(avoid, str)
+            history = [[] for _ in avoid or ()] if is_list else [[]]
         pairs = self._read_requests(history, preference)
         avoided = _per_request("avoid", avoid, len(pairs), str)
         strengths = _per_request("strength", strength, len(pairs), int | float)
@@ -133,13 +132,13 @@ class MenderSteerProcessor(MenderProcessor):
         return requests
 
     def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
-        """One request; empty ones are requests too, and empty texts stay until their strengths are known."""
+        """Checks one request, which may be empty; empty texts are kept until strengths are assigned."""
         items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
         self._check_items(items, f"history {row}")
         return items[-self.max_history_length :], as_texts(f"preference {row}", texts)
 
     def _read_texts(self, row: int, wanted: list[str], avoided: list[str], strength: Any) -> list[ReadText]:
-        """Texts of one request, those of strength 0 and empty ones left out, each text once with each sign."""
+        """Texts of one request without those that are empty or of strength 0, each text once per sign."""
         given = [*((text, 1) for text in wanted), *((text, -1) for text in avoided)]
         strengths = _as_strengths(row, strength, len(wanted), len(avoided))
         return once(
@@ -150,14 +149,15 @@ class MenderSteerProcessor(MenderProcessor):
         )
 
     def read_preference(self, text: str, strength: float = 1.0, is_avoided: bool = False) -> list[ReadText]:
-        """What a sentence wants and avoids.
+        """Splits a sentence into wanted and avoided texts.
 
-        The title of an item is read as it is. In the field for what is to be avoided, all of a sentence is avoided.
+        The title of an item is one wanted text. In the field `avoid`, all of a sentence is avoided.
 
         Args:
             text (`str`): A sentence.
-            strength (`float`, defaults to 1): Below 0, what is wanted and what is avoided change places.
-            is_avoided (`bool`, defaults to `False`): Whether it stands in that field; `strength` is below 0 then.
+            strength (`float`, defaults to 1): Strength of the texts; below 0, wanted and avoided are exchanged.
+            is_avoided (`bool`, defaults to `False`): Whether the sentence is from the field `avoid`; `strength` is
+                below 0 then.
         """
         key = (text, is_avoided, self.split)
         cache = self.__dict__.setdefault("_read", {})
@@ -174,25 +174,24 @@ class MenderSteerProcessor(MenderProcessor):
         return [replace(part, strength=part.strength * float(strength)) for part in cache[key]]
 
     def _spell_out(self, match: re.Match[str]) -> str:
-        """ "no-walnut", "leatherless" and "unscented" as "walnut-free" and so on, where the catalogue has the word
-        that they deny and not themselves."""
-        whole, denied = match[0], match["no"] or match["less"] or match["un"]
-        known = not self.words.knows(whole.casefold()) and self.words.match(denied).known
-        return f"{denied}-free" if known else whole
+        """Replaces "no-walnut" and "walnutless" by "walnut-free" if the catalogue has "walnut" and not that word."""
+        whole, negated = match[0], match["no"] or match["less"] or match["un"]
+        known = not self.words.knows(whole.casefold()) and self.words.match(negated).known
+        return f"{negated}-free" if known else whole
 
     def _split(self, text: str, is_avoided: bool) -> list[tuple[str, int]]:
-        """Parts of a sentence, 1 for what is wanted and -1 for what is avoided; 1 for all in the field for that."""
+        """Parts of a sentence, each with 1 if wanted and -1 if avoided; in the field `avoid`, 1 stands for avoided."""
         split = self.split or (lambda sentence: split_preference(sentence, self.words.knows))
         found = split(f"Avoid {text}" if is_avoided and _ALL_BUT.match(text) else text)
         if is_avoided and found.wanted and not found.avoided:
-            if _ALL_BUT.match(text):  # "everything but tea" is to be avoided: tea is wanted
+            if _ALL_BUT.match(text):  # avoiding "everything but tea" wants tea
                 return [(part, -1) for part in found.wanted]
             found = split(f"Avoid {text}")  # a bare list: "lavender, rose and citrus"
         parts = [(part, 1) for part in found.wanted]
         return parts + [(part, 1 if is_avoided else -1) for part in found.avoided]
 
     def _read_part(self, text: str, direction: int, corrections: dict[str, str]) -> ReadText:
-        """A part of a sentence, with the catalogue's words in it."""
+        """Reads a part of a sentence with the catalogue's words in it."""
         match = self.words.match(text)
         corrections = {word: better for word, better in corrections.items() if better in text}
         weight = sum(weight for _, weight in match.known)
@@ -202,7 +201,7 @@ class MenderSteerProcessor(MenderProcessor):
 
     @property
     def _titles(self) -> frozenset[str]:
-        """Titles of all items, without their case."""
+        """Case-folded titles of all items."""
         if self.__dict__.get("_known_titles") is None:
             titles = (" ".join(item["title"].split()).casefold() for item in self.items)
             self.__dict__["_known_titles"] = frozenset(titles)
@@ -210,19 +209,20 @@ class MenderSteerProcessor(MenderProcessor):
 
     @property
     def words(self) -> ItemWords:
-        """The words of the catalogue's texts, built on first use."""
+        """Words of the catalogue's texts, computed on first use."""
         if self.__dict__.get("_words") is None:
             self.__dict__["_words"] = ItemWords([item["text"] for item in self.items])
         return self.__dict__["_words"]
 
     def _is_word(self, word: str) -> bool:
-        """Whether the tokenizer has a word whole: then it is one, and none of the catalogue's misspelt."""
+        """Whether the tokenizer has a word as one token, and it is thus not misspelled."""
         cache = self.__dict__.setdefault("_vocabulary", None) or self.tokenizer.get_vocab()
         self.__dict__["_vocabulary"] = cache
         # sentencepiece and byte-level vocabularies mark the beginning of a word
         return any(mark + word.casefold() in cache for mark in ("", "▁", "Ġ"))
 
     def to_dict(self) -> dict[str, Any]:
+        """The configuration without caches."""
         fields = super().to_dict()
         for name in ("_read", "_words", "_known_titles", "_vocabulary", "split"):
             fields.pop(name, None)
@@ -232,8 +232,7 @@ class MenderSteerProcessor(MenderProcessor):
     def pad(
         requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]], texts: Sequence[Sequence[ReadText | None]]
     ) -> dict[str, torch.Tensor]:
-        """Tensors of read requests and their texts in columns ([`aligned`]), without what stands for the texts; see
-        [`__call__`]."""
+        """Pads read requests and their texts in columns ([`aligned`]) to tensors, without tokens; see [`__call__`]."""
         features = MenderEmbProcessor.pad_requests([(items, ()) for items, _ in requests])
         if texts and texts[0]:
             width = max(1, *(len(text.words) for row in texts for text in row if text is not None))
@@ -249,10 +248,9 @@ class MenderSteerProcessor(MenderProcessor):
 
 
 def once(parts: Iterable[ReadText]) -> list[ReadText]:
-    """Each wanted and each avoided text once, with the largest strength that it has.
+    """Keeps each wanted and each avoided text once, with its largest strength.
 
-    Of a text that is both wanted and avoided the stronger side keeps what it is stronger by, and the other one is left
-    with a strength of 0: a contradiction asks for nothing.
+    For a text that is both wanted and avoided, the stronger side keeps the difference and the other side strength 0.
 
     >>> given = [ReadText("a", 1.0), ReadText("a", 2.0), ReadText("b", 1.0), ReadText("B", -1.0), ReadText("a", -3.0)]
     >>> [(part.text, part.strength) for part in once(given)]
@@ -271,7 +269,7 @@ def once(parts: Iterable[ReadText]) -> list[ReadText]:
 
 
 def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> list[list[ReadText | None]]:
-    """Texts of requests in columns, the wanted ones first and then the avoided ones; `None` where a request has fewer.
+    """Arranges texts of requests in columns, wanted before avoided ones, with `None` as padding.
 
     >>> rows = [([], [ReadText("a", -1.0)]), ([], [ReadText("b", 1.0), ReadText("c", -1.0)])]
     >>> [[text and text.text for text in row] for row in aligned(rows)]
@@ -280,7 +278,7 @@ def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> lis
     parts = [
         ([text for text in texts if text.strength > 0], [text for text in texts if text.strength < 0])
         for _, texts in requests
-    ]  # those of strength 0 have cancelled out
+    ]  # texts of strength 0 have canceled out
     widths = [max((len(part[side]) for part in parts), default=0) for side in (0, 1)]
     return [
         [text for side in (0, 1) for text in (*part[side], *[None] * (widths[side] - len(part[side])))]
@@ -289,7 +287,7 @@ def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> lis
 
 
 def _per_request(name: str, values: Any, size: int, kind: Any) -> list[Any]:
-    """One entry per request: a single value counts for all of them, a flat list for a single one."""
+    """Returns one entry per request: a single value stands for all requests, a flat list for a single one."""
     if getattr(values, "ndim", None) == 0:  # a number of NumPy or torch
         values = values.item()
     if values is None or isinstance(values, kind):
@@ -307,10 +305,10 @@ def _per_request(name: str, values: Any, size: int, kind: Any) -> list[Any]:
 
 
 def _as_strengths(row: int, strength: Any, num_wanted: int, num_avoided: int) -> list[float]:
-    """A strength for each text of a request.
+    """Returns a strength for each text of a request.
 
     Raises:
-        ValueError: If one is no finite number, or there are as many as neither the preferences nor all texts.
+        ValueError: If one is not a finite number, or their number is neither that of the preferences nor of all texts.
     """
     total = num_wanted + num_avoided
     is_one = strength is None or isinstance(strength, int | float)
@@ -322,8 +320,8 @@ def _as_strengths(row: int, strength: Any, num_wanted: int, num_avoided: int) ->
             )
         if abs(one) > MAX_STRENGTH:
             raise ValueError(
-                f"the strength of request {row} is {one!r}, beyond {MAX_STRENGTH:g}, where nothing but the preference "
-                "counts; give less."
+                f"the strength of request {row} is {one!r}, beyond {MAX_STRENGTH:g}; give a number from "
+                f"{-MAX_STRENGTH:g} to {MAX_STRENGTH:g}."
             )
     if is_one:
         given *= total

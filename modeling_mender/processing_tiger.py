@@ -1,7 +1,6 @@
 """Processor of TIGER and its relatives: a request as one sequence of user, text and code tokens.
 
-Knows the layout of the input vocabulary: the decoder's tokens as in `semantic_ids.py`, then one token per bucket of
-users, then the tokenizer's words. Everything about texts is Mender_Tok's, so both write a text alike.
+The input vocabulary has the tokens of the decoder, then one token per bucket of users, then the tokenizer's words.
 """
 
 import zlib
@@ -15,7 +14,7 @@ from .configuration_semantic_ids import PAD_TOKEN_ID, vocabulary_size
 from .processing_mender import MenderTokProcessor, pad_token_rows
 from .semantic_ids import codes_to_tokens
 
-MAX_CACHED_TEXTS = 100_000  # a server must not grow with every new preference; a benchmark's fit
+MAX_CACHED_TEXTS = 100_000  # bounds the memory of a server; the texts of a benchmark fit
 
 
 class TigerProcessor(MenderTokProcessor):
@@ -25,18 +24,18 @@ class TigerProcessor(MenderTokProcessor):
     preference.
 
     Args:
-        tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder; one without words for a model that reads
-            none ([`empty_tokenizer`](modeling_mender.methods.tiger)).
+        tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder; one without words for a model without
+            texts ([`empty_tokenizer`](modeling_mender.methods.tiger)).
         num_levels (`int`, defaults to 4): Codes per item.
         codebook_size (`int`, defaults to 256): Codes per level.
         history_format (`str`, defaults to `"semantic_ids"`): `"semantic_ids"` or `"text"`.
         reads_preferences (`bool`, defaults to `False`): Whether the model was trained with preferences.
-        num_user_tokens (`int`, defaults to 0): Buckets that users are hashed into; 0 for a model that does not look
-            at who asks.
-        max_history_length (`int`, defaults to 20): Items of a history that are used, the most recent ones.
-        max_length (`int`, defaults to 512): Tokens of a request without the user's.
+        num_user_tokens (`int`, defaults to 0): Number of buckets that users are hashed into; 0 for a model that is not
+            conditioned on the user id.
+        max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used.
+        max_length (`int`, defaults to 512): Largest number of tokens of a request, without that of the user.
         items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
-            (shown to people), `text`, and `codes`, its semantic ID. Kept in `items.jsonl` beside the configuration.
+            (for display), `text`, and `codes`, its semantic ID. Saved in `items.jsonl` beside the configuration.
     """
 
     def __init__(
@@ -64,24 +63,26 @@ class TigerProcessor(MenderTokProcessor):
         history: Sequence[Sequence[int]] | Sequence[int] | None = None,
         preference: Sequence[str | Sequence[str] | None] | str | None = None,
         user: Sequence[str | None] | str | None = None,
+        *,
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Writes requests as tokens, padded to the longest of them.
+        """Writes requests as tokens, padded to the longest.
 
         Args:
             history: One list of item ids per request, oldest first, or a single one.
             preference: One preference per request (a string, a list of strings, or `None`), or a single one; only for
                 a model that reads preferences.
-            user: One user id per request, or `None` for somebody unknown; only for a model that looks at who asks.
-            return_tensors (`str`, defaults to `"pt"`): The only form there is.
+            user: One user id per request, or `None` for an unknown user; only for a model that is conditioned on the
+                user id.
+            return_tensors (`str`, defaults to `"pt"`): The only supported form.
 
         Returns:
             `BatchFeature`: `input_ids` and `attention_mask`, both `(batch_size, sequence_length)`.
 
         Raises:
-            ValueError: For an unknown item, an empty request, a preference or a user that this model cannot read, or a
-                preference that alone exceeds `max_length`.
+            ValueError: For an unknown item, an empty request, a preference or a user that this model does not read, or
+                a preference that alone exceeds `max_length`.
         """
         requests = self._read_requests(history, preference)
         if not self.reads_preferences and any(texts for _, texts in requests):
@@ -94,17 +95,18 @@ class TigerProcessor(MenderTokProcessor):
         return BatchFeature(pad_token_rows(rows, PAD_TOKEN_ID))
 
     def token_ids(self, items: Sequence[int], preferences: Sequence[str], user: str = "") -> list[int]:
-        """Tokens of one checked request."""
+        """Token ids of one checked request."""
         tokens = super().token_ids(items, preferences)
         return [self.user_token(user), *tokens] if user and self.num_user_tokens else tokens
 
     def user_token(self, user: str) -> int:
-        """The token of the bucket that a user falls into, the same in every process."""
+        """Token id of a user's bucket, the same in every process."""
         bucket = zlib.crc32(user.encode()) % self.num_user_tokens
         return vocabulary_size(self.num_levels, self.codebook_size) + bucket
 
     def to_dict(self) -> dict[str, Any]:
-        # taken out rather than copied with everything else: the cache outlives a save, and is large
+        """The configuration without the cache of tokens, which stays in memory."""
+        # removed for the call, because the base class would copy it
         cache = self.__dict__.pop("_token_cache", {})
         try:
             return super().to_dict()
@@ -112,7 +114,7 @@ class TigerProcessor(MenderTokProcessor):
             self._token_cache = cache
 
     def _read_users(self, user: Any, num_requests: int) -> list[str]:
-        """One user id per request, empty where there is none."""
+        """Reads one user id per request, empty for an unknown user."""
         users = [user] if user is None or isinstance(user, str) else list(user)
         users = users * num_requests if users == [None] else users
         if len(users) != num_requests:
@@ -121,11 +123,11 @@ class TigerProcessor(MenderTokProcessor):
             if one is not None and not isinstance(one, str):
                 raise ValueError(f"user {row} is {one!r}, which is no string; give the benchmark's user_id.")
         if any(users) and not self.num_user_tokens:
-            raise ValueError("this model does not look at who asks; leave user out.")
+            raise ValueError("this model is not conditioned on the user id; leave user out.")
         return [one or "" for one in users]
 
     def _text_ids(self, text: str) -> list[int]:
-        """Words as tokens of the input vocabulary; each text is tokenized once."""
+        """Token ids of a text in the input vocabulary, cached."""
         cache = self.__dict__.setdefault("_token_cache", {})
         if text not in cache:
             if len(cache) >= MAX_CACHED_TEXTS:
@@ -134,6 +136,7 @@ class TigerProcessor(MenderTokProcessor):
         return cache[text]
 
     def _item_ids(self, item: int) -> list[int]:
+        """Token ids of an item, its codes or its text, cached."""
         if self.history_format == "text":
             return super()._item_ids(item)
         cache = self.__dict__.setdefault("_token_cache", {})
@@ -148,12 +151,13 @@ class TigerProcessor(MenderTokProcessor):
         return cache[item]
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
+        """Token ids before and after a text in the input vocabulary, cached."""
         cache = self.__dict__.setdefault("_token_cache", {})
-        if None not in cache:  # a key that is neither an item nor a text
+        if None not in cache:  # a key of neither an item nor a text
             cache[None] = tuple(self._shift(words) for words in super()._special_tokens())
         return cache[None]
 
     def _shift(self, words: Sequence[int]) -> list[int]:
-        """Token ids of the tokenizer to those of the input vocabulary."""
+        """Maps token ids of the tokenizer to those of the input vocabulary."""
         first = vocabulary_size(self.num_levels, self.codebook_size) + self.num_user_tokens
         return [first + word for word in words]

@@ -1,4 +1,4 @@
-"""Registration with the Auto classes of transformers at the moment when they, or our own classes, are first loaded."""
+"""Registration with the Auto classes of transformers when these, or the classes of this package, are first loaded."""
 
 import importlib
 import sys
@@ -17,7 +17,7 @@ TRIGGERS = (
 
 
 def register_when_loaded(modules: Iterable[str]) -> None:
-    """Arranges that the classes are registered right after the first import of an Auto class or of one of our modules.
+    """Registers all classes right after the first import of an Auto class or of one of the modules.
 
     Args:
         modules (`Iterable[str]`): Names of the modules of this package that hold the classes.
@@ -27,13 +27,14 @@ def register_when_loaded(modules: Iterable[str]) -> None:
 
 
 def _register(finished: ModuleType) -> None:
-    # Half imported modules cannot be imported from; the outermost of them is a trigger too, and registers when it is
-    # complete.
+    """Imports `auto_classes` unless a module that it needs is still loading."""
+    # a partially loaded module lacks names; the outermost one is a trigger too and registers at its end
     if not any(_is_loading(name, module) for name, module in list(sys.modules.items()) if module is not finished):
         importlib.import_module(f"{__package__}.auto_classes")
 
 
 def _is_loading(name: str, module: ModuleType) -> bool:
+    """Whether a module that `auto_classes` needs is partially loaded."""
     is_room = name.startswith(f"{__package__}.") and (hasattr(module, "__path__") or name.count(".") > 1)
     is_needed = name.startswith((f"{__package__}.", "transformers.")) and not is_room
     return is_needed and getattr(getattr(module, "__spec__", None), "_initializing", False)

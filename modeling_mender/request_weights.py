@@ -1,7 +1,4 @@
-"""Weights of the terms of Mender_Steer's score by what a request is like: fitted on validation, saved with the model.
-
-Knows a few numbers that describe a request, such as how far a preference departs from the history. Knows no items.
-"""
+"""Weights of the terms of Mender_Steer's score as functions of a request's features, fitted on validation rows."""
 
 import math
 
@@ -9,27 +6,36 @@ import torch
 from torch import nn
 
 COMPONENTS = ("history", "graph", "head", "words", "all_words", "cosine")
-"""What is weighed: the item head without preferences, the transition graph, and, of each preference, what it adds to
+"""Components of a score: the item head without preferences, the transition graph, and for each preference its gain in
 the item head, the share of its words that an item has, whether the item has them all, and the cosine of the texts."""
-REQUEST_COMPONENTS = 2  # the first ones, which a preference does not bring along
+REQUEST_COMPONENTS = 2  # the first ones, which do not depend on a preference
 FEATURES = (
-    "constant", "history_length",
-    "has_preference", "history_length_with_preference", "num_preferences", "num_preferences_bought", "departure",
-    "bought_words", "known_words", "matches",
-)  # fmt: skip
+    "constant",
+    "history_length",
+    "has_preference",
+    "history_length_with_preference",
+    "num_preferences",
+    "num_preferences_bought",
+    "departure",
+    "bought_words",
+    "known_words",
+    "matches",
+)
 PLAIN_FEATURES = 2  # the first ones describe a request without preferences, the others one with
-# weights of an unfitted model, and what five preferences instead of one multiply them by where the history has their
-# words: five of a user's past say little of the next item, five wishes for one item say all of it
+# weights of an unfitted model, and their factors for five preferences in place of one whose words the history has:
+# five preferences of a user's past tell little about the next item, five preferences for one item tell it all
 _START = (1.0, 1.0, 1.0, 3.0, 3.0, 6.0)
 _START_OF_FIVE = (1.0, 2.0, 0.1, 0.03, 0.03, 0.03)
 
 
 class RequestWeights(nn.Module):
-    """Exponentials of linear functions of the request's features.
+    """Computes weights as exponentials of linear functions of the request's features.
 
-    With preferences of strength below 1 the weights lie between those of the request without any and those of
-    strength 1, so that a strength of 0 is no preference, and nothing jumps there.
+    For strengths below 1, weights are interpolated between those without a preference and those of strength 1, so they
+    are continuous at strength 0.
     """
+
+    table: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +48,7 @@ class RequestWeights(nn.Module):
         self.table.copy_(unfitted_table())
 
     def forward(self, features: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-        """Weights of requests.
+        """Computes the weights of requests.
 
         Args:
             features (`torch.Tensor`): Shape `(batch_size, num_features)`, of [`request_features`].
@@ -56,7 +62,7 @@ class RequestWeights(nn.Module):
 
 def unfitted_table() -> torch.Tensor:
     """The table of an unfitted model, `(num_features, num_components)`."""
-    table = torch.zeros(len(FEATURES), len(COMPONENTS), device="cpu")  # wherever modules are being made
+    table = torch.zeros(len(FEATURES), len(COMPONENTS), device="cpu")  # also under a default device
     table[0] = table[PLAIN_FEATURES] = torch.tensor(_START, device="cpu").log()
     table[FEATURES.index("num_preferences_bought")] = torch.tensor(_START_OF_FIVE, device="cpu").log()
     return table
@@ -65,18 +71,18 @@ def unfitted_table() -> torch.Tensor:
 def weigh_requests(table: torch.Tensor, features: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     """Weights of requests by a table `(num_features, num_components)`; see [`RequestWeights.forward`]."""
     plain = (features[:, :PLAIN_FEATURES] @ table[:PLAIN_FEATURES]).exp()
-    asked = (features[:, PLAIN_FEATURES:] @ table[PLAIN_FEATURES:]).exp()
-    return torch.lerp(plain, asked, strength.clamp(0, 1).unsqueeze(1))
+    preferred = (features[:, PLAIN_FEATURES:] @ table[PLAIN_FEATURES:]).exp()
+    return torch.lerp(plain, preferred, strength.clamp(0, 1).unsqueeze(1))
 
 
 def wanted_shares(strengths: torch.Tensor) -> torch.Tensor:
-    """What each preference counts, `(batch_size, num_preferences)`: its strength over their number, 0 if avoided."""
+    """Share of each preference, `(batch_size, num_preferences)`: its strength over their number, 0 if avoided."""
     wanted = strengths.clamp(min=0)
     return wanted / number_of_wanted(wanted).unsqueeze(1).clamp(min=1)
 
 
 def number_of_wanted(wanted: torch.Tensor) -> torch.Tensor:
-    """Number of preferences, `(batch_size,)`: their strengths over the largest, so that a weak one is no jump.
+    """Effective number of preferences, `(batch_size,)`: the sum of their strengths over the largest.
 
     >>> number_of_wanted(torch.tensor([[2.0, 2.0, 0.0], [1.0, 0.01, 0.0], [0.0, 0.0, 0.0]]))
     tensor([2.0000, 1.0100, 0.0000])
@@ -94,15 +100,15 @@ def request_features(
     known: torch.Tensor,
     num_matches: torch.Tensor,
 ) -> torch.Tensor:
-    """Numbers that describe a request; see `FEATURES`.
+    """Computes the features of requests; see `FEATURES`.
 
     Args:
         history_lengths (`torch.Tensor`): Shape `(batch_size,)`.
         strengths (`torch.Tensor`): Shape `(batch_size, num_preferences)`; only those above 0 count, by their size.
-        nearest (`torch.Tensor`): The same shape, the cosine of a preference and the nearest item of the history.
-        bought (`torch.Tensor`): The same shape, the largest share of its words that an item of the history has.
-        known (`torch.Tensor`): The same shape, the share of its words that the catalogue has, in `[0, 1]`.
-        num_matches (`torch.Tensor`): The same shape, items that have all of its words.
+        nearest (`torch.Tensor`): The same shape, cosine of a preference and the nearest item of the history.
+        bought (`torch.Tensor`): The same shape, largest share of its words that an item of the history has.
+        known (`torch.Tensor`): The same shape, share of its words that the catalogue has, in `[0, 1]`.
+        num_matches (`torch.Tensor`): The same shape, number of items that have all of its words.
 
     Returns:
         `torch.Tensor`: Shape `(batch_size, num_features)`, float32, each about 0 to 1.

@@ -1,1 +1,1 @@
-"""Requests, examples and the batches that are made of them."""
+"""Requests, training examples and their batches."""

@@ -1,8 +1,6 @@
-"""Requests and training examples to batches: padded to their own length, what can be computed once computed once.
+"""Collators: requests and training examples to padded batches, shared by training and evaluation.
 
-A collator is made for the texts it will see and is shared by training and evaluation, so both read a request alike. It
-also decides what one training row is: one example, or, where the method can learn every position of a sequence in one
-pass, all examples of a user.
+A training row is one example, or, for a method that learns every position of a sequence in one pass, a sequence.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,18 +19,18 @@ from .requests import Example, Request
 
 
 class Collator:
-    """Makes batches of requests for one method.
+    """Builds batches of requests for one method.
 
     Args:
-        processor ([`MenderProcessor`]): Of the same method.
-        model (`PreTrainedModel`): Of the same method.
-        texts (`Iterable[str]`): Every preference that requests will hold.
-        cache_dir (`str` or `Path`, *optional*): Keeps what a frozen text encoder computes, see [`FrozenCache`];
-            methods without one ignore it.
-        cache_limit_gb (`float`, defaults to 50): Size that `cache_dir` may grow to.
+        processor ([`MenderProcessor`]): Processor of the method.
+        model (`PreTrainedModel`): Model of the method.
+        texts (`Iterable[str]`): All preferences of the requests.
+        cache_dir (`str` or `Path`, *optional*): Folder for outputs of a frozen text encoder, see [`FrozenCache`];
+            ignored by methods without one.
+        cache_limit_gb (`float`, defaults to 50): Largest size of `cache_dir` in 10^9 bytes.
 
     Attributes:
-        groups_by_length (`bool`): Whether batches of like lengths are worth it; not where padding costs little.
+        groups_by_length (`bool`): Whether batches of similar lengths save time; false where padding costs little.
     """
 
     groups_by_length = True
@@ -52,24 +50,24 @@ class Collator:
             self.labels = model.item_labels(items).cpu()
 
     def prepare(self, requests: Iterable[Request]) -> None:
-        """Computes ahead what batches of these requests can share; batches are right without it."""
+        """Precomputes shared parts of batches of these requests; optional."""
 
     def length(self, request: Request) -> int:
-        """Length of a request's encoder states, for batches of like lengths."""
+        """Number of encoder states of a request, for batches of similar lengths."""
         raise NotImplementedError
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
-        """The encoder's inputs and `attention_mask`, padded to the longest request."""
+        """Inputs of the encoder and `attention_mask`, padded to the longest request."""
         raise NotImplementedError
 
     def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        """Which examples make one training row: each its own, or, where histories are causal, a sequence."""
+        """Numbers of the examples of each training row: one each, or with causal histories a sequence."""
         if not self.is_causal:
             return [[number] for number in range(len(examples))]
         return group_positions([(example.request.history, example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
-        """What the model's `forward` takes, `labels` included, and `negatives (num_examples,)` where there are any."""
+        """Arguments of the model's `forward`, `labels` included, and `negatives (num_examples,)` if there are any."""
         examples = [example for row in rows for example in row]
         batch = self([example.request for example in examples])
         batch["labels"] = self.labels[torch.tensor([example.target for example in examples]) - 1]
@@ -79,13 +77,13 @@ class Collator:
 
 
 class TextCollator(Collator):
-    """For methods that read one sequence of tokens: tokens are made when a batch is, items' tokens once.
+    """Collator of methods that read one sequence of tokens.
 
-    With `cache_dir`, requests that were prepared come as the frozen text encoder's states of them, `text_hidden_states
-    (batch_size, sequence_length, hidden_size)` in float16, in place of `input_ids`.
+    With `cache_dir`, prepared requests become states of the frozen text encoder, `text_hidden_states (batch_size,
+    sequence_length, hidden_size)` in float16, in place of `input_ids`.
 
     Raises:
-        ValueError: If there is a `cache_dir` and the text encoder of a model in training mode is to be trained.
+        ValueError: If `cache_dir` is given and the text encoder of a model in training mode is trained.
     """
 
     processor: MenderTokProcessor
@@ -104,21 +102,24 @@ class TextCollator(Collator):
         if cache_dir is None or "text_hidden_states" not in model.encoder_input_names:
             return
         if model.training and any(weight.requires_grad for weight in model.text_encoder.parameters()):
-            raise ValueError(f"cache_dir ({cache_dir}) keeps what a frozen text encoder computes, and this one is "
-                             "trained; leave cache_dir out.")  # fmt: skip
+            raise ValueError(
+                f"cache_dir ({cache_dir}) is for the outputs of a frozen text encoder, and this one is trained; leave "
+                "cache_dir out."
+            )
         self.model = model
         self.cache = FrozenCache(
             cache_dir, "hidden_states", model.text_encoder, torch.float16, per_token=True, limit_gb=cache_limit_gb
         )
 
     def tokens(self, request: Request) -> list[int]:
-        """Tokens of a request, as the text encoder reads them."""
+        """Token ids of a request for the text encoder."""
         return self.processor.token_ids(*request[:2])
 
     def prepare(self, requests: Iterable[Request]) -> None:
         if self.cache is None:
             return
-        keys, texts = {}, {}
+        keys: dict[Request, bytes] = {}
+        texts: dict[bytes, list[int]] = {}
         for request in dict.fromkeys(requests):
             if request not in self.keys and (request.history or request.preferences):
                 tokens = self.tokens(request)
@@ -140,11 +141,11 @@ class TextCollator(Collator):
 
     def length(self, request: Request) -> int:
         key = self.keys.get(request)
-        return self.cache.length(key) if key is not None else len(self.tokens(request))
+        return len(self.tokens(request)) if self.cache is None or key is None else self.cache.length(key)
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
-        keys = [self.keys.get(request) for request in requests]
-        if None not in keys:
+        keys = [self.keys[request] for request in requests if request in self.keys]
+        if self.cache is not None and len(keys) == len(requests):
             states = [self.cache.read(key) for key in keys]
             lengths = torch.tensor([len(text) for text in states])
             padded = pad_sequence(states, batch_first=True)
@@ -154,7 +155,7 @@ class TextCollator(Collator):
 
 
 class EmbeddingCollator(Collator):
-    """For methods that read embeddings: every distinct preference is embedded once, by the model's own text encoder.
+    """Collator of methods that read embeddings; every distinct preference is embedded once by the model.
 
     Attributes:
         table (`torch.Tensor`): Shape `(num_texts, embedding_size)`, float32 on the CPU, in the order of first
@@ -192,7 +193,8 @@ class EmbeddingCollator(Collator):
         return features
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
-        """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""
+        """Arguments of `forward`; with a causal history, one row is a sequence with its examples, see
+        `SemanticIdDecoderModel.decode_prefixes`."""
         if not self.is_causal:
             return super().training_batch(rows)
         num_examples = max(len(row) for row in rows)
@@ -205,7 +207,7 @@ class EmbeddingCollator(Collator):
                     texts = [self.rows[text] for text in example.request.preferences]
                     numbers[i, j, : len(texts)] = torch.tensor(texts, dtype=torch.long)
             batch["preference_embeddings"] = self.table[numbers.flatten(1)]
-            # an example sees its own preferences and no other's
+            # an example sees its own preferences only
             own = torch.eye(num_examples, dtype=torch.bool).repeat_interleave(width, dim=1)
             visible = own & (numbers >= 0).flatten(1).unsqueeze(1)
             batch["example_mask"] = torch.cat([visible, batch["example_mask"]], dim=-1)
@@ -213,12 +215,12 @@ class EmbeddingCollator(Collator):
 
 
 def group_positions(examples: Sequence[tuple[tuple[int, ...], int]]) -> list[list[int]]:
-    """Groups examples that are positions of one sequence: no position twice, so a row has one label at each.
+    """Groups examples that are distinct positions of one sequence, so that a row has one label per position.
 
-    Two users may start alike; each keeps the positions that continue as its own sequence does.
+    Users with the same first items keep the positions that continue as their own sequence does.
 
     Args:
-        examples (`Sequence[tuple]`): A history and the item that followed, each.
+        examples (`Sequence[tuple]`): Pairs of a history and its next item.
 
     Returns:
         `list[list[int]]`: Numbers of examples, the one with the longest history last in each group; groups in the
@@ -229,7 +231,7 @@ def group_positions(examples: Sequence[tuple[tuple[int, ...], int]]) -> list[lis
     """
     sequences = [(*history, target) for history, target in examples]
     longest_first = sorted(range(len(sequences)), key=lambda number: -len(sequences[number]))
-    waiting: dict[tuple[int, ...], list[list[int]]] = {}  # a position -> groups that pass it and lack its example
+    waiting: dict[tuple[int, ...], list[list[int]]] = {}  # position -> groups that pass it and lack its example
     groups: list[list[int]] = []
     for number in longest_first:
         sequence = sequences[number]
@@ -244,7 +246,7 @@ def group_positions(examples: Sequence[tuple[tuple[int, ...], int]]) -> list[lis
 
 
 def prefix_batch(rows: Sequence[Sequence[Example]], labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Sequences and the examples that are their prefixes, without preferences.
+    """Batches sequences with the examples that are their prefixes, without preferences.
 
     Args:
         rows (`Sequence[Sequence[Example]]`): Groups of [`group_positions`].
@@ -252,8 +254,8 @@ def prefix_batch(rows: Sequence[Sequence[Example]], labels: torch.Tensor) -> dic
 
     Returns:
         `dict`: `history (batch_size, history_length)`, padded with 0 on the right; `example_mask (batch_size,
-        num_examples, history_length)`; `labels (batch_size, num_examples, num_levels)`; and, where there are any,
-        `negatives (batch_size, num_examples)`.
+        num_examples, history_length)`; `labels (batch_size, num_examples, num_levels)`; and `negatives
+        (batch_size, num_examples)` if there are any.
     """
     num_examples = max(len(row) for row in rows)
     history_length = max(1, *(len(row[-1].request.history) for row in rows))
@@ -284,9 +286,9 @@ def embed_texts(
     cache_dir: str | Path | None = None,
     cache_limit_gb: float = CACHE_LIMIT_GB,
 ) -> torch.Tensor:
-    """Embeds texts with the model's text encoder, the longest first, so that padding is little and memory known early.
+    """Embeds texts with the model's text encoder, the longest first, which saves padding and shows peak memory early.
 
-    With `cache_dir`, only texts that no earlier run embedded with the same encoder are computed; see [`FrozenCache`].
+    With `cache_dir`, texts embedded by an earlier run with the same encoder are read; see [`FrozenCache`].
 
     Returns:
         `torch.Tensor`: Shape `(num_texts, embedding_size)`, float32 on the CPU, in the order given.
@@ -297,7 +299,7 @@ def embed_texts(
         def compute(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             return model.embed_text(input_ids.to(model.device), attention_mask.to(model.device)).unsqueeze(1)
 
-        # the pooling of `embed_text` is part of the name: another one would be another kind
+        # the kind names the pooling of `embed_text`
         cache = FrozenCache(
             cache_dir,
             "embeddings_mean_l2",

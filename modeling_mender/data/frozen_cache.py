@@ -1,7 +1,4 @@
-"""What a frozen text encoder computes, computed once: kept on disk, read through memory maps, shared by runs.
-
-Knows keys, shards and what makes two encoders different. Leaves to the collators which texts there are, and to the
-caller whether the encoder is frozen.
+"""Disk cache of the outputs of a frozen text encoder, read through memory maps and shared by runs.
 
 A cache is a folder of shards, each written under a temporary name and renamed when whole. A shard is a safetensors
 file of `num_texts` texts:
@@ -38,7 +35,7 @@ CACHE_LIMIT_GB = 50.0
 FORMAT = 1
 SHARD_BYTES = 2**27
 TOKENS_PER_BATCH = 16_384
-# Of a text encoder's configuration: how it was loaded or saved, not what it computes.
+# Fields of a text encoder's configuration that do not change its outputs.
 _IRRELEVANT = {"_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
 
 # input_ids and attention_mask, (batch_size, sequence_length), to (batch_size, sequence_length or 1, hidden_size)
@@ -46,7 +43,7 @@ Compute = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def text_key(token_ids: Sequence[int]) -> bytes:
-    """What stands for a text: 16 bytes that depend on its tokens, hence on its words, the tokenizer and the cut.
+    """Key of a text: a digest of 16 bytes of its token ids, hence of its words, the tokenizer and the truncation.
 
     >>> text_key([101, 7592, 102]) == text_key((101, 7592, 102)) != text_key([101, 102, 7592])
     True
@@ -55,9 +52,9 @@ def text_key(token_ids: Sequence[int]) -> bytes:
 
 
 def encoder_fingerprint(text_encoder: PreTrainedModel) -> str:
-    """What stands for a text encoder: 32 hexadecimal digits that depend on every weight and on the configuration.
+    """Fingerprint of a text encoder: 32 hexadecimal digits that depend on every weight and on the configuration.
 
-    A model that was saved and loaded again has the same; one that was tuned, or another checkpoint, has not.
+    It survives saving and loading, and changes with fine-tuning.
     """
     state = hashlib.blake2b(digest_size=16)
     config = {name: value for name, value in text_encoder.config.to_dict().items() if name not in _IRRELEVANT}
@@ -69,6 +66,8 @@ def encoder_fingerprint(text_encoder: PreTrainedModel) -> str:
 
 
 class _Shard(NamedTuple):
+    """An open file of the cache."""
+
     path: Path
     offsets: list[int]
     checksums: list[int]
@@ -77,15 +76,15 @@ class _Shard(NamedTuple):
 
 
 class FrozenCache:
-    """States of texts, `(num_states, hidden_size)` each, by the text's key.
+    """Cached states of texts by key, `(num_states, hidden_size)` each.
 
     Args:
-        cache_dir (`str` or `Path`): Holds the caches of all encoders, as `<kind>/<fingerprint>/`.
-        kind (`str`): What is computed; another kind never reads these states.
-        text_encoder (`PreTrainedModel`): Computes it.
-        dtype (`torch.dtype`): In which it is kept.
-        per_token (`bool`): Whether a text has a state per token, or one.
-        limit_gb (`float`, defaults to 50): Size in 10^9 bytes that `cache_dir` as a whole may grow to.
+        cache_dir (`str` or `Path`): Folder of the caches of all encoders, as `<kind>/<fingerprint>/`.
+        kind (`str`): Name of the computed quantity; kinds do not share states.
+        text_encoder (`PreTrainedModel`): The encoder that computes the states.
+        dtype (`torch.dtype`): Type of the stored states.
+        per_token (`bool`): Whether a text has one state per token or one in total.
+        limit_gb (`float`, defaults to 50): Largest size of `cache_dir` as a whole, in 10^9 bytes.
 
     Raises:
         ValueError: If `cache_dir` is a file.
@@ -106,7 +105,8 @@ class FrozenCache:
         self.dtype, self.per_token, self.hidden_size = dtype, per_token, text_encoder.config.hidden_size
         kind = f"{kind}_{str(dtype).removeprefix('torch.')}_v{FORMAT}"
         self.folder = self.cache_dir / kind / encoder_fingerprint(text_encoder)
-        self._about = {"text_encoder": text_encoder.name_or_path or type(text_encoder).__name__}  # for people
+        # written to the folder for its readers
+        self._about = {"text_encoder": text_encoder.name_or_path or type(text_encoder).__name__}
         self._shards: dict[Path, _Shard] = {}
         self._places: dict[bytes, tuple[_Shard, int]] = {}
         self._read_shards()
@@ -115,54 +115,55 @@ class FrozenCache:
         return key in self._places
 
     def length(self, key: bytes) -> int:
-        """States that a text has."""
+        """Number of states of a text."""
         shard, row = self._places[key]
         return shard.offsets[row + 1] - shard.offsets[row]
 
     def read(self, key: bytes) -> torch.Tensor:
-        """The states of a text: `(num_states, hidden_size)`, a view of the file.
+        """Reads the states of a text, `(num_states, hidden_size)`, as a view of the file.
 
         Raises:
-            ValueError: If the file's bytes are not those that were written.
+            ValueError: If the checksum does not match.
         """
         shard, row = self._places[key]
         states = shard.states[shard.offsets[row] : shard.offsets[row + 1]]
         if not shard.is_checked[row]:
             if _checksum(states) != shard.checksums[row]:
-                raise ValueError(f"{shard.path} is damaged; delete it, and what it held is computed again.")
+                raise ValueError(f"{shard.path} is damaged; delete it, and its states are computed again.")
             shard.is_checked[row] = True
         return states
 
     def fill(self, texts: Mapping[bytes, Sequence[int]], compute: Compute, description: str) -> None:
-        """Computes and keeps the texts that are missing; of several processes one computes, the others wait and read.
+        """Computes and stores the missing texts; of several processes one computes, and the others wait and read.
 
         Args:
             texts (`Mapping[bytes, Sequence[int]]`): Tokens by [`text_key`].
             compute (`Callable`): `(input_ids, attention_mask)`, both `(batch_size, sequence_length)`, to states
                 `(batch_size, sequence_length or 1, hidden_size)`.
-            description (`str`): What they are, for the progress bar.
+            description (`str`): Name of the states, for the progress bar.
 
         Raises:
-            ValueError: If they would exceed `limit_gb` or the free space, or do not fit into `dtype`.
+            ValueError: If the states would exceed `limit_gb` or the free space, or overflow `dtype`.
         """
         if all(key in self for key in texts):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "lock"):
-            self._read_shards()  # another process may have been here while this one waited
+            self._read_shards()  # another process may have written while this one waited
             missing = {key: tokens for key, tokens in texts.items() if key not in self}
             if missing:
                 self._fill(missing, compute, description)
 
     def _fill(self, missing: Mapping[bytes, Sequence[int]], compute: Compute, description: str) -> None:
-        """The longest first, so that padding is little and memory known early."""
+        """Computes missing texts, the longest first, which saves padding and shows peak memory early."""
         needed = self._check_space(missing, description)
         for unfinished in self.folder.glob("*.tmp"):
             unfinished.unlink()
         (self.folder / "encoder.json").write_text(json.dumps(self._about) + "\n", encoding="utf-8")
         ordered = sorted(missing.items(), key=lambda text: -len(text[1]))
         name = f"{description}, {needed / 1e9:.3g} GB into {self.cache_dir}"
-        done, held, held_bytes = 0, {}, 0
+        held: dict[bytes, torch.Tensor] = {}
+        done, held_bytes = 0, 0
         with tqdm(total=len(ordered), desc=name, unit="text", leave=False) as progress:
             while done < len(ordered):
                 size = max(1, TOKENS_PER_BATCH // max(1, len(ordered[done][1])))
@@ -177,19 +178,19 @@ class FrozenCache:
                     held, held_bytes = {}, 0
 
     def _compute(self, batch: Sequence[tuple[bytes, Sequence[int]]], compute: Compute) -> list[torch.Tensor]:
-        """States of a batch of texts on the CPU, without those of padding."""
+        """States of a batch of texts on the CPU, without padding."""
         tokens = pad_token_rows([tokens for _, tokens in batch], None)
         states = compute(tokens["input_ids"], tokens["attention_mask"]).to(self.dtype).cpu()
         if not torch.isfinite(states).all():
             raise ValueError(
                 f"the text encoder's output does not fit into {self.dtype} (or is not finite); leave cache_dir out."
             )
-        # copies, or one text would keep its whole batch in memory
+        # copies, because a view would keep the whole batch in memory
         lengths = [len(tokens) if self.per_token else 1 for _, tokens in batch]
         return [row[:length].clone() for row, length in zip(states, lengths, strict=True)]
 
     def _check_space(self, texts: Mapping[bytes, Sequence[int]], description: str) -> int:
-        """Bytes that texts will take; raises a ValueError if there is no room for them."""
+        """Number of bytes of the texts' states; raises a ValueError if they exceed the limit or the free space."""
         num_states = sum(len(tokens) for tokens in texts.values()) if self.per_token else len(texts)
         needed = num_states * self.hidden_size * self.dtype.itemsize
         held = sum(path.stat().st_size for path in self.cache_dir.rglob("*.safetensors"))
@@ -209,6 +210,7 @@ class FrozenCache:
         return needed
 
     def _write_shard(self, states: Mapping[bytes, torch.Tensor]) -> None:
+        """Writes states to a new file and opens it."""
         keys = b"".join(states)
         lengths = [len(text) for text in states.values()]
         path = self.folder / f"{hashlib.blake2b(keys, digest_size=16).hexdigest()}.safetensors"
@@ -223,7 +225,7 @@ class FrozenCache:
         self._read_shards()
 
     def _read_shards(self) -> None:
-        """Opens the shards that are new; one that is damaged goes, so that its texts count as missing."""
+        """Opens new shards and deletes damaged ones, whose texts are missing then."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path in self._shards:
                 continue
@@ -234,10 +236,10 @@ class FrozenCache:
                 fits = len(keys) == len(checksums) == len(offsets) - 1 and offsets[-1] == len(tensors["states"])
                 if not fits or tensors["states"].dtype != self.dtype:
                     raise ValueError("its tensors do not fit together")
-            except FileNotFoundError:  # another process found it damaged
+            except FileNotFoundError:  # another process deleted it
                 continue
             except (SafetensorError, ValueError, KeyError) as error:
-                logger.warning("%s is damaged (%s); it is deleted, and what it held is computed again.", path, error)
+                logger.warning("%s is damaged (%s); it is deleted, and its states are computed again.", path, error)
                 path.unlink(missing_ok=True)
                 continue
             shard = _Shard(path, offsets, checksums, tensors["states"], bytearray(len(keys)))
@@ -246,4 +248,5 @@ class FrozenCache:
 
 
 def _checksum(states: torch.Tensor) -> int:
-    return zlib.crc32(states.contiguous().view(torch.uint8).numpy())
+    """CRC-32 of the bytes of states."""
+    return zlib.crc32(states.contiguous().view(torch.uint8).numpy().data)

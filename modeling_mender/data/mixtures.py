@@ -1,22 +1,37 @@
-"""Which rows a method learns from: the data mixtures of section 4.3 (tables 5 and 8)."""
+"""Data mixtures of training rows (section 4.3, tables 5 and 8)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .requests import Example, Request, requests_of
 
 if TYPE_CHECKING:
     import datasets
 
-# part of a mixture -> (config of the benchmark, column of the preference, whether the item must not come back, whether
-# only the preference explains it, for it did not follow the history)
+
+class Part(NamedTuple):
+    """Rows of an axis that a mixture is composed of.
+
+    Attributes:
+        config (`str`): Axis of the benchmark.
+        column (`str`): Column of the preference.
+        is_negative (`bool`): Whether the target is a negative example.
+        needs_preference (`bool`): Whether only the preference explains the target, which did not follow the history.
+    """
+
+    config: str
+    column: str
+    is_negative: bool = False
+    needs_preference: bool = False
+
+
 PARTS = {
-    "recommendation": ("recommendation", "preference", False, False),
-    "positive": ("sentiment", "preference_positive", False, True),
-    "negative": ("sentiment", "preference_negative", True, True),
-    "fine": ("fine", "preference", False, True),
-    "coarse": ("coarse", "preference", False, True),
-    "history": ("history", "preferences", False, False),
+    "recommendation": Part("recommendation", "preference"),
+    "positive": Part("sentiment", "preference_positive", needs_preference=True),
+    "negative": Part("sentiment", "preference_negative", is_negative=True, needs_preference=True),
+    "fine": Part("fine", "preference", needs_preference=True),
+    "coarse": Part("coarse", "preference", needs_preference=True),
+    "history": Part("history", "preferences"),
 }
 
 MIXTURES = {
@@ -28,10 +43,10 @@ MIXTURES = {
     "coarse": ("recommendation", "coarse"),
     "fine_coarse": ("recommendation", "fine", "coarse"),
     "all": ("recommendation", "positive", "negative", "fine", "coarse"),
-    "wanted": ("recommendation", "positive", "fine", "coarse"),  # those of these that the benchmark has
+    "wanted": ("recommendation", "positive", "fine", "coarse"),  # without those that the benchmark lacks
     "all_prefs": ("history",),  # all five preferences in every row, none chosen with the target in view
 }
-WITHOUT_MISSING = {"wanted"}  # mixtures that do without steering rows which the benchmark lacks
+WITHOUT_MISSING = {"wanted"}  # mixtures that skip steering rows that the benchmark lacks
 
 
 def mixture_examples(
@@ -39,16 +54,16 @@ def mixture_examples(
     load: "Callable[[str], datasets.Dataset | None]",
     restrict: Callable[[Request], Request] = lambda request: request,
 ) -> list[Example]:
-    """The training examples of a mixture, one part after the other.
+    """Loads the training examples of a mixture, part by part.
 
     Args:
         mixture (`str`): A key of `MIXTURES`.
-        load (`Callable`): Config name (an axis) to its training rows, or `None` where the benchmark lacks it.
-        restrict (`Callable`, *optional*): Takes out of a request what the method may not see; examples of which
-            nothing is left are dropped.
+        load (`Callable`): Returns the training rows of an axis, or `None` if the benchmark lacks it.
+        restrict (`Callable`, *optional*): Removes the parts of a request that the method does not read; examples
+            without any remaining part are dropped.
 
     Raises:
-        ValueError: If there is no such mixture, or the benchmark lacks a config that it needs.
+        ValueError: If the mixture is unknown, or the benchmark lacks an axis that it needs.
     """
     if mixture not in MIXTURES:
         raise ValueError(f"mixture {mixture!r} is unknown; choose one of {', '.join(MIXTURES)}.")
@@ -74,4 +89,5 @@ def mixture_examples(
 
 
 def _mixtures_without(config: str) -> list[str]:
-    return [name for name, parts in MIXTURES.items() if all(PARTS[part][0] != config for part in parts)]
+    """Names of the mixtures that do not need an axis."""
+    return [name for name, parts in MIXTURES.items() if all(PARTS[part].config != config for part in parts)]

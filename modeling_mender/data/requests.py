@@ -1,4 +1,4 @@
-"""Requests and training examples, and the rows of a published benchmark as such."""
+"""Requests and training examples, read from the rows of a benchmark."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,9 +7,9 @@ if TYPE_CHECKING:
 
 
 class Request(NamedTuple):
-    """What a recommender is asked: items oldest first, and preferences in words; one of the two may be empty.
+    """A request to a recommender: items, oldest first, and preferences in words; one of the two may be empty.
 
-    `user` is the user's id where there is one; only TIGER with a user embedding looks at it.
+    `user` is the user's id or empty; only TIGER with a user embedding reads it.
     """
 
     history: tuple[int, ...]
@@ -18,10 +18,10 @@ class Request(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One thing to learn: the item that followed, or, where `is_negative`, the item that must not come back.
+    """A training example: a request with its next item, or, if `is_negative`, an item to avoid.
 
-    `needs_preference` marks a target that did not follow its history, such as a row of the steering axes: only the
-    preference explains it.
+    `needs_preference` marks a target that did not follow its history and that only the preference explains, as in the
+    steering axes.
     """
 
     request: Request
@@ -31,11 +31,11 @@ class Example(NamedTuple):
 
 
 def requests_of(rows: "datasets.Dataset", preference: str | None = "preference") -> list[Request]:
-    """Rows of an axis as requests.
+    """Reads rows of an axis as requests.
 
     Args:
         rows (`datasets.Dataset`): Rows with `history`, or without (sentiment).
-        preference (`str`, *optional*): The column to take preferences from; `None` asks without any.
+        preference (`str`, *optional*): Column of the preferences; `None` for requests without preferences.
     """
     histories = rows["history"][:] if "history" in rows.column_names else [()] * len(rows)
     users = rows["user_id"][:] if "user_id" in rows.column_names else [""] * len(rows)

@@ -1,1 +1,1 @@
-"""Evaluation: a model and requests to rankings, and rankings of five axes to one table."""
+"""Rankings of a model for requests, and for the rows of all axes."""

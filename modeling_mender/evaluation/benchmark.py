@@ -1,8 +1,4 @@
-"""Five axes to the answers of a model: what is asked of each row, with its preference and without it, asked once.
-
-Makes answers and leaves scoring to the benchmark, which does it alike for everybody: `query -> (items, scores)` in the
-names of its run files.
-"""
+"""Queries of all axes and the answers of a model, by the query names of run files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -22,20 +18,21 @@ def ask_axes(
     restrict: Callable[[Request], Request],
     rows: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Request]:
-    """What a method is asked on the axes.
+    """Builds the queries of a method on the axes.
 
     Args:
-        tables (`Mapping[str, datasets.Dataset]`): Axis to its rows.
-        asked (`Mapping`): Axis to its ways of asking, each with the column of its preferences, `None` for none.
-        restrict (`Callable`): Drops what the method may not see, see [`~modeling_mender.methods.table.Method`].
-        rows (`Mapping[str, Sequence[int]]`, *optional*): Axis to the numbers of the rows to ask; all where not given.
+        tables (`Mapping[str, datasets.Dataset]`): Rows by axis.
+        asked (`Mapping`): Variants by axis, each with the column of its preferences, `None` for none.
+        restrict (`Callable`): Removes the parts of a request that the method does not read, see
+            [`~modeling_mender.methods.table.Method`].
+        rows (`Mapping[str, Sequence[int]]`, *optional*): Numbers of the rows to query by axis; defaults to all.
 
     Returns:
-        `dict[str, Request]`: By query: `axis/row` is the row with its preference, `axis/row/no_preference` its history
-        alone, and `axis/row/negative` its negative preference. Rows without a history are not asked of a method that
-        sees no preference.
+        `dict[str, Request]`: Requests by query: `axis/row` has the row's preference, `axis/row/no_preference` its
+        history alone, and `axis/row/negative` its negative preference. Rows without a history are left out for a
+        method that reads no preference.
     """
-    queries = {}
+    queries: dict[str, Request] = {}
     for axis, table in tables.items():
         numbers = range(len(table)) if rows is None else rows[axis]
         chosen = table if len(numbers) == len(table) else table.select(numbers)
@@ -49,7 +46,7 @@ def ask_axes(
 
 
 def texts_of(requests: Iterable[Request]) -> list[str]:
-    """Every distinct preference of the requests, in order of appearance: what a collator must be made for."""
+    """Distinct preferences of the requests, in order of appearance, for the construction of a collator."""
     return list(dict.fromkeys(text for request in requests for text in request.preferences))
 
 
@@ -62,18 +59,18 @@ def answer_axes(
     num_beams: int | None = None,
     accelerator: Accelerator | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Ranks the catalogue for every query; queries that ask the same are answered once.
+    """Ranks the catalogue for every query; equal requests are ranked once.
 
     Args:
-        model, collator: See [`rank`]; the collator made for [`texts_of`] the requests.
-        queries (`Mapping[str, Request]`): Of [`ask_axes`].
-        depth (`int`, defaults to 39): Items per answer: the deepest cut-off, 20, and 19 more, so that a row's own
-            history can be taken out.
+        model, collator: See [`rank`]; the collator is built for [`texts_of`] the requests.
+        queries (`Mapping[str, Request]`): Output of [`ask_axes`].
+        depth (`int`, defaults to 39): Number of items per answer: the largest cut-off, 20, and 19 more, so that the
+            items of a row's history can be removed.
         batch_size, num_beams, accelerator: See [`rank`].
 
     Returns:
-        `dict`: By query, item ids int32 `(depth,)`, best first, and their scores float32 `(depth,)`; both empty where
-        there was nothing to ask.
+        `dict`: By query, item ids int32 `(depth,)`, best first, and their scores float32 `(depth,)`; both empty for an
+        empty request.
     """
     distinct = list(dict.fromkeys(queries.values()))
     run = rank(model, collator, distinct, depth, batch_size, num_beams, accelerator)

@@ -1,4 +1,4 @@
-"""A model and requests to a run: the ranked items of each request."""
+"""Ranked items of a model for requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from ..data.requests import Request
 
 @dataclass(frozen=True)
 class Run:
-    """Rankings, one per request, best first; empty where there was nothing to ask.
+    """Rankings, one per request, best first; empty for an empty request.
 
     Attributes:
         items (`list[list[int]]`): Item ids, at most `k` each.
-        scores (`list[list[float]]`): Their scores; log-probabilities, of a model that generates.
+        scores (`list[list[float]]`): Their scores; log-probabilities for a generative model.
     """
 
     items: list[list[int]]
@@ -26,8 +26,8 @@ class Run:
 
 
 def resolve_num_beams(model: Any, k: int, num_beams: int | None = None) -> int | None:
-    """Beams of a search for `k` items: those given, else the model's own number, but at least `k`; `None` for a model
-    that scores items without a search."""
+    """Number of beams for `k` items: `num_beams` if given, else that of the model but at least `k`; `None` for a model
+    without beam search."""
     generation_config = getattr(model, "generation_config", None)
     if generation_config is None:
         return None
@@ -47,19 +47,19 @@ def rank(
 ) -> Run:
     """Ranks the catalogue for every request.
 
-    A request with neither history nor preference asks nothing and gets nothing, except of a model whose configuration
-    says `answers_empty_requests`, such as popularity.
+    A request with neither history nor preference gets an empty ranking, unless the configuration of the model has
+    `answers_empty_requests`, as for popularity.
 
     Args:
-        model (`PreTrainedModel`): Has `recommend`; left in the mode it was in.
-        collator ([`Collator`]): Of the same method.
-        requests (`Sequence[Request]`): In any order; batches are of like lengths.
+        model (`PreTrainedModel`): A model with `recommend`; its mode is restored.
+        collator ([`Collator`]): Collator of the method.
+        requests (`Sequence[Request]`): In any order; batches have similar lengths.
         k (`int`, defaults to 10): Items per request, at most the number of items.
-        batch_size (`int`, defaults to 64): Requests at a time, on each process.
+        batch_size (`int`, defaults to 64): Number of requests per batch on each process.
         num_beams (`int`, *optional*): At least `k` and at most the number of items; see [`resolve_num_beams`].
-        accelerator (`Accelerator`, *optional*): Splits the requests over its processes; every process gets the whole
-            run.
-        description (`str`): What the progress bar says.
+        accelerator (`Accelerator`, *optional*): Splits the requests over its processes; every process returns the
+            whole run.
+        description (`str`): Text of the progress bar.
 
     Returns:
         [`Run`]: In the order of `requests`.
@@ -82,9 +82,9 @@ def rank(
         found.append((rows, output.items.tolist(), output.scores.tolist()))
     model.train(was_training)
     if processes > 1:
-        everyone = [None] * processes
-        torch.distributed.all_gather_object(everyone, found)
-        found = [batch for one in everyone for batch in one]
+        gathered: list[Any] = [None] * processes
+        torch.distributed.all_gather_object(gathered, found)
+        found = [batch for batches_of_process in gathered for batch in batches_of_process]
     for rows, ranked, log_probs in found:
         for row, row_items, row_scores in zip(rows, ranked, log_probs, strict=True):
             items[row], scores[row] = row_items, row_scores

@@ -1,1 +1,1 @@
-"""From item texts to semantic IDs: embed, quantise (RQ-VAE or residual k-means), make unique. Never on the Hub."""
+"""Learns semantic IDs from item embeddings: an RQ-VAE or residual k-means, and a collision level. Not on the Hub."""

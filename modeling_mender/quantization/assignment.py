@@ -1,9 +1,7 @@
-"""From learned codes to unique semantic IDs, and a report of how good the codes are.
-
-Knows integers: codes in, codes with the collision level out. Does not know which quantiser made them.
-"""
+"""Unique semantic IDs from learned codes, and a report of the quality of codes."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +9,7 @@ import numpy as np
 def assign_semantic_ids(codes: np.ndarray, codebook_size: int) -> np.ndarray:
     """
     Adds the collision level: 0 for the first item of a code tuple, 1 for the second, and so on, in the order of the
-    rows. With the rows in the order of item ids the outcome depends on nothing else.
+    rows. With rows in the order of item ids the result is unique.
 
     Args:
         codes (`np.ndarray` of shape `(num_items, num_codebooks)`): Learned codes, each in 0..codebook_size-1, in
@@ -51,16 +49,16 @@ def assign_semantic_ids(codes: np.ndarray, codebook_size: int) -> np.ndarray:
 @dataclass(frozen=True)
 class QuantizationReport:
     """
-    How well codes tell a catalogue's items apart, and how much of the embeddings they keep.
+    Quality of codes: how well they distinguish the items of a catalogue, and how well they reconstruct embeddings.
 
     Args:
-        num_items (`int`): Items of the catalogue.
+        num_items (`int`): Number of items of the catalogue.
         coverage (`list[float]`): Per learned level, the share of the codebook in use.
-        perplexity (`list[float]`): Per learned level, exp of the entropy of the codes' use: the number of codes in
-            even use that would be as uncertain; at most `codebook_size`.
-        num_distinct (`int`): Different code tuples before the collision level.
-        num_colliding (`int`): Items that share their tuple with another item.
-        largest_collision (`int`): Items on the most crowded tuple; 1 where all differ.
+        perplexity (`list[float]`): Per learned level, exp of the entropy of the use of codes: the number of uniformly
+            used codes with the same entropy; at most `codebook_size`.
+        num_distinct (`int`): Number of distinct code tuples before the collision level.
+        num_colliding (`int`): Number of items that share their tuple with another item.
+        largest_collision (`int`): Number of items of the most frequent tuple; 1 if all differ.
         reconstruction_error (`float`): Mean over items and dimensions of the squared error, in the embeddings' units.
         explained_variance (`float`): 1 - squared error / squared distance to the mean embedding; 1 is perfect, 0 is
             what the mean alone achieves.
@@ -75,8 +73,8 @@ class QuantizationReport:
     reconstruction_error: float
     explained_variance: float
 
-    def to_dict(self) -> dict:
-        """The fields by name, ready for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Fields by name, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -96,21 +94,20 @@ def quantization_report(
     codes: np.ndarray, ids: np.ndarray, embeddings: np.ndarray, reconstruction: np.ndarray, codebook_size: int
 ) -> QuantizationReport:
     """
-    Measures codes.
+    Computes the quality of codes.
 
     Args:
         codes (`np.ndarray` of shape `(num_items, num_codebooks)`): Learned codes.
         ids (`np.ndarray` of shape `(num_items, num_codebooks + 1)`): Semantic IDs of the same items.
         embeddings (`np.ndarray` of shape `(num_items, dim)`): Item embeddings.
-        reconstruction (`np.ndarray` of shape `(num_items, dim)`): What the quantiser decodes from the codes.
+        reconstruction (`np.ndarray` of shape `(num_items, dim)`): Embeddings decoded from the codes.
         codebook_size (`int`): Number of codes of a level.
 
     Returns:
         [`QuantizationReport`].
 
     Raises:
-        `ValueError`: If the shapes do not belong together, the IDs do not begin with the codes, or two items share
-            an ID.
+        `ValueError`: If the shapes do not match, the IDs do not begin with the codes, or two items share an ID.
 
     Example:
 
@@ -153,11 +150,13 @@ def quantization_report(
 
 
 def _perplexity(shares: np.ndarray) -> float:
+    """Exponential of the entropy of shares."""
     used = shares[shares > 0]
     return float(np.exp(-(used * np.log(used)).sum()))
 
 
 def _as_codes(codes: np.ndarray, codebook_size: int) -> np.ndarray:
+    """Checked codes as int64."""
     codes = np.asarray(codes)
     if codes.ndim != 2 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
         raise ValueError(

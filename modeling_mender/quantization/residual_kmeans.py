@@ -1,7 +1,6 @@
-"""Residual k-means: one k-means per level on what the levels before left over.
+"""Residual k-means: one k-means per level on the residuals of the previous levels.
 
-The quantiser without a network: seconds instead of hours. It also gives the RQ-VAE's codebooks their start. Knows
-vectors and codes; not items, texts or the collision level.
+A quantizer without a network, which also initializes the codebooks of the RQ-VAE.
 """
 
 import logging
@@ -18,15 +17,17 @@ from ..atomic_write import atomic_write
 
 logger = logging.getLogger(__name__)
 
-# Above this many vectors Lloyd's full passes give way to mini-batches.
+# Number of vectors above which mini-batches replace Lloyd's full passes.
 MINIBATCH_ABOVE = 50_000
 _FORMAT = "residual_kmeans"
 
 
-def check_codebook_size(num_items: int, codebook_size: int):
+def check_codebook_size(num_items: int, codebook_size: int) -> None:
     """
+    Checks that a codebook has at most as many entries as there are items.
+
     Raises:
-        `ValueError`: If there are fewer items than entries in a codebook, so that some entries could never be used.
+        `ValueError`: If it has more, as the others would stay unused.
     """
     if codebook_size > num_items:
         raise ValueError(
@@ -37,15 +38,15 @@ def check_codebook_size(num_items: int, codebook_size: int):
 
 class ResidualKMeans:
     """
-    Residual quantisation by k-means.
+    Residual quantization by k-means.
 
     Args:
         num_codebooks (`int`, *optional*, defaults to 3): Number of levels.
         codebook_size (`int`, *optional*, defaults to 256): Number of clusters of each level.
-        seed (`int`, *optional*, defaults to 0): Seed of the clusters' starts.
+        seed (`int`, *optional*, defaults to 0): Seed of the initial clusters.
 
     Attributes:
-        codebooks (`np.ndarray` of shape `(num_codebooks, codebook_size, dim)` or `None`): float32 centres, after
+        codebooks (`np.ndarray` of shape `(num_codebooks, codebook_size, dim)` or `None`): float32 centers, after
             `fit`.
 
     Raises:
@@ -64,7 +65,7 @@ class ResidualKMeans:
 
     ```"""
 
-    def __init__(self, num_codebooks: int = 3, codebook_size: int = 256, seed: int = 0):
+    def __init__(self, num_codebooks: int = 3, codebook_size: int = 256, seed: int = 0) -> None:
         for name, value in {"num_codebooks": num_codebooks, "codebook_size": codebook_size}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
@@ -75,6 +76,8 @@ class ResidualKMeans:
 
     def fit(self, embeddings: np.ndarray) -> "ResidualKMeans":
         """
+        Fits the codebooks.
+
         Args:
             embeddings (`np.ndarray` of shape `(num_items, dim)`): Item embeddings.
 
@@ -105,6 +108,8 @@ class ResidualKMeans:
 
     def encode(self, embeddings: np.ndarray) -> np.ndarray:
         """
+        Computes the codes of items.
+
         Args:
             embeddings (`np.ndarray` of shape `(num_items, dim)`): Item embeddings.
 
@@ -112,14 +117,14 @@ class ResidualKMeans:
             `np.ndarray` of shape `(num_items, num_codebooks)`, int64, each code in 0..codebook_size-1.
 
         Raises:
-            `ValueError`: If the embeddings have another width than those of `fit`, or `fit` was not called.
+            `ValueError`: If the width differs from that of `fit`, or `fit` was not called.
         """
         codebooks = self._fitted()
         residual = as_matrix(embeddings)
         if residual.shape[1] != codebooks.shape[2]:
             raise ValueError(
                 f"embeddings have width {residual.shape[1]}, the codebooks {codebooks.shape[2]}; embed the items with "
-                f"the text encoder that this quantiser was fitted on."
+                f"the text encoder that this quantizer was fitted on."
             )
         codes = np.empty((len(residual), self.num_codebooks), dtype=np.int64)
         for level, codebook in enumerate(codebooks):
@@ -129,11 +134,13 @@ class ResidualKMeans:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """
+        Reconstructs embeddings from codes.
+
         Args:
             codes (`np.ndarray` of shape `(num_items, num_codebooks)`): Codes, without the collision level.
 
         Returns:
-            `np.ndarray` of shape `(num_items, dim)`, float32: the sum of the chosen centres.
+            `np.ndarray` of shape `(num_items, dim)`, float32: sums of the chosen centers.
 
         Raises:
             `ValueError`: If the number of codes differs from `num_codebooks` or a code lies outside its codebook.
@@ -149,8 +156,8 @@ class ResidualKMeans:
             )
         return codebooks[np.arange(self.num_codebooks), codes].sum(axis=1)
 
-    def save(self, path: str | Path):
-        """Writes the codebooks as a safetensors file, whole or not at all."""
+    def save(self, path: str | Path) -> None:
+        """Writes the codebooks to a safetensors file, atomically."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
@@ -159,11 +166,11 @@ class ResidualKMeans:
     @classmethod
     def load(cls, path: str | Path) -> "ResidualKMeans":
         """
-        Reads what `save` wrote: encodes and decodes bit for bit as before.
+        Reads the file of `save`; codes and embeddings are the same bit for bit.
 
         Raises:
-            `FileNotFoundError`: If there is no such file.
-            `ValueError`: If the file holds something else.
+            `FileNotFoundError`: If the file does not exist.
+            `ValueError`: If the file has other contents.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no residual k-means at {path}; write one with `ResidualKMeans.save`.")
@@ -179,6 +186,7 @@ class ResidualKMeans:
         return quantizer
 
     def _fitted(self) -> np.ndarray:
+        """The codebooks; raises a ValueError before `fit`."""
         if self.codebooks is None:
             raise ValueError("the codebooks are empty; call `fit` (or `ResidualKMeans.load`) first.")
         return self.codebooks
@@ -186,12 +194,12 @@ class ResidualKMeans:
 
 def nearest(vectors: np.ndarray, codebook: np.ndarray, chunk_size: int = 65_536) -> np.ndarray:
     """
-    Index of the nearest entry, by Euclidean distance; of equals the first.
+    Finds the nearest entry by Euclidean distance, of equal ones the first.
 
     Args:
         vectors (`np.ndarray` of shape `(num_items, dim)`): Vectors.
         codebook (`np.ndarray` of shape `(codebook_size, dim)`): Entries.
-        chunk_size (`int`, *optional*, defaults to 65536): Rows whose distances are held in memory at once.
+        chunk_size (`int`, *optional*, defaults to 65536): Number of rows whose distances are in memory at once.
 
     Returns:
         `np.ndarray` of shape `(num_items,)`, int64.
@@ -209,6 +217,7 @@ def nearest(vectors: np.ndarray, codebook: np.ndarray, chunk_size: int = 65_536)
 
 
 def as_matrix(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings as a checked float32 array; raises a ValueError if it is empty, not 2-d, or not finite."""
     embeddings = np.asarray(embeddings, dtype=np.float32)
     if embeddings.ndim != 2 or not len(embeddings):
         raise ValueError(

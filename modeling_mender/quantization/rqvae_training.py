@@ -1,10 +1,7 @@
-"""Trains an RQ-VAE on the item embeddings of one catalogue (appendix A.1).
-
-Knows optimisation: standardise, k-means start, AdamW, keep the best state. Does not know where embeddings come from,
-nor how codes become unique semantic IDs.
-"""
+"""Training of an RQ-VAE on the item embeddings of a catalogue (appendix A.1)."""
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,48 +26,48 @@ def train_rqvae(
     warmup_epochs: int | None = None,
     reset_unused: bool = False,
     evaluation_interval: int | None = None,
-) -> tuple[RQVAEModel, list[dict]]:
+) -> tuple[RQVAEModel, list[dict[str, Any]]]:
     """
     Trains an RQ-VAE. The defaults are the paper's (appendix A.1), except for the warm-up.
 
-    The warm-up trains encoder and decoder without quantisation before k-means gives the codebooks their start. With
-    a start on the latents of an untrained encoder (`warmup_epochs=0`) the latents run away from the entries within the
-    first epoch, and in short runs large parts of the codebooks stay out of use (seen on a catalogue of 12,101 items: a
-    third to two thirds in use after 30 epochs). Weight decay brings unused entries back slowly, `reset_unused` at
-    once: switch it on for runs of fewer than some thousand steps, above all with wide hidden layers.
+    The warm-up trains encoder and decoder without quantization before k-means initializes the codebooks. If they are
+    initialized on the latents of an untrained encoder (`warmup_epochs=0`), the latents drift away from the entries
+    within the first epoch, and in short runs large parts of the codebooks stay unused (on a catalogue of 12,101 items,
+    a third to two thirds are in use after 30 epochs). Weight decay brings unused entries back slowly, `reset_unused`
+    immediately: use it for runs of fewer than some thousand steps, especially with wide hidden layers.
 
-    Kept is the state with the lowest reconstruction error over the whole catalogue without dropout, looked at every
-    `evaluation_interval` epochs after the warm-up and after the last: the catalogue is all that the codes will ever
-    have to tell apart.
+    The state with the lowest reconstruction error over the whole catalogue without dropout is kept, evaluated every
+    `evaluation_interval` epochs after the warm-up and after the last one; codes need to distinguish only the items of
+    this catalogue.
 
     Args:
-        embeddings (`np.ndarray` of shape `(num_items, embedding_size)`): Item embeddings, not standardised.
+        embeddings (`np.ndarray` of shape `(num_items, embedding_size)`): Item embeddings, not standardized.
         config ([`RQVAEConfig`]): Shape of the network; `embedding_size` must be the embeddings' width.
         epochs (`int`, *optional*, defaults to 8000): Passes over the catalogue.
-        batch_size (`int`, *optional*, defaults to 2048): Items of a step.
-        learning_rate (`float`, *optional*, defaults to 1e-3): AdamW's, constant.
+        batch_size (`int`, *optional*, defaults to 2048): Number of items per step.
+        learning_rate (`float`, *optional*, defaults to 1e-3): Constant learning rate of AdamW.
         weight_decay (`float`, *optional*, defaults to 0.1):
-            AdamW's, on every parameter. The codebooks are meant: an entry that no item chooses gets no gradient and
-            shrinks towards the middle of the residuals, where items choose it again.
+            Weight decay of AdamW on every parameter, codebooks included: an unused entry has no gradient and shrinks
+            towards the center of the residuals, where items choose it again.
         seed (`int`, *optional*, defaults to 0): Seed of weights, k-means, batches and dropout. The caller's random
-            state stays as it was.
+            state is restored.
         device (`str` or `torch.device`, *optional*): Defaults to the GPU if there is one.
         progress (`bool`, *optional*, defaults to `True`): Whether to show a bar with losses and coverage.
         warmup_epochs (`int`, *optional*):
-            Epochs, of `epochs`, without quantisation. Defaults to a third of them, at most 100.
+            Epochs, of `epochs`, without quantization. Defaults to a third of them, at most 100.
         reset_unused (`bool`, *optional*, defaults to `False`):
-            Whether to move, after each epoch, the entries that no item chooses onto residuals of random items (Lee
-            et al., 2022; the paper saw no significant gain).
+            Whether to move unused entries to residuals of random items after each epoch (Lee et al., 2022; the paper
+            found no significant gain).
         evaluation_interval (`int`, *optional*): Defaults to a hundredth of the epochs, at least 1.
 
     Returns:
         `tuple[RQVAEModel, list[dict]]`: the model, in evaluation mode on the CPU, and one record per evaluation:
         `epoch`, `loss`, `reconstruction_loss`, `codebook_loss`, `commitment_loss`, `coverage` (a share per level),
-        `distinct` (different code tuples), `kept` (whether it was the best so far).
+        `distinct` (number of distinct code tuples), `kept` (whether it was the best so far).
 
     Raises:
         `ValueError`: If there are fewer items than `codebook_size`, the widths differ, an embedding is not finite, a
-            number is out of range, or the loss stops being finite.
+            number is out of range, or the loss is not finite.
     """
     embeddings = as_matrix(embeddings)
     warmup_epochs = min(100, epochs // 3) if warmup_epochs is None else warmup_epochs
@@ -78,14 +75,17 @@ def train_rqvae(
     device = torch.device(device or default_device())
     interval = evaluation_interval or max(1, epochs // 100)
     data = torch.from_numpy(embeddings).to(device)
-    # Dropout and initialisation know only the global generators: borrow them, and give them back as they were.
+    # dropout and initialization use the global generators, whose state is restored
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model = RQVAEModel(config).to(device)
+        model = RQVAEModel(config)
+        cast(torch.nn.Module, model).to(device)  # the wrapper of transformers hides the signature
         model.set_standardization(data)
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
         batches = torch.Generator().manual_seed(seed)
-        best, best_error, history = None, math.inf, []
+        best: dict[str, torch.Tensor] | None = None
+        best_error = math.inf
+        history: list[dict[str, Any]] = []
         with tqdm(range(1, epochs + 1), desc="RQ-VAE", unit="epoch", disable=not progress) as bar:
             for epoch in bar:
                 if epoch == warmup_epochs + 1:
@@ -119,14 +119,14 @@ def train_rqvae(
 
 
 @torch.no_grad()
-def initialize_codebooks(model: RQVAEModel, embeddings: torch.Tensor, seed: int):
+def initialize_codebooks(model: RQVAEModel, embeddings: torch.Tensor, seed: int) -> None:
     """
-    Starts the codebooks at the residual k-means centres of the catalogue's latents.
+    Initializes the codebooks with the residual k-means centers of the catalogue's latents.
 
     Args:
         model ([`RQVAEModel`]): The model; its codebooks change.
         embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Embeddings of all items.
-        seed (`int`): Seed of the clusters' starts.
+        seed (`int`): Seed of the initial clusters.
 
     Raises:
         `ValueError`: If there are fewer items than `codebook_size`, or the latents are not finite.
@@ -141,30 +141,32 @@ def initialize_codebooks(model: RQVAEModel, embeddings: torch.Tensor, seed: int)
 
 
 @torch.no_grad()
-def evaluate_rqvae(model: RQVAEModel, embeddings: torch.Tensor, batch_size: int = 65_536) -> dict:
+def evaluate_rqvae(model: RQVAEModel, embeddings: torch.Tensor, batch_size: int = 65_536) -> dict[str, Any]:
     """
-    Losses and use of the codebooks over a catalogue, without dropout.
+    Computes losses and use of the codebooks over a catalogue, without dropout.
 
     Args:
         model ([`RQVAEModel`]): The model.
         embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Embeddings of all items.
-        batch_size (`int`, *optional*, defaults to 65536): Items at once; the result does not depend on it.
+        batch_size (`int`, *optional*, defaults to 65536): Number of items per batch; the result does not
+            depend on it.
 
     Returns:
         `dict`: `loss`, `reconstruction_loss`, `codebook_loss`, `commitment_loss` (means over items), `coverage`
-        (`list[float]`, the share of entries used, per level) and `distinct` (number of different code tuples).
+        (`list[float]`, the share of entries used, per level) and `distinct` (number of distinct code tuples).
     """
     was_training = model.training
     model.eval()
     names = ("loss", "reconstruction_loss", "codebook_loss", "commitment_loss")
-    sums, codes = dict.fromkeys(names, 0.0), []
+    sums = dict.fromkeys(names, 0.0)
+    batches: list[torch.Tensor] = []
     for batch in embeddings.split(batch_size):
         output = model(batch)
-        codes.append(output.codes)
+        batches.append(output.codes)
         for name in names:
             sums[name] += output[name].item() * len(batch)
     model.train(was_training)
-    codes = torch.cat(codes)
+    codes = torch.cat(batches)
     coverage = [len(level.unique()) / model.config.codebook_size for level in codes.T]
     means = {name: total / len(embeddings) for name, total in sums.items()}
     return {**means, "coverage": coverage, "distinct": len(codes.unique(dim=0))}
@@ -173,12 +175,12 @@ def evaluate_rqvae(model: RQVAEModel, embeddings: torch.Tensor, batch_size: int 
 @torch.no_grad()
 def reset_unused_entries(model: RQVAEModel, embeddings: torch.Tensor, generator: torch.Generator) -> int:
     """
-    Moves every entry that no item chooses onto the residual of a random item at its level (Lee et al., 2022).
+    Moves every unused entry to the residual of a random item at its level (Lee et al., 2022).
 
     Args:
         model ([`RQVAEModel`]): The model; its codebooks change.
         embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Embeddings of all items.
-        generator (`torch.Generator`): Chooses the items.
+        generator (`torch.Generator`): Random generator that chooses the items.
 
     Returns:
         `int`: Number of entries moved, over all levels.
@@ -203,7 +205,8 @@ def _train_epoch(
     batch_size: int,
     generator: torch.Generator,
     quantize: bool,
-):
+) -> None:
+    """Trains one epoch, with or without quantization."""
     model.train()
     for rows in torch.randperm(len(data), generator=generator).split(batch_size):
         batch = data[rows.to(data.device)]
@@ -221,7 +224,8 @@ def _check_arguments(
     learning_rate: float,
     warmup_epochs: int,
     evaluation_interval: int | None,
-):
+) -> None:
+    """Raises a ValueError for the first argument out of range."""
     if embeddings.shape[1] != config.embedding_size:
         raise ValueError(
             f"the embeddings have width {embeddings.shape[1]}, the configuration says {config.embedding_size}; pass "

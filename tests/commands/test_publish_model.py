@@ -91,7 +91,8 @@ def test_the_folder_holds_weights_items_code_handler_card_and_records(published)
             "training_arguments.yaml"} <= names  # fmt: skip
     code = {name for name in names if name.endswith(".py")} - {"handler.py"}
     assert code == {
-        "configuration_mender.py", "configuration_semantic_ids.py", "constrained_decoding.py", "item_log_weights.py",
+        "atomic_write.py", "configuration_mender.py", "configuration_semantic_ids.py", "constrained_decoding.py",
+        "item_log_weights.py",
         "modeling_generative_retriever.py", "modeling_mender.py", "modeling_semantic_id_decoder.py",
         "pipeline_preference_recommendation.py", "processing_mender.py", "recommendation.py", "semantic_ids.py",
         "t5_stacks.py", "text_encoder_mixin.py", "trie.py",

@@ -538,7 +538,7 @@ class TestBadInput:
         ("asked", "words"),
         [
             ({"preference": ["search for red soap"]}, "trained without preferences"),
-            ({"user": "ada"}, "does not look at who asks"),
+            ({"user": "ada"}, "not conditioned on the user id"),
             ({"user": ["ada", "bob"]}, "1 requests and 2 users"),
             ({"user": [7]}, "user 0 is 7"),
             ({"history": [[13]]}, "item of this catalogue"),

@@ -224,7 +224,7 @@ class TestSteering:
 )
 def test_bad_requests_are_refused_with_the_way_out(pipe, request_, options, message):
     if message is None:
-        assert pipe(request_)  # a processor that does not look at who asks passes over it
+        assert pipe(request_)  # a processor that does not read the user ignores it
         return
     with pytest.raises(ValueError, match=message):
         pipe(request_, **options)
