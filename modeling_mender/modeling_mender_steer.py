@@ -91,12 +91,7 @@ class MenderSteer(SteerScores, GenerationMixin):
         vectors = self.item_vectors()
         states = self.head(history, attention_mask, vectors)
         visible = torch.cat([attention_mask.new_ones(len(history), 1), attention_mask], dim=1)
-        if example_rows is None or example_lengths is None:
-            seen, request = states, last_visible(states, visible)
-        else:
-            position = torch.arange(visible.shape[1], device=history.device)
-            visible = visible[example_rows] & (position <= example_lengths.unsqueeze(1))
-            seen, request = states[example_rows], states[example_rows, example_lengths]  # (num_examples, ..., d_model)
+        seen, request, visible = select_examples(states, visible, example_rows, example_lengths)
         preferences = self.embed_preferences(
             len(labels), preference_input_ids, preference_attention_mask, preference_embeddings
         )
@@ -241,3 +236,24 @@ class MenderSteer(SteerScores, GenerationMixin):
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: Any) -> dict[str, Any]:
         """Passes the whole prefix at every step, without a cache."""
         return {"decoder_input_ids": input_ids, "encoder_outputs": kwargs["encoder_outputs"]}
+
+
+def select_examples(
+    states: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor | None, lengths: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Selects the states of training examples from those of their histories.
+
+    Args:
+        states (`torch.Tensor`): Shape `(batch_size, 1 + history_length, d_model)`.
+        visible (`torch.Tensor`): Shape `(batch_size, 1 + history_length)`, bool; false where padded.
+        rows, lengths (`torch.Tensor`, *optional*): Shape `(num_examples,)`, the row of each example and the number of
+            its items; defaults to one example per row with the whole history.
+
+    Returns:
+        `tuple`: States `(num_examples, 1 + history_length, d_model)`, the last state of each example
+        `(num_examples, d_model)`, and the mask of the states.
+    """
+    if rows is None or lengths is None:
+        return states, last_visible(states, visible), visible
+    position = torch.arange(visible.shape[1], device=states.device)
+    return states[rows], states[rows, lengths], visible[rows] & (position <= lengths.unsqueeze(1))

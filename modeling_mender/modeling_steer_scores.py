@@ -17,7 +17,7 @@ from .folded_decoding import SteerEncoderOutput
 from .item_head import ItemHead
 from .item_words import ItemWords
 from .modeling_baselines import TransitionGraph
-from .modeling_mender import MenderOnEmbeddings
+from .modeling_mender_base import MenderOnEmbeddings
 from .request_weights import (
     COMPONENTS,
     REQUEST_COMPONENTS,
@@ -204,39 +204,48 @@ class SteerScores(MenderOnEmbeddings):
         preference_embeddings = self.embed_preferences(
             batch_size, preference_input_ids, preference_attention_mask, preference_embeddings
         )
-        num_preferences = preference_embeddings.shape[1]
+        shape = preference_embeddings.shape[:2]
         if preference_strengths is None:
-            preference_strengths = preference_embeddings.new_ones(batch_size, num_preferences)
-        strengths = preference_strengths.float()
-        known = torch.ones_like(strengths) if preference_known is None else preference_known.float()
+            preference_strengths = preference_embeddings.new_ones(shape)
+        if preference_known is None:
+            preference_known = preference_embeddings.new_ones(shape)
+        if preference_words is None:
+            preference_words = history.new_zeros(*shape, 0)
         vectors = self.item_vectors()
         states = self.head(history, attention_mask, vectors)
         visible = torch.cat([attention_mask.new_ones(batch_size, 1), attention_mask], dim=1)
         state = last_visible(states, visible)
         added = self.head.preference_states(state, preference_embeddings)
-        if preference_words is None:
-            preference_words = history.new_zeros(batch_size, num_preferences, 0)
-        table = WordTable(self.word_starts, self.word_items, self.word_weights)
-        words = word_shares(preference_words, table, self.config.num_items)
-        all_words = (words > ALL_WORDS).to(words.dtype)
-        cosine = (preference_embeddings @ self.item_embeddings[1:].T).float()
-        avoided = (strengths < 0).any(0)
-        strengths = strengths * relevance(cosine, known, self.unrelated_cosine.float())
+        texts = self._text_components(
+            preference_embeddings, preference_strengths.float(), preference_words, preference_known.float()
+        )
+        words, strengths, known = texts["words"], texts["strengths"], texts["known"]
         nearest, bought = past_matches(preference_embeddings, words, self.item_embeddings, history, attention_mask)
-        return {
+        num_matches = texts["all_words"].sum(-1)
+        return texts | {
             "history": (state @ vectors[1:].T).float().log_softmax(-1),
             "graph": mix_uniform(self.graph.score_items(history, attention_mask).float()),
             "head": (added @ vectors[1:].T).float(),
-            "words": words,
-            "all_words": all_words,
-            "cosine": cosine,
-            "strengths": strengths,
-            "avoided": avoided,
-            "known": known,
-            "features": request_features(attention_mask.sum(1), strengths, nearest, bought, known, all_words.sum(-1)),
+            "features": request_features(attention_mask.sum(1), strengths, nearest, bought, known, num_matches),
             "states": states,
             "visible": visible,
             "embeddings": preference_embeddings,
+        }
+
+    def _text_components(
+        self, embeddings: torch.Tensor, strengths: torch.Tensor, words: torch.Tensor, known: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Components that depend on the texts alone; see [`components`] for arguments and values."""
+        table = WordTable(self.word_starts, self.word_items, self.word_weights)
+        shares = word_shares(words, table, self.config.num_items)
+        cosine = (embeddings @ self.item_embeddings[1:].T).float()
+        return {
+            "words": shares,
+            "all_words": (shares > ALL_WORDS).to(shares.dtype),
+            "cosine": cosine,
+            "strengths": strengths * relevance(cosine, known, self.unrelated_cosine.float()),
+            "avoided": (strengths < 0).any(0),
+            "known": known,
         }
 
     def _check_history(

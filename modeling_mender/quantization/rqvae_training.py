@@ -106,13 +106,7 @@ def train_rqvae(
                     best_error = record["reconstruction_loss"]
                     best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
                 history.append(record)
-                bar.set_postfix(
-                    loss=f"{record['loss']:.3f}",
-                    reconstruction=f"{record['reconstruction_loss']:.3f}",
-                    coverage="/".join(f"{share:.0%}" for share in record["coverage"]),
-                    distinct=record["distinct"],
-                    refresh=False,
-                )
+                bar.set_postfix(_shown(record), refresh=False)
         assert best is not None, "a finite loss is below infinity, so the first evaluation is always kept"
         model.load_state_dict(best)
     return model.cpu().eval(), history
@@ -196,6 +190,16 @@ def reset_unused_entries(model: RQVAEModel, embeddings: torch.Tensor, generator:
         codebook[unused] = residual[items.to(residual.device)]
         residual = residual - codebook[nearest_entries(residual, codebook)]
     return moved
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    """Values of an evaluation for the progress bar."""
+    return {
+        "loss": f"{record['loss']:.3f}",
+        "reconstruction": f"{record['reconstruction_loss']:.3f}",
+        "coverage": "/".join(f"{share:.0%}" for share in record["coverage"]),
+        "distinct": record["distinct"],
+    }
 
 
 def _train_epoch(

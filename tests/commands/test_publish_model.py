@@ -92,8 +92,8 @@ def test_the_folder_holds_weights_items_code_handler_card_and_records(published)
     code = {name for name in names if name.endswith(".py")} - {"handler.py"}
     assert code == {
         "atomic_write.py", "configuration_mender.py", "configuration_semantic_ids.py", "constrained_decoding.py",
-        "item_log_weights.py",
-        "modeling_generative_retriever.py", "modeling_mender.py", "modeling_semantic_id_decoder.py",
+        "item_log_weights.py", "modeling_generative_retriever.py", "modeling_mender.py", "modeling_mender_base.py",
+        "modeling_semantic_id_decoder.py",
         "pipeline_preference_recommendation.py", "processing_mender.py", "recommendation.py", "semantic_ids.py",
         "t5_stacks.py", "text_encoder_mixin.py", "trie.py",
     }  # fmt: skip
@@ -195,7 +195,7 @@ def test_a_steered_model_s_card_shows_terms_that_sum_to_scores_and_its_handler_a
     assert publish(folder, tmp_path / NAME) == 0
     monkeypatch.chdir(tmp_path)
     text = (tmp_path / NAME / "README.md").read_text()
-    assert "a method beside those of" in text and "| avoid, strength |" in text
+    assert "an addition to the methods of" in text and "| avoid, strength |" in text
     assert "A negative preference" not in text and "English rules" in text
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     variables = {}

@@ -41,18 +41,19 @@ class Obedient:
     def train(self, mode):
         return self
 
-    def recommend(self, wish, k, num_beams):
-        self.rows += len(wish)
-        items = torch.tensor([[1 + (w - 1 + step) % 12 for step in range(k)] for w in wish.tolist()])
+    def recommend(self, preference, k, num_beams):
+        self.rows += len(preference)
+        items = torch.tensor([[1 + (w - 1 + step) % 12 for step in range(k)] for w in preference.tolist()])
         return type("Output", (), {"items": items, "scores": -torch.arange(float(k)).expand(items.shape)})
 
 
-class WishCollator:
+class PreferenceCollator:
     def length(self, request):
         return len(request.history)
 
     def __call__(self, requests):
-        return {"wish": torch.tensor([int(r.preferences[0].split()[-1]) if r.preferences else 12 for r in requests])}
+        numbers = [int(request.preferences[0].split()[-1]) if request.preferences else 12 for request in requests]
+        return {"preference": torch.tensor(numbers)}
 
 
 TABLES = {
@@ -85,7 +86,7 @@ def sees_preference(request):
 
 def score(model, tables, k, restrict=sees_all):
     queries = ask_axes(tables, asked_of(tables), restrict)
-    answers = answer_axes(model, WishCollator(), queries, max(k), batch_size=1)
+    answers = answer_axes(model, PreferenceCollator(), queries, max(k), batch_size=1)
     return score_axes(rank_rows(Run.from_answers(answers), tables), k, resamples=10)
 
 
@@ -141,8 +142,11 @@ def test_preferences_are_collected_from_every_axis_once():
 def test_every_row_is_asked_in_two_ways_under_the_names_of_the_benchmark():
     queries = ask_axes(TABLES, asked_of(TABLES), sees_all)
     assert list(queries)[:4] == [
-        "recommendation/0", "recommendation/1", "recommendation/0/no_preference", "recommendation/1/no_preference",
-    ]  # fmt: skip
+        "recommendation/0",
+        "recommendation/1",
+        "recommendation/0/no_preference",
+        "recommendation/1/no_preference",
+    ]
     assert queries["recommendation/1"] == Request((2, 3), ("item 9",))
     assert queries["recommendation/1/no_preference"] == Request((2, 3), ())
     assert queries["sentiment/0/negative"] == Request((), ("avoid 9",))
@@ -242,12 +246,17 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
         str(folder),
         card_evaluation(
             Results(
-                maker=Maker("mender_emb", num_beams=12), domain="toy", split="test", k=(1, 3), axes=results,
-                left_out={"coarse": "too few items"}, benchmark=BenchmarkIdentity("outputs/toy"),
+                maker=Maker("mender_emb", num_beams=12),
+                domain="toy",
+                split="test",
+                k=(1, 3),
+                axes=results,
+                left_out={"coarse": "too few items"},
+                benchmark=BenchmarkIdentity("outputs/toy"),
             )
         ),
         {"approximator": "metadata", "approximator_description": "No language model was used."},
-    )  # fmt: skip
+    )
     for words in (
         "| fine | 2 | recall@3 | 1.0000 | 0.5000 |",
         "**coarse** (too few items)",

@@ -653,9 +653,10 @@ def test_an_output_of_recommend_is_a_record_that_can_be_copied(world):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"output_attentions": True}, {"output_hidden_states": True}, {"return_dict": False}, {"lables": None}],
+    "asked",
+    [{"output_attentions": True}, {"output_hidden_states": True}, {"return_dict": False}, {"lables": None}],
     ids=lambda asked: next(iter(asked)),
-)  # fmt: skip
+)
 @every(TRAINED)
 def test_what_forward_cannot_give_is_refused_and_not_passed_over(world, asked):
     if asked == {"lables": None}:

@@ -100,7 +100,7 @@ def test_a_request_scores_alike_beside_one_of_a_longer_history(plain):
     torch.testing.assert_close(beside, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_wishes_said_one_by_one_find_what_they_find_in_one_sentence(plain):
+def test_preferences_given_one_by_one_find_what_they_find_in_one_sentence(plain):
     model, processor = plain
     (place,) = titled("red", "soap")
     for preference in (["red soap"], [["red", "soap"]], [["soap", "red"]]):

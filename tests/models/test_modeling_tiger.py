@@ -58,9 +58,17 @@ def save_language_model(family: str, folder: Path) -> Path:
     if not folder.exists():
         torch.manual_seed(0)
         config = T5Config(
-            vocab_size=32, d_model=20, d_ff=24, d_kv=6, num_heads=2, num_layers=2, num_decoder_layers=3,
-            feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
-        )  # fmt: skip
+            vocab_size=32,
+            d_model=20,
+            d_ff=24,
+            d_kv=6,
+            num_heads=2,
+            num_layers=2,
+            num_decoder_layers=3,
+            feed_forward_proj="gated-gelu",
+            tie_word_embeddings=False,
+            decoder_start_token_id=0,
+        )
         T5ForConditionalGeneration(config).save_pretrained(folder)
         tokenizer("t5").save_pretrained(folder)
     return folder

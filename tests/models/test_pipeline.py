@@ -13,10 +13,10 @@ from modeling_mender import MenderEmb, MenderEmbProcessor
 from modeling_mender.hub.model_publication import HANDLER, stage_recommender
 from modeling_mender.methods.table import METHODS
 
-WISH = "search for red soap"
+PREFERENCE = "search for red soap"
 REQUESTS = [
-    {"history": [1, 5], "preference": WISH},
-    {"preference": [WISH, "avoid blue mug"]},
+    {"history": [1, 5], "preference": PREFERENCE},
+    {"preference": [PREFERENCE, "avoid blue mug"]},
     {"history": [2, 3, 4], "exclude": [2, 3, 4]},
     {"history": [7], "candidates": [1, 2, 3, 4]},
 ]
@@ -65,7 +65,7 @@ def test_a_dict_gives_items_with_titles_and_scores_best_first(pipe):
 
 def test_it_says_what_the_model_says(pipe, folder):
     model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
-    found = model.eval().recommend(**processor(history=[[1, 5]], preference=[WISH]), k=5)
+    found = model.eval().recommend(**processor(history=[[1, 5]], preference=[PREFERENCE]), k=5)
     assert [item["item_id"] for item in pipe(REQUESTS[0], k=5)] == found.items[0].tolist()
 
 
@@ -115,7 +115,7 @@ class TestMenderSteer:
         return pipeline("preference-recommendation", model=str(folder), device="cpu")
 
     def test_what_is_avoided_goes_down_and_strength_0_is_nothing(self, steered):
-        request = {"history": [1, 5], "preference": WISH}
+        request = {"history": [1, 5], "preference": PREFERENCE}
         assert not any("soap" in item["title"] for item in steered({"history": [1], "avoid": "soap"}, k=9))
         without = steered({"history": [1, 5]}, k=12)
         assert steered(request | {"avoid": ["mug"], "strength": 0}, k=12) == without
@@ -126,7 +126,7 @@ class TestMenderSteer:
         requests = [
             *REQUESTS,
             {"history": [7], "avoid": ["soap", "tea"], "strength": [1, 0.5]},
-            {"preference": [WISH, "tea but not green tea"], "avoid": "lamp", "strength": [2, 0.5]},
+            {"preference": [PREFERENCE, "tea but not green tea"], "avoid": "lamp", "strength": [2, 0.5]},
             {"item_log_weights": {3: 2.5}},
         ]
         alone = [steered(request, k=4, return_terms=True) for request in requests]
@@ -139,7 +139,7 @@ class TestMenderSteer:
 
     def test_a_strength_that_is_no_number_is_refused(self, steered):
         with pytest.raises(ValueError, match="is nan"):
-            steered({"history": [1], "preference": WISH, "strength": float("nan")})
+            steered({"history": [1], "preference": PREFERENCE, "strength": float("nan")})
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +153,9 @@ class TestSteering:
 
     def test_what_to_avoid_and_strengths_reach_the_processor_by_request(self, steering):
         requests = [
-            {"history": [1], "preference": [WISH, "look for tea"], "strength": [2, 0.5]},
+            {"history": [1], "preference": [PREFERENCE, "look for tea"], "strength": [2, 0.5]},
             {"history": [2], "avoid": ["blue mug"]},
-            {"history": [3], "preference": WISH, "avoid": "", "strength": 0},
+            {"history": [3], "preference": PREFERENCE, "avoid": "", "strength": 0},
         ]
         steering(requests, k=2, batch_size=3)
         assert steering.processor.given == {"avoid": [None, ["blue mug"], None], "strength": [[2, 0.5], None, 0]}
@@ -205,7 +205,7 @@ class TestSteering:
             "a mender_emb model does not read avoid; write what to avoid as a preference, or use a",
         ),
         (
-            {"preference": WISH, "strength": 0},
+            {"preference": PREFERENCE, "strength": 0},
             {},
             "does not read strength; leave strength out, or use a mender_steer model",
         ),
@@ -246,7 +246,7 @@ def test_every_method_answers_through_it(tmp_path, name):
     pipe = pipeline("preference-recommendation", model=str(folder), device="cpu")
     request = {"history": [1, 5, 9]}
     if METHODS[name].preference != "none":
-        request["preference"] = WISH
+        request["preference"] = PREFERENCE
     if METHODS[name].reads_user:
         request["user"] = "ada"
     assert len(pipe([request, {"history": [2]}], k=12, num_beams=12, batch_size=2)[0]) == 12
@@ -277,17 +277,17 @@ class TestHandler:
         assert [len(answer) for answer in answers] == [2] * 4
 
     def test_a_string_is_a_preference(self, handler):
-        asked = self.call(handler, {"inputs": WISH, "parameters": {"k": 3}})
-        assert asked == self.call(handler, {"inputs": {"preference": WISH}, "parameters": {"k": 3}})
+        asked = self.call(handler, {"inputs": PREFERENCE, "parameters": {"k": 3}})
+        assert asked == self.call(handler, {"inputs": {"preference": PREFERENCE}, "parameters": {"k": 3}})
 
     def test_parameters_may_be_absent(self, handler):
-        assert len(self.call(handler, {"inputs": WISH, "parameters": None})) == 10
+        assert len(self.call(handler, {"inputs": PREFERENCE, "parameters": None})) == 10
 
     def test_what_a_published_model_does_not_have_is_refused_in_one_line(self, handler):
         with pytest.raises(ValueError, match="does not read avoid; .*mender_steer"):
-            self.call(handler, {"inputs": [WISH, {"history": [1], "avoid": "red mug"}]})
+            self.call(handler, {"inputs": [PREFERENCE, {"history": [1], "avoid": "red mug"}]})
         with pytest.raises(ValueError, match="no sum of terms"):
-            self.call(handler, {"inputs": WISH, "parameters": {"return_terms": True}})
+            self.call(handler, {"inputs": PREFERENCE, "parameters": {"return_terms": True}})
 
     def test_a_call_without_inputs_says_so(self, handler):
         with pytest.raises(ValueError, match="no inputs"):

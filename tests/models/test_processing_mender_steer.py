@@ -10,9 +10,14 @@ from modeling_mender import MenderSteerProcessor
 from modeling_mender.preference_parsing import SplitPreference
 
 TITLES = [
-    "Walnut Table Lamp", "Ceramic Table Lamp", "Lavender Soap", "Oat Soap", "No Crease Shirt", "Salt without Pepper",
+    "Walnut Table Lamp",
+    "Ceramic Table Lamp",
+    "Lavender Soap",
+    "Oat Soap",
+    "No Crease Shirt",
+    "Salt without Pepper",
     "Green Tea",
-]  # fmt: skip
+]
 ITEMS = [{"title": title, "text": f"{title} by Oakmere"} for title in TITLES]
 OAT = [("oat", 1.0)]
 
@@ -193,8 +198,10 @@ def test_wanted_texts_stand_in_columns_before_avoided_ones(processor):
     assert features["preference_strengths"].tolist() == [[0, 0, -1], [1, 1, -1], [1, 0, 0]]
     assert features["preference_known"].tolist() == [[0, 0, 1], [1, 1, 1], [1, 0, 0]]
     assert (features["preference_attention_mask"].sum(-1) > 0).tolist() == [
-        [False, False, True], [True, True, True], [True, False, False],
-    ]  # fmt: skip
+        [False, False, True],
+        [True, True, True],
+        [True, False, False],
+    ]
     names = processor.words.word_ids
     assert features["preference_words"].squeeze(-1).tolist() == [
         [0, 0, 1 + names["lamp"]],

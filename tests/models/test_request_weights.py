@@ -122,10 +122,16 @@ def world(tmp_path):
 
 
 # after one item what followed it is right, whatever is asked for; after five what is asked for
-FOLLOWS = Asked("follows", [Request((item,), (TEXTS[(item + 5) % 12],)) for item in range(1, 13)],
-                [[item % 12 + 1] for item in range(1, 13)])  # fmt: skip
-LONG = Asked("long", [Request((1, 2, 3, 4, item), (TEXTS[(item + 5) % 12],)) for item in range(1, 13)],
-             [[(item + 5) % 12 + 1] for item in range(1, 13)])  # fmt: skip
+FOLLOWS = Asked(
+    "follows",
+    [Request((item,), (TEXTS[(item + 5) % 12],)) for item in range(1, 13)],
+    [[item % 12 + 1] for item in range(1, 13)],
+)
+LONG = Asked(
+    "long",
+    [Request((1, 2, 3, 4, item), (TEXTS[(item + 5) % 12],)) for item in range(1, 13)],
+    [[(item + 5) % 12 + 1] for item in range(1, 13)],
+)
 WANTED = Asked("wanted", [Request((), (text,)) for text in TEXTS], [[item] for item in range(1, 13)])
 PLAIN = Asked("plain", [Request((item,), ()) for item in range(1, 13)], [[item % 12 + 1] for item in range(1, 13)])
 

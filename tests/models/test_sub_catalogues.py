@@ -98,10 +98,24 @@ def test_few_candidates_are_ranked_exactly_where_few_beams_are_not():
     """Two hundred items, of which eight may come back: with as few beams as results, some of the best are lost."""
     torch.manual_seed(0)
     config = MenderTokConfig(
-        num_items=200, num_levels=3, codebook_size=8, d_model=16, d_ff=16, d_kv=8, num_heads=2, num_decoder_layers=1,
-        text_config={"model_type": "t5", "vocab_size": 16, "d_model": 8, "d_ff": 8, "d_kv": 4, "num_layers": 1,
-                     "num_heads": 1},
-    )  # fmt: skip
+        num_items=200,
+        num_levels=3,
+        codebook_size=8,
+        d_model=16,
+        d_ff=16,
+        d_kv=8,
+        num_heads=2,
+        num_decoder_layers=1,
+        text_config={
+            "model_type": "t5",
+            "vocab_size": 16,
+            "d_model": 8,
+            "d_ff": 8,
+            "d_kv": 4,
+            "num_layers": 1,
+            "num_heads": 1,
+        },
+    )
     model = MenderTok(config).eval()
     model.set_item_semantic_ids(SemanticIds(random_codes(200, 3, 8, seed=0), codebook_size=8))
     inputs = {"input_ids": torch.randint(1, 16, (16, 6)), "attention_mask": torch.ones(16, 6, dtype=torch.long)}

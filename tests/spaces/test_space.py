@@ -40,7 +40,12 @@ specification = importlib.util.spec_from_file_location("mender_space", SPACE / "
 app = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(app)
 import demo_answers as answers  # noqa: E402
+import demo_catalogue  # noqa: E402
 import demo_examples as examples  # noqa: E402
+import demo_rankings as rankings  # noqa: E402
+import demo_recommend  # noqa: E402
+import demo_results  # noqa: E402
+import demo_search  # noqa: E402
 
 
 def figures(recall, ndcg):
@@ -162,7 +167,7 @@ class Recorder:
 
 def tab_of(pipe):
     with gradio.Blocks():
-        return app.RecommendTab(pipe, "org/toy", None)
+        return demo_recommend.RecommendTab(pipe, "org/toy", None)
 
 
 def titles_in(answer):
@@ -182,54 +187,55 @@ def columns(answer):
 
 
 def test_the_docstrings_of_the_demo_are_true():
-    outcomes = [doctest.testmod(module) for module in (app, answers, examples)]
+    modules = (app, answers, demo_catalogue, examples, rankings, demo_recommend, demo_results, demo_search)
+    outcomes = [doctest.testmod(module) for module in modules]
     assert sum(outcome.attempted for outcome in outcomes) >= 18
     assert sum(outcome.failed for outcome in outcomes) == 0
 
 
 def test_a_search_finds_every_word_in_any_order_and_gives_no_more_than_asked():
-    assert app.search_titles(tiny_models.TITLES, "SOAP blue") == [9]
-    assert app.search_titles(tiny_models.TITLES, "tea") == [3, 7, 11]
-    assert app.search_titles(tiny_models.TITLES, "", limit=4) == [1, 2, 3, 4]
-    assert app.search_titles(tiny_models.TITLES, "velvet") == []
-    assert len(app.search_titles([f"mug {n}" for n in range(20_000)], "mug")) == 50
+    assert demo_search.search_titles(tiny_models.TITLES, "SOAP blue") == [9]
+    assert demo_search.search_titles(tiny_models.TITLES, "tea") == [3, 7, 11]
+    assert demo_search.search_titles(tiny_models.TITLES, "", limit=4) == [1, 2, 3, 4]
+    assert demo_search.search_titles(tiny_models.TITLES, "velvet") == []
+    assert len(demo_search.search_titles([f"mug {n}" for n in range(20_000)], "mug")) == 50
 
 
 @pytest.mark.parametrize("text", ["0", "13", "-1", "1, two", "1.5", "²"])
 def test_ids_outside_the_catalogue_are_refused_by_name(text):
     with pytest.raises(ValueError, match="no item of this catalogue; ids are 1 to 12"):
-        app.read_ids(text, num_items=12)
+        demo_search.read_ids(text, num_items=12)
 
 
 def test_a_comparison_says_new_up_down_and_same():
     def ranking(*ids):
         return [{"item_id": item} for item in ids]
 
-    placed = answers.compare_rankings(ranking(5, 9, 1, 4), ranking(1, 4, 5, 8))
+    placed = rankings.compare_rankings(ranking(5, 9, 1, 4), ranking(1, 4, 5, 8))
     assert [(item["item_id"], item["place"], item["change"]) for item in placed] == [
         (5, 1, 2),
         (9, 2, None),
         (1, 3, -2),
         (4, 4, -2),
     ]
-    assert [item["change"] for item in answers.compare_rankings(ranking(1, 2), ranking(1, 2))] == [0, 0]
+    assert [item["change"] for item in rankings.compare_rankings(ranking(1, 2), ranking(1, 2))] == [0, 0]
     assert answers.summary(placed) == "Your preference moved 4 of 4: 1 new, 1 up, 2 down."
 
 
 def test_a_request_has_only_what_was_said():
-    assert answers.make_request([1], " Look for tea ", ["mugs"], 2, False) == {
+    assert rankings.make_request([1], " Look for tea ", ["mugs"], 2, False) == {
         "history": [1],
         "preference": ["Look for tea"],
         "avoid": ["mugs"],
         "strength": [2, 2],
     }
-    assert answers.make_request([1], "  ", [], 2, True) == {"history": [1], "exclude": [1]}
-    assert answers.make_request([], "Look for tea", [], 1, True) == {"history": [], "preference": ["Look for tea"]}
+    assert rankings.make_request([1], "  ", [], 2, True) == {"history": [1], "exclude": [1]}
+    assert rankings.make_request([], "Look for tea", [], 1, True) == {"history": [], "preference": ["Look for tea"]}
 
 
 def test_the_terms_shown_add_up_to_the_score_shown():
     values = [-1.574, -0.066, 9.694, 0.004, -10.354]
-    shown = answers.round_to_sum(values, sum(values))
+    shown = rankings.round_to_sum(values, sum(values))
     assert sum(round(100 * value) for value in shown) == round(100 * sum(values))
     assert all(abs(one - other) <= 0.01 for one, other in zip(shown, values, strict=True))
     item = {"score": 1.0, "terms": {"history": 0.25, "normalization": 0.25}}
@@ -237,14 +243,14 @@ def test_the_terms_shown_add_up_to_the_score_shown():
 
 
 def test_the_table_of_the_axes_uses_the_main_metric_and_says_what_is_missing():
-    assert app.axes_rows(RESULTS) == [
+    assert demo_results.axes_rows(RESULTS) == [
         ["Recommendation", "recall@10", "0.5000", "0.1250", "0.2500", "0.0625", 20],
         ["Sentiment following", "m@10", "0.3750", "-", "-", "-", 8],
     ]
 
 
 def test_the_figure_draws_two_bars_per_axis_with_their_values_and_intervals():
-    plot = app.axes_figure(RESULTS).axes[0]
+    plot = demo_results.axes_figure(RESULTS).axes[0]
     assert [bar.get_width() for bars in plot.containers for bar in bars] == [0.5, 0.375, 0.125, 0.0]
     texts = [text.get_text() for text in plot.texts]
     assert texts[:4] == ["0.500", "0.375", "0.125", "not defined"]
@@ -252,32 +258,36 @@ def test_the_figure_draws_two_bars_per_axis_with_their_values_and_intervals():
 
 
 def test_the_leaderboard_ranks_within_a_task_and_filters():
-    rows = app.leaderboard_rows(LEADERBOARD, domain="toy", axis="recommendation")
+    rows = demo_results.leaderboard_rows(LEADERBOARD, domain="toy", axis="recommendation")
     assert [row[:5] for row in rows] == [
         [1, "[org/first](https://hub.test/org/first)", "0.5000", "", "0.3750 to 0.7500"],
         [2, "org/second", "0.2500", "", ""],
     ]
-    assert all(len(row) == len(app.LEADERBOARD_HEADERS) == len(app.LEADERBOARD_TYPES) for row in rows)
+    assert all(
+        len(row) == len(demo_results.LEADERBOARD_HEADERS) == len(demo_results.LEADERBOARD_TYPES) for row in rows
+    )
     assert {row[5] for row in rows} == {"toy: recommendation, recall@10"}
-    assert [row[0] for row in app.leaderboard_rows(LEADERBOARD)] == [1, 1, 2, 1]  # one task after the other
-    assert [row[0] for row in app.leaderboard_rows([record("b", 0.5), record("a", 0.5), record("c", 0.25)])] == [
+    assert [row[0] for row in demo_results.leaderboard_rows(LEADERBOARD)] == [1, 1, 2, 1]  # one task after the other
+    assert [
+        row[0] for row in demo_results.leaderboard_rows([record("b", 0.5), record("a", 0.5), record("c", 0.25)])
+    ] == [
         1,
         1,
         3,
     ]
-    assert app.leaderboard_rows(LEADERBOARD, domain="nowhere") == []
+    assert demo_results.leaderboard_rows(LEADERBOARD, domain="nowhere") == []
 
 
 def test_a_score_of_a_part_of_the_rows_is_ranked_apart():
     records = [record("part", 0.9) | {"num_rows": 10}, record("whole", 0.5) | {"num_rows": 20}]
     records += [record("old", 0.8) | {"num_rows": 20, "stale": True}]
-    rows = app.leaderboard_rows(records)
+    rows = demo_results.leaderboard_rows(records)
     assert [(row[0], row[1]) for row in rows] == [(1, "whole"), (1, "part"), (1, "old")]
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "https://x) [y](javascript:alert(1)", 'https://x"onclick="y'])
 def test_a_submitted_model_cannot_write_links_or_html_of_its_own(url):
-    name = app.leaderboard_rows([record("<b>[x](y)", 0.5, url=url)])[0][1]
+    name = demo_results.leaderboard_rows([record("<b>[x](y)", 0.5, url=url)])[0][1]
     assert name == "\\<b\\>\\[x\\](y)"
 
 
@@ -415,7 +425,7 @@ def test_a_strength_of_0_moves_nothing(steer_tab):
 def test_controls_that_a_model_does_not_read_are_hidden(pipe, steer):
     for model, shown in ((pipe, False), (steer, True)):
         with gradio.Blocks() as page:
-            app.RecommendTab(model, "org/toy", None)
+            demo_recommend.RecommendTab(model, "org/toy", None)
         named = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
         assert named["avoid"].visible is named["strength"].visible is shown
         assert "<details>" in named["answer"].value or not shown
@@ -448,7 +458,7 @@ def test_a_model_without_preferences_says_so_and_asks_for_a_history():
     processor = ItemIdProcessor(items=tiny_models.ITEMS)
     pipe = modeling_mender.PreferenceRecommendationPipeline(model=model, processor=processor)
     with gradio.Blocks() as page:
-        tab = app.RecommendTab(pipe, "org/sasrec", None)
+        tab = demo_recommend.RecommendTab(pipe, "org/sasrec", None)
     labels = {block.label: block for block in page.blocks.values() if isinstance(block, gradio.Textbox)}
     assert "reads no preference" in labels["Preference"].info
     assert not labels["Preference"].interactive
@@ -562,7 +572,7 @@ def test_the_page_opens_with_the_first_example_and_its_answer(steer):
     own = [{"name": "mine", "history": [3, 1], "preference": "velvet", "avoid": "navy", "strength": 2}]
     for given in (None, own):
         with gradio.Blocks() as page:
-            tab = app.RecommendTab(steer, "org/toy", given)
+            tab = demo_recommend.RecommendTab(steer, "org/toy", given)
         first = tab.examples[0]
         named = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
         assert named["history"].value == first["history"]
@@ -574,7 +584,7 @@ def test_the_page_opens_with_the_first_example_and_its_answer(steer):
 def test_the_page_is_built_without_results_and_without_a_leaderboard(pipe):
     page = app.build_demo(pipe, None, None, "org/toy")
     texts = "\n".join(block.value for block in page.blocks.values() if isinstance(block, gradio.Markdown))
-    assert "brings no results along" in texts
+    assert "has no results to show" in texts
     assert "no leaderboard here" in texts
 
 
@@ -595,7 +605,7 @@ def test_a_missing_model_an_unpublished_one_and_a_broken_file_end_in_one_line(
     assert len(error) == 1 and "could not be loaded" in error[0]
     monkeypatch.delitem(PIPELINE_REGISTRY.supported_tasks, "preference-recommendation")
     assert app.main(["--model", str(model_folder)]) == 1
-    assert "brings no pipeline along" in capsys.readouterr().err
+    assert "has no pipeline" in capsys.readouterr().err
     broken = tmp_path / "results.json"
     broken.write_text("{")
     with pytest.raises(ValueError, match="is no JSON"):

@@ -1,168 +1,28 @@
-"""Compares rankings, and shows them as HTML: places, moves, how a text was read, and the terms of each score.
-
-Knows what the pipeline returns. Knows neither gradio nor models.
-"""
+"""Rankings as HTML: places, moves, the reading of a text, and the terms of each score."""
 
 import html
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NOTICEABLE = 0.5  # nats that a term adds or takes, from which it is named as a reason
+from demo_rankings import NUMBERED, Item, compare_rankings, reasons, round_to_sum, usual_terms
+
 SAME_FOR_ALL = "normalization"
-GIVEN = "given"  # log-weights of the request: 0 for what is listed, as the demo only excludes items
+GIVEN = "given"  # log-weights of the request: 0 for listed items, as the demo only excludes items
 TERM_NAMES = {
     "history": "history",
     "graph": "graph: what came next for others",
     "decoder": "decoder of semantic IDs",
     SAME_FOR_ALL: "the same for every item",
 }
-_NUMBERED = re.compile(r"(preference|avoid) (\d+)")
-
-Item = Mapping[str, Any]
-
-
-# -- requests ---------------------------------------------------------------------------------------------------------
-
-
-def as_avoidance(text: str) -> str:
-    """A negative preference as a sentence.
-
-    >>> as_avoidance(" leather, or anything heavy ")
-    'Avoid leather, or anything heavy'
-    >>> as_avoidance("avoid leather")
-    'avoid leather'
-    """
-    text = text.strip()
-    if not text or text.casefold().startswith(
-        ("avoid", "do not", "don't", "don’t", "never", "no ", "not ", "nothing", "without", "i ")
-    ):
-        return text
-    return f"Avoid {text}"
-
-
-def avoided_texts(text: str, read: Any = None) -> tuple[list[str], dict[str, str]]:
-    """What to avoid, each by itself, and the corrections of its spelling.
-
-    A list such as "lavender and candles" as one text would avoid only what is both.
-
-    Args:
-        text (`str`): What stands in the field for it.
-        read (`Callable`, *optional*): Reads a sentence: gives texts with `text`, `strength` (below 0 where avoided)
-            and `corrections`. Without it, the text stays as it is.
-
-    >>> avoided_texts(" leather "), avoided_texts(" ")
-    ((['leather'], {}), ([], {}))
-    """
-    text = text.strip()
-    parts = read(as_avoidance(text)) if read is not None and text else []
-    if len(parts) > 1 and all(part.strength < 0 for part in parts):
-        corrections = {word: better for part in parts for word, better in part.corrections.items()}
-        return [part.text for part in parts], corrections
-    return [text] if text else [], {}
-
-
-def make_request(
-    history: Sequence[int], preference: str, avoid: Sequence[str], strength: float, exclude_history: bool
-) -> dict[str, Any]:
-    """A request of the pipeline; what is empty or as usual is left out.
-
-    >>> make_request([3], "Look for tea", ["mugs"], 2, exclude_history=True)
-    {'history': [3], 'preference': ['Look for tea'], 'avoid': ['mugs'], 'strength': [2, 2], 'exclude': [3]}
-    """
-    request: dict[str, Any] = {"history": list(history)}
-    if preference.strip():
-        request["preference"] = [preference.strip()]
-    if avoid:
-        request["avoid"] = list(avoid)
-    if strength != 1 and "preference" in request:
-        # what is avoided stays so, however strong the preference is
-        request["strength"] = [strength, *([strength] * len(avoid) if strength > 1 else [])]
-    if exclude_history and history:
-        request["exclude"] = list(dict.fromkeys(history))
-    return request
-
-
-# -- comparisons ------------------------------------------------------------------------------------------------------
-
-
-def places(ranking: Sequence[Item]) -> dict[int, int]:
-    """Places from 1, by item id."""
-    return {item["item_id"]: place for place, item in enumerate(ranking, start=1)}
-
-
-def compare_rankings(ranking: Sequence[Item], other: Sequence[Item] | None) -> list[dict[str, Any]]:
-    """A ranking with each item's place (from 1) and what became of it since another ranking.
-
-    Args:
-        ranking: Items as the pipeline gives them, best first.
-        other: The ranking to compare with, or `None`.
-
-    Returns:
-        `list`: The items with `place` and `change`: places gained (negative: lost), `None` for an item that the
-        other ranking lacks, 0 everywhere where there is no other ranking.
-
-    >>> [item["change"] for item in compare_rankings([{"item_id": 7}, {"item_id": 5}], [{"item_id": 5}])]
-    [None, -1]
-    """
-    before = places(other or ())
-    placed = []
-    for place, item in enumerate(ranking, start=1):
-        change = 0 if other is None else before[item["item_id"]] - place if item["item_id"] in before else None
-        placed.append({**item, "place": place, "change": change})
-    return placed
-
-
-def reasons(item: Item, usual: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Terms of texts that tell an item from the usual ones, and by how much, the largest first.
-
-    >>> reasons({"terms": {"history": -9.0, "preference 1": 5.0}}, usual={"preference 1": 1.0})
-    [('preference 1', 4.0)]
-    """
-    found = [(name, value - usual[name]) for name, value in (item.get("terms") or {}).items() if name in usual]
-    return sorted(((name, by) for name, by in found if abs(by) >= NOTICEABLE), key=lambda one: -abs(one[1]))
-
-
-def usual_terms(ranking: Sequence[Item], plain: Sequence[Item] | None) -> dict[str, float]:
-    """What the texts add, on average, to items that are listed without them; what is avoided takes 0 from most."""
-    listed = places(plain or ranking)
-    compared = [item["terms"] for item in ranking if item["item_id"] in listed and item.get("terms")]
-    names = [name for name in (compared[0] if compared else ()) if _NUMBERED.fullmatch(name)]
-    return {
-        name: 0.0 if name.startswith("avoid") else sum(terms[name] for terms in compared) / len(compared)
-        for name in names
-    }
-
-
-def round_to_sum(values: Sequence[float], total: float) -> list[float]:
-    """Values rounded to hundredths so that they add up to the rounded total, none further off than a hundredth.
-
-    Where the values do not add up to the total, the sum of the rounded ones does not either.
-
-    >>> round_to_sum([1.004, 1.004, 1.004], 3.012)
-    [1.01, 1.0, 1.0]
-    """
-    cents = [round(100 * value) for value in values]
-    missing = round(100 * total) - sum(cents)
-    if abs(missing) > len(values):
-        return [cent / 100 for cent in cents]
-    step = 1 if missing > 0 else -1
-    by_error = sorted(range(len(values)), key=lambda i: step * (cents[i] - 100 * values[i]))
-    for i in by_error[: abs(missing)]:
-        cents[i] += step
-    return [cent / 100 for cent in cents]
-
-
-# -- HTML -------------------------------------------------------------------------------------------------------------
 
 
 def notice(text: str) -> str:
-    """A message in place of a result."""
+    """Message in place of a result, as HTML."""
     return f'<p class="mender-notice" role="status">{html.escape(text)}</p>'
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign, and 0 with none.
+    """Formats a number with its sign, and 0 without.
 
     >>> signed(-0.001), signed(2), signed(-1.5)
     ('0.00', '+2.00', '−1.50')
@@ -172,12 +32,12 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def movement(change: int | None, place: int = 0, depth: int = 0) -> str:
-    """A mark for what became of an item, with words for people whose page is read aloud.
+    """Mark for the move of an item, with a label for screen readers.
 
     Args:
         change: Places gained, `None` for an item that was not among the first ones.
-        place: Where it is now.
-        depth: How many places were compared.
+        place: Its place.
+        depth: Number of places that are compared.
     """
     if change is None:
         title = f"not among the first {depth:,} without your preference"
@@ -191,12 +51,12 @@ def movement(change: int | None, place: int = 0, depth: int = 0) -> str:
 
 
 def whereabouts(place: int | None, shown: int, depth: int) -> str:
-    """A mark for where an item of the list without the preference is with it.
+    """Mark for the place with the preference of an item of the list without it.
 
     Args:
-        place: With the preference; `None` where it is not among the first `depth`.
-        shown: How many items are shown.
-        depth: How many places were compared.
+        place: Place with the preference; `None` if not among the first `depth`.
+        shown: Number of items that are shown.
+        depth: Number of places that are compared.
     """
     if place is not None and place <= shown:
         return f'<span class="move stays" title="place {place} with your preference">now {place}</span>'
@@ -209,7 +69,7 @@ def whereabouts(place: int | None, shown: int, depth: int) -> str:
 
 
 def text_names(read: Sequence[Any]) -> dict[str, str]:
-    """The texts of a request by the names of their terms, such as `preference 1`."""
+    """Texts of a request by the names of their terms, such as `preference 1`."""
     names = {}
     for kind, sign in (("preference", 1), ("avoid", -1)):
         own = [text for text in read if text.strength * sign > 0]
@@ -218,12 +78,12 @@ def text_names(read: Sequence[Any]) -> dict[str, str]:
 
 
 def term_label(name: str, texts: Mapping[str, str]) -> str:
-    """A term in words.
+    """Label of a term.
 
     >>> term_label("avoid 1", {"avoid 1": "lamps"}), term_label("history", {})
     ('avoid “lamps”', 'history')
     """
-    numbered = _NUMBERED.fullmatch(name)
+    numbered = NUMBERED.fullmatch(name)
     if numbered and name in texts:
         return f"{numbered[1]} “{texts[name]}”"
     return TERM_NAMES.get(name, name)
@@ -232,10 +92,10 @@ def term_label(name: str, texts: Mapping[str, str]) -> str:
 def terms_html(
     item: Item, texts: Mapping[str, str], why: Sequence[tuple[str, float]] = (), place: int | None = None
 ) -> str:
-    """The sum that makes a score, a line for each term, and what moved the item to a `place`."""
+    """Table of the terms of a score, with the reasons why the item moved to a `place`."""
     terms = {name: value for name, value in item["terms"].items() if name != GIVEN or round(value, 2)}
     terms = {name: terms[name] for name in sorted(terms, key=lambda name: name == SAME_FOR_ALL)}
-    # the same for every item is to read the same in every item, so rounding is made up for in the others
+    # the term that is the same for every item is shown alike, so the others absorb its rounding error
     same = [round(value, 2) for name, value in terms.items() if name == SAME_FOR_ALL]
     values = [*round_to_sum(list(terms.values())[: len(terms) - len(same)], item["score"] - sum(same)), *same]
     rest = round(item["score"], 2) - sum(values)
@@ -261,14 +121,14 @@ def ranking_html(
     details: Sequence[str] = (),
     avoided: Sequence[str] = (),
 ) -> str:
-    """One column: the ranked items, each with a mark and its score.
+    """One column of ranked items, each with a mark and its score.
 
     Args:
         title, note: The heading.
         items: Best first.
         marks: HTML, one per item.
-        details: HTML that opens on demand, one per item, where there is any.
-        avoided: Why an item is avoided, in plain text, empty where it is not.
+        details: HTML that opens on demand, one per item, if any.
+        avoided: Why an item is avoided, in plain text, empty if it is not.
     """
     lines = []
     for place, (item, mark) in enumerate(zip(items, marks, strict=True), start=1):
@@ -288,7 +148,7 @@ def ranking_html(
 
 
 def summary(placed: Sequence[Item], num_avoided: int = 0) -> str:
-    """What moved, in a sentence.
+    """Summarizes the moves in a sentence.
 
     Args:
         placed: The list with the preference, of `compare_rankings`.
@@ -319,12 +179,12 @@ def summary(placed: Sequence[Item], num_avoided: int = 0) -> str:
 def reading_html(
     read: Sequence[Any], corrections: Mapping[str, str], num_history: int, unknown: Sequence[str] = ()
 ) -> str:
-    """How the texts of a request were read: what is wanted and avoided, and what the model had to guess.
+    """Describes how the texts of a request were read: wanted and avoided texts, corrections, and unknown words.
 
     Args:
-        read: Texts with `text`, `strength` (below 0 where avoided) and `corrections`.
-        corrections: Further ones, written word -> new word.
-        num_history: Items of the history.
+        read: Texts with `text`, `strength` (below 0 if avoided) and `corrections`.
+        corrections: Further corrections, as written word to new word.
+        num_history: Number of items of the history.
         unknown: Words that no item has.
     """
     parts = []
@@ -349,6 +209,7 @@ def reading_html(
 
 
 def _quoted(words: Sequence[str]) -> str:
+    """Words in quotation marks, separated by commas."""
     return ", ".join(f"“{word}”" for word in words)
 
 
@@ -359,13 +220,13 @@ def answer_html(
     reason: str = "",
     read: Sequence[Any] = (),
 ) -> str:
-    """Both rankings side by side.
+    """Shows both rankings side by side.
 
     Args:
-        ranking: With the preference, as far as it was asked for; `None` where none was given.
-        plain: Without it; `None` where there is no answer to that, for a `reason`.
-        k: How many items of each are shown.
-        reason: What stands in place of the list without the preference.
+        ranking: Ranking with the preference; `None` without a preference.
+        plain: Ranking without it; `None` if the model cannot answer that, for a `reason`.
+        k: Number of items of each that are shown.
+        reason: Message in place of the list without the preference.
         read: The request's texts, for models whose scores have terms.
     """
     texts = text_names(read)
@@ -393,7 +254,8 @@ def answer_html(
 def _without_html(
     ranking: Sequence[Item], plain: Sequence[Item], k: int, texts: Mapping[str, str], usual: Mapping[str, float]
 ) -> tuple[str, int]:
-    """The list without the preference, with where each item is now, and how many of them are avoided."""
+    """The list without the preference, with the place of each item in the other list, and the number of avoided
+    ones."""
     now = {item["item_id"]: (place, item) for place, item in enumerate(ranking, start=1)}
     marks, details, reasons_named, num_avoided = [], [], [], 0
     for item in plain:
