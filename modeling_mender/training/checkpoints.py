@@ -1,7 +1,4 @@
-"""What a run writes: the best model, and checkpoints to continue from. Whatever bears its final name is complete.
-
-Knows files, and accelerate's state of model, optimizer and random numbers. Does not know when to write.
-"""
+"""Files of a run: the best model, and checkpoints to resume from. A folder with its final name is complete."""
 
 import json
 import logging
@@ -21,30 +18,30 @@ from .lora import merged_state_dict, save_adapter
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "training_state.json"
-# Arguments that may differ between a run and its continuation: they change what is written, how fast and in how much
-# memory, not what is computed (up to rounding).
+# Arguments that may differ when a run is resumed: they change files, speed and memory, not what is computed (up to
+# rounding).
 MAY_CHANGE_ON_RESUME = {
     "output_dir", "resume", "report_to", "save_total_limit", "save_steps", "logging_steps", "early_stopping_patience",
     "per_device_eval_batch_size", "gradient_checkpointing", "torch_compile", "cache_limit_gb", "save_adapter",
 }  # fmt: skip
-# These may differ if their product, the rows per process and optimizer step, does not: less memory, the same rows.
+# These may differ if their product, the rows per process and optimizer step, stays the same.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 @dataclass
 class TrainingState:
-    """Where a run is; saved with every checkpoint and, at the end, with the model.
+    """State of a run, saved with every checkpoint and with the model.
 
     Attributes:
         step (`int`): Optimizer steps done.
-        epoch (`int`), steps_in_epoch (`int`): Epochs done, and steps of the next one.
+        epoch (`int`), steps_in_epoch (`int`): Complete epochs, and steps of the current one.
         examples (`int`): Examples learned from, over all epochs and processes.
-        seconds (`float`): Wall-clock of training, over all continuations; without validation.
-        validation_seconds (`float`): Wall-clock of validation.
-        num_processes (`int`): That the run is spread over.
-        best_score (`float`), best_step (`int`): The best validation.
-        validations_without_gain (`int`): Since then.
-        history (`list`): Every validation.
+        seconds (`float`): Wall-clock time of training without validation, over all continuations.
+        validation_seconds (`float`): Wall-clock time of validation.
+        num_processes (`int`): Processes of the run.
+        best_score (`float`), best_step (`int`): Score and step of the best validation.
+        validations_without_gain (`int`): Validations since the best one.
+        history (`list`): Step, epoch and score of every validation.
     """
 
     step: int = 0
@@ -67,14 +64,14 @@ class TrainingState:
 
 
 def checkpoints(output_dir: str | Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+    """Returns the complete checkpoints of a run, oldest first."""
     found = (Path(output_dir) / "checkpoints").glob("step_*")
-    complete = [path for path in found if re.fullmatch(r"step_\d+", path.name)]  # step_8.old is one being replaced
+    complete = [path for path in found if re.fullmatch(r"step_\d+", path.name)]  # step_8.old is being replaced
     return sorted(complete, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def save_checkpoint(accelerator: Accelerator, state: TrainingState, arguments: LearnedArguments) -> Path:
-    """Writes everything that resuming needs to `output_dir/checkpoints/step_N`, and drops the oldest."""
+    """Writes a checkpoint to `output_dir/checkpoints/step_N` and deletes the oldest ones."""
     folder = Path(arguments.output_dir) / "checkpoints"
     temporary, final = folder / "unfinished", folder / f"step_{state.step}"
     if accelerator.is_main_process:
@@ -91,10 +88,10 @@ def save_checkpoint(accelerator: Accelerator, state: TrainingState, arguments: L
 
 
 def resume(accelerator: Accelerator, arguments: LearnedArguments) -> None:
-    """Continues from the newest complete checkpoint, if there is one.
+    """Resumes from the newest complete checkpoint, if there is one.
 
     Raises:
-        ValueError: If it was made with other arguments, or another number of processes.
+        ValueError: If it was made with other arguments or another number of processes.
     """
     if accelerator.is_main_process:
         finish_replacing(Path(arguments.output_dir) / "model")
@@ -125,7 +122,7 @@ def _rows_per_step(arguments: dict[str, Any]) -> int:
 def save_model(
     model: PreTrainedModel, processor: ProcessorMixin, state: TrainingState, arguments: TrainingArguments
 ) -> None:
-    """Writes a whole model to `output_dir/model`, and its adapter beside if asked for; for the main process."""
+    """Writes the model to `output_dir/model`, and its adapter if `save_adapter`; for the main process only."""
     final = Path(arguments.output_dir) / "model"
     temporary = final.with_name("model.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -144,7 +141,7 @@ def _write_texts(folder: Path, state: TrainingState, arguments: TrainingArgument
 
 
 def replace_folder(temporary: Path, final: Path) -> None:
-    """Puts `temporary` in the place of `final`; at no moment does a half-written folder bear the final name."""
+    """Replaces `final` by `temporary`; a half-written folder never has the final name."""
     finish_replacing(final)
     old = _old(final)
     if final.exists():
@@ -154,7 +151,7 @@ def replace_folder(temporary: Path, final: Path) -> None:
 
 
 def finish_replacing(final: Path) -> None:
-    """Mends a [`replace_folder`] that was killed between its two renamings, or before it had cleaned up."""
+    """Completes a [`replace_folder`] that was killed between its two renamings or before its cleanup."""
     old = _old(final)
     if old.exists() and not final.exists():
         old.rename(final)

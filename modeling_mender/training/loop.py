@@ -1,8 +1,4 @@
-"""One explicit Accelerate loop for every method: steps, validation, and when to stop.
-
-Knows batches and gradients. Does not know methods (a collator hides them), nor metrics (a callable that scores the
-model hides those), nor what a checkpoint is made of (`checkpoints.py`).
-"""
+"""Training loop of every method, on Accelerate: steps, validation, early stopping, checkpoints."""
 
 import logging
 import math
@@ -32,16 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingRows(Dataset):
-    """Training rows, each of one or more examples; whether an example loses its preference depends on (seed, epoch,
-    example) alone, so a run can be continued.
+    """Training rows of one or more examples each, with preference dropout.
+
+    Which examples lose their preference depends only on seed, epoch and example, so that a run can be resumed.
 
     Args:
-        examples (`Sequence[Example]`): What is to be learned.
-        groups (`Sequence[Sequence[int]]`): Numbers of the examples of each row, the longest history last; what
-            `Collator.group` gave.
-        preference_dropout (`float`): Share of examples with a history that lose their preference, drawn for each
-            epoch; never those that only the preference explains.
-        seed (`int`): Of that choice.
+        examples (`Sequence[Example]`): Training examples.
+        groups (`Sequence[Sequence[int]]`): Indices of the examples of each row, the longest history last, as from
+            `Collator.group`.
+        preference_dropout (`float`): Share of examples with a history that lose their preference, drawn anew each
+            epoch; examples that only their preference explains keep it.
+        seed (`int`): Random seed of that draw.
     """
 
     def __init__(
@@ -56,7 +53,7 @@ class TrainingRows(Dataset):
         self.drop_preferences(0)
 
     def drop_preferences(self, epoch: int) -> None:
-        """Draws which examples lose their preference (not `set_epoch`: accelerate calls that with its own count)."""
+        """Draws the examples that lose their preference (accelerate would call `set_epoch` with its own count)."""
         self.dropped = np.random.default_rng((self.seed, epoch)).random(len(self.examples)) < self.preference_dropout
 
     def __len__(self) -> int:
@@ -86,30 +83,30 @@ def train(
     Under FSDP2 (see `sharding.py`) `validate` and `output_dir/model` get an unsharded copy.
 
     Args:
-        model (`PreTrainedModel`): Of any method that is trained.
-        processor (`ProcessorMixin`): Saved beside it.
-        collator ([`Collator`]): Makes its batches.
-        rows ([`TrainingRows`]): What it learns from.
-        validate (`Callable`): Scores the model, higher is better; the paper's is NDCG@10 of recommendation on
+        model (`PreTrainedModel`): Model of any trained method.
+        processor (`ProcessorMixin`): Its processor, saved beside it.
+        collator ([`Collator`]): Collator of its batches.
+        rows ([`TrainingRows`]): Training rows.
+        validate (`Callable`): Score of a model, higher is better; in the paper NDCG@10 of the recommendation axis on
             validation.
-        arguments ([`LearnedArguments`]): Everything else.
-        accelerator (`Accelerator`): Of the whole process.
+        arguments ([`LearnedArguments`]): Training arguments.
+        accelerator (`Accelerator`): Accelerator of the process.
 
     Returns:
-        [`TrainingState`]: The last one, with every validation in `history`.
+        [`TrainingState`]: Final state, with every validation in `history`.
 
     Raises:
-        FloatingPointError: If the loss or the norm of the gradients is not finite, on any process; names the step.
-            The weights are those of the step before, and the last good model and checkpoint stay.
-        Interrupted: If SIGINT or SIGTERM came, to any process; a checkpoint of the last step is written.
-        TooLittleMemory: If an allocation failed; names the batch size to try.
-        ValueError: If a checkpoint does not fit the arguments, or the model cannot do what they ask.
+        FloatingPointError: If the loss or the gradient norm is not finite on any process. The weights are those of the
+            step before; the best model and the last checkpoint are kept.
+        Interrupted: If any process received SIGINT or SIGTERM; a checkpoint of the last step is written.
+        TooLittleMemory: If an allocation failed; the message names the batch size to try.
+        ValueError: If a checkpoint or the model does not fit the arguments.
     """
     return _Run(model, processor, collator, rows, validate, arguments, accelerator).train()
 
 
 def check_launch(accelerator: Accelerator) -> None:
-    """Refuses processes that were started together and do not know of each other: each would train the same model.
+    """Refuses processes that accelerate does not connect: each would train the same model.
 
     Raises:
         ValueError: If accelerate sees fewer processes than the launcher started.
@@ -123,7 +120,7 @@ def check_launch(accelerator: Accelerator) -> None:
 
 
 class _Run:
-    """The state of one call of [`train`]."""
+    """State of one call of [`train`]."""
 
     def __init__(
         self,
@@ -150,7 +147,7 @@ class _Run:
             batch_size=arguments.per_device_train_batch_size,
             sampler=sampler,
             collate_fn=self._collate,
-            generator=torch.Generator(),  # or every new pass would draw from the random state that dropout uses
+            generator=torch.Generator(),  # or every pass would draw from the random state of dropout
         )
         self._prepare_forward(model)
         optimizer = torch.optim.AdamW(
@@ -168,7 +165,7 @@ class _Run:
         with embeddings_in_the_root(model):
             self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         self.state = TrainingState(num_processes=accelerator.num_processes)
-        # the schedule counts optimizer steps of the whole run: stepped here, once, not once per process
+        # the schedule counts optimizer steps of the whole run: it is not prepared, or each process would step it
         accelerator.register_for_checkpointing(self.schedule, self.state)
         self.counter, self.signals = StepCounter(accelerator), StopSignals()
         self.steps_per_epoch = math.ceil(len(self.loader) / arguments.gradient_accumulation_steps)
@@ -176,19 +173,19 @@ class _Run:
         self.save_steps = arguments.save_steps or self.eval_steps
 
     def _collate(self, rows: Sequence[Sequence[Example]]) -> dict[str, Any]:
-        """The collator's batch, and what is counted of it while it is on the CPU."""
+        """Returns the collator's batch, with its counts taken while it is on the CPU."""
         batch = self.collator.training_batch(rows)
         return batch | {"num_examples": sum(map(len, rows)), "num_tokens": count_tokens(batch)}
 
     def _prepare_forward(self, model: PreTrainedModel) -> None:
-        """Memory and speed of the forward pass, as the arguments want them."""
+        """Sets up gradient checkpointing and compilation."""
         if self.arguments.gradient_checkpointing:
             # transformers renamed it; the old name warns
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         if self.arguments.torch_compile:
             if is_sharded(self.accelerator):
-                raise ValueError("torch_compile cannot be combined with FSDP2 here; leave one of them out.")
+                raise ValueError("torch_compile cannot be combined with FSDP2; leave one of them out.")
             model.compile(dynamic=True)  # in place: names stay; lengths differ from batch to batch
 
     def train(self) -> TrainingState:
@@ -218,7 +215,7 @@ class _Run:
         return enough or self.state.step >= self.arguments.max_steps
 
     def _train_epoch(self) -> None:
-        """From `state.steps_in_epoch` to the end of the epoch, or to the end of training."""
+        """Trains from `state.steps_in_epoch` to the end of the epoch or of training."""
         self.generator.manual_seed(1_000_003 * self.arguments.seed + self.state.epoch)
         self.rows.drop_preferences(self.state.epoch)
         skipped = self.state.steps_in_epoch * self.arguments.gradient_accumulation_steps
@@ -242,7 +239,7 @@ class _Run:
         self.state.steps_in_epoch = 0
 
     def _forward_backward(self, batch: dict[str, Any]) -> Step | None:
-        """One forward and backward pass; where gradients are complete, an optimizer step too."""
+        """Runs one forward and backward pass, and the optimizer step once the gradients are complete."""
         negatives = batch.pop("negatives", None)
         examples, tokens = batch.pop("num_examples"), batch.pop("num_tokens")
         step = None
@@ -266,7 +263,7 @@ class _Run:
         return step
 
     def _check_finite(self, step: Step) -> None:
-        """Before the optimizer's step, so that the weights stay good; alike on all processes, so that none waits."""
+        """Raises before the optimizer step, so that weights stay finite; on all processes, so that none waits."""
         for name, value in (("loss", step.loss), ("norm of the gradients", step.grad_norm)):
             if not math.isfinite(value):
                 raise FloatingPointError(
@@ -276,19 +273,19 @@ class _Run:
                 )
 
     def _interrupt(self, signal_number: int) -> None:
-        """Writes a checkpoint, and stops."""
+        """Writes a checkpoint and raises [`Interrupted`]."""
         folder = save_checkpoint(self.accelerator, self.state, self.arguments)
         again = "the same command continues" + ("" if self.arguments.resume else ", without --resume false")
         raise Interrupted(f"interrupted after step {self.state.step}; {folder} is written, {again}.", signal_number)
 
     def _whole_model(self) -> PreTrainedModel:
-        """The model as one piece; a copy where it is sharded. All processes must call this."""
+        """Returns the unsharded model (a copy if it is sharded); all processes must call this."""
         if self.blueprint is None:
             return self.accelerator.unwrap_model(self.model)
         return gather(self.model, self.blueprint, self.accelerator.device)
 
     def _validate(self) -> None:
-        """Scores the model and keeps it if it is the best so far."""
+        """Scores the model and saves it if it is the best so far."""
         state = self.state
         with validation_memory(self.arguments, state.step):
             whole = self._whole_model()

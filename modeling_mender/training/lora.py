@@ -1,38 +1,39 @@
-"""What of a pretrained model is trained: nothing, LoRA (through peft, an extra), or all of it.
+"""Finetuning of pretrained parts: none, LoRA (with the extra package peft), or all weights.
 
-LoRA is injected for training and merged into plain weights when a model is saved, so a saved model needs no peft to
-load, and the root files, which reach the Hub, never mention it. The adapter can be kept beside, in peft's own format.
+LoRA is merged into plain weights when a model is saved, so that loading it needs no peft; the adapter can be kept
+beside it in peft's format.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..text_encoder_mixin import TextEncoderMixin
 from .arguments import TrainingArguments, TunedEncoderArguments
 
-# The attention projections, by the names that text encoder families give them (the paper: q, k, v and o of T5).
+# Names of the attention projections in families of text encoders (the paper: q, k, v and o of T5).
 ATTENTION_PROJECTIONS = ("q", "k", "v", "o", "query", "key", "value", "attention.output.dense", "q_proj", "k_proj",
                          "v_proj", "o_proj", "out_proj")  # fmt: skip
-EMBEDS_AHEAD = ("mender_emb", "mender_steer")  # types of models whose text encoder is gone when training begins
+EMBEDS_AHEAD = ("mender_emb", "mender_steer")  # model types that embed texts before training and drop the text encoder
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # peft's names
 
 
 def apply_finetuning(model: PreTrainedModel, arguments: TrainingArguments) -> None:
-    """Makes trainable what the arguments say: LoRA, the pretrained parts whole, or nothing beyond what already is.
+    """Makes pretrained parts trainable as the arguments say: through LoRA, in full, or not at all.
 
     Args:
-        model ([`PreTrainedModel`]): New. Its `lora_parts` name its pretrained parts; the text encoder where it has no
-            such attribute.
-        arguments ([`TrainingArguments`]): See [`TunedEncoderArguments`]; those of other methods change nothing.
+        model ([`PreTrainedModel`]): New model. `lora_parts` names its pretrained parts (default: the text encoder).
+        arguments ([`TrainingArguments`]): Training arguments; only [`TunedEncoderArguments`] change anything.
 
     Raises:
-        ImportError, ValueError: As [`add_lora`]; or if there is no text encoder to train.
+        ImportError, ValueError: As [`add_lora`], or if there is no text encoder to train.
     """
     if not isinstance(arguments, TunedEncoderArguments):
         return
@@ -44,7 +45,7 @@ def apply_finetuning(model: PreTrainedModel, arguments: TrainingArguments) -> No
             f"{arguments.method} has no pretrained part; set lora_rank to 0 and finetune_text_encoder to false."
         )
     if arguments.finetune_text_encoder:
-        model.unfreeze_text_encoder()
+        cast(TextEncoderMixin, model).unfreeze_text_encoder()
         for part in set(parts) - {"text_encoder"}:
             model.get_submodule(part).requires_grad_(True)
     else:
@@ -64,24 +65,24 @@ def add_lora(
 ) -> int:
     """Makes linear layers of pretrained parts trainable through LoRA.
 
-    The other weights of those parts are frozen, except their token embeddings, which stay as trainable as they were
-    (those of codes are new); weights outside them stay as they were.
+    The other weights of those parts are frozen, except their token embeddings (those of codes are new): these, and
+    all weights outside those parts, stay as trainable as they were.
 
     Args:
-        model (`PreTrainedModel`): Changed in place.
+        model (`PreTrainedModel`): Model, changed in place.
         rank (`int`): Rank of the update.
-        alpha (`int`): Scale; the update is multiplied by `alpha / rank`.
+        alpha (`int`): Scale: the update is multiplied by `alpha / rank`.
         parts (`Sequence[str]`, defaults to `("text_encoder",)`): Attributes of the model, such as `decoder`.
         dropout (`float`, defaults to 0): Dropout of the update's input.
-        target_modules (`Sequence[str]`, *optional*): Names of linear layers, or ends of them; the attention
-            projections where not given.
+        target_modules (`Sequence[str]`, *optional*): Names of linear layers, or ends of them; defaults to the
+            attention projections.
 
     Returns:
         `int`: Number of trainable weights added.
 
     Raises:
         ImportError: If peft is not installed.
-        ValueError: If a part or a target does not exist, or the method embeds texts ahead of training.
+        ValueError: If a part or a target does not exist, or the method embeds texts before training.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -89,10 +90,10 @@ def add_lora(
         raise ImportError("LoRA needs peft: pip install 'mender-recommender[lora]', or set lora_rank to 0.") from None
     if model.config.model_type in EMBEDS_AHEAD:
         raise ValueError(
-            f"lora_rank ({rank}) must be 0 for {model.config.model_type}: its embeddings are computed ahead (section "
-            "3.3)."
+            f"lora_rank ({rank}) must be 0 for {model.config.model_type}: its embeddings are computed before training "
+            "(section 3.3)."
         )
-    children = dict(model.named_children())
+    children = cast(dict[str, PreTrainedModel], dict(model.named_children()))
     for part in parts:
         if part not in children:
             raise ValueError(f"part {part!r} is not in {type(model).__name__}; its parts are {', '.join(children)}.")
@@ -106,15 +107,16 @@ def add_lora(
             is_free = name.split(".")[0] not in parts or id(weight) in embeddings
             weight.requires_grad_(is_free and was_trainable[name.replace(".base_layer.", ".")])
     if "text_encoder" in parts:
-        model.text_encoder_is_frozen = False  # the base weights still are
+        cast(TextEncoderMixin, model).text_encoder_is_frozen = False  # the base weights still are
     return sum(weight.numel() for name, weight in model.named_parameters() if ".lora_" in name)
 
 
 def find_targets(model: nn.Module, parts: Sequence[str], names: Sequence[str] | None = None) -> list[str]:
-    """Full names of the linear layers inside `parts` whose name ends with one of `names`.
+    """Returns the full names of the linear layers inside `parts` whose name ends with one of `names`.
 
     Raises:
-        ValueError: If one of `names` fits no layer, or, without `names`, a part has no known attention projection.
+        ValueError: If one of `names` matches no layer, or no `names` are given and a part has no known attention
+            projection.
     """
     linear = [
         f"{part}.{name}"
@@ -142,9 +144,9 @@ def find_targets(model: nn.Module, parts: Sequence[str], names: Sequence[str] | 
 
 @contextmanager
 def merged_state_dict(model: nn.Module) -> Iterator[dict[str, object]]:
-    """The model's weights with LoRA merged in, under the names that the model has without it.
+    """Yields the model's weights with LoRA merged in, under the names that they have without it.
 
-    Inside the context the adapters are merged; on leaving they are separate again, so training can go on.
+    The adapters are merged inside the context only, so that training can continue after it.
     """
     try:
         from peft.tuners.lora import LoraLayer
@@ -166,14 +168,14 @@ def merged_state_dict(model: nn.Module) -> Iterator[dict[str, object]]:
 
 
 def save_adapter(model: PreTrainedModel, folder: str | Path) -> None:
-    """Writes what training changed, in peft's format: LoRA, and in full the modules that were trained in full.
+    """Writes what training changed in peft's format: LoRA, and in full the modules that were trained in full.
 
     `PeftModel.from_pretrained(base, folder)` or [`load_adapter`] on a model built anew (the same pretrained
     checkpoint, sizes and catalogue) then gives the trained model.
 
     Args:
-        model (`PreTrainedModel`): Of [`add_lora`].
-        folder (`str` or `Path`): Gets `adapter_config.json` and `adapter_model.safetensors`.
+        model (`PreTrainedModel`): Model changed by [`add_lora`].
+        folder (`str` or `Path`): Folder for `adapter_config.json` and `adapter_model.safetensors`.
 
     Raises:
         ValueError: If the model has no LoRA.
@@ -185,7 +187,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path) -> None:
     weights = {name.replace(".default.", "."): value for name, value in model.state_dict().items() if ".lora_" in name}
     for module in modules:
         weights |= {f"{module}.{name}": value for name, value in model.get_submodule(module).state_dict().items()}
-    config = copy.copy(model.peft_config["default"])
+    config: Any = copy.copy(model.peft_config["default"])  # a LoraConfig of peft, an extra
     config.modules_to_save, config.inference_mode = modules, True
     folder = Path(folder)
     temporary = folder.with_name(folder.name + ".tmp")
@@ -201,14 +203,14 @@ def save_adapter(model: PreTrainedModel, folder: str | Path) -> None:
 
 @torch.no_grad()
 def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
-    """Merges what [`save_adapter`] wrote into a model built anew.
+    """Merges an adapter of [`save_adapter`] into a newly built model.
 
     Args:
-        model (`PreTrainedModel`): Like the one that was trained, before training; changed in place.
-        folder (`str` or `Path`): See [`save_adapter`].
+        model (`PreTrainedModel`): Model as it was before training; changed in place.
+        folder (`str` or `Path`): Folder written by [`save_adapter`].
 
     Returns:
-        `PreTrainedModel`: The same model, its weights plain.
+        `PreTrainedModel`: The same model with plain weights.
 
     Raises:
         ImportError: If peft is not installed.

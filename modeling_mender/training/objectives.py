@@ -1,32 +1,39 @@
-"""What is minimised: cross-entropy of the semantic ID that followed, and the likelihood of one that must not.
-
-Knows logits, labels and which examples are negative. Does not know how they came about.
-"""
+"""Training losses: cross-entropy of the target's semantic ID, and unlikelihood of negative examples (section 4.3)."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from transformers.utils import ModelOutput
 
 from ..modeling_semantic_id_decoder import NOT_ALLOWED
 
-IGNORED = -100  # a label that is no example: padding of a batch of sequences
+IGNORED = -100  # label of padding in a batch of sequences
+
+
+class Outputs(Protocol):
+    """Output of a model in training."""
+
+    @property
+    def loss(self) -> torch.Tensor: ...
+
+    @property
+    def logits(self) -> torch.Tensor | None: ...
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of a batch; see section 4.3 for the negatives.
+    """Loss of a batch; see section 4.3 for the negative examples.
 
-    A negative example (a preference to avoid something, and the item that it avoids) lowers the likelihood of its
-    item. The paper weighs and subtracts the cross-entropy (`plain`), which has no bound: a few examples can outgrow
-    all others. The default is bounded below by 0 and has a vanishing gradient once the item is improbable.
+    A negative example (a preference to avoid something, and an item to avoid) lowers the likelihood of its item. The
+    paper subtracts the weighted cross-entropy (`plain`), which is unbounded: a few examples can outgrow all others.
+    The default is bounded below by 0, and its gradient vanishes once the item is improbable.
 
     Attributes:
-        label_smoothing (`float`): Share of the probability spread over the vocabulary, or over what a constrained
-            softmax allows of it; positive examples only.
+        label_smoothing (`float`): Share of the probability spread over the vocabulary, or over the part that a
+            constrained softmax allows; positive examples only.
         negative_weight (`float`): Weight of a negative example beside a positive one.
         negative_loss (`str`): `level_unlikelihood`, the mean of `-log(1 - p)` over the codes of the semantic ID;
-            `unlikelihood`, `-log(1 - p)` of the whole, whose gradient is weak long before the item leaves the first
+            `unlikelihood`, `-log(1 - p)` of the semantic ID, whose gradient is weak before the item leaves the first
             ten; `plain`, the log-probability itself.
     """
 
@@ -34,19 +41,17 @@ class Objective:
     negative_weight: float = 3.0
     negative_loss: str = "level_unlikelihood"
 
-    def __call__(
-        self, outputs: ModelOutput, labels: torch.Tensor, negatives: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The mean over the examples of a batch.
+    def __call__(self, outputs: Outputs, labels: torch.Tensor, negatives: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the mean loss over the examples of a batch.
 
         Args:
-            outputs (`ModelOutput`): With `logits (..., num_levels, vocab_size)`, or with a `loss` of its own and no
-                logits (SASRec).
+            outputs ([`Outputs`]): `logits` of shape `(..., num_levels, vocab_size)`, or a `loss` and no logits
+                (SASRec).
             labels (`torch.Tensor`): Shape `(..., num_levels)`; `IGNORED` where there is no example.
             negatives (`torch.Tensor`, *optional*): Shape `(...)`, bool.
 
         Returns:
-            `torch.Tensor`: A scalar.
+            `torch.Tensor`: Scalar loss.
         """
         if outputs.logits is None or (negatives is None and self.label_smoothing == 0):
             return outputs.loss
@@ -65,7 +70,7 @@ class Objective:
         return (losses * is_example).sum() / is_example.sum().clamp(min=1)
 
     def _negative(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """Loss of negative examples from the log-probabilities of their codes, `(..., num_levels)` to `(...)`."""
+        """Maps log-probabilities of the codes of negative examples, `(..., num_levels)`, to their loss, `(...)`."""
         if self.negative_loss == "plain":
             return log_probs.mean(-1)
         if self.negative_loss == "unlikelihood":
@@ -74,5 +79,5 @@ class Objective:
 
 
 def _log1mexp(log_probs: torch.Tensor) -> torch.Tensor:
-    """`log(1 - exp(x))` for `x <= 0`, finite at 0 and with a gradient that does not explode."""
+    """Computes `log(1 - exp(x))` for `x <= 0`; it is finite at 0 and its gradient is bounded."""
     return torch.log1p(-log_probs.clamp(max=-1e-6).exp())

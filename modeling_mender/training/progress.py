@@ -1,7 +1,4 @@
-"""How far a run is and how fast: counts per step over all processes, a bar for people, a line for trackers.
-
-Knows numbers of a step. Does not know models.
-"""
+"""Progress of a run: counts per step over all processes, a progress bar, and values for trackers."""
 
 import logging
 import time
@@ -19,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 def count_tokens(batch: dict[str, Any]) -> int:
-    """Positions that a batch makes the model work on, without padding: of the request, and labels.
+    """Counts the positions of a batch that the model processes, without padding: those of requests, and labels.
 
-    An item or a preference that enters as one vector is one position; so is one that many examples share.
+    An item or a preference that enters as one vector is one position, also where many examples share it.
 
     >>> count_tokens({"attention_mask": torch.tensor([[0, 1, 1]]), "labels": torch.tensor([[5, 9, IGNORED]])})
     4
@@ -37,14 +34,14 @@ def count_tokens(batch: dict[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step, over all its forward passes and processes.
+    """Optimizer step over all its forward passes and processes.
 
     Attributes:
         loss (`float`): Mean over passes and processes.
-        grad_norm (`float`): Of all gradients together, before clipping.
-        examples (`int`): That it learned from.
-        tokens (`int`): See [`count_tokens`].
-        signal_number (`int`): That some process received; 0 where none.
+        grad_norm (`float`): Norm of all gradients together, before clipping.
+        examples (`int`): Number of examples learned from.
+        tokens (`int`): Number of positions; see [`count_tokens`].
+        signal_number (`int`): Signal that some process received; 0 if none did.
     """
 
     loss: float
@@ -55,7 +52,7 @@ class Step:
 
 
 class StepCounter:
-    """Adds up the forward passes of an optimizer step on this process, and then the processes."""
+    """Sums an optimizer step over its forward passes on this process, then over all processes."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
@@ -66,13 +63,13 @@ class StepCounter:
         self.examples = self.tokens = 0
 
     def add(self, loss: torch.Tensor, examples: int, tokens: int) -> None:
-        """One forward pass; the loss stays on its device."""
+        """Adds one forward pass; the loss stays on its device."""
         self.losses.append(loss.detach().float())
         self.examples += examples
         self.tokens += tokens
 
     def finish(self, grad_norm: torch.Tensor | float, signal_number: int) -> Step:
-        """The step as every process sees it alike, so that they can stop together; all must call this."""
+        """Returns the step, identical on all processes so that they stop together; all must call this."""
         if hasattr(grad_norm, "full_tensor"):  # sharded
             grad_norm = grad_norm.full_tensor()
         loss = torch.stack(self.losses).mean()
@@ -82,7 +79,7 @@ class StepCounter:
         self._clear()
         return Step(
             loss=losses.mean().item(),
-            grad_norm=norms.max().item(),  # the same on all, as gradients are averaged before
+            grad_norm=norms.max().item(),  # the same on all: gradients are averaged before
             examples=int(examples.sum()),
             tokens=int(tokens.sum()),
             signal_number=int(signals.max()),
@@ -90,14 +87,14 @@ class StepCounter:
 
 
 class Progress:
-    """Shows and logs the steps of a run, and keeps its time in its state.
+    """Shows and logs the steps of a run, and adds up its time in its state.
 
     Args:
-        accelerator (`Accelerator`): Logs to its trackers; the bar is the main process's.
-        state ([`TrainingState`]): Gets `seconds`, `validation_seconds` and `examples`.
-        max_steps (`int`): End of training.
-        steps_per_epoch (`int`): Optimizer steps.
-        logging_steps (`int`): Steps between two lines.
+        accelerator (`Accelerator`): Trackers to log to; only the local main process shows the bar.
+        state ([`TrainingState`]): State whose `seconds`, `validation_seconds` and `examples` are updated.
+        max_steps (`int`): Last step of training.
+        steps_per_epoch (`int`): Optimizer steps per epoch.
+        logging_steps (`int`): Steps between two logged lines.
     """
 
     def __init__(
@@ -125,7 +122,7 @@ class Progress:
         return seconds
 
     def add(self, step: Step, learning_rate: float) -> None:
-        """A step that is done; `state.step` counts it already."""
+        """Records a finished step, which `state.step` counts already."""
         self.state.seconds += self._seconds_since_lap()
         self.state.examples += step.examples
         self._steps.append(step)
@@ -135,7 +132,7 @@ class Progress:
             self._begin_line()
 
     def add_validation(self) -> None:
-        """A validation that is done."""
+        """Records a finished validation."""
         self.state.validation_seconds += self._seconds_since_lap()
 
     def _log(self, learning_rate: float) -> None:

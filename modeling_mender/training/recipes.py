@@ -1,8 +1,8 @@
-"""Recipes: YAML files of training arguments, one per method, with a file per domain where something differs.
+"""Recipes: YAML files of training arguments, one per method, and one per domain with what differs there.
 
-`METHOD.yaml` holds for every domain, and `METHOD/DOMAIN.yaml`, if there is one, is read on top of it. A line
-`base: NAME` reads the recipe NAME of the same folder, for the same domain, before the rest of the file. What no file
-says is filled in by [`default_paths`] and the defaults of `arguments.py`.
+`METHOD.yaml` holds for every domain; `METHOD/DOMAIN.yaml`, if it exists, overrides it. A line `base: NAME` reads the
+recipe NAME of the same folder, for the same domain, before the rest of the file. The remaining arguments come from
+[`default_paths`] and the defaults of `arguments.py`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 from transformers.hf_argparser import HfArgumentParser
@@ -22,13 +22,14 @@ from .arguments import (
     ARGUMENTS,
     ARGUMENTS_FILE,
     DEFAULT_METHOD,
+    Option,
     TrainingArguments,
     every_option,
     make_arguments,
 )
 
 DEFAULT_RECIPE, DEFAULT_DOMAIN = "mender_steer", "sample"
-PUBLISHED_BENCHMARK = "org/pref-discerning"  # stands for wherever a release is; or --benchmark, a folder
+PUBLISHED_BENCHMARK = "org/pref-discerning"  # placeholder for the released dataset; --benchmark overrides it
 PUBLISHED_DOMAINS = ("beauty", "sports", "toys", "steam")
 DOMAINS = (*PUBLISHED_DOMAINS, "music", "gift_cards", "sample")
 REQUIRED = ("benchmark", "domain", "output_dir")
@@ -36,10 +37,10 @@ _NAMES = {str: "text", bool: "true or false", int: "a whole number", float: "a n
 
 
 def default_paths(domain: str, recipe: str) -> dict[str, str]:
-    """Where a run on a domain reads and writes, unless a recipe or the command line says otherwise.
+    """Returns the default paths of a run on a domain, which a recipe or the command line overrides.
 
     Args:
-        domain (`str`): Of the benchmark.
+        domain (`str`): Domain of the benchmark.
         recipe (`str`): Name of the recipe.
 
     >>> default_paths("music", "tiger")["output_dir"], default_paths("sample", "tiger")["semantic_ids"]
@@ -54,12 +55,12 @@ def default_paths(domain: str, recipe: str) -> dict[str, str]:
 
 
 class Recipe(NamedTuple):
-    """What the files of a recipe say for a domain.
+    """Values of a recipe for a domain.
 
     Attributes:
-        name (`str`): Of the recipe, such as `mender_tok`.
-        values (`dict`): Argument name to value.
-        files (`list[Path]`): In the order in which they were read; later ones win.
+        name (`str`): Name of the recipe, such as `mender_tok`.
+        values (`dict`): Argument names to values.
+        files (`list[Path]`): Files in the order in which they were read; later ones override earlier ones.
     """
 
     name: str
@@ -74,30 +75,30 @@ def load_recipe(
 
     Args:
         recipe (`str` or `Path`): A YAML file, or a name in `folder` such as `mender_tok`.
-        domain (`str`, *optional*): Of the benchmark; needed where the recipe names none.
-        folder (`Path`, *optional*): Of the recipes that have names.
-        overrides: Arguments that replace the recipe's.
+        domain (`str`, *optional*): Domain of the benchmark; required if the recipe names none.
+        folder (`Path`, *optional*): Folder of the named recipes.
+        overrides: Arguments that override the recipe.
 
     Raises:
         FileNotFoundError: If there is no such recipe.
-        ValueError: If the recipe or a value is invalid, or the domain has no default paths and none are given.
+        ValueError: If the recipe or a value is invalid, or the domain has no default paths and no benchmark is given.
     """
     given = overrides if domain is None else {"domain": domain, **overrides}
     return make_arguments(**_filled(read_recipe(find_recipe(recipe, folder), domain), given))
 
 
 def parse_arguments(argv: list[str] | None = None, folder: Path | None = None) -> TrainingArguments:
-    """The command line as arguments: a recipe first, then overrides by name.
+    """Reads training arguments from the command line: a recipe first, then overrides by name.
 
     Args:
-        argv (`list[str]`, *optional*): Words of the command line; the process's own where not given.
-        folder (`Path`, *optional*): Of the recipes that have names. With it, a command line without a recipe takes
-            that of `--method`, or Mender_Steer's on the sample.
+        argv (`list[str]`, *optional*): Words of the command line; defaults to `sys.argv[1:]`.
+        folder (`Path`, *optional*): Folder of the named recipes. If given, a command line without a recipe uses that
+            of `--method`, or Mender_Steer's on the sample.
 
     Raises:
         FileNotFoundError: If there is no such recipe.
         ValueError: If the recipe or a value is invalid.
-        SystemExit: If the command line is invalid, or asks for `--help`.
+        SystemExit: If the command line is invalid or has `--help`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = argv.pop(0) if argv and not argv[0].startswith("-") else None
@@ -114,33 +115,23 @@ def parse_arguments(argv: list[str] | None = None, folder: Path | None = None) -
 
 
 def _parse_options(argv: list[str], recipe: str | None, folder: Path | None) -> dict[str, Any]:
-    """The options of a command line by name, those alone that it has; `--help` after a method shows its options."""
+    """Returns the given options by name; `--help` after a method shows the options of that method only."""
     options = every_option()
     shown = [name for name, one in options.items() if recipe not in ARGUMENTS or recipe in one.methods]
+    fields = [
+        (name, one.kind, _with_help(one, one.field.metadata["help"] + _readers(one.methods, recipe)))
+        for name, one in options.items()
+        if name in shown or not {"-h", "--help"} & set(argv)
+    ]
     parser = HfArgumentParser(
-        dataclasses.make_dataclass(
-            "Arguments",
-            [
-                (
-                    name,
-                    one.kind,
-                    dataclasses.field(
-                        default=argparse.SUPPRESS if one.default is dataclasses.MISSING else one.field.default,
-                        default_factory=one.field.default_factory,
-                        metadata={"help": one.field.metadata["help"] + _readers(one.methods, recipe)},
-                    ),
-                )
-                for name, one in options.items()
-                if name in shown or not {"-h", "--help"} & set(argv)
-            ],
-            kw_only=True,
-        ),
+        cast(Any, dataclasses.make_dataclass("Arguments", fields, kw_only=True)),
         usage="mender train [RECIPE] [--domain DOMAIN] [--argument value ...]",
-        description=f"Trains a method of the paper. RECIPE: a name ({', '.join(recipe_names(folder))}), or a YAML "
-        f"file. Without one: that of --method, or {DEFAULT_RECIPE} on the domain {DEFAULT_DOMAIN}.",
+        description=f"Train a method of the paper. RECIPE is a name ({', '.join(recipe_names(folder))}) or a YAML "
+        f"file. Default: the recipe of --method, or {DEFAULT_RECIPE} on the domain {DEFAULT_DOMAIN}. Options override "
+        "the recipe.",
     )
     for action in parser._actions:
-        action.required = False  # a recipe may say it
+        action.required = False  # a recipe may set it
     blank = dict.fromkeys(options)
     values, unknown = parser.parse_known_args(argv, types.SimpleNamespace(**blank))
     if unknown:
@@ -148,8 +139,17 @@ def _parse_options(argv: list[str], recipe: str | None, folder: Path | None) -> 
     return {name: value for name, value in vars(values).items() if value is not None}
 
 
+def _with_help(one: Option, text: str) -> Any:
+    """Returns a field with the default of an option and another help text; a required option has no default."""
+    if one.default is dataclasses.MISSING:
+        return dataclasses.field(default=argparse.SUPPRESS, metadata={"help": text})
+    return dataclasses.field(
+        default=one.field.default, default_factory=cast(Any, one.field.default_factory), metadata={"help": text}
+    )
+
+
 def _readers(methods: tuple[str, ...], recipe: str | None) -> str:
-    """Which methods read an option, for its line of `--help`; nothing where all do, or one is asked about."""
+    """Returns which methods read an option, for `--help`; empty if all do or the help is of one method."""
     others = [name for name in ARGUMENTS if name not in methods]
     if not others or recipe in ARGUMENTS:
         return ""
@@ -157,11 +157,11 @@ def _readers(methods: tuple[str, ...], recipe: str | None) -> str:
 
 
 def _filled(read: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe with those given on top, and paths where neither says one."""
+    """Returns the values of a recipe, overridden by those given, with default paths for the rest."""
     values = {**read.values, **given}
     method, domain = values.setdefault("method", DEFAULT_METHOD), values.get("domain")
     if domain is None:
-        raise ValueError(f"which domain? Give --domain with one of {', '.join(DOMAINS)}, or one of your own.")
+        raise ValueError(f"the domain is missing; give --domain with one of {', '.join(DOMAINS)}, or one of your own.")
     if "benchmark" not in values and domain not in DOMAINS:
         raise ValueError(
             f"domain {domain!r} has no default paths; {read.name} has them for {', '.join(DOMAINS)}. For a domain of "
@@ -175,7 +175,7 @@ def _filled(read: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe_names(folder: Path | None) -> list[str]:
-    """Names of the recipes of a folder: `METHOD`, and `METHOD/VARIANT` where that is no domain."""
+    """Returns the names of the recipes of a folder: `METHOD`, and `METHOD/VARIANT` where VARIANT is no domain."""
     if folder is None:
         return []
     variants = [path for path in sorted(folder.glob("*/*.yaml")) if path.stem not in DOMAINS]
@@ -183,14 +183,14 @@ def recipe_names(folder: Path | None) -> list[str]:
 
 
 def find_recipe(recipe: str | Path, folder: Path | None = None) -> Path:
-    """The file of a recipe.
+    """Finds the file of a recipe.
 
     Args:
-        recipe (`str` or `Path`): A file, or a name in `folder`, such as `mender_tok`.
-        folder (`Path`, *optional*): Of the recipes that have names.
+        recipe (`str` or `Path`): A file, or a name in `folder` such as `mender_tok`.
+        folder (`Path`, *optional*): Folder of the named recipes.
 
     Raises:
-        FileNotFoundError: If there is none; lists those that are there.
+        FileNotFoundError: If there is none; the message lists the known ones.
     """
     path = Path(recipe)
     named = [] if folder is None else [folder / f"{recipe}.yaml"]
@@ -201,8 +201,8 @@ def find_recipe(recipe: str | Path, folder: Path | None = None) -> Path:
         method = one.parent.parent / f"{one.parent.name}.yaml"
         if method.is_file():
             raise FileNotFoundError(
-                f"recipe {recipe} does not exist: nothing of {method.stem} is particular to {one.stem}; give "
-                f"{method.stem} --domain {one.stem}."
+                f"recipe {recipe} does not exist: {method.stem} has no settings of its own for {one.stem}; "
+                f"give {method.stem} --domain {one.stem}."
             )
     known = f"known are {', '.join(recipe_names(folder))}; or give a YAML file" if folder else "give a YAML file"
     raise FileNotFoundError(f"recipe {recipe} does not exist; {known}.")
@@ -213,11 +213,11 @@ def read_recipe(path: Path, domain: str | None = None) -> Recipe:
 
     Args:
         path (`Path`): `METHOD.yaml`, `METHOD/DOMAIN.yaml`, or any other YAML file of arguments.
-        domain (`str`, *optional*): Of the benchmark; a file `METHOD/DOMAIN.yaml` names its own.
+        domain (`str`, *optional*): Domain of the benchmark; a file `METHOD/DOMAIN.yaml` names its own.
 
     Raises:
         FileNotFoundError: If a file or a base does not exist.
-        ValueError: If a file is no mapping, sets a key twice or an unknown one, or a value is of the wrong type.
+        ValueError: If a file is no mapping, has a duplicate or unknown key, or a value of the wrong type.
     """
     path = path.absolute()
     method = path.parent.parent / f"{path.parent.name}.yaml"
@@ -241,7 +241,7 @@ def read_recipe(path: Path, domain: str | None = None) -> Recipe:
 def _read_layers(
     path: Path, domain: str | None, layers: dict[Path, dict[str, Any]], below: tuple[Path, ...] = ()
 ) -> None:
-    """Adds the values of a recipe to `layers`: those of its base, its own, and its own of the domain."""
+    """Adds the values of a recipe to `layers`: of its base, of its file, and of its file for the domain."""
     if path in below:
         raise ValueError(f"recipe {below[0]} is its own base ({' > '.join(one.stem for one in (*below, path))}).")
     values = _read_file(path)
@@ -259,7 +259,7 @@ def _read_layers(
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    """The values of one file, checked: a YAML mapping from argument names to values, and perhaps `base`."""
+    """Reads and checks one file: a YAML mapping of argument names to values, with an optional `base`."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
@@ -282,7 +282,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, where YAML would take the last one."""
+    """YAML loader that refuses duplicate keys, of which PyYAML keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -293,7 +293,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
-    """A value of a type; numbers may be written as text, since YAML 1.1 reads 3e-4 so."""
+    """Returns a value converted to its type; numbers may be strings, as YAML 1.1 reads 3e-4 as one."""
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if value is None and type(None) in kinds:
         return None
@@ -313,7 +313,7 @@ def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
 
 
 def _number(value: Any) -> float | int | None:
-    """A finite number, also written as text; `None` for anything else."""
+    """Returns a finite number, also from a string; `None` for anything else."""
     if isinstance(value, str):
         try:
             value = float(value)

@@ -1,4 +1,4 @@
-"""The order of training rows: batches of like lengths, so that padding is little, in an order of their own."""
+"""Order of training rows: batches of similar lengths, to save padding, themselves shuffled."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,17 +9,17 @@ BATCHES_PER_POOL = 20
 
 
 class LengthGroupedBatches(Sampler[int]):
-    """Rows in random order, of which those of one batch are of like lengths, and batches come in random order too.
+    """Samples rows in random order, in batches of similar lengths that are shuffled too.
 
-    Rows are shuffled, cut into pools of 20 batches and sorted inside each pool. The batches are then shuffled: in
-    falling order of length, as `LengthGroupedSampler` of transformers leaves them, an optimizer sees long rows and
-    then short ones again and again.
+    Rows are shuffled, cut into pools of 20 batches and sorted inside each pool. The batches are then shuffled:
+    `LengthGroupedSampler` of transformers leaves them in falling order of length, so that long and short rows
+    alternate in waves.
 
     Args:
         lengths (`Sequence[int]`): Length of each row.
-        batch_size (`int`): Rows of an optimizer step, over all processes: the order is then the same however they are
-            divided.
-        generator (`torch.Generator`): Of both shuffles; seeded by the caller before each pass.
+        batch_size (`int`): Rows of an optimizer step over all processes, so that the order does not depend on how they
+            are divided.
+        generator (`torch.Generator`): Source of both shuffles; the caller seeds it before each pass.
 
     >>> lengths = [5, 1, 5, 1]
     >>> order = list(LengthGroupedBatches(lengths, 2, torch.Generator().manual_seed(0)))
@@ -40,7 +40,7 @@ class LengthGroupedBatches(Sampler[int]):
             order[start : start + pool_size] = sorted(
                 order[start : start + pool_size], key=lambda row: -self.lengths[row]
             )
-        num_full = len(order) // self.batch_size  # the rest stays last, or it would shift every batch after it
+        num_full = len(order) // self.batch_size  # an incomplete batch stays last, or it would shift all others
         for batch in torch.randperm(num_full, generator=self.generator).tolist():
             yield from order[batch * self.batch_size : (batch + 1) * self.batch_size]
         yield from order[num_full * self.batch_size :]

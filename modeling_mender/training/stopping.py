@@ -1,7 +1,4 @@
-"""The ways in which a run ends early, each with a line that says what to do: a signal, too little memory, no compiler.
-
-Knows signals, allocators, compilers and the names of the arguments that help. Does not know the loop.
-"""
+"""Early ends of a training run, each with the way out: a signal, too little memory, a missing compiler."""
 
 import logging
 import signal
@@ -24,10 +21,10 @@ SECONDS_OF_ONE_SIGNAL = 1.0
 
 
 class Interrupted(RuntimeError):
-    """Training stopped between two steps because a signal asked for it; a checkpoint was written.
+    """Raised when training stopped between two steps after a signal; a checkpoint was written.
 
     Attributes:
-        signal_number (`int`): SIGINT or SIGTERM; 128 plus this is the exit status that shells expect.
+        signal_number (`int`): SIGINT or SIGTERM; shells expect the exit status 128 plus this number.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -36,16 +33,16 @@ class Interrupted(RuntimeError):
 
 
 class TooLittleMemory(MemoryError):
-    """An allocation failed; says which argument to lower."""
+    """Raised when an allocation failed; the message names the argument to lower."""
 
 
 class StopSignals:
-    """Within this context, the first SIGINT or SIGTERM is remembered in `received`, and a second one acts at once.
+    """Context in which the first SIGINT or SIGTERM is recorded in `received`, and a second one acts immediately.
 
-    Only the main thread can receive signals; elsewhere the context changes nothing.
+    Only the main thread receives signals; in other threads the context changes nothing.
 
     Attributes:
-        received (`int`): Number of the first signal; 0 before it.
+        received (`int`): Number of the first signal; 0 if there was none.
     """
 
     def __init__(self) -> None:
@@ -65,14 +62,14 @@ class StopSignals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received, self._time = number, time.monotonic()
-            logger.warning("stopping after this step, or this validation; once more to stop at once")
+            logger.warning("stopping after this step or validation; press Ctrl-C again to stop immediately")
         elif time.monotonic() - self._time > SECONDS_OF_ONE_SIGNAL:
             signal.signal(number, self._previous[number])
             signal.raise_signal(number)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on any device: CUDA has a class for it, the CPU and MPS only words."""
+    """Whether an allocation failed on any device: CUDA raises its own class, the CPU and MPS only a message."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error).lower()
@@ -81,7 +78,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def training_memory(arguments: LearnedArguments, step: int, batch: dict[str, Any]) -> Iterator[None]:
-    """Turns a failed allocation of a training step into one that names the batch, and the batch size to try.
+    """Turns a failed allocation of a training step into an error with the batch and the batch size to try.
 
     Raises:
         TooLittleMemory: If an allocation fails within.
@@ -112,7 +109,7 @@ def training_memory(arguments: LearnedArguments, step: int, batch: dict[str, Any
 
 @contextmanager
 def validation_memory(arguments: LearnedArguments, step: int) -> Iterator[None]:
-    """The same for validation.
+    """Turns a failed allocation of validation into an error with the argument to lower.
 
     Raises:
         TooLittleMemory: If an allocation fails within.
@@ -132,7 +129,7 @@ def validation_memory(arguments: LearnedArguments, step: int) -> Iterator[None]:
         elif beams > 2:
             advice = f"the same command with --num_beams {max(2, beams // 2)} continues"
         else:
-            advice = "there is nothing smaller to try: on a machine with more memory, the same command continues"
+            advice = "no argument can be lowered further; the same command on a machine with more memory continues"
         raise TooLittleMemory(
             f"out of memory in the validation at step {step}, with {sizes}; {advice} from the newest checkpoint."
         ) from error
@@ -140,7 +137,7 @@ def validation_memory(arguments: LearnedArguments, step: int) -> Iterator[None]:
 
 @contextmanager
 def compilation() -> Iterator[None]:
-    """Turns a failure of `torch.compile` into one line.
+    """Turns a failure of `torch.compile` into an error of one line.
 
     Raises:
         ValueError: If the compiler is missing, or cannot compile the model.

@@ -267,7 +267,7 @@ class TestDeathAndSignals:
         status, errors = finish(process)
         assert status in (1, -signal.SIGINT)
         assert "KeyboardInterrupt" in errors
-        assert "once more to stop at once" in errors
+        assert "press Ctrl-C again to stop immediately" in errors
         assert not checkpoints(tmp_path / "run")
 
     def test_signals_act_as_before_when_training_is_over(self):

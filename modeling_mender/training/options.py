@@ -1,0 +1,54 @@
+"""Fields of dataclasses of arguments: default, help text and range, and the check of a value against them."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    is_share: bool = False,
+    choices: Sequence[str] = (),
+) -> Any:
+    """Makes a field of a dataclass of arguments.
+
+    Args:
+        default: Default value; a list is copied for each instance, `MISSING` makes the argument required.
+        text (`str`): Help text.
+        least, above (`float`, *optional*): Inclusive and exclusive lower bounds.
+        is_share (`bool`): Whether the value must be in `[0, 1)`.
+        choices (`Sequence[str]`): Allowed values, if they are few.
+    """
+    metadata = {"help": text, "least": least, "above": above, "is_share": is_share, "choices": tuple(choices)}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_value(one: dataclasses.Field, value: Any) -> None:
+    """Refuses a value outside the range of its field.
+
+    Args:
+        one (`Field`): Field made by [`option`].
+        value: Value to check.
+
+    Raises:
+        ValueError: If it is out of range; the message names argument, value and range.
+    """
+    limits = one.metadata
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{one.name} ({value}) must be a finite number.")
+    if limits["least"] is not None and value < limits["least"]:
+        must = "not be negative" if limits["least"] == 0 else f"be at least {limits['least']}"
+        raise ValueError(f"{one.name} ({value}) must {must}.")
+    if limits["above"] is not None and not value > limits["above"]:
+        raise ValueError(f"{one.name} ({value}) must be positive.")
+    if limits["is_share"] and not 0 <= value < 1:
+        raise ValueError(f"{one.name} ({value}) must be in [0, 1).")
+    if limits["choices"] and value not in limits["choices"]:
+        raise ValueError(f"{one.name} ({value!r}) must be one of {', '.join(limits['choices'])}.")
