@@ -1,14 +1,11 @@
-"""The card of a model, filled from its own results and its resolved arguments; no figure in it is written by hand.
-
-Knows the Hub's card format. The words are in the templates of `model_cards/`.
-"""
+"""Model cards for the Hub, filled from results and training arguments into the templates of `model_cards/`."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -18,27 +15,27 @@ from ..methods.table import Method, load_method
 from ..training.arguments import ARGUMENTS_FILE
 from ..training.checkpoints import STATE_FILE
 
-# Names of text encoders in recipes -> repositories on the Hub; any other name with a slash is itself one.
+# Names of text encoders in recipes -> repositories on the Hub.
 HUB_NAMES = {
     "minilm": "sentence-transformers/all-MiniLM-L6-v2",
     "sentence-t5-base": "sentence-transformers/sentence-t5-base",
 }
 TAGS = ("recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval")
-# Of this machine, and of no use to a reader.
+# Arguments that only matter on the training machine.
 PRIVATE_ARGUMENTS = ("output_dir", "cache_dir", "cache_limit_gb", "semantic_ids", "resume", "report_to")
 
 
-def looks_like_hub_name(name: str | None) -> bool:
-    """Whether it is written as a repository's name, `org/name`.
+def looks_like_hub_name(name: str | None) -> TypeGuard[str]:
+    """Whether a name has the form of a repository's, `org/name`.
 
     >>> looks_like_hub_name("org/pref-discerning"), looks_like_hub_name("./model"), looks_like_hub_name(None)
     (True, False, False)
     """
-    return bool(name) and name.count("/") == 1 and name[0] not in "./~"
+    return name is not None and name.count("/") == 1 and name[0] not in "./~"
 
 
-def is_hub_name(name: str | None) -> bool:
-    """Whether it can be a repository: `org/name`, and nothing here of that name.
+def is_hub_name(name: str | None) -> TypeGuard[str]:
+    """Whether a name can be a repository's: it has the form `org/name`, and no file or folder has that name.
 
     >>> is_hub_name("org/pref-discerning"), is_hub_name("outputs/a/benchmark"), is_hub_name(None)
     (True, False, False)
@@ -47,20 +44,20 @@ def is_hub_name(name: str | None) -> bool:
 
 
 def base_model_of(arguments: Mapping[str, Any], method: Method) -> str | None:
-    """The pretrained text encoder's repository; `None` where a method has none, or it was a local folder."""
+    """Returns the repository of the pretrained text encoder; `None` if there is none or it was a local folder."""
     if not method.is_pretrained:
         return None
     name = arguments.get("text_encoder")
-    name = HUB_NAMES.get(name, name)
+    name = HUB_NAMES.get(name, name) if name else None
     return name if is_hub_name(name) else None
 
 
 def public_arguments(arguments: Mapping[str, Any], benchmark: str | None = None) -> dict[str, Any]:
-    """Training arguments without what only the training machine knows.
+    """Returns training arguments without those that only matter on the training machine, and without local paths.
 
     Args:
-        arguments (`Mapping`): As saved beside a model.
-        benchmark (`str`, *optional*): The benchmark's name on the Hub, in place of a folder.
+        arguments (`Mapping`): Arguments as saved beside a model.
+        benchmark (`str`, *optional*): Name of the benchmark on the Hub, in place of a local folder.
     """
     kept = {name: value for name, value in arguments.items() if name not in PRIVATE_ARGUMENTS}
     if "benchmark" in kept:
@@ -72,15 +69,15 @@ def public_arguments(arguments: Mapping[str, Any], benchmark: str | None = None)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a card says of an evaluation.
+    """Evaluation as shown in a model card.
 
     Attributes:
-        domain, split (`str`): Rows that were scored.
-        table (`str`): All axes, in Markdown.
-        figures (`Sequence[tuple[str, str, float]]`): Axis, metric and value, for the card's `model-index`.
-        left_out (`Mapping[str, str]`): Axis that the benchmark lacks -> reason.
+        domain, split (`str`): Domain and split of the scored rows.
+        table (`str`): Scores on all axes, in Markdown.
+        figures (`Sequence[tuple[str, str, float]]`): Axis, metric and score, for the `model-index` of the card.
+        left_out (`Mapping[str, str]`): Reasons by axis that was not evaluated.
         num_beams (`int`, *optional*): Beams of the search.
-        benchmark, revision (`str`, *optional*): Name and commit of the benchmark; a directory has no commit.
+        benchmark, revision (`str`, *optional*): Name and commit of the benchmark; a local directory has no commit.
     """
 
     domain: str
@@ -93,7 +90,7 @@ class Evaluation:
     revision: str | None = None
 
     def entries(self, benchmark: str) -> list[EvalResult]:
-        """The figures as the card's `model-index` has them, of a dataset on the Hub."""
+        """Returns the scores as `model-index` entries of a dataset on the Hub."""
         return [
             EvalResult(
                 task_type="text-ranking",
@@ -113,14 +110,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What the files of a model's folder say, without its weights being loaded.
+    """Description of a saved model, read from its folder without loading weights.
 
     Attributes:
-        method ([`Method`]): The row that it was trained as.
-        arguments (`dict`): Resolved arguments of its training; empty where they are not recorded.
-        training (`dict`): State of its training, such as `best_step`; empty likewise.
-        num_items (`int`): Items of the catalogue.
-        titles (`list[str]`): Of its first items.
+        method ([`Method`]): Method of the training.
+        arguments (`dict`): Training arguments; empty if there are none in the folder.
+        training (`dict`): Training state, such as `best_step`; empty if there is none in the folder.
+        num_items (`int`): Number of items.
+        titles (`list[str]`): Titles of the first items.
     """
 
     method: Method
@@ -146,7 +143,7 @@ class SavedModel:
         )
 
     def example(self) -> dict[str, Any]:
-        """A request that it can answer, for the card's code."""
+        """Returns a request that the model can answer, for the code in the card."""
         example: dict[str, Any] = {}
         if self.method.history != "none":
             example["history"] = list(range(1, 1 + min(3, self.num_items - 1)))
@@ -164,43 +161,31 @@ def model_card(
     benchmark: str | None = None,
     license: str = "apache-2.0",
 ) -> str:
-    """The card of a recommender.
+    """Fills the card of a recommender.
 
     Args:
-        folder (`str` or `Path`): Of the model, as training saved it.
-        template (`str` or `Path`): `model_cards/model_card.md`.
-        name (`str`): Where the model will be found, in the card's code.
-        evaluation ([`Evaluation`], *optional*): What was measured; without it the card says that nothing was.
-        report (`Mapping`, *optional*): The benchmark's report of the domain.
-        benchmark (`str`, *optional*): The benchmark's name on the Hub; what the results or the arguments say where not
-            given.
-        license (`str`, defaults to `"apache-2.0"`): Of the weights.
+        folder (`str` or `Path`): Folder of the model, as saved by training.
+        template (`str` or `Path`): Path of `model_cards/model_card.md`.
+        name (`str`): Name under which the code in the card loads the model.
+        evaluation ([`Evaluation`], *optional*): Evaluation; without it the card says that there was none.
+        report (`Mapping`, *optional*): Build report of the benchmark's domain.
+        benchmark (`str`, *optional*): Name of the benchmark on the Hub; defaults to that of the evaluation or of the
+            training arguments.
+        license (`str`, defaults to `"apache-2.0"`): License of the weights.
 
     Returns:
         `str`: Text of the card.
     """
     saved = SavedModel.read(folder)
-    report = report or {}
-    example = saved.example()
-    left = saved.num_items - len(example.get("history", ()))
     domain = evaluation.domain if evaluation else saved.arguments.get("domain", "unknown")
     on_hub = benchmark is not None or bool(evaluation and evaluation.revision)  # a folder has no revision
     benchmark = benchmark or (evaluation and evaluation.benchmark) or saved.arguments.get("benchmark")
+    published = benchmark if on_hub else None
     base_model = base_model_of(saved.arguments, saved.method)
-    measured = {"eval_results": evaluation.entries(benchmark), "model_name": name} if on_hub and evaluation else {}
-    data = ModelCardData(
-        language="en",
-        license=license,
-        library_name="transformers",
-        pipeline_tag="text-ranking" if saved.method.preference != "none" else "other",
-        base_model=base_model,
-        datasets=[benchmark] if on_hub else None,
-        metrics=["recall", "ndcg"],
-        tags=[*TAGS, saved.method.name, domain],
-        **measured,
-    )
+    example = saved.example()
+    left = saved.num_items - len(example.get("history", ()))
     card = ModelCard.from_template(
-        data,
+        _recommender_metadata(saved, domain, base_model, published, name, evaluation, license),
         template_path=str(template),
         title=f"{saved.method.name} on {domain}",
         saved=saved,
@@ -219,16 +204,42 @@ def model_card(
         else "a benchmark that was not published",
         base_model=base_model,
         evaluation=evaluation,
-        report=report,
+        report=report or {},
         arguments_text=yaml.safe_dump(
-            public_arguments(saved.arguments, benchmark if on_hub else None), sort_keys=False, allow_unicode=True
+            public_arguments(saved.arguments, published), sort_keys=False, allow_unicode=True
         ),
     )
     return str(card)
 
 
+def _recommender_metadata(
+    saved: SavedModel,
+    domain: str,
+    base_model: str | None,
+    benchmark: str | None,
+    name: str,
+    evaluation: Evaluation | None,
+    license: str,
+) -> ModelCardData:
+    """Returns the metadata of a recommender's card; scores are listed only for a published benchmark."""
+    measured: dict[str, Any] = {}
+    if benchmark is not None and evaluation is not None:
+        measured = {"eval_results": evaluation.entries(benchmark), "model_name": name}
+    return ModelCardData(
+        language="en",
+        license=license,
+        library_name="transformers",
+        pipeline_tag="text-ranking" if saved.method.preference != "none" else "other",
+        base_model=base_model,
+        datasets=[benchmark] if benchmark is not None else None,
+        metrics=["recall", "ndcg"],
+        tags=[*TAGS, saved.method.name, domain],
+        **measured,
+    )
+
+
 def _code_of(example: Mapping[str, Any]) -> dict[str, Any]:
-    """An example for a template: as it is, and as text that is both JSON and Python."""
+    """Returns an example for a template, as a value and as text that is both JSON and Python."""
     return {
         "example": dict(example),
         "example_json": json.dumps(example, ensure_ascii=False),
@@ -237,18 +248,18 @@ def _code_of(example: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_card(text: str, folder: str | Path) -> Path:
-    """Writes `README.md`, whole or not at all."""
+    """Writes `README.md` atomically and returns its path."""
     return write_text(Path(folder) / "README.md", text)
 
 
 def adapter_card(
     folder: str | Path, template: str | Path, name: str, benchmark: str | None = None, license: str = "apache-2.0"
 ) -> str:
-    """The card of a LoRA adapter.
+    """Fills the card of a LoRA adapter.
 
     Args:
-        folder (`str` or `Path`): Of the merged model of the same training.
-        template (`str` or `Path`): `model_cards/adapter_card.md`.
+        folder (`str` or `Path`): Folder of the merged model of the same training.
+        template (`str` or `Path`): Path of `model_cards/adapter_card.md`.
         name, benchmark, license: As in [`model_card`].
 
     Returns:
@@ -284,12 +295,12 @@ def adapter_card(
 def rqvae_card(
     config: Any, report: Mapping[str, Any], template: str | Path, name: str, license: str = "apache-2.0"
 ) -> str:
-    """The card of an RQ-VAE.
+    """Fills the card of an RQ-VAE.
 
     Args:
-        config ([`RQVAEConfig`]): Its sizes.
-        report (`Mapping`): `report.json` of `scripts/learn_semantic_ids.py`.
-        template (`str` or `Path`): `model_cards/rqvae_card.md`.
+        config ([`RQVAEConfig`]): Configuration of the RQ-VAE.
+        report (`Mapping`): Content of the `report.json` written by `mender learn-ids`.
+        template (`str` or `Path`): Path of `model_cards/rqvae_card.md`.
         name, license: As in [`model_card`].
 
     Returns:

@@ -1,18 +1,15 @@
-"""Folders as they go to the Hub: weights, configuration, processor, items, and exactly the code that these need.
-
-Knows what each kind of repository holds. Does not check that strangers can load it, nor send it: the script that
-publishes does both, for it alone may run other programs.
-"""
+"""Repository folders for the Hub: weights, configuration, processor, items, and exactly the code that these need."""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 from transformers import AutoModel, PreTrainedModel, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
@@ -28,15 +25,15 @@ from .model_card import public_arguments
 TASK = "preference-recommendation"
 PIPELINE_FILE = f"pipeline_{TASK.replace('-', '_')}"
 HANDLER = Path(__file__).with_name("handler.py")
-# What a hosted endpoint installs beside its own transformers and torch.
+# Packages that a hosted endpoint installs.
 REQUIREMENTS = "transformers>=5.17\n"
 
 
 def kind_of(folder: Path) -> str:
-    """What a folder holds: `recommender`, `adapter` (of LoRA), or `rqvae` (what learned the semantic IDs).
+    """Returns the kind of a folder: `recommender`, `adapter` (LoRA), or `rqvae` (with semantic IDs).
 
     Raises:
-        FileNotFoundError: If there is no such folder, or it is none of these.
+        FileNotFoundError: If there is no such folder, or it is of another kind.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; train a model first, or name the folder that training wrote.")
@@ -48,17 +45,17 @@ def kind_of(folder: Path) -> str:
         return "recommender"
     raise FileNotFoundError(
         f"{folder} has no config.json, no {ADAPTER_FILES[0]} and no rqvae/; give the folder model/ or adapter/ of a "
-        "training, or the one that scripts/learn_semantic_ids.py wrote."
+        "training, or the one that mender learn-ids wrote."
     )
 
 
 def stage_recommender(source: Path, target: Path, benchmark: str | None = None) -> None:
-    """Writes a recommender's repository, without its card.
+    """Writes the repository of a recommender, without its card.
 
     Args:
-        source (`Path`): As training saved it.
-        target (`Path`): An empty folder.
-        benchmark (`str`, *optional*): The benchmark's name on the Hub, for the arguments of the training.
+        source (`Path`): Folder of the model.
+        target (`Path`): Empty folder.
+        benchmark (`str`, *optional*): Name of the benchmark on the Hub, for the training arguments.
     """
     model, processor = load_recommender(source)
     forget_paths(model, processor)
@@ -77,31 +74,31 @@ def stage_recommender(source: Path, target: Path, benchmark: str | None = None) 
 
 
 def stage_adapter(source: Path, model_folder: Path, target: Path, benchmark: str | None = None) -> None:
-    """Writes the repository of a LoRA adapter: peft's two files, and what [`load_adapted`] builds a model from.
+    """Writes the repository of a LoRA adapter: the two files of peft, and those that [`load_adapted`] needs.
 
     Args:
-        source (`Path`): The adapter.
-        model_folder (`Path`): The merged model of the same training.
-        target (`Path`): An empty folder.
-        benchmark (`str`, *optional*): The benchmark's name on the Hub, for the arguments of the training.
+        source (`Path`): Folder of the adapter.
+        model_folder (`Path`): Folder of the merged model of the same training.
+        target (`Path`): Empty folder.
+        benchmark (`str`, *optional*): Name of the benchmark on the Hub, for the training arguments.
     """
     model, processor = load_recommender(model_folder)
     forget_paths(model, processor)
     for name in ADAPTER_FILES:
         shutil.copyfile(source / name, target / name)
     processor.save_pretrained(target)
-    codes = pa.array(model.item_semantic_ids.tolist(), type=pa.list_(pa.int32()))
+    codes = pa.array(cast(torch.Tensor, model.item_semantic_ids).tolist(), type=pa.list_(pa.int32()))
     item_ids = pa.array(range(1, len(codes) + 1), type=pa.int32())
     pq.write_table(pa.table({"item_id": item_ids, "codes": codes}), target / "semantic_ids.parquet")
     copy_records(model_folder, target, benchmark)
 
 
 def stage_rqvae(source: Path, target: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Writes the repository of an RQ-VAE: its model, and the semantic IDs that it gave.
+    """Writes the repository of an RQ-VAE: the model, and the semantic IDs that it assigned.
 
     Args:
-        source (`Path`): As `scripts/learn_semantic_ids.py` wrote it.
-        target (`Path`): An empty folder.
+        source (`Path`): Folder written by `mender learn-ids`.
+        target (`Path`): Empty folder.
 
     Returns:
         `tuple`: The model, in evaluation mode, and its report without paths.
@@ -117,7 +114,7 @@ def stage_rqvae(source: Path, target: Path) -> tuple[PreTrainedModel, dict[str, 
 
 
 def copy_records(source: Path, target: Path, benchmark: str | None) -> None:
-    """How the model was trained, without this machine's folders."""
+    """Copies the training arguments, without local paths, and the training state."""
     path = source / ARGUMENTS_FILE
     if path.is_file():
         arguments = public_arguments(yaml.safe_load(path.read_text(encoding="utf-8")), benchmark)
@@ -128,7 +125,7 @@ def copy_records(source: Path, target: Path, benchmark: str | None) -> None:
 
 
 def forget_paths(model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Takes out of both configurations where text encoder and tokenizer lay when the model was made."""
+    """Removes the local paths of text encoder and tokenizer from both configurations."""
     text_config = getattr(model.config, "text_config", None)
     if text_config is not None:
         text_config.name_or_path = ""
@@ -139,12 +136,12 @@ def forget_paths(model: PreTrainedModel, processor: ProcessorMixin) -> None:
 
 
 def module_of(model: PreTrainedModel) -> str:
-    """The file that a class is written in, as a repository names it."""
+    """Returns the module of a model's class, as its repository names it."""
     return type(model).__module__.rpartition(".")[2]
 
 
 def weights_digest(folder: str | Path) -> str | None:
-    """SHA-256 of a folder's weights, by which results know what was measured; `None` where there are none."""
+    """Returns the SHA-256 of the weights in a folder, which identifies them in results; `None` if there are none."""
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         return None
@@ -157,12 +154,12 @@ def weights_digest(folder: str | Path) -> str | None:
 
 
 def reference_requests(items: list[Mapping[str, Any]], method: Method, num_requests: int = 8) -> list[dict[str, Any]]:
-    """Requests over the whole catalogue that a method can answer, the same every time.
+    """Returns fixed requests over the whole catalogue that a method can answer.
 
     Args:
-        items (`list[Mapping]`): Of the processor.
-        method ([`Method`]): What it may see.
-        num_requests (`int`, defaults to 8): How many.
+        items (`list[Mapping]`): Items of the processor.
+        method ([`Method`]): Method of the model.
+        num_requests (`int`, defaults to 8): Number of requests.
     """
     requests = []
     for number in range(num_requests):

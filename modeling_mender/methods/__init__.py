@@ -1,1 +1,1 @@
-"""The methods of the paper as rows of one table, and the functions that build their models."""
+"""Table of the paper's methods, and functions that build their models."""

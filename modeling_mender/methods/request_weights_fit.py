@@ -1,7 +1,4 @@
-"""Fits the weights of Mender_Steer's terms on validation requests of several kinds.
-
-Knows requests and the items that would be right. Which kinds there are is the caller's.
-"""
+"""Fit of the weights of Mender_Steer's terms on validation requests of several kinds."""
 
 import math
 from collections.abc import Sequence
@@ -14,15 +11,15 @@ from ..data.requests import Request
 from ..modeling_mender_steer import MenderSteer
 from ..request_weights import COMPONENTS, FEATURES, PLAIN_FEATURES, REQUEST_COMPONENTS, wanted_shares, weigh_requests
 
-NUM_BEST, NUM_DRAWN = 100, 150  # items of a request that are looked at: the best by each component, and drawn ones
-MOST_TARGETS = 200  # right items of a request that are looked at
-PULL = 5e-4  # of the weights towards those they started from
-PULL_OF_NUMBER = 2e-2  # of what the number of preferences changes: few rows have several
-NUM_STEPS, RATE = 150, 0.15  # of Adam; the rate falls to 0
-NO_WEIGHT = -40.0  # the logarithm of what stands for 0
-LIKELIHOOD = 0.002  # of the cross-entropy beside the gain, which alone has no scale
-LEAST_GAIN = 1 / math.log2(1 + 20)  # of the last rank that counts; without an end, the deep ranks would rule
-TEMPERATURE = 0.5  # nats by which one item has to be above another to be counted as such
+NUM_BEST, NUM_DRAWN = 100, 150  # items compared per request: the best of each component, and random ones
+MOST_TARGETS = 200  # correct items compared per request
+PULL = 5e-4  # L2 penalty on the distance of the weights from their start
+PULL_OF_NUMBER = 2e-2  # the same for features of the number of preferences: few rows have several
+NUM_STEPS, RATE = 150, 0.15  # steps and initial rate of Adam; the rate decays linearly to 0
+NO_WEIGHT = -40.0  # log-weight that stands for a weight of 0
+LIKELIHOOD = 0.002  # weight of the cross-entropy beside the gain, which leaves the scale of scores free
+LEAST_GAIN = 1 / math.log2(1 + 20)  # gain at the last rank that counts; otherwise deep ranks would dominate
+TEMPERATURE = 0.5  # temperature of the comparison of two scores, in nats
 
 
 @dataclass(frozen=True)
@@ -30,10 +27,10 @@ class Asked:
     """Requests of one kind.
 
     Attributes:
-        name (`str`): Of the kind.
-        requests (`Sequence[Request]`): What is asked.
-        targets (`Sequence[Sequence[int]]`): Items that would be right, of each request.
-        weight (`float`): Of the kind beside others.
+        name (`str`): Name of the kind.
+        requests (`Sequence[Request]`): Requests.
+        targets (`Sequence[Sequence[int]]`): Correct items of each request.
+        weight (`float`): Weight of the kind.
     """
 
     name: str
@@ -44,7 +41,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What the fit looks at of some requests: `(num_rows, num_components, num_items_looked_at)` and their targets."""
+    """Components of requests at the compared items, `(num_rows, num_components, num_compared)`, and their targets."""
 
     values: torch.Tensor
     offsets: torch.Tensor
@@ -65,20 +62,20 @@ def fit_request_weights(
     seed: int = 0,
     without: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Sets the model's weights to those with the best smooth NDCG of the right items, in the mean over the kinds.
+    """Sets the weights of the terms to those with the best smooth NDCG of the correct items, averaged over the kinds.
 
-    A share of the cross-entropy keeps the scale of the scores that of log-probabilities.
+    A share of the cross-entropy in the loss keeps the scores on the scale of log-probabilities.
 
     Args:
-        model ([`MenderSteer`]): Its weights are changed; left in the mode it was in.
-        collator ([`Collator`]): Made for the requests' texts.
-        kinds (`Sequence[Asked]`): What is asked, by kind.
-        batch_size (`int`, defaults to 64): Requests at a time.
-        seed (`int`, defaults to 0): Of the sample of items.
-        without (`Sequence[str]`, *optional*): Components to leave out: their weights become 0.
+        model ([`MenderSteer`]): Model whose weights are set; its training mode does not change.
+        collator ([`Collator`]): Collator made for the texts of the requests.
+        kinds (`Sequence[Asked]`): Requests by kind.
+        batch_size (`int`, defaults to 64): Requests per batch.
+        seed (`int`, defaults to 0): Random seed of the sample of items.
+        without (`Sequence[str]`, *optional*): Components whose weight is set to 0.
 
     Returns:
-        `dict[str, float]`: The smooth NDCG of each kind.
+        `dict[str, float]`: Smooth NDCG of each kind.
     """
     was_training = model.training
     model.eval()
@@ -98,14 +95,14 @@ def fit_request_weights(
     table[0, left_out] = table[PLAIN_FEATURES, left_out] = NO_WEIGHT  # the features that are 1 for every request
     model.request_weights.table.copy_(table)
     model.train(was_training)
-    gains = {kind.name: [] for kind in kinds}
+    gains: dict[str, list[torch.Tensor]] = {kind.name: [] for kind in kinds}
     for row in rows:
         gains[row.name].append(1 - _missing_gain(row, table))
     return {name: float(torch.cat(gain).mean()) for name, gain in gains.items()}
 
 
 def _minimize(rows: Sequence[_Rows], start: torch.Tensor) -> torch.Tensor:
-    """The table with the least mean loss over the kinds, near the one given."""
+    """Returns the table with the least mean loss over the kinds, near the given one."""
     table = start.detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([table], lr=RATE)
     best, best_loss = start, float("inf")
@@ -123,21 +120,21 @@ def _minimize(rows: Sequence[_Rows], start: torch.Tensor) -> torch.Tensor:
 
 
 def _total(rows: Sequence[_Rows], table: torch.Tensor) -> torch.Tensor:
-    """The mean loss of each kind, summed by the weights of the kinds."""
+    """Returns the mean losses of the kinds, summed with the weights of the kinds."""
     losses = [(_missing_gain(row, table) + LIKELIHOOD * _cross_entropy(row, table)).sum() * row.weight for row in rows]
     return torch.stack(losses).sum()
 
 
 def _look(model: MenderSteer, collator: Collator, kind: Asked, part: slice, seed: int) -> _Rows:
-    """The components of some requests at the items that matter."""
+    """Computes the components of some requests at the compared items."""
     requests, targets = kind.requests[part], kind.targets[part]
     inputs = {name: value.to(model.device) for name, value in collator(requests).items()}
     found = model.components(**inputs)
     strengths = found["strengths"]
     wanted = wanted_shares(strengths).unsqueeze(-1)
-    values = [found["history"], found["graph"]]
-    values += [(wanted * found[name]).sum(1) for name in COMPONENTS[REQUEST_COMPONENTS:]]
-    values = torch.stack(values, dim=1)  # (batch_size, num_components, num_items)
+    components = [found["history"], found["graph"]]
+    components += [(wanted * found[name]).sum(1) for name in COMPONENTS[REQUEST_COMPONENTS:]]
+    values = torch.stack(components, dim=1)  # (batch_size, num_components, num_items)
     num_items = values.shape[-1]
     is_target = torch.zeros(len(requests), num_items, dtype=torch.bool, device=values.device)
     for row, items in enumerate(targets):
@@ -145,13 +142,13 @@ def _look(model: MenderSteer, collator: Collator, kind: Asked, part: slice, seed
     looked = values.topk(min(NUM_BEST, num_items), dim=-1).indices.flatten(1)
     most = int(is_target.sum(1).max())
     chosen = torch.zeros_like(is_target).scatter_(1, looked, True)
-    generator = torch.Generator().manual_seed(seed)  # of its own: validation must not move the state of training
+    generator = torch.Generator().manual_seed(seed)  # its own: validation must not change the random state of training
     ties = torch.rand(is_target.shape, generator=generator).to(values.device)
     some_targets = (is_target * 2.0 + ties).topk(min(most, MOST_TARGETS)).indices
     chosen.scatter_(1, some_targets, True)
     drawn = torch.randperm(num_items, generator=generator)[:NUM_DRAWN].to(values.device)
     offsets = torch.full(chosen.shape, -torch.inf, device=values.device)
-    # what was not chosen is stood for by the items drawn
+    # the drawn items stand for all that were not chosen
     share = (num_items - chosen.sum(1, keepdim=True)).clamp(min=1) / max(1, len(drawn))
     offsets[:, drawn] = share.log().clamp(min=0).expand(-1, len(drawn))
     offsets.masked_fill_(chosen, 0)
@@ -171,21 +168,21 @@ def _look(model: MenderSteer, collator: Collator, kind: Asked, part: slice, seed
 
 
 def _scores(rows: _Rows, table: torch.Tensor) -> torch.Tensor:
-    """Weighed scores of the items that are looked at, `(num_rows, num_items_looked_at)`."""
+    """Returns the scores of the compared items, `(num_rows, num_compared)`."""
     return (weigh_requests(table, rows.features, rows.strengths).unsqueeze(-1) * rows.values).sum(1)
 
 
 def _cross_entropy(rows: _Rows, table: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the right items, `(num_rows,)`."""
+    """Returns the cross-entropy of the correct items, `(num_rows,)`."""
     log_probs = (_scores(rows, table) + rows.offsets).log_softmax(-1)
     return -log_probs.masked_fill(~rows.is_target, -torch.inf).logsumexp(-1)
 
 
 def _missing_gain(rows: _Rows, table: torch.Tensor) -> torch.Tensor:
-    """1 less the discounted gain of a right item, `(num_rows,)`: a smooth NDCG.
+    """Returns 1 minus the discounted gain of the correct items, `(num_rows,)`: a smooth NDCG.
 
-    Cross-entropy is ruled by rows whose item nothing reaches; this one by those that can be won. The rank of an item
-    is 1 plus the number of wrong items above it, each counted by a sigmoid.
+    Rows whose item no component finds dominate cross-entropy, but not this loss. The rank of an item is 1 plus the
+    number of wrong items above it, each counted by a sigmoid.
     """
     scores = _scores(rows, table)
     wrong = rows.offsets.exp() * ~rows.is_target

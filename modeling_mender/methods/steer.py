@@ -1,15 +1,16 @@
-"""Mender_Steer in training: its collator, how a new model is made, and the weights of its terms, fitted on validation.
+"""Mender_Steer in training: its collator, its construction, and the requests that its weights are fitted on.
 
-A training row is a whole sequence: one pass over it learns the item after each of its positions, each with its own
+A training row is a whole sequence: one pass learns the item after each of its positions, each with its own
 preferences.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import AutoTokenizer
 
 from ..data.collators import Collator, embed_texts, group_positions
@@ -27,9 +28,9 @@ from .request_weights_fit import Asked, fit_request_weights
 if TYPE_CHECKING:
     from .table import Method
 
-# As the baseline `transition_graph_text`, which was chosen on the validation rows of Beauty and Toys.
+# As in the baseline `transition_graph_text`, chosen on the validation rows of Beauty and Toys.
 GRAPH = {"num_text_neighbours": 20, "text_weight": 0.25}
-# Sentences about nothing that a shop has, of the lengths that people write.
+# Sentences about nothing in a shop, as long as typical requests.
 UNRELATED = (
     "I was born in May.", "The train was late again.", "See you on Monday.", "He called me yesterday.", "ok",
     "It rained all week.", "asdf qwertz", "lorem ipsum dolor sit amet", "42", "I have two brothers.",
@@ -46,19 +47,21 @@ FITTED_ROWS = (
     ("fine", "fine", "preference", 0.5),
     ("coarse", "coarse", "preference", 0.5),
 )
-# Requests made of the catalogue: name, whether each word is a preference of its own, and weight. With half of it, what
-# is found of a kind and a value over a history falls from .8 to .6 on Beauty; with more, recommendation does.
-CATALOGUE_REQUESTS = (("catalogue", False, 1.0), ("several wishes", True, 0.25))
+# Requests made from the catalogue: name, whether each word is a preference of its own, and weight. With half of
+# it, recall of items of a kind and a value over a history falls from .8 to .6 on Beauty; with more, recommendation
+# falls.
+CATALOGUE_REQUESTS = (("catalogue", False, 1.0), ("several preferences", True, 0.25))
 
 
 class SteerCollator(Collator):
-    """Reads preferences as the processor does, and embeds every distinct text once.
+    """Parses preferences as the processor does, and embeds every distinct text once.
 
     Attributes:
-        table (`torch.Tensor`): Shape `(num_texts, embedding_size)`, float32 on the CPU.
+        table (`torch.Tensor`): Embeddings, shape `(num_texts, embedding_size)`, float32 on the CPU.
     """
 
-    groups_by_length = False  # the catalogue's logits cost more than padding
+    groups_by_length = False  # logits over the catalogue cost more than padding
+    processor: MenderSteerProcessor
 
     def __init__(
         self,
@@ -73,14 +76,19 @@ class SteerCollator(Collator):
         distinct = list(dict.fromkeys(part.text for parts in self.read.values() for part in parts))
         self.rows = {text: row for row, text in enumerate(distinct)}
         self.table = embed_texts(
-            model, processor, distinct, "preferences", cache_dir=cache_dir, cache_limit_gb=cache_limit_gb
+            cast(Any, model),
+            cast(Any, processor),
+            distinct,
+            "preferences",
+            cache_dir=cache_dir,
+            cache_limit_gb=cache_limit_gb,
         )
 
     def length(self, request: Request) -> int:
         return len(request.history) + len(request.preferences)
 
     def texts(self, request: Request) -> list[ReadText]:
-        """What a request wants and avoids, each text once."""
+        """Returns the texts that a request wants and avoids, without duplicates."""
         return once(part for text in request.preferences for part in self.read[text])
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
@@ -93,25 +101,25 @@ class SteerCollator(Collator):
         return features
 
     def _embeddings(self, texts: Sequence[Sequence[ReadText | None]]) -> torch.Tensor:
-        """`(num_rows, num_texts, embedding_size)`, 0 where there is none."""
+        """Returns embeddings, `(num_rows, num_texts, embedding_size)`; 0 where there is no text."""
         numbers = torch.tensor([[-1 if text is None else self.rows[text.text] for text in row] for row in texts])
         return self.table[numbers] * (numbers >= 0).unsqueeze(-1)
 
     def group(self, examples: Sequence[Example]) -> list[list[int]]:
-        """One row per sequence, the examples of all its positions; see [`group_positions`].
+        """Groups the examples of all positions of a sequence into one row; see [`group_positions`].
 
-        By what the model reads of a history: a row must have all that its examples see, from the first item on.
+        Histories count as the model reads them: a row must contain the items of all its examples from the first on.
         """
         longest = self.processor.max_history_length
         return group_positions([(example.request.history[-longest:], example.target) for example in examples])
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
-        """`history`, `attention_mask (num_rows, history_length)`; and of each example `example_rows`,
+        """Returns `history` and `attention_mask (num_rows, history_length)`, and per example `example_rows`,
         `example_lengths`, `labels (num_examples,)`, `preference_embeddings (num_examples, num_preferences,
-        embedding_size)` and `preference_strengths (num_examples, num_preferences)`. What is avoided is not learned."""
+        embedding_size)` and `preference_strengths (num_examples, num_preferences)`, without texts to avoid."""
         if any(example.is_negative for row in rows for example in row):
-            raise ValueError("mender_steer learns what is wanted, and avoids without learning; choose a mixture "
-                             "without negatives, such as wanted.")  # fmt: skip
+            raise ValueError("mender_steer cannot learn from negative examples; choose a mixture without them, "
+                             "such as wanted.")  # fmt: skip
         longest = self.processor.max_history_length
         histories = [row[-1].request.history[-longest:] for row in rows]
         history = torch.zeros(len(rows), max(1, *map(len, histories)), dtype=torch.long)
@@ -139,9 +147,9 @@ def build_mender_steer(
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
 ) -> tuple[MenderSteer, MenderSteerProcessor]:
-    """A new Mender_Steer, ready to train; see `build_mender` for the arguments.
+    """Builds a Mender_Steer; see `build_mender` for the arguments.
 
-    The words of the catalogue are those of the texts that are embedded. The graph is that of the training sequences.
+    Its words are those of the embedded item texts, and its graph is that of the training sequences.
     """
     name_or_path = resolve_text_encoder(arguments.text_encoder)
     items = [item | {"text": text} for item, text in zip(catalogue.items, catalogue.plain_texts, strict=True)]
@@ -152,7 +160,7 @@ def build_mender_steer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
         model = MenderSteer.from_text_encoder(
-            name_or_path, catalogue.semantic_ids, ItemWords(catalogue.plain_texts), **config
+            name_or_path, catalogue.known_semantic_ids, ItemWords(catalogue.plain_texts), **config
         )
     processor = MenderSteerProcessor(
         tokenizer,
@@ -160,33 +168,34 @@ def build_mender_steer(
         max_length=min(512, tokenizer.model_max_length),
         items=items,
     )
-    model.to(device)
+    cast(nn.Module, model).to(device)
+    encoder: tuple[Any, Any] = (model, processor)  # embed_texts is typed for Mender_Emb
     embeddings = embed_texts(
-        model, processor, catalogue.plain_texts, "items", cache_dir=arguments.cache_dir,
+        *encoder, catalogue.plain_texts, "items", cache_dir=arguments.cache_dir,
         cache_limit_gb=arguments.cache_limit_gb,
     )  # fmt: skip
     model.set_item_embeddings(embeddings.to(device))
-    model.set_unrelated(embed_texts(model, processor, UNRELATED, "sentences").to(device))
+    model.set_unrelated(embed_texts(*encoder, UNRELATED, "sentences").to(device))
     graph = TransitionGraph.from_sequences(training_sequences(examples), len(items), embeddings, **GRAPH)
-    model.set_graph(graph.to(device))
+    model.set_graph(cast(TransitionGraph, cast(nn.Module, graph).to(device)))
     return model, processor
 
 
 class SteerFit:
-    """What the weights of the terms are fitted on: validation rows of the axes, and requests made of the catalogue.
+    """Fits the weights of the terms on validation rows of the axes and on requests made from the catalogue.
 
     Args:
-        processor ([`MenderSteerProcessor`]): Of the model.
-        load (`Callable`): Config name (an axis) to its validation rows, or `None` where the benchmark lacks it.
-        restrict (`Callable`): Takes out of a request what the method may not see.
-        seed (`int`, defaults to 0): Of what is drawn.
-        max_rows (`int`, defaults to 0): Requests of a kind; 0 means all rows, and 600 made of the catalogue.
+        processor ([`MenderSteerProcessor`]): Processor of the model.
+        load (`Callable`): Maps an axis to its validation rows, or to `None` if the benchmark lacks it.
+        restrict (`Callable`): Removes from a request the inputs that the method does not read.
+        seed (`int`, defaults to 0): Random seed of the requests.
+        max_rows (`int`, defaults to 0): Requests of each kind; 0 means all rows, and 600 made from the catalogue.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are no requests.
 
     Attributes:
-        kinds (`list[Asked]`): The requests of each kind, and what would be right.
+        kinds (`list[Asked]`): Requests of each kind with their correct items.
     """
 
     def __init__(
@@ -214,10 +223,13 @@ class SteerFit:
             if requests:
                 self.kinds.append(Asked(name, requests, targets, weight))
         if not self.kinds:
-            raise ValueError("nothing to fit on: the benchmark has no validation rows, and its items no words.")
+            raise ValueError(
+                "there is nothing to fit the weights on: the benchmark has no validation rows and its items no "
+                "words; build it again with a smaller min_count."
+            )
 
     def __call__(self, model: MenderSteer, collator: SteerCollator) -> dict[str, float]:
-        """Fits the weights of a model; see [`fit_request_weights`]."""
+        """Fits the weights of a model and returns the smooth NDCG by kind; see [`fit_request_weights`]."""
         return fit_request_weights(model, collator, self.kinds)
 
 
@@ -228,19 +240,19 @@ def catalogue_requests(
     generator: np.random.Generator,
     several: bool = False,
 ) -> tuple[list[Request], list[list[int]]]:
-    """Requests for items by one to three of their words, and all items that have these words.
+    """Draws requests for items by one to three of their words, with all items that have these words as correct.
 
-    Half of them come with a history that has nothing to do with them: what was asked for is to be found anyway.
+    Half of them have an unrelated history, so that the fit learns to follow the preference against it.
 
     Args:
-        processor ([`MenderSteerProcessor`]): Knows the words of the items.
-        histories (`Sequence[tuple[int, ...]]`): To draw from.
-        count (`int`): Of requests.
-        generator (`np.random.Generator`): Draws.
+        processor ([`MenderSteerProcessor`]): Processor with the words of the items.
+        histories (`Sequence[tuple[int, ...]]`): Histories to draw from.
+        count (`int`): Number of requests.
+        generator (`np.random.Generator`): Random generator.
         several (`bool`): Whether each word, of two to four, is a preference of its own.
 
     Returns:
-        Requests, and the ids of the items that would be right for each.
+        `tuple`: Requests, and the ids of the correct items of each.
     """
     words = processor.words
     having = [frozenset(words.items_with(word)) for word in range(len(words))]
@@ -255,7 +267,7 @@ def catalogue_requests(
         number = min(len(ids), int(generator.integers(1, 4)) + several)
         chosen = sorted(generator.choice(len(ids), number, replace=False, p=np.array(weights) / sum(weights)))
         right = frozenset.intersection(*(having[ids[place]] for place in chosen))
-        asked = tuple(written[place] for place in chosen)  # in the order of the text, as people write them
+        asked = tuple(written[place] for place in chosen)  # in the order of the text
         history = histories[int(generator.integers(len(histories)))] if histories and generator.random() < 0.5 else ()
         requests.append(Request(history, asked if several else (" ".join(asked),)))
         targets.append(sorted(one + 1 for one in right))

@@ -1,8 +1,7 @@
-"""The paper's methods as data: how each is given the history and the preference, and which classes do it.
+"""Table of the paper's methods: classes, and form of the history and the preference.
 
-A method is a name of the paper and a row here, not a class. What a row does not name, the method never sees: requests
-pass through [`Method.restrict`], in training and evaluation alike. Which arguments a method reads stands in
-`training/arguments.py`, which needs no torch.
+Requests pass through [`Method.restrict`] in training and evaluation, so that a method never receives an input that
+its row does not name. Its arguments are in `training/arguments.py`, which needs no torch.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel
 
 from ..data.collators import Collator, EmbeddingCollator, TextCollator
 from ..data.requests import Request
@@ -22,7 +21,7 @@ from ..modeling_mender_steer import MenderSteer
 from ..modeling_sasrec import SASRec
 from ..modeling_tiger import Tiger
 from ..processing_item_ids import ItemIdProcessor
-from ..processing_mender import MenderEmbProcessor, MenderTokProcessor
+from ..processing_mender import MenderEmbProcessor, MenderProcessor, MenderTokProcessor
 from ..processing_mender_steer import MenderSteerProcessor
 from ..processing_tiger import TigerProcessor
 from ..training.arguments import (
@@ -41,27 +40,27 @@ from .tiger import TokenCollator, build_tiger, build_tiger_on_language_model
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table of methods.
+    """Row of the table of methods.
 
     Attributes:
-        name (`str`): The paper's name, in lower case.
-        model_class (`type`): The model.
-        processor_class (`type`): Its processor.
-        collator_class (`type`): How its batches are made.
-        build (`Callable`): Makes a new model and its processor; see `building.py`.
+        name (`str`): Name in the paper, in lower case.
+        model_class (`type`): Class of the model.
+        processor_class (`type`): Class of its processor.
+        collator_class (`type`): Class of the collator of its batches.
+        build (`Callable`): Function that builds a model and its processor; see `build_mender`.
         history (`str`): `semantic_ids`, `text`, `embeddings`, `item_ids`, `item_ids, similar texts`, or `none`.
         preference (`str`): `text`, `embedding`, or `none`.
-        backbone (`str`): What starts pretrained, and what does not.
-        reads_user (`bool`): Whether it looks at who asks.
-        config (`Mapping`): Fields of the model's configuration that make the method what it is.
-        fit (`type`, *optional*): Prepares what is fitted on validation before every validation.
+        backbone (`str`): Which parts start pretrained, and which from scratch.
+        reads_user (`bool`): Whether the model is conditioned on the user id.
+        config (`Mapping`): Fields of the model's configuration that define the method.
+        fit (`type`, *optional*): Fit of weights on validation rows before every validation.
     """
 
     name: str
     model_class: type[PreTrainedModel]
-    processor_class: type[ProcessorMixin]
+    processor_class: type[MenderProcessor]
     collator_class: type[Collator]
-    build: Callable[..., tuple[PreTrainedModel, ProcessorMixin]]
+    build: Callable[..., tuple[PreTrainedModel, MenderProcessor]]
     history: str
     preference: str
     backbone: str
@@ -71,12 +70,12 @@ class Method:
 
     @property
     def arguments(self) -> type[TrainingArguments]:
-        """The training arguments that it reads."""
+        """Class of its training arguments."""
         return ARGUMENTS[self.name]
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is anything to train."""
+        """Whether it is trained by gradients."""
         return issubclass(self.arguments, LearnedArguments)
 
     @property
@@ -86,18 +85,18 @@ class Method:
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether a part of it starts from a language model, or its inputs come from one."""
+        """Whether a part of it, or the source of its inputs, is a pretrained language model."""
         if self.model_class in (MenderEmb, MenderTok, MenderSteer):
             return True
         return "pretrained" in self.backbone or "text" in self.history
 
     @property
     def is_steered(self) -> bool:
-        """Whether its processor reads what to avoid and how strongly, and its scores have terms."""
+        """Whether its requests may have texts to avoid and strengths, and its scores have terms."""
         return self.model_class is MenderSteer
 
     def restrict(self, request: Request) -> Request:
-        """The request without what this method may not see."""
+        """Returns a request without the inputs that the method does not read."""
         return Request(
             request.history if self.history != "none" else (),
             request.preferences if self.preference != "none" else (),
@@ -105,17 +104,21 @@ class Method:
         )
 
     def with_inputs(self, inputs: str) -> "Method":
-        """The method of an ablation (figure 5): `both`, `preference` or `history`.
+        """Returns the method restricted to some inputs (figure 5).
+
+        Args:
+            inputs (`str`): `both`, `preference` or `history`.
 
         Raises:
-            ValueError: If `inputs` is none of these, or asks for what the method does not read.
+            ValueError: If `inputs` is none of these, or names an input that the method does not read.
         """
         if inputs not in INPUTS:
             raise ValueError(f"inputs ({inputs!r}) must be one of {', '.join(INPUTS)}.")
         if inputs == "preference" and self.preference == "none":
             raise ValueError(f"{self.name} reads no preference; choose inputs history or both.")
-        changes = {"preference": {"history": "none"}, "history": {"preference": "none"}, "both": {}}
-        return dataclasses.replace(self, **changes[inputs])
+        if inputs == "preference":
+            return dataclasses.replace(self, history="none")
+        return self if inputs == "both" else dataclasses.replace(self, preference="none")
 
 
 METHODS = {
@@ -186,7 +189,7 @@ METHODS = {
 
 
 def get_method(name: str) -> Method:
-    """The row of a method.
+    """Returns the row of a method.
 
     Raises:
         ValueError: If there is no such method.
@@ -196,11 +199,11 @@ def get_method(name: str) -> Method:
 
 
 def load_method(folder: str | Path, model_type: str) -> Method:
-    """The method that a saved model was trained as, its ablation included.
+    """Returns the method that a saved model was trained with, restricted to the inputs of its training.
 
     Args:
-        folder (`str` or `Path`): Of the model; its training arguments name the method.
-        model_type (`str`): Of the model's configuration; names the method where there are no arguments.
+        folder (`str` or `Path`): Folder of the model; its training arguments name the method.
+        model_type (`str`): Model type of the configuration; the method if there are no training arguments.
     """
     path = Path(folder) / ARGUMENTS_FILE
     arguments = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""TIGER and its relatives in training: their batches, and new models from scratch or around a language model."""
+"""TIGER and its variants: their batches, and construction from scratch or around a language model."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TokenCollator(Collator):
-    """For methods that read one mixed sequence of user, text and code tokens; texts and items are tokenized once."""
+    """Pads sequences of user, text and code tokens; texts and items are tokenized once."""
 
     processor: TigerProcessor
 
@@ -34,11 +34,11 @@ class TokenCollator(Collator):
         return pad_token_rows([self.processor.token_ids(*request) for request in requests], PAD_TOKEN_ID)
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
-        """With a causal history, one row is a sequence and its examples: see `GenerativeRetriever.decode_prefixes`."""
+        """Returns a batch; with a causal history, a row is a sequence: see `GenerativeRetriever.decode_prefixes`."""
         if not self.is_causal:
             return super().training_batch(rows)
         batch = prefix_batch(rows, self.labels)
-        del batch["history"], batch["example_mask"]  # counted in items; here an example sees as many tokens as it has
+        del batch["history"], batch["example_mask"]  # they count items, and this model reads tokens
         tokens = self([row[-1].request for row in rows])
         lengths = torch.zeros(batch["labels"].shape[:2], dtype=torch.long)
         for number, row in enumerate(rows):
@@ -48,7 +48,7 @@ class TokenCollator(Collator):
 
 
 def empty_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer without words, for a model that reads none: a processor must have one, and none need be fetched.
+    """Returns a tokenizer without words, for the processor of a model that reads no text.
 
     >>> empty_tokenizer()("Items: red soap")["input_ids"]
     []
@@ -63,25 +63,26 @@ def build_tiger(
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
 ) -> tuple[Tiger, TigerProcessor]:
-    """TIGER or VocabExt-RND: encoder and decoder from scratch, words (if any) those of the text encoder's tokenizer.
+    """Builds TIGER or VocabExt-RND from scratch; the words of VocabExt-RND are those of the text encoder's tokenizer.
 
     Args:
-        method ([`Method`]): The row.
-        arguments: Text encoder, sizes, seed; the caller's random state is left as it was.
-        catalogue ([`Catalogue`]): The items.
-        examples (`Sequence[Example]`): Not looked at here; the untrained methods count them.
-        device (defaults to cpu): Not needed here.
+        method ([`Method`]): Row of the table of methods.
+        arguments: Text encoder, sizes and seed; the caller's random state does not change.
+        catalogue ([`Catalogue`]): Items.
+        examples (`Sequence[Example]`): Training examples; not used.
+        device (defaults to cpu): Device; not used.
 
     Returns:
-        The model in training mode, and the processor.
+        `tuple`: The model in training mode, and its processor.
     """
-    tokenizer = empty_tokenizer()
+    tokenizer: PreTrainedTokenizerBase = empty_tokenizer()
     if isinstance(arguments, VocabExtRndArguments) and method.preference != "none":
         tokenizer = AutoTokenizer.from_pretrained(resolve_text_encoder(arguments.text_encoder))
+    semantic_ids = catalogue.known_semantic_ids
     config = TigerConfig(
-        num_items=catalogue.semantic_ids.num_items,
-        num_levels=catalogue.semantic_ids.num_levels,
-        codebook_size=catalogue.semantic_ids.codebook_size,
+        num_items=semantic_ids.num_items,
+        num_levels=semantic_ids.num_levels,
+        codebook_size=semantic_ids.codebook_size,
         num_text_tokens=len(tokenizer),
         num_encoder_layers=arguments.num_encoder_layers,
         history_format=_history_format(method),
@@ -93,8 +94,9 @@ def build_tiger(
         torch.manual_seed(arguments.seed)
         model = Tiger(config)
     scale_code_embeddings(model, arguments.code_embedding_std)
-    model.set_item_semantic_ids(catalogue.semantic_ids)
-    return model.train(), _processor(method, tokenizer, catalogue, model)
+    model.set_item_semantic_ids(semantic_ids)
+    model.train()
+    return model, _processor(method, tokenizer, catalogue, model)
 
 
 def build_tiger_on_language_model(
@@ -104,29 +106,30 @@ def build_tiger_on_language_model(
     examples: Sequence[Example],
     device: torch.device | str = "cpu",
 ) -> tuple[Tiger, TigerProcessor]:
-    """LC-REC, VocabExt-LM or LIGER: around a pretrained language model; see [`build_tiger`]."""
+    """Builds LC-REC, VocabExt-LM or LIGER around a pretrained language model; see [`build_tiger`]."""
     name_or_path = resolve_text_encoder(arguments.text_encoder)
     config = {name: getattr(arguments, name) for name in DECODER_SIZES} | dict(method.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed)
         model = Tiger.from_text_encoder(
-            name_or_path, catalogue.semantic_ids, history_format=_history_format(method), **config
+            name_or_path, catalogue.known_semantic_ids, history_format=_history_format(method), **config
         )
-    if not model.config.pretrained_decoder:  # its codes are drawn like its words
+    if not model.config.pretrained_decoder:  # a pretrained decoder initializes its codes like its words
         scale_code_embeddings(model, arguments.code_embedding_std)
-    return model.train(), _processor(method, AutoTokenizer.from_pretrained(name_or_path), catalogue, model)
+    model.train()
+    return model, _processor(method, AutoTokenizer.from_pretrained(name_or_path), catalogue, model)
 
 
 def _history_format(method: "Method") -> str:
-    """How items are written; without a history (an ablation) no code is read, so none gets an embedding."""
+    """Returns how items are written; without a history (an ablation), codes get no embeddings."""
     return "semantic_ids" if method.history == "semantic_ids" else "text"
 
 
 def _processor(
     method: "Method", tokenizer: PreTrainedTokenizerBase, catalogue: Catalogue, model: Tiger
 ) -> TigerProcessor:
-    """The processor of a new model; it knows every item's codes, so that it can write histories alone."""
-    codes = catalogue.semantic_ids.codes.tolist()
+    """Returns the processor of a new model, with the codes of every item for its histories."""
+    codes = catalogue.known_semantic_ids.codes.tolist()
     return TigerProcessor(
         tokenizer,
         num_levels=model.config.num_levels,

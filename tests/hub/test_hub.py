@@ -361,7 +361,7 @@ print(status, publish_benchmark.main(sys.argv[2:]))
             MODEL: f"model {MODEL} does not exist on the Hub, or it is private",
             "org/gated": "model org/gated is gated",
             "org/half": "org/half has a configuration but not all of its files",
-            "org/renamed": "org/renamed says in its config.json that it is a 'mender_embeddings'",
+            "org/renamed": "the config.json of org/renamed has the model type 'mender_embeddings'",
         }
         hub.repo("model", MODEL).granted.discard("reader")
         answers = site.type(

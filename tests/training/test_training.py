@@ -552,7 +552,7 @@ def test_grouped_positions_are_all_there_and_every_one_is_a_prefix_of_the_last()
 
 
 def test_mender_steer_learns_no_negatives_and_says_so(tmp_path):
-    with pytest.raises(ValueError, match="avoids without learning; choose a mixture without negatives"):
+    with pytest.raises(ValueError, match="cannot learn from negative examples; choose a mixture without them"):
         run(tmp_path, "steer", examples=EXAMPLES + REFUSALS)
 
 
