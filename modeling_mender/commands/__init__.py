@@ -1,3 +1,3 @@
-"""Commands of the models; the one room of this package that imports the benchmark."""
+"""Commands for models; only this folder of the package imports dataset_builders."""
 
-import dataset_builders.commands  # noqa: F401  sets the variables that torch reads when it is loaded
+import dataset_builders.commands  # noqa: F401  sets environment variables that torch reads on import

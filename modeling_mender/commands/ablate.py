@@ -1,9 +1,8 @@
-"""Leaves each term of Mender_Steer's score out in turn, fits the others again on validation, and scores what is left.
+"""Evaluate Mender_Steer without each term of its score in turn, with the other weights fitted again on validation.
 
-    python scripts/ablate_terms.py outputs/quickstart/model --benchmark outputs/quickstart/benchmark --domain sample
+    mender ablate outputs/quickstart/model --benchmark outputs/quickstart/benchmark --domain sample
 
-Prints recall@10 and NDCG@10 on the test split, with the preference and without, as a Markdown table. The model on disk
-stays as it is.
+Prints recall@10 and NDCG@10 with and without preference as a Markdown table. The model on disk does not change.
 """
 
 import argparse
@@ -26,15 +25,16 @@ class AblationArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> AblationArguments:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("model", help="folder of a trained mender_steer model, or its name on the Hub")
-    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset on the Hub")
-    parser.add_argument("--domain", required=True, help="domain of the benchmark")
-    parser.add_argument("--split", choices=["validation", "test"])
-    parser.add_argument("--max_rows", type=int, help="rows of each axis, drawn by a seed; 0 means all")
-    parser.add_argument("--cache_dir", help="folder where what frozen encoders compute is kept and reused")
+    parser.add_argument("model", help="folder of a trained mender_steer model, or name on the Hub")
+    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")
+    parser.add_argument("--domain", required=True, help="domain of the benchmark, such as beauty")
+    parser.add_argument("--split", choices=["validation", "test"], help="split to evaluate on")
+    parser.add_argument("--max_rows", type=int, help="rows of each axis, drawn by a fixed seed; 0: all")
+    parser.add_argument("--cache_dir", help="folder that caches the output of frozen text encoders")
     parser.set_defaults(**defaults_of(AblationArguments))
     return AblationArguments(**vars(parser.parse_args(argv)))
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(arguments: AblationArguments) -> None:
-    """Imports what takes long, and prints the table."""
+    """Imports the libraries of the models and prints the table."""
     from transformers.utils import logging as transformers_logging
 
     from .ablation import ablate

@@ -1,6 +1,6 @@
-"""Ablation of the terms of Mender_Steer's score, each with the other weights fitted anew."""
+"""Ablation of the terms of Mender_Steer's score, with the remaining weights fitted again each time."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -8,16 +8,18 @@ import torch
 from dataset_builders.benchmark.tables import load_table
 from dataset_builders.ranking_metrics import score_run
 
-from ..data.requests import requests_of
+from ..data.requests import Request, requests_of
 from ..evaluation.ranking import rank
 from ..hub.loading import load_recommender
 from ..methods.request_weights_fit import fit_request_weights
 from ..methods.steer import SteerCollator, SteerFit
+from ..modeling_mender_steer import MenderSteer
+from ..processing_mender_steer import MenderSteerProcessor
 
 if TYPE_CHECKING:
     from .ablate import AblationArguments
 
-# What is left out -> components of the score
+# Name of an ablation -> components of the score that it leaves out
 ABLATIONS = {
     "nothing": (),
     "item head": ("history", "head"),
@@ -39,12 +41,18 @@ ASKED = (
 
 
 def ablate(arguments: "AblationArguments") -> None:
-    """Everything between the arguments and the table."""
-    model, processor = load_recommender(arguments.model)
-    if model.config.model_type != "mender_steer":
+    """Prints the table of ablations.
+
+    Raises:
+        ValueError: If the model is no mender_steer, or the benchmark lacks the domain.
+    """
+    loaded, loaded_processor = load_recommender(arguments.model)
+    if loaded.config.model_type != "mender_steer":
         raise ValueError(
-            f"{arguments.model} is a {model.config.model_type}, whose score has no terms; give a mender_steer model."
+            f"{arguments.model} is a {loaded.config.model_type} model, whose scores have no terms; give a "
+            "mender_steer model."
         )
+    model, processor = cast(MenderSteer, loaded), cast(MenderSteerProcessor, loaded_processor)
     asked = read_requests(arguments)
     fit = SteerFit(
         processor,
@@ -67,8 +75,8 @@ def ablate(arguments: "AblationArguments") -> None:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def read_requests(arguments: "AblationArguments") -> dict:
-    """Requests and targets of each way of asking that the benchmark has rows for."""
+def read_requests(arguments: "AblationArguments") -> dict[str, tuple[list[Request], list[int]]]:
+    """Reads the requests and targets of every column of the table that the benchmark has rows for."""
     asked = {}
     for name, axis, column in ASKED:
         rows = load_table(arguments.benchmark, arguments.domain, axis, arguments.split)
@@ -79,6 +87,6 @@ def read_requests(arguments: "AblationArguments") -> dict:
         asked[name] = (requests_of(rows, column), list(rows["target"][:]))
     if not asked:
         raise ValueError(
-            f"{arguments.benchmark} has no axis of {arguments.domain}; rebuild it, or name another domain."
+            f"{arguments.benchmark} has no axis of {arguments.domain}; build it again, or give another domain."
         )
     return asked

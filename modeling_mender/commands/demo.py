@@ -1,4 +1,4 @@
-"""Open a trained model in the browser: a history, a preference, and what it changes.
+"""Open a trained model in the browser, to try histories and preferences.
 
 mender demo outputs/quickstart/model --port 7860
 """
@@ -29,10 +29,10 @@ def parse_arguments(argv: list[str] | None) -> DemoArguments:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("model", help="folder of a trained model, or its name on the Hub")
-    parser.add_argument("--results", type=Path, help="results.json; the one beside the model where not given")
-    parser.add_argument("--leaderboard", type=Path, help="leaderboard.json that mender leaderboard wrote")
-    parser.add_argument("--port", type=int, help="port; the first free one from 7860 where not given")
+    parser.add_argument("model", help="folder of a trained model, or name on the Hub")
+    parser.add_argument("--results", type=Path, help="results.json of the model; default: the one beside it")
+    parser.add_argument("--leaderboard", type=Path, help="leaderboard.json written by mender leaderboard")
+    parser.add_argument("--port", type=int, help="port of the page; default: the first free one from 7860")
     parser.set_defaults(**defaults_of(DemoArguments))
     return DemoArguments(**vars(parser.parse_args(argv)))
 
@@ -44,11 +44,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def demo(arguments: DemoArguments) -> None:
-    """Runs the page in a process of its own, as its Space does.
+    """Runs the page in a separate process, as its Space does.
 
     Raises:
-        ImportError: Without gradio.
-        ChildProcessError: If the page cannot be served; it has said why.
+        ImportError: If gradio is not installed.
+        ChildProcessError: If the page cannot be served; its process prints the reason.
     """
     if importlib.util.find_spec("gradio") is None:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")

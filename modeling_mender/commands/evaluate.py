@@ -1,11 +1,11 @@
 """Evaluate a trained model, or the run file of any other recommender, on every axis of a benchmark.
 
-    python scripts/evaluate_axes.py outputs/quickstart/model --benchmark outputs/quickstart/benchmark --domain sample
-    python scripts/evaluate_axes.py --run my_run.parquet --benchmark outputs/quickstart/benchmark --domain sample
+    mender evaluate outputs/quickstart/model --benchmark outputs/quickstart/benchmark --domain sample
+    mender evaluate --run my_run.parquet --benchmark outputs/quickstart/benchmark --domain sample
 
-Prints a table with the preference and without it, and one without the items of each row's own history. Writes
-results.json, rows.parquet (the rank of every row) and axes.png into --output_dir, of a model also run.parquet. With
---run it is the command score: neither torch nor our models are imported.
+Prints one table with and without preference, and one without the items of each row's history. Writes results.json,
+rows.parquet (the rank of every row), axes.png and, for a model, run.parquet into --output_dir. With --run it is the
+command score, which does not import torch.
 """
 
 import argparse
@@ -60,7 +60,8 @@ class EvaluationArguments(ScoringArguments):
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")
         if self.card and not Path(self.model).is_dir():
             raise ValueError(
-                f"--card writes into a folder, and {self.model} is none; mender publish-model publishes one."
+                f"--card writes the card into the folder of the model, and {self.model} is no folder; give a folder, "
+                "or use mender publish-model."
             )
 
 
@@ -69,16 +70,20 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("model", nargs="?", help="folder of a trained model, or its name on the Hub")
-    parser.add_argument("--revision", help="branch, tag or commit, of a model on the Hub")
-    parser.add_argument("--run", type=Path, help="a run file in place of a model: Parquet with query, items, scores")
-    parser.add_argument("--name", help="method of the run file; what the file says, or its name, where not given")
+    parser.add_argument("model", nargs="?", help="folder of a trained model, or name on the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
+    parser.add_argument("--run", type=Path, help="run file in place of a model: Parquet with query, items, scores")
+    parser.add_argument(
+        "--name", help="name of the method of the run file; default: that in the file, or the name of the file"
+    )
     add_scoring_arguments(parser)
-    parser.add_argument("--num_beams", type=int, help="beams; the model's own number or more where not given")
-    parser.add_argument("--batch_size", type=int, help="requests at once")
-    parser.add_argument("--cache_dir", help="folder where what frozen encoders compute is kept and reused")
-    parser.add_argument("--device", help="device of the model; a GPU if there is one")
-    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; its own choice where not given")
+    parser.add_argument(
+        "--num_beams", type=int, help="beams of the search; default: that of the model, or more if needed"
+    )
+    parser.add_argument("--batch_size", type=int, help="requests per batch")
+    parser.add_argument("--cache_dir", help="folder that caches the output of frozen text encoders")
+    parser.add_argument("--device", help="device of the model; default: a GPU if there is one")
+    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; default: its choice")
     parser.add_argument("--card", action="store_true", help="write the model's card (README.md) into its folder")
     parser.set_defaults(**defaults_of(EvaluationArguments))
     return parser.parse_args(argv)
@@ -95,13 +100,15 @@ def evaluate_or_score(arguments: argparse.Namespace) -> Results:
     given = dict(vars(arguments))
     run, name = given.pop("run"), given.pop("name")
     if (arguments.model is None) == (run is None):
-        raise ValueError("give either a model or --run with a run file, and not both.")
+        raise ValueError("give either a model or --run with a run file, not both.")
     if run is None:
         if name is not None:
-            raise ValueError("--name is for run files; a model says its own method.")
+            raise ValueError("--name is for run files; the method of a model is in its folder; leave --name out.")
         return evaluate(EvaluationArguments(**given))
     if arguments.card:
-        raise ValueError("--card writes into the folder of a model; it does not go with --run.")
+        raise ValueError(
+            "--card writes into the folder of a model and cannot be combined with --run; leave one of them out."
+        )
     scoring = {key: value for key, value in given.items() if key in ScoringArguments.__dataclass_fields__}
     return score(ScoreArguments(run=run, name=name, **scoring))
 
@@ -110,11 +117,11 @@ def evaluate(arguments: EvaluationArguments) -> Results:
     """Evaluates a model.
 
     Args:
-        arguments ([`EvaluationArguments`]): The model, the benchmark, and where the results go.
+        arguments ([`EvaluationArguments`]): Model, benchmark and output folder.
 
     Raises:
-        ValueError: If model and benchmark do not fit together.
-        FileNotFoundError, OSError: If one of them cannot be had.
+        ValueError: If the model was trained on another benchmark.
+        FileNotFoundError, OSError: If one of them cannot be loaded.
     """
 
     def ask(tables: Tables, num_items: int) -> tuple[Run, Maker]:
@@ -132,7 +139,7 @@ def evaluate(arguments: EvaluationArguments) -> Results:
 
 
 def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tuple[Run, Maker]:
-    """Asks a model; the answers, and what is known of it. All that needs torch is imported here."""
+    """Returns a model's answers to all rows, and the record of the model; imports torch."""
     import torch
 
     from ..devices import default_device
@@ -149,7 +156,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
     folder = local_folder(arguments.model, arguments.revision)
     if model.config.num_items != num_items:
         raise ValueError(
-            f"the model knows {model.config.num_items} items and the benchmark has {num_items}; evaluate it on the "
+            f"the model has {model.config.num_items} items and the benchmark has {num_items}; evaluate it on the "
             "benchmark it was trained on."
         )
     method = load_method(folder, model.config.model_type)
@@ -157,7 +164,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
     queries = ask_axes(tables, {axis: get_axis(axis).asked for axis in tables}, method.restrict, rows)
     collator = method.collator_class(processor, model, texts_of(queries.values()), cache_dir=arguments.cache_dir)
     collator.prepare(queries.values())
-    depth = min(num_items, max(arguments.k) + WINDOW - 1)  # enough to take out a history under `unseen`
+    depth = min(num_items, max(arguments.k) + WINDOW - 1)  # enough after removal of a history for `unseen`
     num_beams = resolve_num_beams(model, depth, arguments.num_beams)
     depth = min(depth, num_beams or depth)
     started = time.perf_counter()
@@ -178,11 +185,12 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
 
 
 def read_yaml(path: Path) -> dict[str, Any] | None:
+    """Reads a YAML file; `None` if there is none."""
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def read_training(path: Path) -> Training | None:
-    """How long the model was trained, as far as its folder says."""
+    """Reads the length of the training from the training state; `None` if there is none."""
     if not path.is_file():
         return None
     state = json.loads(path.read_text(encoding="utf-8"))
@@ -198,7 +206,7 @@ def write_card(model: str, results: Results, report: dict[str, Any]) -> Path:
 
 
 def card_evaluation(results: Results) -> "Evaluation":
-    """What a card says of results: the main metric of every axis, and NDCG@10 where that is recall (section 3.2)."""
+    """Returns the results for a card: the main metric of every axis, and NDCG@10 where it is recall (section 3.2)."""
     from ..hub.model_card import Evaluation
 
     figures = [

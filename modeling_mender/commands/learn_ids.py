@@ -1,12 +1,9 @@
-"""Learns the semantic IDs of a benchmark's catalogue: item texts -> embeddings -> codes -> unique IDs.
+"""Learn the semantic IDs of a catalogue: item texts -> embeddings -> codes -> unique IDs.
 
-Example:
-
-    python scripts/learn_semantic_ids.py --benchmark outputs/quickstart/benchmark --output_dir
-    outputs/quickstart/semantic_ids
+    mender learn-ids --benchmark outputs/quickstart/benchmark --output_dir outputs/quickstart/semantic_ids
 
 Writes into the output directory: `semantic_ids.parquet` (item_id, codes with the collision level last),
-`item_embeddings.safetensors` (tensor `item_embeddings`, rows in item_id order), `report.json`, and the quantiser
+`item_embeddings.safetensors` (tensor `item_embeddings`, rows in item_id order), `report.json`, and the quantizer
 (`rqvae/` or `residual_kmeans.safetensors`).
 """
 
@@ -14,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +29,7 @@ METHODS = ("rqvae", "residual_kmeans")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, or 1 after one line on what was wrong."""
+    """Learns semantic IDs; returns 0, or 1 after one line on bad input."""
     arguments = parse_arguments(argv)
     return run_command(lambda: learn_semantic_ids(arguments))
 
@@ -62,38 +59,48 @@ class SemanticIdArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
-    """The command's options."""
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
+    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")
     parser.add_argument(
-        "--domain", help="domain of the benchmark, as in beauty (a local directory with only one needs none)"
+        "--domain", help="domain of the benchmark, such as beauty; default: the only one of a local directory"
     )
-    parser.add_argument("--output_dir", required=True, type=Path, help="directory to write")
+    parser.add_argument("--output_dir", required=True, type=Path, help="output directory")
     parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
-    parser.add_argument("--embedding_model", help="sentence-transformers name or folder, or minilm")
-    parser.add_argument("--item_fields", nargs="+", help="columns that make an item's text")
-    parser.add_argument("--method", choices=METHODS, help="quantiser")
-    parser.add_argument("--num_codebooks", type=int, help="learned levels of an ID")
-    parser.add_argument("--codebook_size", type=int, help="codes of a level")
-    parser.add_argument("--seed", type=int, help="seed of all that is random")
-    parser.add_argument("--device", help="device for embedding and training (a GPU if there is one)")
-    group = parser.add_argument_group("rqvae")
+    parser.add_argument(
+        "--embedding_model", help="embedding model: name or folder for sentence-transformers, or minilm"
+    )
+    parser.add_argument("--item_fields", nargs="+", help="columns that make up the text of an item")
+    parser.add_argument("--method", choices=METHODS, help="quantizer")
+    parser.add_argument("--num_codebooks", type=int, help="learned levels of a semantic ID")
+    parser.add_argument("--codebook_size", type=int, help="number of codes per level")
+    parser.add_argument("--seed", type=int, help="random seed")
+    parser.add_argument("--device", help="device for embedding and training; default: a GPU if there is one")
+    group = parser.add_argument_group("options of --method rqvae")
     group.add_argument("--epochs", type=int, help="passes over the catalogue")
-    group.add_argument("--warmup_epochs", type=int, help="of these, without quantisation (a third, at most 100)")
-    group.add_argument("--batch_size", type=int, help="items of a step")
-    group.add_argument("--learning_rate", type=float, help="AdamW's")
-    group.add_argument("--weight_decay", type=float, help="AdamW's")
-    group.add_argument("--hidden_sizes", type=int, nargs="+", help="encoder widths")
-    group.add_argument("--reset_unused", action="store_true", help="move unused codes onto items after each epoch")
+    group.add_argument(
+        "--warmup_epochs",
+        type=int,
+        help="epochs without quantization at the start; default: a third of --epochs, at most 100",
+    )
+    group.add_argument("--batch_size", type=int, help="items per step")
+    group.add_argument("--learning_rate", type=float, help="learning rate of AdamW")
+    group.add_argument("--weight_decay", type=float, help="weight decay of AdamW")
+    group.add_argument("--hidden_sizes", type=int, nargs="+", help="widths of the hidden layers of the encoder")
+    group.add_argument("--reset_unused", action="store_true", help="move unused codes to items after each epoch")
     parser.set_defaults(**defaults_of(SemanticIdArguments))
     return SemanticIdArguments(**vars(parser.parse_args(argv)))
 
 
-def learn_semantic_ids(arguments: SemanticIdArguments):
-    """Embeds, quantises, assigns, writes."""
-    # Imported here, so that `--help` and bad arguments do not wait for torch.
+def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
+    """Embeds the items, quantizes the embeddings, makes the codes unique, and writes them.
+
+    Raises:
+        ValueError: If the output directory exists, or the benchmark lacks the items.
+    """
+    # imported here, so that --help and bad arguments do not wait for torch
     from safetensors.numpy import save_file
 
     from dataset_builders.building.text_embedding import load_embedder
@@ -135,9 +142,18 @@ def learn_semantic_ids(arguments: SemanticIdArguments):
     print(f"semantic IDs written to {arguments.output_dir}")
 
 
-def quantize(embeddings: np.ndarray, arguments: SemanticIdArguments) -> tuple:
-    """
-    Codes (num_items, num_codebooks), reconstruction (num_items, dim), and what saves the quantiser into a folder.
+def quantize(
+    embeddings: np.ndarray, arguments: SemanticIdArguments
+) -> tuple[np.ndarray, np.ndarray, Callable[[Path], None]]:
+    """Quantizes embeddings.
+
+    Args:
+        embeddings (`np.ndarray`): Shape `(num_items, embedding_size)`.
+        arguments ([`SemanticIdArguments`]): Method and its settings.
+
+    Returns:
+        `tuple`: Codes `(num_items, num_codebooks)`, reconstruction `(num_items, embedding_size)`, and a function that
+        saves the quantizer to a folder.
     """
     if arguments.method == "residual_kmeans":
         from ..quantization.residual_kmeans import ResidualKMeans
@@ -153,7 +169,7 @@ def quantize(embeddings: np.ndarray, arguments: SemanticIdArguments) -> tuple:
 
     config = RQVAEConfig(
         embedding_size=embeddings.shape[1],
-        hidden_sizes=arguments.hidden_sizes,
+        hidden_sizes=list(arguments.hidden_sizes),
         num_codebooks=arguments.num_codebooks,
         codebook_size=arguments.codebook_size,
     )
@@ -169,22 +185,21 @@ def quantize(embeddings: np.ndarray, arguments: SemanticIdArguments) -> tuple:
         warmup_epochs=arguments.warmup_epochs,
         reset_unused=arguments.reset_unused,
     )
-    codes = model.encode(torch.from_numpy(embeddings))
+    quantized = model.encode(torch.from_numpy(embeddings))
 
-    def save(folder: Path):
+    def save(folder: Path) -> None:
         model.save_pretrained(folder / "rqvae")
         lines = "".join(json.dumps(record) + "\n" for record in history)
         (folder / "rqvae" / "training.jsonl").write_text(lines, encoding="utf-8")
 
-    return codes.numpy(), model.decode(codes).numpy(), save
+    return quantized.numpy(), model.decode(quantized).numpy(), save
 
 
 def read_items(benchmark: str, domain: str | None, fields: Sequence[str]) -> list[dict]:
-    """
-    Rows of the config `{domain}_items` in item_id order.
+    """Reads the rows of the config `{domain}_items` in item_id order.
 
     Raises:
-        `ValueError`: If the domain or a column is missing, or the ids are not 1..N.
+        ValueError: If the domain or a column is missing, or the ids are not 1..N.
     """
     if unknown := [field for field in fields if field not in features("items")]:
         raise ValueError(
@@ -203,25 +218,24 @@ def read_items(benchmark: str, domain: str | None, fields: Sequence[str]) -> lis
     for expected, row in enumerate(rows, start=1):
         if row["item_id"] != expected:
             raise ValueError(
-                f"item ids must be 1..{len(rows)}, each once; at place {expected} of {benchmark} stands "
-                f"{row['item_id']}."
+                f"item ids must be 1..{len(rows)}, each once; row {expected} of {benchmark} has {row['item_id']}."
             )
     if not rows:
         raise ValueError(f"{benchmark} has no items.")
     return rows
 
 
-def write_ids(ids: np.ndarray, path: Path):
-    """Writes (num_items, num_codebooks + 1) as columns item_id (1..N) and codes."""
+def write_ids(ids: np.ndarray, path: Path) -> None:
+    """Writes semantic IDs, `(num_items, num_codebooks + 1)`, as the columns item_id (1..N) and codes."""
     codes = pa.array(ids.tolist(), type=pa.list_(pa.int32()))
     pq.write_table(pa.table({"item_id": pa.array(range(1, len(ids) + 1), type=pa.int32()), "codes": codes}), path)
 
 
 def _choose_domain(benchmark: str, domain: str | None) -> str:
-    """The domain that is meant; of a local directory with one alone, that one."""
+    """Returns the given domain, or the only one of a local directory."""
     if is_on_the_hub(benchmark):
         if domain is None:
-            raise ValueError(f"{benchmark} is no local directory; for a dataset on the Hub pass --domain.")
+            raise ValueError(f"{benchmark} is no local directory; give --domain for a dataset on the Hub.")
         return domain
     folders = Path(benchmark).glob("*_items")
     domains = sorted(folder.name.removesuffix("_items") for folder in folders if folder.is_dir())

@@ -1,11 +1,11 @@
-"""Measures whether a model does what preferences say: obeyed, avoided, kept, and how strength compares with a filter.
+"""Measure whether a model follows preferences: obeyed, avoided, kept, and strength compared with a filter.
 
-    python scripts/evaluate_obedience.py outputs/quickstart/model --benchmark outputs/quickstart/benchmark \\
+    mender obedience outputs/quickstart/model --benchmark outputs/quickstart/benchmark \\
         --domain sample
 
-Asks in words that training does not see, without a history and over several, and prints every score beside simple
-baselines. Writes obedience.json into --output_dir. On the sample shop the planted attributes say what obeys, on any
-other benchmark the words of titles, brands and categories.
+Requests use words that training does not see, with several histories and without one; every score is printed beside
+simple baselines. Writes obedience.json into --output_dir. Which items obey is decided by the planted attributes on
+the sample shop, and by words of title, brand and categories on other benchmarks.
 """
 
 import argparse
@@ -55,24 +55,25 @@ class ObedienceArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> ObedienceArguments:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("model", help="folder of a trained model, or its name on the Hub")
-    parser.add_argument("--revision", help="branch, tag or commit, of a model on the Hub")
-    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
-    parser.add_argument("--benchmark_revision", help="branch, tag or commit, of a benchmark on the Hub")
-    parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
-    parser.add_argument("--split", choices=["train", "validation", "test"])
-    parser.add_argument("--histories", type=int, help="histories over which every ask is put")
-    parser.add_argument("--curve_rows", type=int, help="rows of the curve against a filter; 0 for none")
-    parser.add_argument("--baseline", nargs="*", choices=BASELINES, help="simple answers beside the model's")
-    parser.add_argument("--seed", type=int, help="random seed for what is asked, and over which histories")
-    parser.add_argument("--num_beams", type=int, help="beams; defaults to the model's own number")
-    parser.add_argument("--batch_size", type=int)
-    parser.add_argument("--device", help="a GPU if there is one")
-    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; defaults to its own choice")
-    parser.add_argument("--output_dir", type=Path, help="where obedience.json goes; nowhere if not given")
+    parser.add_argument("model", help="folder of a trained model, or name on the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
+    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")
+    parser.add_argument("--benchmark_revision", help="branch, tag or commit of a benchmark on the Hub")
+    parser.add_argument("--domain", required=True, help="domain of the benchmark, such as beauty")
+    parser.add_argument("--split", choices=["train", "validation", "test"], help="split of the histories")
+    parser.add_argument("--histories", type=int, help="number of histories that every preference is combined with")
+    parser.add_argument("--curve_rows", type=int, help="rows of the curve of strength against a filter; 0: no curve")
+    parser.add_argument("--baseline", nargs="*", choices=BASELINES, help="simple baselines to compare with")
+    parser.add_argument("--seed", type=int, help="random seed for preferences and histories")
+    parser.add_argument("--num_beams", type=int, help="beams of the search; default: that of the model")
+    parser.add_argument("--batch_size", type=int, help="requests per batch")
+    parser.add_argument("--device", help="device of the model; default: a GPU if there is one")
+    parser.add_argument("--threads", type=int, help="threads of torch on the CPU; default: its choice")
+    parser.add_argument("--output_dir", type=Path, help="folder for obedience.json; default: none is written")
     parser.set_defaults(**defaults_of(ObedienceArguments))
     return ObedienceArguments(**vars(parser.parse_args(argv)))
 
@@ -84,7 +85,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
-    """Everything between the arguments and the results. All that needs torch is imported here."""
+    """Measures the obedience of a model, prints the tables and returns the results; imports torch.
+
+    Raises:
+        ValueError: If an argument is out of range, or the model was trained on another benchmark.
+    """
     check_arguments(arguments)
     revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
     items = read_table(arguments, "items", "train", revision)
@@ -108,10 +113,11 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
     model, processor = load_recommender(arguments.model, arguments.revision, device)
     if model.config.num_items != len(items):
         raise ValueError(
-            f"the model knows {model.config.num_items} items and the benchmark has {len(items)}; evaluate it on the "
+            f"the model has {model.config.num_items} items and the benchmark has {len(items)}; evaluate it on the "
             "benchmark it was trained on."
         )
-    pipe = pipeline("preference-recommendation", model=model, processor=processor, device=device)
+    create: Any = pipeline  # its types list the tasks of transformers only
+    pipe = create("preference-recommendation", model=model, processor=processor, device=device)
     options = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
     started = time.perf_counter()
     with torch.inference_mode():
@@ -144,6 +150,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
 
 
 def check_arguments(arguments: ObedienceArguments) -> None:
+    """Refuses numbers that are too small."""
     for name, least in (("histories", 1), ("curve_rows", 0), ("batch_size", 1), ("num_beams", 10), ("threads", 1)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -151,7 +158,7 @@ def check_arguments(arguments: ObedienceArguments) -> None:
 
 
 def read_table(arguments: ObedienceArguments, name: str, split: str, revision: str | None) -> Any:
-    """A config of the benchmark that obedience cannot do without."""
+    """Reads a config of the benchmark, which must have rows."""
     table = load_table(arguments.benchmark, arguments.domain, name, split, revision)
     if table is None or not len(table):
         raise ValueError(f"{arguments.benchmark} has no rows of {arguments.domain}_{name}; build the benchmark again.")
@@ -159,14 +166,14 @@ def read_table(arguments: ObedienceArguments, name: str, split: str, revision: s
 
 
 def draw_rows(rows: Any, count: int, seed: int) -> list[tuple[list[int], int]]:
-    """Histories, none of them empty, and their true next items, in an order drawn by the seed."""
+    """Draws nonempty histories with their next items, in an order set by the seed."""
     order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
     drawn = [(row["history"], row["target"]) for row in map(rows.__getitem__, order[: 2 * count].tolist())]
     return [row for row in drawn if row[0]][:count]
 
 
 def text_embedder(model: Any, processor: Any) -> Embed | None:
-    """Mean-pooled sentence embeddings by the model's own text encoder; `None` where it has none."""
+    """Returns a function for mean-pooled embeddings by the model's text encoder; `None` if it has none."""
     import torch
 
     encoder, tokenizer = getattr(model, "text_encoder", None), getattr(processor, "tokenizer", None)
@@ -174,7 +181,7 @@ def text_embedder(model: Any, processor: Any) -> Embed | None:
         return None
 
     def embed(texts: Sequence[str]) -> np.ndarray:
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # texts of like length in one batch
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # texts of similar length in one batch
         parts = []
         for start in range(0, len(order), TEXTS_AT_A_TIME):
             batch = [texts[index] for index in order[start : start + TEXTS_AT_A_TIME]]
@@ -189,7 +196,7 @@ def text_embedder(model: Any, processor: Any) -> Embed | None:
 
 
 def show(measured: Mapping[str, Any], num_rows: int) -> None:
-    """Prints the tables, and what limits them."""
+    """Prints the tables and notes on their limits."""
     print(format_results(measured))
     print(
         f"\n{measured['num_asks']} asks, without a history and over {measured['num_histories']} of {num_rows} "
@@ -204,6 +211,7 @@ def show(measured: Mapping[str, Any], num_rows: int) -> None:
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:
+    """Writes the results as JSON."""
     write_text(path, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -1,13 +1,13 @@
-"""Publishes what was trained: a recommender, its LoRA adapter, or the RQ-VAE behind its semantic IDs.
+"""Publish a recommender, its LoRA adapter, or the RQ-VAE of its semantic IDs on the Hub.
 
-    python scripts/publish_model.py outputs/quickstart/model --repo_id org/mender-emb-sample --dry_run
-    python scripts/publish_model.py outputs/beauty/model --repo_id org/mender-tok-beauty \\
+    mender publish-model outputs/quickstart/model --repo_id org/mender-emb-sample --dry_run
+    mender publish-model outputs/beauty/model --repo_id org/mender-tok-beauty \\
         --benchmark org/pref-discerning
-    python scripts/publish_model.py outputs/beauty/adapter --repo_id org/mender-tok-beauty-lora
-    python scripts/publish_model.py outputs/beauty/semantic_ids --repo_id org/rqvae-beauty
+    mender publish-model outputs/beauty/adapter --repo_id org/mender-tok-beauty-lora
+    mender publish-model outputs/beauty/semantic_ids --repo_id org/rqvae-beauty
 
-The folder's kind is recognised. Before anything is sent, a fresh process without this project's packages loads the
-folder and must give the same recommendations, bit for bit.
+The kind of the folder is detected. Before anything is sent, a fresh process without this project's packages loads the
+folder and must return the same recommendations, bit for bit.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from dataset_builders.commands.command_line import defaults_of, run_command
 from dataset_builders.commands.hub_push import PushArguments, add_push_arguments, stage_and_push
 
-# Files that a repository loses where this version does not write them: code and weights of an earlier one.
+# Files of an earlier version that are deleted from the repository if this version does not write them.
 REPLACED = ["*.py", "*.safetensors", "*.safetensors.index.json"]
 
 
@@ -34,29 +34,30 @@ class ModelPublication(PushArguments):
 
 
 def parse_arguments(argv: list[str] | None) -> ModelPublication:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="model/ or adapter/ of a training, or a folder of semantic IDs")
-    parser.add_argument("--repo_id", required=True, help="repository on the Hub, as in org/mender-tok-beauty")
+    parser.add_argument("--repo_id", required=True, help="repository on the Hub, such as org/mender-tok-beauty")
     parser.add_argument(
-        "--results", type=Path, help="results.json of its evaluation; where not given, the one in or beside the folder"
+        "--results", type=Path, help="results.json of its evaluation; default: the one in or beside the folder"
     )
-    parser.add_argument("--benchmark", help="the benchmark's dataset on the Hub, as in org/pref-discerning")
-    parser.add_argument("--license", help="licence of the weights")
+    parser.add_argument("--benchmark", help="dataset of the benchmark on the Hub, such as org/pref-discerning")
+    parser.add_argument("--license", help="license of the weights")
     add_push_arguments(parser)
     parser.set_defaults(**defaults_of(ModelPublication))
     return ModelPublication(**vars(parser.parse_args(argv)))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Publishes; returns 0, or 1 after one line on what was wrong."""
+    """Publishes; returns 0, or 1 after one line on bad input."""
     return run_command(lambda: publish_model(parse_arguments(argv)))
 
 
 def publish_model(arguments: ModelPublication) -> None:
-    """Stages, checks, sends."""
-    # After parsing: --help does not wait for torch.
+    """Stages the folder, checks it, and sends it unless `dry_run`."""
+    # after parsing: --help does not wait for torch
     from ..hub.model_publication import kind_of
     from .staging import publish_adapter, publish_recommender, publish_rqvae
 

@@ -1,8 +1,7 @@
 """Build, train, evaluate and try one small model on synthetic data, without Hub or GPU.
 
 Builds the five-axis benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and
-without the preference, and shows one steering example. An interrupted run continues where it was; a finished one
-starts anew.
+without preference, and shows one steering example. An interrupted run continues; a finished one starts again.
 """
 
 import argparse
@@ -21,13 +20,13 @@ from .evaluate import EvaluationArguments, evaluate
 from .train import run_training
 
 OUTPUT = Path("outputs/quickstart")
-UNFINISHED = OUTPUT / "unfinished"  # names the method of a run that did not end
-# One history of the sample shop: nothing said, a taste, another kind of thing with an aversion, an aversion.
+UNFINISHED = OUTPUT / "unfinished"  # holds the method of an unfinished run
+# Preferences for one history of the sample shop: none, a planted taste, another category with a dislike, a dislike.
 EXAMPLE_PREFERENCES = (
     None,
     "Search for lavender candles",
     "I'd like a table lamp, but not walnut",
-    "Avoid {kind}",  # of what the list without a preference is full of
+    "Avoid {kind}",  # the most frequent category of the recommendations without a preference
 )
 
 
@@ -45,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def quickstart(method: str = "mender_steer") -> None:
-    """Builds the sample benchmark and its semantic IDs, trains, evaluates, and shows one example.
+    """Builds the sample benchmark and its semantic IDs, trains a method, evaluates it, and shows one example.
 
     Args:
         method (`str`): `mender_steer`, `mender_emb` or `mender_tok`.
@@ -53,7 +52,7 @@ def quickstart(method: str = "mender_steer") -> None:
     Raises:
         Interrupted: After SIGINT or SIGTERM during training; the same call continues.
     """
-    # After parsing: --help does not wait for torch.
+    # after parsing: --help does not wait for torch.
     from transformers.utils import logging as transformers_logging
 
     from .sample import prepare_sample
@@ -69,7 +68,7 @@ def quickstart(method: str = "mender_steer") -> None:
     state = train_on_benchmark(arguments)
     print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
     print(f"model: {OUTPUT / 'model'}")
-    step(3, "five axes of the test split, with the preference and without")
+    step(3, "five axes of the test split, with and without preference")
     evaluate(
         EvaluationArguments(
             model=str(OUTPUT / "model"),
@@ -79,14 +78,14 @@ def quickstart(method: str = "mender_steer") -> None:
             output_dir=OUTPUT,
         )
     )
-    step(4, "one history: what it suggests, and what preferences make of that")
+    step(4, "recommendations for one history, with different preferences")
     show_steering(OUTPUT / "model", OUTPUT / "benchmark")
     UNFINISHED.unlink()
     print(f"\n{time.perf_counter() - started:.0f} seconds. In {OUTPUT}/: benchmark/ model/ results.json axes.png")
 
 
 def begin(method: str) -> None:
-    """Keeps what an interrupted run of the same method has made; removes what any other run has."""
+    """Keeps the files of an interrupted run of the same method, and removes those of any other run."""
     if UNFINISHED.is_file() and UNFINISHED.read_text(encoding="utf-8") == method:
         print("continuing the interrupted run")
         return
@@ -97,17 +96,20 @@ def begin(method: str) -> None:
 
 
 def step(number: int, what: str) -> None:
+    """Prints the heading of a step."""
     print(f"\n[{number}/4] {what}", flush=True)
 
 
 def show_steering(model_folder: Path, benchmark: Path) -> None:
-    """Recommends for the first test user, once per preference."""
+    """Prints recommendations for the first user of the test split, once per preference."""
     import torch
     from transformers import AutoModel, AutoProcessor
 
     model, processor = AutoModel.from_pretrained(model_folder), AutoProcessor.from_pretrained(model_folder)
-    history = load_table(str(benchmark), "sample", "recommendation", "test")[0]["history"]
-    kinds = [row["categories"][-1] for row in load_table(str(benchmark), "sample", "items")]
+    rows, catalogue = (load_table(str(benchmark), "sample", *one) for one in (("recommendation", "test"), ("items",)))
+    assert rows is not None and catalogue is not None, "the sample benchmark has every config"
+    history = rows[0]["history"]
+    kinds = [row["categories"][-1] for row in catalogue]
     print("history: " + "; ".join(processor.titles(history[-4:])))
     kind = ""
     for template in EXAMPLE_PREFERENCES:

@@ -1,6 +1,7 @@
-"""The benchmark of the synthetic sample shop and its semantic IDs, built where a command needs them."""
+"""Construction of the benchmark of the synthetic sample shop and of its semantic IDs."""
 
 from pathlib import Path
+from typing import Any
 
 from dataset_builders.building.build import build_benchmark
 from dataset_builders.building.review_sentiment import RatingVader
@@ -10,17 +11,17 @@ from dataset_builders.building.text_embedding import load_embedder, published_na
 
 from .learn_ids import SemanticIdArguments, learn_semantic_ids
 
-# 354 items: 32 codes a level tell them apart and are few enough to be shared; an RQ-VAE of a few seconds.
-SAMPLE_IDS = {"codebook_size": 32, "hidden_sizes": [128, 64], "epochs": 200, "batch_size": 128}
+# 354 items: 32 codes per level distinguish them and are few enough to be shared; the RQ-VAE takes a few seconds.
+SAMPLE_IDS: dict[str, Any] = {"codebook_size": 32, "hidden_sizes": [128, 64], "epochs": 200, "batch_size": 128}
 
 
 def prepare_sample(benchmark: str, semantic_ids: str | None, overwrite: bool = False) -> None:
-    """Builds the sample benchmark and its semantic IDs where they are missing (or all anew).
+    """Builds the sample benchmark and its semantic IDs if they are missing.
 
     Args:
         benchmark (`str`): Directory of the benchmark.
-        semantic_ids (`str`, *optional*): Directory of the semantic IDs; none are learned where not given.
-        overwrite (`bool`): Whether what is there is replaced.
+        semantic_ids (`str`, *optional*): Directory of the semantic IDs; if not given, none are learned.
+        overwrite (`bool`): Whether to replace existing directories.
     """
     if overwrite or not Path(benchmark).is_dir():
         report = build_benchmark(
@@ -28,7 +29,7 @@ def prepare_sample(benchmark: str, semantic_ids: str | None, overwrite: bool = F
             "sample",
             Path(benchmark),
             load_embedder("minilm", progress=False),
-            polarity=RatingVader(),  # the sample needs no Hub
+            polarity=RatingVader(),  # needs no download
             overwrite=True,
             about=ABOUT,
             embedding_model=published_name("minilm"),

@@ -1,11 +1,11 @@
-"""Staging of a model for publication: its files, card and results, checked in a process without this project."""
+"""Staging of a model for publication: files, card and results, checked in a process without this project."""
 
 import datetime
 import json
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from huggingface_hub import eval_result_entries_to_yaml
@@ -37,14 +37,21 @@ from ..hub.model_publication import (
     stage_rqvae,
     weights_digest,
 )
+from ..modeling_rqvae import RQVAEModel
+from ..recommendation import RecommendOutput
 from .evaluate import card_evaluation
 
 if TYPE_CHECKING:
     from .publish_model import ModelPublication
 
 K = 5
-# Files that a repository loses where this version does not write them: code and weights of an earlier one.
-REPLACED = ["*.py", "*.safetensors", "*.safetensors.index.json"]
+
+
+class Recommends(Protocol):
+    """Model that recommends."""
+
+    def recommend(self, **inputs: Any) -> RecommendOutput: ...
+
 
 CHECK_RECOMMENDER = """
 import importlib.util, json
@@ -86,7 +93,7 @@ save_file({"codes": model.encode(load_file(embeddings)["item_embeddings"])}, out
 
 
 def publish_recommender(arguments: "ModelPublication", staged: Path) -> None:
-    """A recommender's folder, its card, and proof that strangers get the same from it."""
+    """Stages a recommender with its card and results, and checks that it gives the same answers elsewhere."""
     results = find_results(arguments)
     report = find_report(arguments, results)
     stage_recommender(arguments.folder, staged, arguments.benchmark)
@@ -113,10 +120,10 @@ def publish_recommender(arguments: "ModelPublication", staged: Path) -> None:
 
 
 def name_publicly(results: Results, arguments: "ModelPublication") -> Results:
-    """Results with the names on the Hub in the place of this machine's folders."""
+    """Returns results with names on the Hub in place of local folders."""
     benchmark, trained_with = results.benchmark, results.maker.arguments
     if arguments.benchmark and benchmark.name != arguments.benchmark:
-        # the fingerprints agree, so its rows are the published ones
+        # equal fingerprints: its rows are the published ones
         benchmark = replace(benchmark, name=arguments.benchmark, revision=resolve_revision(arguments.benchmark))
     elif not benchmark.revision:
         benchmark = replace(benchmark, name=f"path/to/{Path(benchmark.name or 'benchmark').name}")
@@ -127,13 +134,16 @@ def name_publicly(results: Results, arguments: "ModelPublication") -> Results:
 
 
 def write_entries(results: Results, staged: Path) -> None:
-    """`.eval_results/*.yaml`, by which the Hub's leaderboards know the model's own figures."""
+    """Writes `.eval_results/*.yaml`, from which leaderboards on the Hub read the scores of the model."""
     benchmark = results.benchmark
     if not benchmark.name or not benchmark.revision:
-        print("note: no .eval_results, for the results are of a local benchmark; name the published one: --benchmark.")
+        print(
+            "note: no .eval_results, because the results are of a local benchmark; give the published one with "
+            "--benchmark."
+        )
         return
     if objections := check_figures(results):
-        print(f"note: no .eval_results, for the results are not fit for a leaderboard: {' '.join(objections)}")
+        print(f"note: no .eval_results, because a leaderboard would refuse the results: {' '.join(objections)}")
         return
     day = results.date or datetime.date.today().isoformat()
     entries, left_out = make_entries(results, benchmark.name, benchmark.revision, day)
@@ -145,7 +155,7 @@ def write_entries(results: Results, staged: Path) -> None:
 
 
 def find_results(arguments: "ModelPublication") -> Results | None:
-    """The results of the evaluation, if there are any."""
+    """Reads the results of the evaluation; `None` if there are none."""
     path = arguments.results
     if path is None:
         beside = (arguments.folder / RESULTS_FILE, arguments.folder.parent / RESULTS_FILE)
@@ -157,7 +167,7 @@ def find_results(arguments: "ModelPublication") -> Results | None:
 
 
 def find_report(arguments: "ModelPublication", results: Results | None) -> BuildReport | None:
-    """The benchmark's own report of the domain, where one is named that has it."""
+    """Reads the build report of the domain; `None` if no benchmark is named or it has none."""
     if results is None:
         return None
     name = arguments.benchmark or results.benchmark.name
@@ -168,10 +178,10 @@ def find_report(arguments: "ModelPublication", results: Results | None) -> Build
 
 
 def check_results(folder: Path, results: Results, report: BuildReport | None) -> None:
-    """Refuses results of another model, or of another benchmark than the one that the card will name.
+    """Refuses results of another model, or of another benchmark than that of the card.
 
     Raises:
-        ValueError: Says which differ.
+        ValueError: If method, weights or rows differ; the message names them.
     """
     saved = SavedModel.read(folder)
     if results.maker.method != saved.method.name:
@@ -182,7 +192,7 @@ def check_results(folder: Path, results: Results, report: BuildReport | None) ->
     if results.maker.weights and results.maker.weights.sha256 not in (None, weights_digest(folder)):
         raise ValueError(
             f"the results were measured on other weights than those in {folder}: the model was trained again since; "
-            "evaluate it anew with scripts/evaluate_axes.py."
+            "evaluate it again with mender evaluate."
         )
     if report is None:
         return
@@ -190,22 +200,23 @@ def check_results(folder: Path, results: Results, report: BuildReport | None) ->
     differing = [name for name, digest in report.fingerprints.items() if measured.get(name) != digest]
     if differing:
         raise ValueError(
-            f"the results were measured on other rows of {', '.join(differing)} than the benchmark named has now; "
-            "evaluate the model anew on that benchmark."
+            f"the results were measured on other rows of {', '.join(differing)} than the benchmark has now; "
+            "evaluate the model again on that benchmark with mender evaluate."
         )
 
 
 def check_recommender(source: Path, staged: Path) -> None:
-    """Compares the recommendations of a stranger's process with those of the model as it was trained.
+    """Compares recommendations in a process without this project with those of the trained model.
 
     Raises:
-        ValueError: If it cannot load the folder, answers otherwise, or the folder has more or less code than it used.
+        ValueError: If the process cannot load the folder, returns other recommendations, or used other code files.
     """
     model, processor = load_recommender(source)
     saved = SavedModel.read(source)
     requests = reference_requests(processor.items, saved.method)
     k = min(K, saved.num_items)
-    found = [model.recommend(**processor(**{name: [value] for name, value in one.items()}), k=k) for one in requests]
+    inputs = [processor(**{name: [value] for name, value in one.items()}) for one in requests]
+    found = [cast(Recommends, model).recommend(**one, k=k) for one in inputs]
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = Path(scratch) / "requests.json", Path(scratch) / "answers.safetensors"
         asked.write_text(json.dumps(requests), encoding="utf-8")
@@ -227,7 +238,7 @@ def check_recommender(source: Path, staged: Path) -> None:
 
 
 def publish_adapter(arguments: "ModelPublication", staged: Path) -> None:
-    """An adapter's folder, its card, and proof that it gives the merged model."""
+    """Stages a LoRA adapter with its card, and checks that it recommends as the merged model does."""
     model_folder = arguments.folder.with_name("model")
     if not model_folder.is_dir():
         raise FileNotFoundError(
@@ -237,8 +248,8 @@ def publish_adapter(arguments: "ModelPublication", staged: Path) -> None:
     encoder = SavedModel.read(model_folder).arguments["text_encoder"]
     if encoder not in HUB_NAMES and not looks_like_hub_name(encoder):
         raise ValueError(
-            f"text_encoder ({encoder}) is a folder here, and nobody else could put the adapter onto it; publish the "
-            "merged model instead, or the text encoder first, and train with its name on the Hub."
+            f"text_encoder ({encoder}) is a local folder, which others cannot load; publish the merged model "
+            "instead, or publish the text encoder first and train with its name on the Hub."
         )
     stage_adapter(arguments.folder, model_folder, staged, arguments.benchmark)
     card = adapter_card(
@@ -257,18 +268,18 @@ def publish_adapter(arguments: "ModelPublication", staged: Path) -> None:
     ]
     k = min(K, merged.config.num_items)
     for one in inputs:
-        expected, found = merged.recommend(**one, k=k), adapted.recommend(**one, k=k)
+        expected, found = (cast(Recommends, model).recommend(**one, k=k) for model in (merged, adapted))
         if not torch.equal(expected.items, found.items) or not torch.allclose(
             expected.scores, found.scores, atol=1e-4
         ):
             raise ValueError(
-                f"the adapter on its text encoder recommends otherwise than {model_folder}; nothing sent."
+                f"the adapter on its text encoder recommends otherwise than {model_folder}; nothing was sent."
             )
     print(f"checked: {len(inputs)} requests, the same items as the merged model")
 
 
 def publish_rqvae(arguments: "ModelPublication", staged: Path) -> None:
-    """An RQ-VAE's folder, its card, and proof that strangers get the same codes from it."""
+    """Stages an RQ-VAE with its card, and checks that it gives the same codes elsewhere."""
     model, report = stage_rqvae(arguments.folder, staged)
     write_card(
         rqvae_card(model.config, report, resource("model_cards/rqvae_card.md"), arguments.repo_id, arguments.license),
@@ -279,6 +290,6 @@ def publish_rqvae(arguments: "ModelPublication", staged: Path) -> None:
         answered = Path(scratch) / "codes.safetensors"
         run_fresh(CHECK_RQVAE, [staged, embeddings, answered, str(torch.get_num_threads())])
         codes = load_file(answered)["codes"]
-    if not torch.equal(codes, model.encode(load_file(embeddings)["item_embeddings"])):
+    if not torch.equal(codes, cast(RQVAEModel, model).encode(load_file(embeddings)["item_embeddings"])):
         raise ValueError(f"the published folder gives other codes than {arguments.folder}; nothing was sent.")
     print(f"checked: the same codes of {len(codes)} items in a process without this project")

@@ -4,8 +4,8 @@
     mender train mender_tok --domain beauty --seed 1
     accelerate launch --config_file scripts/accelerate_configs/multi_gpu.yaml scripts/train.py mender_tok --domain toys
 
-A method's name stands for its recipe, which travels with the package; `--domain` fills in the paths.
-An interrupted run continues by the same command. Writes output_dir/model (the best so far, a Hugging Face folder) and
+The name of a method stands for its recipe, which is part of the package; `--domain` sets the default paths. The same
+command continues an interrupted run. Writes output_dir/model (the best so far, a Hugging Face folder) and
 output_dir/checkpoints.
 """
 
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(argv: list[str] | None) -> None:
-    """Trains what the command line says, and prints where the model is."""
+    """Trains as the command line says, and prints the best score and the folder of the model."""
     arguments = parse_arguments(argv, resource("scripts/recipes"))
     from accelerate import PartialState  # after parsing: --help does not wait for torch
 
@@ -44,7 +44,7 @@ def run_training(run: Callable[[], Any]) -> int:
     """Runs a command that trains.
 
     Args:
-        run (`Callable`): Everything the command does.
+        run (`Callable`): Body of the command.
 
     Returns:
         `int`: 0, 1 after one line on stderr, or 128 + the signal's number after an interruption.

@@ -1,8 +1,11 @@
-"""Training on a benchmark: catalogue, examples, model, validation, and the loop (sections 3.3 and 4.3)."""
+"""Training on a benchmark: data, model, validation, and the loop (sections 3.3 and 4.3)."""
 
 import contextlib
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers import GenerationConfig, PreTrainedModel
 
 from dataset_builders.benchmark.schema import item_text
 from dataset_builders.benchmark.tables import load_table
@@ -18,13 +22,18 @@ from dataset_builders.building.text_embedding import load_embedder
 from dataset_builders.ranking_metrics import score_run
 
 from .. import SemanticIds
+from ..data.collators import Collator
 from ..data.mixtures import mixture_examples
-from ..data.requests import requests_of
+from ..data.requests import Example, requests_of
 from ..evaluation.ranking import rank
 from ..hub.model_card import is_hub_name
 from ..methods.building import Catalogue
 from ..methods.request_weights_fit import Asked
+from ..methods.steer import SteerCollator, SteerFit
 from ..methods.table import Method, get_method
+from ..modeling_mender_steer import MenderSteer
+from ..processing_mender import MenderProcessor
+from ..processing_mender_steer import MenderSteerProcessor
 from ..training.arguments import (
     CachedEncoderArguments,
     DecoderArguments,
@@ -42,8 +51,103 @@ from .sample import prepare_sample
 logger = logging.getLogger(__name__)
 
 
+def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
+    """Trains a method on a benchmark, or fits it if it is non-parametric.
+
+    Args:
+        arguments ([`TrainingArguments`]): Training arguments.
+
+    Returns:
+        [`TrainingState`]: Final state; the best model is in `output_dir/model`.
+
+    Raises:
+        ValueError: If the arguments contradict the method, the benchmark or each other.
+        FileNotFoundError: If the benchmark or the semantic IDs are missing.
+        Interrupted: After SIGINT or SIGTERM; the same call continues.
+    """
+    method = get_method(arguments.method).with_inputs(arguments.inputs)
+    check_tracker(arguments.report_to)
+    accelerator = make_accelerator(arguments, method)
+    with accelerator.main_process_first():
+        if arguments.domain == "sample":
+            prepare_sample(
+                arguments.benchmark, arguments.semantic_ids if isinstance(arguments, DecoderArguments) else None
+            )
+    set_seed(arguments.seed)
+    examples, catalogue = read_data(arguments, method)
+    model, processor = build_model(arguments, method, catalogue, examples, accelerator.device)
+    validation = Validation.read(arguments, method, processor)
+    collator = make_collator(arguments, method, model, processor, examples, validation)
+
+    def validate(candidate: PreTrainedModel) -> float:
+        return validation.score(candidate, collator, arguments.per_device_eval_batch_size, accelerator)
+
+    if not isinstance(arguments, LearnedArguments):
+        state = TrainingState(best_score=validate(model))
+        if accelerator.is_main_process:
+            save_model(model, processor, state, arguments)
+        return state
+    if arguments.report_to != "none":
+        accelerator.init_trackers("mender", config={key: str(value) for key, value in vars(arguments).items()})
+    rows = TrainingRows(examples, collator.group(examples), dropout_of(arguments), arguments.seed)
+    try:
+        return train(model, processor, collator, rows, validate, arguments, accelerator)
+    finally:
+        accelerator.end_training()
+
+
+def check_tracker(name: str) -> None:
+    """Refuses a tracker that is not installed, which accelerate would silently ignore."""
+    trackers = [str(tracker) for tracker in get_available_trackers()]
+    if name not in ("none", *trackers):
+        raise ValueError(
+            f"report_to ({name}) must be none or an installed tracker ({', '.join(trackers) or 'there is none'}); "
+            f"try pip install {name}."
+        )
+
+
+def make_accelerator(arguments: TrainingArguments, method: Method) -> Accelerator:
+    """Makes the accelerator of the process, with the precision, accumulation and tracker of the arguments."""
+    use_bf16 = has_fast_bf16(method) if arguments.bf16 is None else arguments.bf16
+    return Accelerator(
+        mixed_precision="bf16" if use_bf16 else "no",
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps
+        if isinstance(arguments, LearnedArguments)
+        else 1,
+        log_with=None if arguments.report_to == "none" else arguments.report_to,
+        project_dir=arguments.output_dir,
+    )
+
+
+def has_fast_bf16(method: Method) -> bool:
+    """Whether bfloat16 is fast: on a GPU that supports it, or on a CPU with AMX for a method made for CPUs."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return method.is_steered and bool(has_tiles())
+
+
+def read_data(arguments: TrainingArguments, method: Method) -> tuple[list[Example], Catalogue]:
+    """Reads the training examples and the catalogue of the benchmark.
+
+    Raises:
+        ValueError: If there are fewer than two items, or the mixture lacks an axis.
+        FileNotFoundError: If the items or the semantic IDs are missing.
+    """
+    examples = mixture_examples(
+        arguments.mixture, lambda axis: load_table(arguments.benchmark, arguments.domain, axis), method.restrict
+    )
+    catalogue = read_catalogue(arguments)
+    if len(catalogue.items) < 2:
+        raise ValueError(
+            f"{arguments.benchmark} has {len(catalogue.items)} item of {arguments.domain}; a recommender needs at "
+            "least 2."
+        )
+    return examples, catalogue
+
+
 def read_catalogue(arguments: TrainingArguments) -> Catalogue:
-    """Items as the processor keeps them, the texts that stand for them when embedded, and their semantic IDs."""
+    """Reads the items of the benchmark, the texts to embed, and the semantic IDs if the method generates them."""
     rows = load_table(arguments.benchmark, arguments.domain, "items")
     if rows is None:
         raise FileNotFoundError(
@@ -64,10 +168,10 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
 
 
 def read_semantic_ids(arguments: DecoderArguments) -> SemanticIds:
-    """The semantic IDs that the arguments name: a folder, or the repository of a published RQ-VAE."""
+    """Reads semantic IDs from the folder of the arguments, or from the repository of a published RQ-VAE."""
     folder = arguments.semantic_ids or default_paths(arguments.domain, arguments.method)["semantic_ids"]
     path = Path(folder) / "semantic_ids.parquet"
-    if is_hub_name(folder):  # an RQ-VAE's, perhaps
+    if is_hub_name(folder):
         with contextlib.suppress(RepositoryNotFoundError, LocalEntryNotFoundError):
             path = Path(hf_hub_download(folder, path.name))
     if not path.is_file():
@@ -79,21 +183,74 @@ def read_semantic_ids(arguments: DecoderArguments) -> SemanticIds:
     return SemanticIds.from_parquet(path)
 
 
-def check_tracker(name: str) -> None:
-    """Refuses a tracker that is not installed: accelerate itself would say nothing, and log nothing."""
-    trackers = [str(tracker) for tracker in get_available_trackers()]
-    if name not in ("none", *trackers):
-        raise ValueError(
-            f"report_to ({name}) must be none or an installed tracker ({', '.join(trackers) or 'there is none'}); "
-            f"try pip install {name}."
+def build_model(
+    arguments: TrainingArguments,
+    method: Method,
+    catalogue: Catalogue,
+    examples: Sequence[Example],
+    device: torch.device,
+) -> tuple[PreTrainedModel, MenderProcessor]:
+    """Builds the model on a device, with trainable parts and beams as the arguments say, and its processor."""
+    model, processor = method.build(method, arguments, catalogue, examples, device)
+    apply_finetuning(model, arguments)
+    cast(torch.nn.Module, model).to(device)
+    if isinstance(arguments, DecoderArguments):
+        generation = cast(GenerationConfig, model.generation_config)
+        generation.num_beams = min(arguments.num_beams, len(catalogue.items))
+    return model, processor
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation during training: fits the weights of methods that have a fit, then ranks the validation requests.
+
+    Attributes:
+        kinds (`Sequence[Asked]`): Requests by kind; the recommendation axis alone for methods without a fit.
+        k (`int`): Cutoff of NDCG, 10 or the number of items if that is smaller.
+        fit ([`SteerFit`], *optional*): Fit of the weights, called before each ranking.
+    """
+
+    kinds: Sequence[Asked]
+    k: int
+    fit: SteerFit | None = None
+
+    @classmethod
+    def read(cls, arguments: TrainingArguments, method: Method, processor: MenderProcessor) -> "Validation":
+        """Reads the validation rows of the benchmark."""
+        k = min(10, processor.num_items)
+        if method.fit is None:
+            return cls([read_recommendation(arguments, method)], k)
+        fit = method.fit(
+            cast(MenderSteerProcessor, processor),
+            lambda axis: load_table(arguments.benchmark, arguments.domain, axis, "validation"),
+            method.restrict,
+            arguments.seed,
+            arguments.max_eval_rows,
         )
+        return cls(fit.kinds, k, fit)
+
+    def score(self, model: PreTrainedModel, collator: Collator, batch_size: int, accelerator: Accelerator) -> float:
+        """Returns NDCG@k, averaged over the kinds with their weights."""
+        if self.fit is not None:
+            fitted = self.fit(cast(MenderSteer, model), cast(SteerCollator, collator))
+            logger.info("weights fitted: %s", fitted)
+        scores = {}
+        for kind in self.kinds:
+            found = rank(
+                model, collator, kind.requests, self.k, batch_size, accelerator=accelerator, description="validation"
+            )
+            scores[kind.name] = score_run(found.items, kind.targets, k=[self.k])[f"ndcg@{self.k}"]
+        logger.info("NDCG@%d by kind: %s", self.k, scores)
+        return float(np.average(list(scores.values()), weights=[kind.weight for kind in self.kinds]))
 
 
-def read_validation(arguments: TrainingArguments, method: Method) -> Asked:
-    """The rows that choose the best model: recommendation on validation, for methods that fit nothing on them."""
+def read_recommendation(arguments: TrainingArguments, method: Method) -> Asked:
+    """Reads the requests of the recommendation axis on validation, by which the best model is chosen."""
     rows = load_table(arguments.benchmark, arguments.domain, "recommendation", "validation")
     if rows is None:
-        raise ValueError(f"{arguments.benchmark} has no config {arguments.domain}_recommendation; build it anew.")
+        raise ValueError(
+            f"{arguments.benchmark} has no config {arguments.domain}_recommendation; build the benchmark again."
+        )
     if 0 < arguments.max_eval_rows < len(rows):
         chosen = np.random.default_rng(arguments.seed).choice(len(rows), arguments.max_eval_rows, replace=False)
         rows = rows.select(sorted(chosen))
@@ -101,97 +258,29 @@ def read_validation(arguments: TrainingArguments, method: Method) -> Asked:
     return Asked("recommendation", requests, [[target] for target in rows["target"][:]])
 
 
-def has_fast_bf16(method: Method) -> bool:
-    """Whether bfloat16 is worth it: on a GPU that has it; on a CPU with tiles (AMX), for a method made for CPUs."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return method.is_steered and bool(has_tiles())
-
-
-def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
-    """Trains a method on a benchmark, or fits it where there is nothing to train.
-
-    Args:
-        arguments ([`TrainingArguments`]): What to train, on what, and where it goes.
-
-    Returns:
-        [`TrainingState`]: Of the best model, which lies in `output_dir/model`.
-
-    Raises:
-        ValueError: If the arguments contradict the method, the benchmark or each other.
-        FileNotFoundError: If the benchmark or the semantic IDs are missing.
-        Interrupted: After SIGINT or SIGTERM; the same call continues.
-    """
-    method = get_method(arguments.method).with_inputs(arguments.inputs)
-    check_tracker(arguments.report_to)
-    is_trained = isinstance(arguments, LearnedArguments)
-    use_bf16 = has_fast_bf16(method) if arguments.bf16 is None else arguments.bf16
-    accelerator = Accelerator(
-        mixed_precision="bf16" if use_bf16 else "no",
-        gradient_accumulation_steps=arguments.gradient_accumulation_steps if is_trained else 1,
-        log_with=None if arguments.report_to == "none" else arguments.report_to,
-        project_dir=arguments.output_dir,
-    )
-    with accelerator.main_process_first():
-        if arguments.domain == "sample":
-            has_codes = isinstance(arguments, DecoderArguments)
-            prepare_sample(arguments.benchmark, arguments.semantic_ids if has_codes else None)
-    set_seed(arguments.seed)
-    examples = mixture_examples(
-        arguments.mixture, lambda axis: load_table(arguments.benchmark, arguments.domain, axis), method.restrict
-    )
-    catalogue = read_catalogue(arguments)
-    num_items = len(catalogue.items)
-    if num_items < 2:
-        raise ValueError(f"{arguments.benchmark} has {num_items} item; there is nothing to choose from.")
-    model, processor = method.build(method, arguments, catalogue, examples, accelerator.device)
-    apply_finetuning(model, arguments)
-    model.to(accelerator.device)
-    if isinstance(arguments, DecoderArguments):
-        model.generation_config.num_beams = min(arguments.num_beams, num_items)
-    fit = method.fit and method.fit(
-        processor,
-        lambda axis: load_table(arguments.benchmark, arguments.domain, axis, "validation"),
-        method.restrict,
-        arguments.seed,
-        arguments.max_eval_rows,
-    )
-    validation = fit.kinds if fit else [read_validation(arguments, method)]
-    requests = [example.request for example in examples] + [one for kind in validation for one in kind.requests]
+def make_collator(
+    arguments: TrainingArguments,
+    method: Method,
+    model: PreTrainedModel,
+    processor: MenderProcessor,
+    examples: Sequence[Example],
+    validation: Validation,
+) -> Collator:
+    """Makes the collator of all requests of the training, prepared for them."""
+    requests = [example.request for example in examples] + [one for kind in validation.kinds for one in kind.requests]
     texts = [text for request in requests for text in request.preferences]
-    cache = {}
     if isinstance(arguments, CachedEncoderArguments):
-        cache = {"cache_dir": arguments.cache_dir, "cache_limit_gb": arguments.cache_limit_gb}
-    collator = method.collator_class(processor, model, texts, **cache)
-    preference_dropout = arguments.preference_dropout if isinstance(arguments, PreferenceArguments) else 0.0
-    if preference_dropout:
+        collator = method.collator_class(
+            processor, model, texts, cache_dir=arguments.cache_dir, cache_limit_gb=arguments.cache_limit_gb
+        )
+    else:
+        collator = method.collator_class(processor, model, texts)
+    if dropout_of(arguments):
         requests += [example.request._replace(preferences=()) for example in examples if example.request.history]
     collator.prepare(requests)
-    k = min(10, num_items)
+    return collator
 
-    def validate(candidate: torch.nn.Module) -> float:
-        if fit:
-            logger.info("weights fitted: %s", fit(candidate, collator))
-        scores = {}
-        for kind in validation:
-            found = rank(
-                candidate, collator, kind.requests, k, arguments.per_device_eval_batch_size, accelerator=accelerator,
-                description="validation",
-            )  # fmt: skip
-            scores[kind.name] = score_run(found.items, kind.targets, k=[k])[f"ndcg@{k}"]
-        logger.info("NDCG@%d by kind: %s", k, scores)
-        return float(np.average(list(scores.values()), weights=[kind.weight for kind in validation]))
 
-    if not isinstance(arguments, LearnedArguments):
-        state = TrainingState(best_score=validate(model))
-        if accelerator.is_main_process:
-            save_model(model, processor, state, arguments)
-        return state
-    if arguments.report_to != "none":
-        accelerator.init_trackers("mender", config={key: str(value) for key, value in vars(arguments).items()})
-    rows = TrainingRows(examples, collator.group(examples), preference_dropout, arguments.seed)
-    try:
-        return train(model, processor, collator, rows, validate, arguments, accelerator)
-    finally:
-        accelerator.end_training()
+def dropout_of(arguments: TrainingArguments) -> float:
+    """Returns the share of preferences dropped in training; 0 for methods that do not learn from preferences."""
+    return arguments.preference_dropout if isinstance(arguments, PreferenceArguments) else 0.0

@@ -15,13 +15,13 @@ from test_pipeline import SteeringProcessor, load_steering
 from tiny_models import TITLES
 from trained_folders import train_tiny
 
-from modeling_mender.commands import recommend
+from modeling_mender.commands import recommend, recommend_printing, recommend_request
 
 # A command in a fresh process; the last line says which of the heavy libraries it imported.
 LIGHT = """
 import contextlib, sys
 
-from modeling_mender.commands import recommend
+from modeling_mender.commands import recommend, recommend_printing, recommend_request
 
 status = None
 with contextlib.suppress(SystemExit):
@@ -97,7 +97,7 @@ def test_words_that_fit_no_item_say_so(folder, capsys):
 
 
 def test_a_title_that_is_part_of_others_is_found_by_its_full_words():
-    assert recommend.find_item(["Soap", "Rose Soap"], "soap") == 1
+    assert recommend_request.find_item(["Soap", "Rose Soap"], "soap") == 1
 
 
 def test_search_lists_ids_and_titles(folder, capsys):
@@ -121,7 +121,7 @@ def test_candidates_and_exclusions_may_be_words_too(folder, capsys):
         (["--history", "99"], "99, which is no item"),
         ([], "empty history and no preference"),
         (["--history", "1", "--k", "13"], "k (13)"),
-        (["--history", "1", "--verify"], "--verify compares a download with the Hub"),
+        (["--history", "1", "--verify"], "--verify checks a download against the Hub"),
     ],
 )
 def test_bad_input_is_one_line(folder, capsys, words, message):
@@ -147,7 +147,7 @@ def test_a_folder_written_in_part_is_recognised(folder, tmp_path, capsys):
 
 
 def test_the_examples_of_the_docstring_are_commands_that_it_takes():
-    examples = recommend.__doc__.replace("\\\n", " ").split("python scripts/recommend.py ")[1:]
+    examples = recommend.__doc__.replace("\\\n", " ").split("mender recommend ")[1:]
     first, second = (recommend.parse_arguments(shlex.split(example.split("\n")[0])) for example in examples)
     recommend.check_options(first)
     assert (first.avoid, first.strength, first.terms) == (["lavender"], [2.0], True)
@@ -187,14 +187,14 @@ def test_a_search_on_the_hub_downloads_the_titles_alone(project, folder, tmp_pat
     ],
 )
 def test_what_was_meant(written, meant):
-    assert recommend.suggest(["Rose Soap", "Lavender Soap", "Candle"], written)[:1] == meant
+    assert recommend_request.suggest(["Rose Soap", "Lavender Soap", "Candle"], written)[:1] == meant
 
 
 def test_titles_nearest_to_the_whole_come_first_and_five_at_most():
     titles = ["Walnut Table Lamp", "Walnut Lamp", *(f"Walnut Lamp No. {number}" for number in range(9))]
-    assert recommend.suggest(titles, "wallnut lamp")[0] == 2
-    assert len(recommend.suggest(titles, "wallnut lamp")) == 5
-    assert recommend.suggest(["Lamp"] * 9, "lmap") == [1, 2, 3, 4, 5]  # one title of many items
+    assert recommend_request.suggest(titles, "wallnut lamp")[0] == 2
+    assert len(recommend_request.suggest(titles, "wallnut lamp")) == 5
+    assert recommend_request.suggest(["Lamp"] * 9, "lmap") == [1, 2, 3, 4, 5]  # one title of many items
 
 
 def test_a_misspelt_item_brings_titles_and_ids_that_were_meant(folder, capsys):
@@ -247,7 +247,7 @@ def test_what_is_the_same_for_every_item_is_said_once(capsys):
         {"item_id": item, "title": "tea", "score": -item, "terms": {"history": 2.0 - item, "normalization": -2.0}}
         for item in (1, 2)
     ]
-    recommend.print_items(items)
+    recommend_printing.print_items(items)
     assert capsys.readouterr().out.splitlines()[-1] == "A score is the sum of its terms, and -2.000 for every item."
 
 
@@ -297,11 +297,11 @@ def test_a_language_model_splits_texts_where_its_server_is_named(tmp_path, capsy
             ["--preference", "tea", "--strength", "1", "2"],
             "--strength has 2 numbers, --preference 1 text and --avoid 0",
         ),
-        (["--history", "1", "--strength", "1"], "--strength says how much a text counts, and there is none"),
+        (["--history", "1", "--strength", "1"], "--strength is the weight of a text, and there is none"),
         (["--history", "1", "--k", "0"], "--k (0) must be at least 1"),
-        (["--history", "1", "--exclude", *map(str, range(1, 13))], "0 items may come back"),
+        (["--history", "1", "--exclude", *map(str, range(1, 13))], "0 items left after --candidates"),
         (["--history", "1", "--candidates", "1", "--exclude_history"], "--k is 10; allow more"),
-        (["--history", "1", "--candidates", "1", "2", "--k", "3"], "2 items may come back"),
+        (["--history", "1", "--candidates", "1", "2", "--k", "3"], "2 items left after --candidates"),
         (["--history", "1", "--exclude", "-3"], "-3, which is no item of this catalogue (ids 1..12)"),
         (["--history", "1", "--avoid", "mug"], "a mender_tok model does not read avoid"),
         (["--preference", "tea", "--strength", "2"], "a mender_tok model does not read strength"),
@@ -344,7 +344,7 @@ def test_a_folder_that_holds_its_model_below_is_pointed_at(folder, capsys, words
     parent = str(Path(folder).parent)
     status, out, errors = run(capsys, parent, *words)
     assert (status, out) == (1, "")
-    assert errors == [f"error: {parent} has no config.json and holds a model in {folder}; give that."]
+    assert errors == [f"error: {parent} has no config.json, but {folder} has; give that folder."]
 
 
 def test_a_search_where_no_titles_are_says_what_is_missing(folder, tmp_path, capsys):
@@ -357,7 +357,7 @@ def test_a_search_where_no_titles_are_says_what_is_missing(folder, tmp_path, cap
     _, _, errors = run(capsys, str(tmp_path), "--search", "tea")
     assert "line 2 of" in errors[0] and "no item with a title" in errors[0]
     _, _, errors = run(capsys, str(tmp_path / "not/there/at all"), "--search", "tea")
-    assert "is no folder here, and no name on the Hub" in errors[0]
+    assert "is neither a folder nor a name on the Hub" in errors[0]
 
 
 @pytest.mark.parametrize("device", ["foo", "cuda:97"])

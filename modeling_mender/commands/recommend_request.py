@@ -1,0 +1,181 @@
+"""Request of the command recommend, made from ids and words of titles, and the search among titles."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .recommend import RecommendationArguments
+
+SHOWN = 10  # titles in an error about several matches
+SUGGESTED = 5  # titles suggested for a mistyped one
+
+
+def read_titles(name: str, revision: str | None) -> list[str]:
+    """Reads the titles of a model's items from `items.jsonl`, in the order of their ids.
+
+    Raises:
+        ValueError: If the model is in the subfolder `model`, or a line of the file is no item.
+        FileNotFoundError: If there is no such folder, or no such file in it.
+        OSError: If the Hub has no such file or denies access.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        below = folder / "model"
+        if not (folder / "config.json").is_file():
+            if (below / "config.json").is_file():
+                raise ValueError(f"{name} has no config.json, but {below} has; give that folder.")
+            raise FileNotFoundError(
+                f"{name} has no config.json, so it is no model; give the folder model/ of a training, or a name on "
+                "the Hub."
+            )
+        path = folder / "items.jsonl"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{name} has no items.jsonl, the titles of a recommender's items; save the model's processor there, "
+                "or name another folder."
+            )
+    else:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            path = Path(hf_hub_download(name, "items.jsonl", revision=revision))
+        except HFValidationError as error:
+            raise FileNotFoundError(
+                f"{name} is neither a folder nor a name on the Hub, such as org/mender-tok-beauty; check it."
+            ) from error
+    titles = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                titles.append(str(json.loads(line)["title"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"line {number} of {path} is no item with a title; save or publish the model again."
+                ) from error
+    return titles
+
+
+def make_request(arguments: "RecommendationArguments", titles: Sequence[str]) -> dict[str, Any]:
+    """Makes the request of the pipeline, with every item as its id.
+
+    Raises:
+        ValueError: If an item is not in the catalogue, or fewer than k items may be recommended.
+    """
+    history = [find_item(titles, item) for item in arguments.history]
+    exclude = [find_item(titles, item) for item in arguments.exclude]
+    candidates = None
+    if arguments.candidates is not None:
+        candidates = [find_item(titles, item) for item in arguments.candidates]
+    if arguments.exclude_history:
+        exclude += history
+    if arguments.k > len(titles):
+        raise ValueError(f"--k ({arguments.k}) must be in 1..{len(titles)}, the number of items; ask for fewer.")
+    left = len(set(candidates) - set(exclude)) if candidates else len(titles) - len(set(exclude))
+    if left < arguments.k:
+        raise ValueError(
+            f"{counted(left, 'item')} left after --candidates, --exclude and --exclude_history, and --k is "
+            f"{arguments.k}; {'ask for fewer, or ' if left else ''}allow more."
+        )
+    strength = arguments.strength
+    return {
+        "history": history,
+        "preference": arguments.preference,
+        "avoid": arguments.avoid,
+        "strength": strength[0] if strength and len(strength) == 1 else strength,
+        "user": arguments.user,
+        "candidates": candidates,
+        "exclude": exclude,
+    }
+
+
+def search(titles: Sequence[str], words: str) -> list[int]:
+    """Returns the ids of the items whose title contains every word, ignoring case.
+
+    >>> search(["Rose Soap", "Lavender Soap", "Lavender Candle"], "soap lav")
+    [2]
+    """
+    wanted = words.casefold().split()
+    return [
+        item
+        for item, title in enumerate(titles, start=1)
+        if wanted and all(word in title.casefold() for word in wanted)
+    ]
+
+
+def suggest(titles: Sequence[str], words: str) -> list[int]:
+    """Returns the ids of up to five items with titles similar to the words.
+
+    Titles with most of the words, or of words of titles similar to them, come first; among these the most similar.
+
+    >>> suggest(["Rose Soap", "Lavender Soap", "Lavender Candle"], "lavendar sope")
+    [2]
+    >>> suggest(["Rose Soap", "Lavender Soap", "Lavender Candle"], "quartz")
+    []
+    """
+    lowered = [title.casefold() for title in titles]
+    vocabulary = sorted({word.strip(".,;:!?()[]\"'") for title in lowered for word in title.split()})
+    wanted = words.casefold().split()
+    counts = [0] * len(titles)
+    for word in [word for word in wanted if len(word) > 2] or wanted:  # most titles have an "a" somewhere
+        near = [word] if any(word in title for title in lowered) else get_close_matches(word, vocabulary, 3, 0.65)
+        for row, title in enumerate(lowered):
+            counts[row] += any(one in title for one in near)
+    most = max(counts, default=0)
+    whole = " ".join(wanted)
+    if most:
+        rows = [row for row, count in enumerate(counts) if count == most]
+        cutoff = 0.0
+    else:
+        rows, cutoff = list(range(len(titles))), 0.6  # two words written as one, or one as two
+    by_title: dict[str, list[int]] = {}
+    for row in rows:
+        by_title.setdefault(lowered[row], []).append(row + 1)
+    nearest = get_close_matches(whole, by_title, SUGGESTED, cutoff)
+    return [item for title in nearest for item in by_title[title]][:SUGGESTED]
+
+
+def find_item(titles: Sequence[str], item: str) -> int:
+    """Returns the id of an item given by its id or by words of its title.
+
+    Raises:
+        ValueError: If there is no such id, or not exactly one title matches.
+    """
+    if re.fullmatch(r"\s*-?\d+\s*", item):
+        if not 1 <= int(item) <= len(titles):
+            raise ValueError(
+                f"the items given contain {int(item)}, which is no item of this catalogue (ids 1..{len(titles)}); "
+                "look for others with --search."
+            )
+        return int(item)
+    exact = [number for number, title in enumerate(titles, start=1) if title.casefold() == item.casefold().strip()]
+    found = exact or search(titles, item)
+    if not found:
+        near = listed(titles, suggest(titles, item))
+        meant = f"did you mean {near}? Give its id, or " if near else "give ids, or "
+        raise ValueError(f"no item's title has all the words of {item!r}; {meant}look for others with --search.")
+    if len(found) > 1:
+        more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise ValueError(
+            f"{len(found)} items fit {item!r} ({listed(titles, found[:SHOWN])}{more}); add a word, or give the id."
+        )
+    return found[0]
+
+
+def listed(titles: Sequence[str], items: Iterable[int]) -> str:
+    """Formats items in one line."""
+    return "; ".join(f"{item} {shorten(titles[item - 1], 80, placeholder='...')}" for item in items)
+
+
+def counted(number: int, noun: str) -> str:
+    """Formats a number with a noun in singular or plural.
+
+    >>> counted(1, "item"), counted(0, "item")
+    ('1 item', '0 items')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
