@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -160,7 +160,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
             "benchmark it was trained on."
         )
     method = load_method(folder, model.config.model_type)
-    rows = {axis: choose_rows(len(table), arguments.max_rows) for axis, table in tables.items()}
+    rows = {axis: choose_rows(len(table), arguments.max_rows).tolist() for axis, table in tables.items()}
     queries = ask_axes(tables, {axis: get_axis(axis).asked for axis in tables}, method.restrict, rows)
     collator = method.collator_class(processor, model, texts_of(queries.values()), cache_dir=arguments.cache_dir)
     collator.prepare(queries.values())
@@ -181,7 +181,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
         training=read_training(folder / "training_state.json"),
         ranking=Ranking(round(seconds, 3), len(set(queries.values()))),
     )
-    return Run.from_answers(answers, about(maker, arguments.domain, arguments.split)), maker
+    return Run.from_answers(cast(Any, answers), about(maker, arguments.domain, arguments.split)), maker
 
 
 def read_yaml(path: Path) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,11 +153,11 @@ def weights_digest(folder: str | Path) -> str | None:
     return state.hexdigest()
 
 
-def reference_requests(items: list[Mapping[str, Any]], method: Method, num_requests: int = 8) -> list[dict[str, Any]]:
+def reference_requests(items: Sequence[Mapping[str, Any]], method: Method, num_requests: int = 8) -> list[dict[str, Any]]:
     """Returns fixed requests over the whole catalogue that a method can answer.
 
     Args:
-        items (`list[Mapping]`): Items of the processor.
+        items (`Sequence[Mapping]`): Items of the processor.
         method ([`Method`]): Method of the model.
         num_requests (`int`, defaults to 8): Number of requests.
     """

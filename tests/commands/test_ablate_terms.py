@@ -1,4 +1,4 @@
-"""scripts/ablate_terms.py: every term left out once, the model on disk untouched."""
+"""mender ablate: every term left out once, the model on disk untouched."""
 
 import pytest
 import torch

@@ -179,7 +179,7 @@ class TestRunFile:
             (["--run", "RUN", "--axes", "coarse"], "none of the axes coarse for toy"),
             (["--run", "RUN", "--k", "0"], "k (0) must be at least 1"),
             (["--run", "RUN", "--resamples", "0"], "resamples (0) must be at least 1"),
-            (["--run", "RUN", "--card"], "does not go with --run"),
+            (["--run", "RUN", "--card"], "cannot be combined with --run"),
             (["--run", "nowhere.parquet"], "nowhere.parquet is no file"),
             (["model", "--run", "RUN"], "either a model or --run"),
             ([], "either a model or --run"),

@@ -92,7 +92,7 @@ def assert_equal(one, other):
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Arguments of scripts/train.py on the sample shop, with a tiny random text encoder."""
+    """Arguments of mender train on the sample shop, with a tiny random text encoder."""
     folder = tmp_path_factory.mktemp("world")
     items = SampleSource().load(connect()).items.to_pyarrow().to_pylist()
     words = {word.lower() for row in items for text in (row["title"], *row["categories"]) for word in text.split()}
@@ -300,7 +300,7 @@ def signal_in_forward(model):
 
 
 class TestOneLineOfTheScript:
-    """`scripts/train.py` ends with a line, not a traceback."""
+    """`mender train` ends with a line, not a traceback."""
 
     @pytest.mark.parametrize(
         ("error", "status", "line"),

@@ -136,6 +136,6 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(command, tmp_path, caps
 def test_neither_directory_nor_dataset_is_named(command, tmp_path, capsys):
     everything = ["--benchmark", "org/no-such-benchmark", "--output_dir", str(tmp_path / "ids")]
     assert command.main(everything) == 1
-    assert "pass --domain" in capsys.readouterr().err
+    assert "give --domain" in capsys.readouterr().err
     assert command.main([*everything, "--domain", "toy"]) == 1
     assert "org/no-such-benchmark is not a local directory, and the Hub did not provide it" in capsys.readouterr().err

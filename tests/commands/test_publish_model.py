@@ -47,7 +47,7 @@ def figures(recall, sentiment=False):
 
 
 def results_of(folder, method="mender_emb", **changes):
-    """As `scripts/evaluate_axes.py` writes them, of a benchmark on the Hub."""
+    """As `mender evaluate` writes them, of a benchmark on the Hub."""
     axes = {
         axis: {
             "num_rows": 4,
@@ -332,7 +332,7 @@ class TestAdapter:
     def test_an_adapter_of_a_text_encoder_that_nobody_else_has_is_refused(self, tmp_path, capsys):
         train_tiny("mender_tok", tmp_path, lora_rank=2, save_adapter=True)
         assert publish(tmp_path / "adapter", tmp_path / "out") == 1
-        assert "is a folder here" in error_of(capsys)
+        assert "is a local folder" in error_of(capsys)
 
     def test_without_its_merged_model_it_is_refused(self, adapter, tmp_path, capsys):
         (tmp_path / "adapter").mkdir()

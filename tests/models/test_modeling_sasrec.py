@@ -223,5 +223,5 @@ def test_sixty_steps_teach_the_toy_sequences(loss):
 def test_a_negative_example_is_refused_rather_than_learned():
     model = build()
     row = [example((1, 2), 3)._replace(is_negative=True)]
-    with pytest.raises(ValueError, match="mixture without negatives"):
+    with pytest.raises(ValueError, match="mixture without them"):
         ItemIdCollator(None, model).training_batch([row])
