@@ -153,7 +153,9 @@ def weights_digest(folder: str | Path) -> str | None:
     return state.hexdigest()
 
 
-def reference_requests(items: Sequence[Mapping[str, Any]], method: Method, num_requests: int = 8) -> list[dict[str, Any]]:
+def reference_requests(
+    items: Sequence[Mapping[str, Any]], method: Method, num_requests: int = 8
+) -> list[dict[str, Any]]:
     """Returns fixed requests over the whole catalogue that a method can answer.
 
     Args:
