@@ -7,5 +7,5 @@ from importlib.metadata import PackageNotFoundError, version
 
 try:
     __version__ = version("mender-recommender")
-except PackageNotFoundError:  # a checkout that was not installed
+except PackageNotFoundError:  # a checkout without installation
     __version__ = "0+checkout"

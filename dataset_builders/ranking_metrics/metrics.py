@@ -17,7 +17,7 @@ import numpy as np
 
 # An int array or a list of lists of ids (predictions); of ids or of lists of ids (references).
 Rankings = np.ndarray | Sequence[Sequence[int]]
-Relevant = np.ndarray | Sequence[int] | Sequence[Sequence[int]]
+Relevant = np.ndarray | Sequence[int | Sequence[int]]
 
 EMPTY = -1  # a place of a ranking without an item
 _NOTHING = -2  # pads short lists of relevant items; equals no prediction
@@ -200,7 +200,7 @@ def _check_rankings(predictions: Rankings, name: str) -> np.ndarray:
 
 def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
     rows = references if isinstance(references, np.ndarray) else list(references)  # a Series has labels
-    if len(rows) and np.ndim(rows[0]) == 0:  # one relevant item for each row
+    if len(rows) and np.asarray(rows[0]).ndim == 0:  # one relevant item for each row
         rows = rows[:, None] if isinstance(rows, np.ndarray) else [[cast(int, item)] for item in rows]
     relevant, num_relevant = _as_matrix(cast(Rankings, rows), "references", fill=_NOTHING)
     if not num_relevant.all():
@@ -220,7 +220,7 @@ def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.nda
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
         _check_integers(rows, name)
         return rows.astype(np.int64), np.full(len(rows), rows.shape[1])
-    rows = list(rows)  # a Series has labels, and not places
+    rows = list(rows)  # a Series has labels, not places
     arrays = [np.asarray(row) for row in rows]
     for number, row in enumerate(arrays):
         if row.ndim != 1:

@@ -61,7 +61,7 @@ class RankingMetrics(evaluate.Metric):
         )
 
     def add(self, *, prediction: list, reference: int | list[int], **kwargs: Any) -> None:
-        """Adds one row. Checked here, because the library would cut 3.7 to 3; 3.0 is refused too."""
+        """Adds one row after checking it; the library would truncate 3.7 to 3, and 3.0 is refused too."""
         score_run([prediction], [reference], k=1)
         super().add(prediction=prediction, reference=reference, **kwargs)
 

@@ -92,7 +92,8 @@ def benchmark_exact(
     preferences: np.ndarray,
 ) -> None:
     """Eq. (2) and the whole of steering, timed."""
-    from dataset_builders.building.steering.assignment import plan_steering, similar_and_distinct
+    from dataset_builders.building.steering.assignment import plan_steering
+    from dataset_builders.building.steering.neighbors import similar_and_distinct
 
     memory, start = PeakMemory(), time.perf_counter()
     similar, distinct = similar_and_distinct(items, texts, engine=engine, device=device)

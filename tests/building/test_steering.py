@@ -13,14 +13,10 @@ from dataset_builders.benchmark.schema import SPLITS
 from dataset_builders.building.interactions import connect, prepare_interactions
 from dataset_builders.building.sequences import TRAIN
 from dataset_builders.building.sources.tables import TablesSource
-from dataset_builders.building.steering.assignment import (
-    NO_PREFERENCE,
-    PreferenceClaims,
-    choose_occurrences,
-    plan_steering,
-    similar_and_distinct,
-)
+from dataset_builders.building.steering.assignment import plan_steering
+from dataset_builders.building.steering.claims import NO_PREFERENCE, PreferenceClaims
 from dataset_builders.building.steering.nearest import ENGINES
+from dataset_builders.building.steering.neighbors import choose_occurrences, similar_and_distinct
 
 TITLES = ["red nail polish", "dark red nail polish", "bar soap", "oat bar soap", "wool cap", "Red  nail POLISH"]
 
