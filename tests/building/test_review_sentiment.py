@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import tokenizer
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from tiny_models import REVIEW_WORDS, tiny_random_roberta, tokenizer
+from transformers import RobertaForSequenceClassification
 
 from dataset_builders.building.review_sentiment import (
     DEFAULT_POLARITY,
@@ -21,7 +21,6 @@ from dataset_builders.building.review_sentiment import (
 )
 from dataset_builders.building.review_sentiment import rating_vader as polarity
 
-WORDS = "i love hate this the soap tea it broke smells of roses and rust never again fine wonderful awful".split()
 BAD, GOOD = "I hate this awful soap.", "I love this wonderful soap."
 
 
@@ -187,27 +186,6 @@ def test_one_rating_and_one_review_per_action():
             classifier.classify([1.0, 2.0], ["x"])
 
 
-def tiny_random_roberta(folder, labels=("NEGATIVE", "POSITIVE")):
-    """A random classifier, one layer wide enough to disagree with itself from text to text."""
-    torch.manual_seed(3)
-    config = RobertaConfig(
-        vocab_size=8 + len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=80,
-        type_vocab_size=1,
-        pad_token_id=0,
-        initializer_range=1.0,
-        id2label=dict(enumerate(labels)),
-        label2id={label: number for number, label in enumerate(labels)},
-    )
-    RobertaForSequenceClassification(config).save_pretrained(folder)
-    tokenizer("bert", WORDS).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def roberta(tmp_path_factory):
     return tiny_random_roberta(tmp_path_factory.mktemp("models") / "tiny-random-roberta")
@@ -219,7 +197,7 @@ TEXTS = ["i love this soap", "i hate the tea", "it broke", "smells of rust and r
 def one_by_one(folder, texts):
     """The slow way: no pipeline, no batch, no padding."""
     model = RobertaForSequenceClassification.from_pretrained(folder).eval()
-    encode = tokenizer("bert", WORDS)
+    encode = tokenizer("bert", REVIEW_WORDS)
     answers = []
     for text in texts:
         ids = torch.tensor([encode(text, truncation=True, max_length=64)["input_ids"]])
@@ -283,7 +261,7 @@ def test_a_neutral_label_is_unknown(tmp_path):
     folder = tiny_random_roberta(tmp_path / "three", ("Neutral", "negative", "Positive"))
     answers = PipelineClassifier(str(folder), progress=False).classify([None] * len(TEXTS), TEXTS)
     model = RobertaForSequenceClassification.from_pretrained(folder).eval()
-    encode = tokenizer("bert", WORDS)
+    encode = tokenizer("bert", REVIEW_WORDS)
     for text, answer in zip(TEXTS, answers.tolist(), strict=True):
         with torch.no_grad():
             best = int(model(input_ids=torch.tensor([encode(text)["input_ids"]])).logits.argmax())

@@ -19,8 +19,8 @@ import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from launched_training import TROUBLES
 from safetensors.torch import load_file
-from test_training import arguments, run
 from tiny_models import random_codes, save_text_encoder
+from tiny_training import arguments, run
 from transformers import AutoModel
 
 from dataset_builders.building.interactions import connect

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_review_sentiment import tiny_random_roberta
+from tiny_models import tiny_random_roberta
 
 from dataset_builders.commands import measure_polarity
 

@@ -14,8 +14,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file, save_file
-from tiny_models import catalogue, save_text_encoder
-from trained_folders import train_tiny
+from tiny_models import catalogue, save_text_encoder, train_tiny
 from transformers import AutoModel
 
 from dataset_builders.scoring.results import Results

@@ -11,9 +11,7 @@ from types import SimpleNamespace
 import pytest
 from fake_endpoint import Answer, FakeEndpoint
 from fake_hub import FakeHub
-from test_pipeline import SteeringProcessor, load_steering
-from tiny_models import TITLES
-from trained_folders import train_tiny
+from tiny_models import TITLES, SteeringProcessor, load_steering, train_tiny
 
 from modeling_mender.commands import recommend, recommend_printing, recommend_request
 

@@ -6,8 +6,7 @@ import datasets
 import pytest
 import torch
 from matplotlib.image import imread
-from tiny_models import build
-from trained_folders import train_tiny
+from tiny_models import build, train_tiny
 
 from dataset_builders.benchmark.axes import get_axis
 from dataset_builders.benchmark.tables import count_items, load_axes, load_table

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from benchmark_world import ToySource, hash_embed, item
 from fake_hub import FakeHub
-from tiny_models import TITLES, save_text_encoder
-from trained_folders import train_tiny
+from tiny_models import TITLES, save_text_encoder, train_tiny
 
 from dataset_builders.building.build import build_benchmark
 from dataset_builders.building.options import BuildOptions

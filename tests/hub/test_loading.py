@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from trained_folders import train_tiny
+from tiny_models import train_tiny
 
 from modeling_mender.hub.loading import load_recommender
 from modeling_mender.methods.table import METHODS

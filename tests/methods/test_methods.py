@@ -6,37 +6,28 @@ import inspect
 
 import pytest
 import torch
-from test_modeling_tiger import load, save_language_model, tiny_arguments
-from tiny_models import ITEMS, catalogue
+from tiny_models import (
+    ASKED,
+    CASES,
+    EXAMPLES,
+    ITEMS,
+    PREFERENCES,
+    catalogue,
+    load,
+    save_language_model,
+    tiny_arguments,
+)
+from tiny_models import tiny_method as build
 from transformers import AutoProcessor
 
 from dataset_builders.building.text_embedding import load_embedder
-from modeling_mender.data.requests import Example, Request
+from modeling_mender.data.requests import Example
 from modeling_mender.methods.building import DECODER_SIZES, Catalogue
 from modeling_mender.methods.table import METHODS
 from modeling_mender.modeling_generative_retriever import GenerativeRetriever
 from modeling_mender.training.arguments import ARGUMENTS, DecoderArguments, PreferenceArguments, make_arguments
 
-FAMILIES = ("bert", "t5-with-decoder")
-CASES = [(name, family) for name in METHODS for family in FAMILIES]
-WISHES = ("search for red soap", "avoid blue mug")
-ASKED = Request((1, 5, 9), (WISHES[0],), "ada")
-EXAMPLES = [Example(Request((1, 5), (WISHES[0],), "ada"), 9), Example(Request((2,), (WISHES[1],), "bob"), 7)]
 OTHER_ITEMS = [{"title": f"mug {title}", "text": f"Title: mug {title}"} for title in (item["title"] for item in ITEMS)]
-
-
-def build(name, family, folder, items=ITEMS, seed=0):
-    """The row, a tiny model of it in evaluation mode, its processor and its collator, made as training makes them."""
-    method = METHODS[name]
-    encoder = str(save_language_model(family, folder))
-    arguments = tiny_arguments(name, folder, seed=seed, text_encoder=encoder)
-    texts = [item["text"] for item in items]
-    semantic_ids = catalogue() if method.needs_semantic_ids else None
-    model, processor = method.build(
-        method, arguments, Catalogue(items, texts, semantic_ids, load_embedder=load_embedder), EXAMPLES
-    )
-    collator = method.collator_class(processor, model, WISHES)
-    return method, model.eval(), processor, collator
 
 
 def asked(method, request=ASKED):
@@ -77,7 +68,7 @@ def test_the_scores_of_the_whole_catalogue_are_log_probabilities(world):
 def test_a_method_sees_what_its_row_names_and_nothing_else(world):
     method, _, _, collator = world
     base = collator([method.restrict(ASKED)])
-    other_wish = collator([method.restrict(ASKED._replace(preferences=(WISHES[1],)))])
+    other_wish = collator([method.restrict(ASKED._replace(preferences=(PREFERENCES[1],)))])
     no_wish = collator([method.restrict(ASKED._replace(preferences=()))])
     other_user = collator([method.restrict(ASKED._replace(user="bob"))])
     other_history = collator([method.restrict(ASKED._replace(history=(1, 5, 8)))])
@@ -118,8 +109,8 @@ def test_an_ablated_method_does_not_see_what_is_ablated(tmp_path, name, inputs):
         load_embedder=load_embedder,
     )
     model, processor = ablated.build(ablated, arguments, items, EXAMPLES)
-    collator = ablated.collator_class(processor, model.eval(), WISHES)
-    changes = {"history": (2,)} if inputs == "preference" else {"preferences": (WISHES[1],)}
+    collator = ablated.collator_class(processor, model.eval(), PREFERENCES)
+    changes = {"history": (2,)} if inputs == "preference" else {"preferences": (PREFERENCES[1],)}
     base, other = (collator([ablated.restrict(request)]) for request in (ASKED, ASKED._replace(**changes)))
     assert equal(base, other)
     assert len(set(model.recommend(**base, k=12, num_beams=12).items[0].tolist())) == 12

@@ -4,14 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import random_codes
+from tiny_models import TableOfLogProbs, catalogues, random_codes
 
 from modeling_mender.constrained_decoding import TrieLogitsProcessor, beam_search
 from modeling_mender.trie import Trie
-
-catalogues = st.sets(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=50).flatmap(
-    lambda codes: st.permutations(sorted(codes))
-)
 
 
 def children_by_hand(codes, prefix):
@@ -52,34 +48,6 @@ def test_a_node_is_allowed_exactly_where_an_allowed_item_is_below_it(codes, data
         prefixes = sorted({code[: level + 1] for code in codes})  # breadth-first order of the nodes
         is_allowed = (weights[0] > -torch.inf).tolist()
         assert is_allowed == [any(code[: level + 1] == prefix for code in kept) for prefix in prefixes]
-
-
-class TableOfLogProbs:
-    """A model whose log-probabilities depend on the whole prefix: a table drawn at random, one row per prefix."""
-
-    def __init__(self, batch_size, codebook_size, seed):
-        self.batch_size, self.codebook_size, self.seed = batch_size, codebook_size, seed
-        self.prefixes = None
-
-    def log_probs(self, request, prefix):
-        generator = torch.Generator().manual_seed(hash((self.seed, request, *prefix)) % 2**31)
-        return torch.randn(self.codebook_size, generator=generator).log_softmax(-1)
-
-    def __call__(self, level, codes, parents):
-        if codes is None:
-            self.prefixes = [[()] for _ in range(self.batch_size)]
-        else:
-            self.prefixes = [
-                [
-                    (*self.prefixes[b][parent], code)
-                    for code, parent in zip(codes[b].tolist(), parents[b].tolist(), strict=True)
-                ]
-                for b in range(self.batch_size)
-            ]
-        return torch.stack([torch.stack([self.log_probs(b, p) for p in row]) for b, row in enumerate(self.prefixes)])
-
-    def score(self, request, code):
-        return sum(self.log_probs(request, code[:level])[code[level]].item() for level in range(len(code)))
 
 
 @given(catalogues, st.integers(0, 5))

@@ -2,16 +2,14 @@
 
 import pytest
 import torch
-from tiny_models import TITLES, build, random_codes
+from tiny_models import IDS, TITLES, build
 
-from modeling_mender import SemanticIds
 from modeling_mender.data.collators import EmbeddingCollator
 from modeling_mender.data.requests import Example, Request
 from modeling_mender.training.objectives import Objective
 from modeling_mender.trie import Trie
 
 TEXTS = [f"search for {title}" for title in TITLES]
-IDS = SemanticIds(random_codes(num_items=30, num_levels=3, codebook_size=5, seed=3), codebook_size=5)
 
 
 @pytest.fixture(params=[("emb", {}), ("emb", {"num_encoder_layers": 1}), ("tok", {})], ids=["emb", "causal", "tok"])

@@ -7,18 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_constrained_decoding import TableOfLogProbs, catalogues
-from test_constrained_softmax import IDS
-from test_methods import ASKED, CASES, METHODS
-from test_methods import build as build_method
-from tiny_models import build, random_codes
-from trained_folders import train_tiny
+from tiny_models import ASKED, CASES, IDS, TableOfLogProbs, build, catalogues, random_codes, train_tiny
+from tiny_models import tiny_method as build_method
 from transformers import pipeline
 
 from modeling_mender import item_log_weights
 from modeling_mender.constrained_decoding import TrieLogitsProcessor, beam_search, start_walk
 from modeling_mender.hub.handler import EndpointHandler
 from modeling_mender.item_log_weights import SparseItemLogWeights, read_log_weights, weigh_items
+from modeling_mender.methods.table import METHODS
 from modeling_mender.modeling_generative_retriever import GenerativeRetriever
 from modeling_mender.recommendation import count_allowed
 from modeling_mender.trie import Trie

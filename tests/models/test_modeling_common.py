@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
-import test_modeling_tiger as tiger_tests
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
@@ -45,13 +44,13 @@ def mender(method, family, **config):
 
 
 def tiger(name, family):
-    return lambda folder: tiger_tests.build(name, family, folder)
+    return lambda folder: tiny_models.tiny_tiger(name, family, folder)
 
 
 def causal_tiger(folder):
-    _, processor = tiger_tests.build("tiger", "bert", folder)
+    _, processor = tiny_models.tiny_tiger("tiger", "bert", folder)
     torch.manual_seed(0)
-    config = TigerConfig(num_items=12, num_levels=3, codebook_size=4, causal_history=True, **tiger_tests.SIZES)
+    config = TigerConfig(num_items=12, num_levels=3, codebook_size=4, causal_history=True, **tiny_models.SIZES)
     model = Tiger(config).eval()
     model.set_item_semantic_ids(catalogue())
     return model, processor

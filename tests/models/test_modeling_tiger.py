@@ -1,98 +1,42 @@
 """TIGER and its relatives over both families of language models: what they read, what starts how, what trains."""
 
-import dataclasses
 import logging
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import ITEMS, catalogue, random_codes, save_text_encoder, tokenizer
+from tiny_models import (
+    FAMILIES,
+    ITEMS,
+    PRETRAINED,
+    ROWS,
+    SCRATCH,
+    SIZES,
+    VARIANTS,
+    catalogue,
+    load,
+    random_codes,
+    save_language_model,
+    tiny_arguments,
+    tokenizer,
+)
+from tiny_models import tiny_tiger as build
 from transformers import AutoConfig, AutoModel, AutoProcessor, T5Config, T5ForConditionalGeneration
 
 from modeling_mender import SemanticIds
 from modeling_mender.configuration_tiger import TigerConfig
 from modeling_mender.data.requests import Request
 from modeling_mender.methods.building import Catalogue
-from modeling_mender.methods.table import Method
-from modeling_mender.methods.tiger import TokenCollator, build_tiger, build_tiger_on_language_model, empty_tokenizer
+from modeling_mender.methods.tiger import TokenCollator, empty_tokenizer
 from modeling_mender.modeling_tiger import Tiger, draw_like
 from modeling_mender.processing_mender import MenderTokProcessor
 from modeling_mender.processing_tiger import TigerProcessor
 from modeling_mender.t5_stacks import build_decoder
-from modeling_mender.training.arguments import TrainingArguments, arguments_class, make_arguments
 from modeling_mender.training.lora import add_lora, apply_finetuning, merged_state_dict
 
-SIZES = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_decoder_layers": 2, "dropout_rate": 0.1}
-FAMILIES = ("bert", "t5", "t5-with-decoder")
 FIRST_WORD = 1 + 3 * 4  # of the toy catalogue: padding and three levels of four codes come before
-
-
-def row(name, build, history, preference, **changes):
-    return Method(name, Tiger, TigerProcessor, TokenCollator, build, history, preference, "", **changes)
-
-
-SCRATCH = (
-    row("tiger", build_tiger, "semantic_ids", "none"),
-    row("tiger_user_emb", build_tiger, "semantic_ids", "none", reads_user=True, config={"num_user_tokens": 50}),
-    row("vocabext_rnd", build_tiger, "semantic_ids", "text"),
-)
-PRETRAINED = (
-    row("lc_rec", build_tiger_on_language_model, "semantic_ids", "text", config={"pretrained_decoder": True}),
-    row("vocabext_lm", build_tiger_on_language_model, "text", "text", config={"pretrained_decoder": True}),
-    row("liger", build_tiger_on_language_model, "text", "none"),
-)
-ROWS = {method.name: method for method in (*SCRATCH, *PRETRAINED)}
-VARIANTS = [(name, "bert") for name in ROWS] + [
-    (method.name, family) for method in PRETRAINED for family in FAMILIES[1:]
-]
-
-
-def save_language_model(family: str, folder: Path) -> Path:
-    """A checkpoint of a family; the one with a decoder is of the FLAN-T5 kind: gated, head untied, heads narrow."""
-    if family != "t5-with-decoder":
-        return save_text_encoder(family, folder)
-    folder = folder / family
-    if not folder.exists():
-        torch.manual_seed(0)
-        config = T5Config(
-            vocab_size=32,
-            d_model=20,
-            d_ff=24,
-            d_kv=6,
-            num_heads=2,
-            num_layers=2,
-            num_decoder_layers=3,
-            feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
-            decoder_start_token_id=0,
-        )
-        T5ForConditionalGeneration(config).save_pretrained(folder)
-        tokenizer("t5").save_pretrained(folder)
-    return folder
-
-
-def tiny_arguments(method: str, folder: Path | str, **changes) -> TrainingArguments:
-    """As a recipe would give them, tiny; without those of the sizes and the text encoder that the method lacks."""
-    names = {one.name for one in dataclasses.fields(arguments_class(method))}
-    given = {"benchmark": "outputs/toy/benchmark", "domain": "toy", "output_dir": str(folder), **SIZES, **changes}
-    unread = {*SIZES, "text_encoder"} - names
-    return make_arguments(method=method, **{name: value for name, value in given.items() if name not in unread})
-
-
-def build(name, family, folder, semantic_ids=None, seed=0, **arguments):
-    """A tiny model in evaluation mode, and its processor."""
-    semantic_ids = semantic_ids or catalogue()
-    items = ITEMS
-    if semantic_ids.num_items != len(ITEMS):
-        items = [{"title": f"item {i}", "text": f"Title: item {i}"} for i in range(1, semantic_ids.num_items + 1)]
-    method = ROWS[name]
-    encoder = str(save_language_model(family, folder))
-    given = tiny_arguments(method.name, folder, text_encoder=encoder, seed=seed, **arguments)
-    model, processor = method.build(method, given, Catalogue(items, [], semantic_ids), [])
-    return model.eval(), processor
 
 
 @pytest.fixture(params=VARIANTS, ids="-".join)
@@ -417,14 +361,6 @@ class TestWhatTrains:
         assert gradients[0].keys() == gradients[1].keys()
         for name, expected in gradients[0].items():
             torch.testing.assert_close(gradients[1][name], expected, atol=1e-6, rtol=1e-4)
-
-
-def load(folder):
-    """A saved model, its weights copied: mapped from a file they lie unaligned, which changes the last bit."""
-    model = AutoModel.from_pretrained(folder)
-    for weight in (*model.parameters(), *model.buffers()):
-        weight.data = weight.data.clone()
-    return model
 
 
 def test_round_trip_is_exact(tiger, tmp_path):

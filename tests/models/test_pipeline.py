@@ -5,11 +5,10 @@ import json
 
 import benchmark_pipeline
 import pytest
-from tiny_models import TITLES
-from trained_folders import train_tiny
+from tiny_models import TITLES, SteeringModel, load_steering, train_tiny
 from transformers import AutoModel, AutoProcessor, pipeline
 
-from modeling_mender import MenderEmb, MenderEmbProcessor
+from modeling_mender import MenderEmb
 from modeling_mender.hub.model_publication import HANDLER, stage_recommender
 from modeling_mender.methods.table import METHODS
 
@@ -20,29 +19,6 @@ REQUESTS = [
     {"history": [2, 3, 4], "exclude": [2, 3, 4]},
     {"history": [7], "candidates": [1, 2, 3, 4]},
 ]
-
-
-class SteeringProcessor(MenderEmbProcessor):
-    """Reads what to avoid and strengths, and remembers what it was given; the model sees neither."""
-
-    def __call__(self, history=None, preference=None, avoid=None, strength=None, return_tensors="pt", **kwargs):
-        self.given = {"avoid": avoid, "strength": strength}
-        return super().__call__(history, preference, return_tensors)
-
-
-class SteeringModel(MenderEmb):
-    """Whose score is the sum of two terms, different for each request and rank."""
-
-    def recommend(self, *args, return_terms=False, **kwargs):
-        found = super().recommend(*args, **kwargs)
-        half = found.scores.square()
-        found.terms = {"history": half, "preference 1": found.scores - half} if return_terms else None
-        return found
-
-
-def load_steering(folder):
-    """A model that is asked for terms, and its processor, from any folder of a tiny Mender_Emb."""
-    return SteeringModel.from_pretrained(folder).eval(), SteeringProcessor.from_pretrained(folder)
 
 
 @pytest.fixture(scope="module")

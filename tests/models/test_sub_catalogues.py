@@ -5,8 +5,8 @@ The referee is the whole ranking, filtered afterwards.
 
 import pytest
 import torch
-from test_methods import ASKED, CASES, build
-from tiny_models import random_codes
+from tiny_models import ASKED, CASES, random_codes
+from tiny_models import tiny_method as build
 
 from modeling_mender import MenderTok, MenderTokConfig, SemanticIds
 from modeling_mender.item_log_weights import weigh_items

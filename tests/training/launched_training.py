@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-import test_training
+import tiny_models
+import tiny_training
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
@@ -75,16 +76,16 @@ def main() -> None:
     )
     if "fsdp" in troubles:
         shard_on_the_cpu(accelerator)
-    options = test_training.arguments(folder, method=f"mender_{variant}", **changes)
+    options = tiny_training.arguments(folder, method=f"mender_{variant}", **changes)
     Path(options.output_dir).mkdir(parents=True, exist_ok=True)
     with accelerator.main_process_first():  # save_pretrained writes on the main process alone
-        model, processor = test_training.build(variant, "bert", folder, dropout_rate=options.dropout_rate)
+        model, processor = tiny_models.build(variant, "bert", folder, dropout_rate=options.dropout_rate)
     if "lora" in troubles:
         add_lora(model, rank=2, alpha=1)
-    texts = [text for request in test_training.REQUESTS for text in request.preferences]
+    texts = [text for request in tiny_training.REQUESTS for text in request.preferences]
     collator = get_method(options.method).collator_class(processor, model, texts)
-    groups = collator.group(test_training.EXAMPLES)
-    rows = loop.TrainingRows(test_training.EXAMPLES, groups, options.preference_dropout, options.seed)
+    groups = collator.group(tiny_training.EXAMPLES)
+    rows = loop.TrainingRows(tiny_training.EXAMPLES, groups, options.preference_dropout, options.seed)
     make_trouble(troubles, accelerator)
     seen = []
     training_batch = collator.training_batch
@@ -93,8 +94,8 @@ def main() -> None:
     )
 
     def validate(candidate: torch.nn.Module) -> float:
-        together = rank(candidate, collator, test_training.REQUESTS, k=3, batch_size=5, accelerator=accelerator).items
-        alone = rank(candidate, collator, test_training.REQUESTS, k=3, batch_size=5).items
+        together = rank(candidate, collator, tiny_training.REQUESTS, k=3, batch_size=5, accelerator=accelerator).items
+        alone = rank(candidate, collator, tiny_training.REQUESTS, k=3, batch_size=5).items
         assert together == alone
         assert all(len(row) == 3 for row in together)
         return time.time()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from trained_folders import train_tiny
+from tiny_models import train_tiny
 
 from dataset_builders.resources import resource
 from modeling_mender.training.arguments import ARGUMENTS, every_option, to_yaml
