@@ -186,7 +186,7 @@ def read_axis(benchmark: Path, domain: str, axis: str, split: str) -> Rows:
         ValueError: If there is no such benchmark, domain, axis or split.
     """
     if not benchmark.is_dir():
-        raise ValueError(f"{benchmark} is no directory; pass the one that scripts/build_benchmark.py wrote.")
+        raise ValueError(f"{benchmark} is no directory; pass the one that mender build wrote.")
     table = read_config(benchmark, f"{domain}_{axis}", split, ["user_id", "history", "target"])
     if table is None:
         found = sorted(path.name for path in benchmark.glob("*_*") if path.is_dir())

@@ -1,5 +1,5 @@
-"""Commands of the benchmark: parse, call one function, print."""
+"""Subcommands of `mender` that need no model."""
 
 from .surroundings import set_defaults
 
-set_defaults()  # here, for it must come before anything that a command imports
+set_defaults()  # before any import of a command

@@ -1,11 +1,11 @@
-"""Has a language model write five preferences for every user and position, into a journal that nothing can empty.
+"""Write the preferences of every user, or the properties of every item, with a language model.
 
-    python scripts/approximate_preferences.py --domain beauty --base_url http://127.0.0.1:8000/v1 \\
+    mender approximate --domain beauty --base_url http://127.0.0.1:8000/v1 \\
         --model meta-llama/Meta-Llama-3-70B-Instruct --journal beauty.jsonl
-    python scripts/approximate_preferences.py --domain beauty --merge shard0.jsonl shard1.jsonl --journal beauty.jsonl
+    mender approximate --domain beauty --merge shard0.jsonl shard1.jsonl --journal beauty.jsonl
 
-The same command continues an interrupted run. Any OpenAI-compatible endpoint serves. Parses, calls
-`dataset_builders.building.preferences.llm.run`, prints what was done.
+Works with any OpenAI-compatible endpoint. Every reply is appended to the journal, and the same command continues an
+interrupted run.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .command_line import defaults_of, explain
-from .source_arguments import SourceArguments, add_source_arguments, source_from
+from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 if TYPE_CHECKING:
     from ..building.preferences.llm.endpoint_settings import EndpointSettings
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from ..building.preferences.llm.run import RunCounts
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells count it."""
+"""Exit status after Ctrl-C, 128 + SIGINT."""
 
 
 @dataclass(kw_only=True)
 class ApproximationArguments(SourceArguments):
-    """Arguments of [`approximate`]; see `--help` for what each is."""
+    """Arguments of [`approximate`]; `--help` describes each."""
 
     journal: Path
     merge: Sequence[Path] | None = None
@@ -69,86 +69,101 @@ class ApproximationArguments(SourceArguments):
 def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description="Ask a language model for the preferences of every user, or for the properties of every item.",
+        description=str(__doc__).split("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_source_arguments(parser)
-    parser.add_argument("--journal", type=Path, required=True, help="JSON lines, one per finished request; continued")
-    parser.add_argument("--merge", type=Path, nargs="+", metavar="JOURNAL", help="only put these into a new --journal")
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        required=True,
+        help="JSON lines file, one line per finished request; continued if it exists",
+    )
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", metavar="JOURNAL", help="journals to merge into a new --journal"
+    )
     parser.add_argument(
         "--task",
         choices=("preferences", "properties"),
-        help="what to ask for; properties are those of items (appendix C.1), from reviews at training positions alone",
+        help="texts to write: preferences of users, or item properties (appendix C.1) from training reviews",
     )
-    parser.add_argument("--output", type=Path, help="properties: Parquet table of item_id, source_id and properties")
+    parser.add_argument(
+        "--output", type=Path, help="Parquet file for the item properties (only with --task properties)"
+    )
     add_endpoint_arguments(parser)
     group = parser.add_argument_group("the request")
-    group.add_argument("--prompt", choices=("default", "coarse", "fine"), help="granularity (appendix C)")
-    group.add_argument("--prompt_file", type=Path, help="your own text; {products} in it marks where the JSON goes")
-    group.add_argument("--max_items", type=int, help="items (or reviews of an item) shown; --window where not given")
-    group.add_argument("--max_review_characters", type=int, help="of one review that are shown")
-    group.add_argument("--temperature", type=float, help="of the sampling")
-    group.add_argument("--top_p", type=float, help="of the sampling")
-    group.add_argument("--max_tokens", type=int, help="new tokens of a reply")
-    group.add_argument("--seed", type=int, help="of the first attempt; further ones count up")
-    group.add_argument("--max_attempts", type=int, help="replies per request until one can be read")
-    group = parser.add_argument_group("the work")
-    group.add_argument("--num_shards", type=int, help="parts that the users are split into")
-    group.add_argument("--shard_index", type=int, help="the part of this run, from 0; each its own --journal")
-    group.add_argument("--max_users", type=int, help="only so many users (or items) of the shard: a pilot")
-    group.add_argument("--retry_failures", action="store_true", help="ask again for what the journal holds as failed")
-    group.add_argument("--wait", action="store_true", help="wait while another run writes the journal")
-    group.add_argument("--no_progress", action="store_true", help="no bar")
+    group.add_argument(
+        "--prompt", choices=("default", "coarse", "fine"), help="granularity of the preferences (appendix C)"
+    )
+    group.add_argument("--prompt_file", type=Path, help="file of a custom prompt; {products} stands for the JSON data")
+    group.add_argument(
+        "--max_items", type=int, help="maximum items (or reviews of an item) in a prompt; default: --window"
+    )
+    group.add_argument("--max_review_characters", type=int, help="maximum characters of a review in a prompt")
+    group.add_argument("--temperature", type=float, help="sampling temperature")
+    group.add_argument("--top_p", type=float, help="probability mass of nucleus sampling")
+    group.add_argument("--max_tokens", type=int, help="maximum new tokens of a reply")
+    group.add_argument("--seed", type=int, help="random seed of the first attempt; each further attempt adds 1")
+    group.add_argument("--max_attempts", type=int, help="maximum replies per request until one can be parsed")
+    group = parser.add_argument_group("scope of the run")
+    group.add_argument("--num_shards", type=int, help="number of shards that users (or items) are split into")
+    group.add_argument("--shard_index", type=int, help="shard of this run, from 0; each needs its own --journal")
+    group.add_argument("--max_users", type=int, help="maximum users (or items) of the shard, for a pilot run")
+    group.add_argument("--retry_failures", action="store_true", help="repeat the failed requests of the journal")
+    group.add_argument("--wait", action="store_true", help="wait for another run that has the journal open")
+    group.add_argument("--no_progress", action="store_true", help="hide the progress bar")
     parser.set_defaults(**defaults_of(ApproximationArguments))
     return ApproximationArguments(**vars(parser.parse_args(argv)))
 
 
 def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say where the model is and when to give it up."""
+    """Adds the options of [`endpoint_settings`]: address, limits and parameters of the endpoint."""
     group = parser.add_argument_group("the endpoint")
     group.add_argument(
         "--base_url",
-        help="of an OpenAI-compatible server, as in http://127.0.0.1:8000/v1; /chat/completions is added to it",
+        help="base URL of an OpenAI-compatible server, as in http://127.0.0.1:8000/v1 (without /chat/completions)",
     )
-    group.add_argument("--model", help="its name on the server; the journal and the card name it")
+    group.add_argument("--model", help="name of the model on the server")
     group.add_argument(
         "--api_key_env",
-        help="environment variable that holds the key; by default OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
+        help="environment variable of the API key; default: OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
     )
-    group.add_argument("--concurrency", type=int, help="requests in flight")
-    group.add_argument("--timeout", type=float, help="seconds that one attempt may take")
-    group.add_argument("--max_retries", type=int, help="further attempts of a request without a reply")
-    group.add_argument("--max_failures", type=int, help="requests in a row without a reply that end the run")
+    group.add_argument("--concurrency", type=int, help="maximum simultaneous requests")
+    group.add_argument("--timeout", type=float, help="time limit of one attempt in seconds")
+    group.add_argument("--max_retries", type=int, help="maximum retries of a request without a reply")
+    group.add_argument(
+        "--max_failures", type=int, help="consecutive requests without a reply after which the run ends"
+    )
     group.add_argument(
         "--max_failed_share",
         type=float,
-        help="the run ends when more than this share of its requests (30 at least) fail for one reason; 1: never",
+        help="share of requests failing for one reason above which the run ends, after at least 30 requests; 1: never",
     )
-    group.add_argument("--max_reply_bytes", type=int, help="of an answer, which is not read any further")
+    group.add_argument("--max_reply_bytes", type=int, help="maximum size of an HTTP response in bytes")
     group.add_argument(
         "--omit",
         nargs="+",
         choices=("temperature", "top_p", "max_tokens", "seed"),
         metavar="PARAMETER",
-        help="do not send what the server refuses: temperature, top_p, max_tokens, seed; the journal says so",
+        help="parameters that are not sent: temperature, top_p, max_tokens, seed; recorded in the journal",
     )
     group.add_argument(
         "--max_tokens_name",
         choices=("max_tokens", "max_completion_tokens"),
-        help="the server's name for the limit of new tokens; changed by itself where the server asks for the other",
+        help="name of the token limit in requests; switched automatically if the server requires the other",
     )
-    group.add_argument("--no_schema", action="store_true", help="do not ask the server to constrain replies to JSON")
+    group.add_argument("--no_schema", action="store_true", help="send no JSON schema that constrains the replies")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Asks a model, or merges journals.
+    """Runs the requests, or merges journals.
 
     Args:
         argv (`list[str]`, *optional*): Arguments; those of the process by default.
 
     Returns:
-        `int`: 0; 1 on bad input, an endpoint that cannot be used or no answer at all, after one line on
-            stderr; 130 after Ctrl-C.
+        `int`: 0; 1 on bad input, an unusable endpoint or a run without any usable reply, after one line on stderr;
+            130 after Ctrl-C.
     """
     arguments = parse_arguments(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -158,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     counts = RunCounts()
     try:
         if arguments.merge:
-            print(merge(arguments))
+            print(merge(arguments, arguments.merge))
         else:
             print(approximate(arguments, counts))
     except (ValueError, OSError, ImportError, EndpointError) as error:
@@ -173,24 +188,24 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def merge(arguments: ApproximationArguments) -> str:
-    """Merges journals into a new one; returns what it holds."""
+def merge(arguments: ApproximationArguments, journals: Sequence[Path]) -> str:
+    """Merges journals into a new one; returns a summary."""
     from ..building.preferences.llm.journal import merge_contents, merge_journals
     from ..building.preferences.llm.journal_lines import failures_by_reason
 
-    domain = merge_contents(arguments.merge).header.domain
+    domain = merge_contents(journals).header.domain
     if domain != arguments.domain:
-        raise ValueError(f"The journals are of the domain {domain}, not {arguments.domain}; name the one they are of.")
-    entries = merge_journals(arguments.merge, arguments.journal).entries.values()
+        raise ValueError(f"The journals are of the domain {domain}, not {arguments.domain}; pass --domain {domain}.")
+    entries = merge_journals(journals, arguments.journal).entries.values()
     failed = failures_by_reason(entries)
     return (
-        f"merged: {len(arguments.merge)} journals, {len(entries):,} requests, {sum(failed.values()):,} of them failed "
+        f"merged: {len(journals)} journals, {len(entries):,} requests, {sum(failed.values()):,} of them failed "
         f"{failed or ''}\nwritten: {arguments.journal}"
     )
 
 
 def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
-    """Everything between the arguments and the summary of a run."""
+    """Runs all requests that the journal lacks; returns a summary."""
     from ..building.build import load_sequences
     from ..building.preferences.llm import work as tasks
     from ..building.preferences.llm.journal import Journal
@@ -198,17 +213,19 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
     from ..building.preferences.llm.run import check_answered, journal_header, run
 
     if arguments.output is not None and arguments.task != "properties":
-        raise ValueError("--output is the table of --task properties; preferences are read from the journal.")
+        raise ValueError("--output is only for --task properties; preferences stay in the journal.")
     settings = endpoint_settings(arguments)
     prompt = chosen_prompt(arguments)
     tasks.check_shard(arguments.num_shards, arguments.shard_index)
-    source, _ = source_from(arguments)
+    source, domain = source_from(arguments)
     max_items = arguments.max_items or arguments.window
     header = journal_header(
         arguments.domain, settings, prompt, arguments.seed, max_items, arguments.max_review_characters
     )
     with Journal(arguments.journal, header, wait=arguments.wait) as journal:
-        sequences, table = load_sequences(source, arguments.min_count, arguments.window, arguments.user_stride)
+        sequences, table = load_sequences(
+            source, arguments.min_count, arguments.window, user_stride_of(arguments, domain)
+        )
         items = table.to_pylist()
         limits = (prompt, max_items, arguments.max_review_characters)
         if arguments.task == "preferences":
@@ -241,11 +258,11 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
 
 
 def endpoint_settings(arguments: ApproximationArguments) -> "EndpointSettings":
-    """The endpoint that the options name, with its key from the environment."""
+    """Settings of the endpoint from the options, with the API key from the environment."""
     from ..building.preferences.llm.endpoint_settings import EndpointSettings, key_variable
 
     if not arguments.base_url or not arguments.model:
-        raise ValueError("Name the endpoint by --base_url and --model (or give --merge).")
+        raise ValueError("--base_url and --model are required (unless --merge is given).")
     variable = key_variable(arguments.base_url, os.environ, arguments.api_key_env)
     return EndpointSettings(
         arguments.base_url,
@@ -265,7 +282,7 @@ def endpoint_settings(arguments: ApproximationArguments) -> "EndpointSettings":
 
 
 def chosen_prompt(arguments: ApproximationArguments) -> "Prompt":
-    """The prompt of the task, or the user's own text."""
+    """The custom prompt of `--prompt_file`, or the one of the task and `--prompt`."""
     from ..building.preferences.llm.prompts import PROMPTS, custom_prompt
 
     if arguments.prompt_file is not None:
@@ -274,7 +291,7 @@ def chosen_prompt(arguments: ApproximationArguments) -> "Prompt":
 
 
 def of_shard(things: list, names: list[str], arguments: ApproximationArguments) -> list:
-    """Those of this run's shard, and of them no more than the pilot asks for."""
+    """The things of this run's shard, at most `max_users` of them."""
     from ..building.preferences.llm.work import shard_of
 
     pairs = zip(things, names, strict=True)

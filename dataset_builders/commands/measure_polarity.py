@@ -1,11 +1,10 @@
-"""Measures how well review texts alone tell the disliked items from the liked, against the stars.
+"""Measure how well classifiers of review texts agree with the star ratings.
 
-    python scripts/measure_polarity.py --source amazon_reviews --reviews Gift_Cards_5.json.gz \\
+    mender measure-polarity --source amazon_reviews --reviews Gift_Cards_5.json.gz \\
         --metadata meta_Gift_Cards.json.gz --domain gift_cards
-    python scripts/measure_polarity.py --domain beauty --model siebert/sentiment-roberta-large-english
+    mender measure-polarity --domain beauty --model siebert/sentiment-roberta-large-english
 
-Reads every review of the source, before any k-core; at most two stars are a dislike, four or more are not. Parses,
-calls `dataset_builders.building.review_sentiment`, prints a table.
+Reads every review of the source, before any k-core; at most two stars count as dislike, four or more as like.
 """
 
 import argparse
@@ -30,7 +29,7 @@ disliked)."""
 
 @dataclass(kw_only=True)
 class PolarityArguments(SourceArguments):
-    """Arguments of [`measure_polarity`]; see `--help` for what each is."""
+    """Arguments of [`measure_polarity`]; `--help` describes each."""
 
     model: Sequence[str] = ()
     device: str | None = None
@@ -40,19 +39,21 @@ class PolarityArguments(SourceArguments):
 def parse_arguments(argv: list[str] | None) -> PolarityArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description="Measure the polarity of review texts against the stars.",
+        description=str(__doc__).split("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_source_arguments(parser)
-    parser.add_argument("--model", nargs="+", help="text classifiers to measure beside VADER")
-    parser.add_argument("--device", help="of the text classifiers; a GPU if there is one")
-    parser.add_argument("--output", type=Path, help="also write the table to this file")
+    parser.add_argument(
+        "--model", nargs="+", help="text classifiers (models on the Hub or folders) to measure beside VADER"
+    )
+    parser.add_argument("--device", help="torch device of the text classifiers; default: a GPU if available")
+    parser.add_argument("--output", type=Path, help="file for the table, which is also printed")
     parser.set_defaults(**defaults_of(PolarityArguments))
     return PolarityArguments(**vars(parser.parse_args(argv)))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command.
+    """Measures sentiment classifiers.
 
     Args:
         argv (`list[str]`, *optional*): Arguments; those of the process by default.
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_polarity(arguments: PolarityArguments) -> None:
-    """Measures, writes, prints."""
+    """Prints the table, and writes it to `--output`."""
     table = measure(arguments)
     if arguments.output is not None:
         write_text(arguments.output, table + "\n")
@@ -74,8 +75,8 @@ def measure_polarity(arguments: PolarityArguments) -> None:
 
 
 def measure(arguments: PolarityArguments) -> str:
-    """Everything between the arguments and the table."""
-    # After parsing: --help must not wait for Ibis.
+    """Measures VADER and the models on all reviews of the source; returns the table."""
+    # imported after parsing, for --help must not load Ibis
     from ..building.interactions import connect
 
     source, _ = source_from(arguments)
@@ -89,7 +90,7 @@ def measure(arguments: PolarityArguments) -> str:
     if not (by_stars["disliked"] and by_stars["liked"]):
         raise ValueError(
             f"{arguments.domain} has {len(by_stars['disliked'])} texts with at most two stars and "
-            f"{len(by_stars['liked'])} with at least four; both are needed to measure anything."
+            f"{len(by_stars['liked'])} with at least four; at least one of each is needed."
         )
     rows = [*vader_rows(by_stars), *model_rows(by_stars, arguments.model, arguments.device)]
     return "\n".join([f"{arguments.domain}: {count_stars(ratings, texts)}", "", *format_rows(rows, by_stars)])
@@ -101,14 +102,14 @@ def texts_by_stars(ratings: Sequence[float | None], reviews: Sequence[str | None
 
     stars = np.array([np.nan if rating is None else rating for rating in ratings], float)
     polarity, texts = polarity_of_stars(stars), [(review or "").strip() for review in reviews]
-    between = np.where(np.isnan(stars), 9, polarity)  # a missing rating is no three stars
+    between = np.where(np.isnan(stars), 9, polarity)  # a missing rating does not count as three stars
     return {
         name: decisive_texts(between, texts, label) for name, label in (("disliked", -1), ("between", 0), ("liked", 1))
     }
 
 
 def vader_rows(by_stars: dict[str, list[str]]) -> Iterator[Row]:
-    """VADER as it comes, by sentences with the default threshold, and calibrated."""
+    """Rows of VADER: on whole texts, by sentences with the default thresholds, and calibrated."""
     from ..building.review_sentiment import rating_vader as polarity
 
     analyzer = polarity.vader_analyzer()
@@ -131,7 +132,7 @@ def vader_rows(by_stars: dict[str, list[str]]) -> Iterator[Row]:
 
 
 def model_rows(by_stars: dict[str, list[str]], models: Sequence[str], device: str | None) -> Iterator[Row]:
-    """The figures of text classifiers."""
+    """Rows of the text classifiers."""
     from ..building.review_sentiment import PipelineClassifier
 
     stars = {"disliked": 1.0, "between": 3.0, "liked": 5.0}
@@ -149,7 +150,7 @@ def share_below(scores: np.ndarray, threshold: float) -> float | None:
 
 
 def count_stars(ratings: Sequence[float | None], reviews: Sequence[str | None]) -> str:
-    """How many reviews there are, with how many stars."""
+    """Number of reviews, by stars, and of those with a text."""
     counts = Counter(
         "no rating" if rating is None else f"{rating:g} star{'' if rating == 1 else 's'}" for rating in ratings
     )
@@ -159,7 +160,7 @@ def count_stars(ratings: Sequence[float | None], reviews: Sequence[str | None]) 
 
 
 def format_rows(rows: Sequence[Row], by_stars: dict[str, list[str]]) -> Iterator[str]:
-    """The table, in Markdown."""
+    """Lines of the Markdown table."""
     between = len(by_stars["between"])
     yield (
         f"| distinct texts: {len(by_stars['disliked']):,} disliked, {len(by_stars['liked']):,} liked | AUC "

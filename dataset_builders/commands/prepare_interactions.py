@@ -1,13 +1,13 @@
-"""Runs the first stage of a benchmark alone: reviews in, the users' sequences and the catalogue out.
+"""Prepare interaction logs of any size: k-core, time order, and split of every user's sequence.
 
-    python scripts/prepare_interactions.py --domain mine --output_dir prepared/mine --memory_limit 6GB \\
+    mender prepare-interactions --domain mine --output_dir prepared/mine --memory_limit 6GB \\
         --source tables --interactions actions.csv --items items.csv
     spark-submit --master spark://head:7077 scripts/prepare_interactions.py --engine pyspark \\
         --domain mine --output_dir /shared/prepared/mine --temp_directory /shared/scratch \\
         --source raw --interactions /shared/actions --items /shared/items
 
 Writes `events.parquet` (one row per action, with its window, history length and split), `items.parquet` and
-`counts.json`. Both engines write the same rows. On a cluster, the workers must see all these folders.
+`counts.json`. Both engines write the same rows. On a cluster, all workers must be able to access these folders.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .command_line import defaults_of, run_command
-from .source_arguments import SourceArguments, add_source_arguments, source_from
+from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 
 @dataclass(kw_only=True)
 class InteractionArguments(SourceArguments):
-    """Arguments of [`prepare`]; see `--help` for what each is."""
+    """Arguments of [`prepare`]; `--help` describes each."""
 
     output_dir: Path
     engine: str = "duckdb"
@@ -36,11 +36,13 @@ def parse_arguments(argv: list[str] | None) -> InteractionArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_source_arguments(parser)
-    parser.add_argument("--output_dir", type=Path, required=True, help="new folder")
-    parser.add_argument("--engine", choices=("duckdb", "pyspark"), help="what runs the expressions")
-    parser.add_argument("--memory_limit", help="as in 4GB: of DuckDB, which spills the rest, or of a local Spark")
+    parser.add_argument("--output_dir", type=Path, required=True, help="new output folder")
+    parser.add_argument("--engine", choices=("duckdb", "pyspark"), help="execution engine")
     parser.add_argument(
-        "--temp_directory", type=Path, help="where DuckDB spills, and Spark keeps tables: shared, on a cluster"
+        "--memory_limit", help="memory limit of DuckDB or local Spark, as in 4GB; DuckDB spills the rest"
+    )
+    parser.add_argument(
+        "--temp_directory", type=Path, help="folder for spilled data and temporary tables; shared on a cluster"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output_dir")
     parser.set_defaults(**defaults_of(InteractionArguments))
@@ -62,11 +64,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prepare(arguments: InteractionArguments) -> None:
-    """Writes the interactions of one source, and prints how many there are.
+    """Writes the interactions of one source, and prints their counts.
 
     Raises:
         OSError: If there is no room in memory or on the disk.
-        ValueError: If the options or the files are refused.
+        ValueError: If options or files are invalid.
     """
     import duckdb
 
@@ -81,14 +83,15 @@ def prepare(arguments: InteractionArguments) -> None:
         write_interactions,
     )
 
-    logger.setLevel(logging.INFO)  # a line per round: on large data it is long work
-    source, _ = source_from(arguments)
+    logger.setLevel(logging.INFO)  # one line per round of the k-core
+    source, domain = source_from(arguments)
+    user_stride = user_stride_of(arguments, domain)
     try:
         with new_directory(arguments.output_dir, arguments.overwrite) as folder:
             connection = connect(arguments.engine, arguments.memory_limit, arguments.temp_directory)
             try:
                 raw = load_source(source, connection, arguments.temp_directory)
-                prepared = prepare_interactions(raw, arguments.min_count, arguments.user_stride)
+                prepared = prepare_interactions(raw, arguments.min_count, user_stride)
                 write_interactions(prepared, folder, arguments.window)
                 targets = target_counts(prepared.events, arguments.window).to_pyarrow().to_pylist()
             finally:
@@ -98,7 +101,7 @@ def prepare(arguments: InteractionArguments) -> None:
                 "num_items": prepared.num_items,
                 "num_actions": prepared.num_actions,
                 "min_count": arguments.min_count,
-                "user_stride": arguments.user_stride,
+                "user_stride": user_stride,
                 "window": arguments.window,
                 "targets": {row["split"]: int(row["targets"]) for row in sorted(targets, key=lambda r: r["split"])},
                 "skipped": {reason: int(count) for reason, count in sorted(raw.skipped.items())},

@@ -1,14 +1,13 @@
-"""Publishes built benchmarks as one dataset on the Hub, several domains in one repository.
+"""Publish built benchmarks as one dataset on the Hub, with one or more domains.
 
-    python scripts/publish_benchmark.py benchmarks/beauty benchmarks/toys --repo_id org/pref-discerning
-    python scripts/publish_benchmark.py benchmarks/beauty --repo_id org/pref-discerning --create_pr
-    python scripts/publish_benchmark.py benchmarks/beauty --repo_id org/pref-discerning --dry_run --output_dir staged
+    mender publish-benchmark benchmarks/beauty benchmarks/toys --repo_id org/pref-discerning
+    mender publish-benchmark benchmarks/beauty --repo_id org/pref-discerning --create_pr
+    mender publish-benchmark benchmarks/beauty --repo_id org/pref-discerning --dry_run --output_dir staged
 
-Checks every directory for leaks and against its fingerprints, puts the domains into one folder with a card and the
-tasks of the leaderboards, loads every config of it in a process that has `datasets` and nothing of ours, and only then
-pushes, in one commit. Domains that the repository has already, and that are not given, stay: of them only the reports
-and the card are read, their rows are neither downloaded nor sent again; card and eval.yaml are made anew from all
-reports. A domain that is given replaces its namesake whole. --replace makes the repository hold what is given, alone.
+Checks every directory for leaks and against its fingerprints, stages the domains with card and leaderboard tasks,
+loads every config in a process with `datasets` but without this project's packages, and then pushes in one commit.
+Other domains of the repository are kept without transferring their rows (card and eval.yaml are rewritten from all
+reports); a given domain replaces its namesake. --replace removes all other domains.
 """
 
 import argparse
@@ -30,9 +29,9 @@ if TYPE_CHECKING:  # --help must not wait for datasets
     from ..benchmark.report import BuildReport
 
 RESTRICTED_SOURCES = ("yelp",)
-"""Sources whose terms forbid to pass on what is made from them; `dataset_builders.building.domains` has the terms."""
+"""Sources whose terms restrict redistribution of derived data; `dataset_builders.building.domains` has the terms."""
 
-# The twin of dataset_publication.content_fingerprint, on what `datasets` gives to a stranger.
+# the same digest as dataset_publication.content_fingerprint, without this project's packages
 LOAD_EVERY_CONFIG = """
 import hashlib, json
 from datasets import load_dataset
@@ -54,7 +53,7 @@ print("\\n" + json.dumps(found))
 
 @dataclass(kw_only=True)
 class BenchmarkPublication(PushArguments):
-    """Arguments of [`publish_benchmark`]; see `--help` for what each is."""
+    """Arguments of [`publish_benchmark`]; `--help` describes each."""
 
     benchmarks: Sequence[Path]
     repo_id: str
@@ -65,15 +64,15 @@ class BenchmarkPublication(PushArguments):
 def parse_arguments(argv: list[str] | None) -> BenchmarkPublication:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("benchmarks", type=Path, nargs="+", help="directories that scripts/build_benchmark.py wrote")
+    parser.add_argument("benchmarks", type=Path, nargs="+", help="benchmark directories of mender build")
     parser.add_argument("--repo_id", required=True, help="dataset on the Hub, as in org/pref-discerning")
-    parser.add_argument("--replace", action="store_true", help="remove the domains that the repository has already")
+    parser.add_argument("--replace", action="store_true", help="remove all other domains from the repository")
     parser.add_argument(
         "--i_have_the_right_to_redistribute",
         action="store_true",
-        help=f"publish what is made from a source whose terms forbid it to most ({', '.join(RESTRICTED_SOURCES)})",
+        help=f"confirmation that you may publish data of a restricted source ({', '.join(RESTRICTED_SOURCES)})",
     )
     add_push_arguments(parser)
     parser.set_defaults(**defaults_of(BenchmarkPublication))
@@ -81,22 +80,23 @@ def parse_arguments(argv: list[str] | None) -> BenchmarkPublication:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Publishes; returns 0, or 1 after one line on bad input."""
+    """Publishes a benchmark; returns 0, or 1 after one line on bad input."""
     arguments = parse_arguments(argv)
     return run_command(lambda: publish_benchmark(arguments))
 
 
 def publish_benchmark(arguments: BenchmarkPublication) -> str:
-    """Everything between the arguments and the address of the commit."""
+    """Stages, checks and pushes the domains; returns the address of the commit."""
     from ..building.publication import copy_configs, describe
 
     chosen = choose_domains(arguments.benchmarks)
     check_terms([report for _, report in chosen], arguments.i_have_the_right_to_redistribute)
     check_promises(arguments.benchmarks)
     given = {report.domain for _, report in chosen}
-    kept, known, commit = [], None, None
+    kept: list[BuildReport] = []
+    known, commit = None, None
     if arguments.dry_run and not arguments.replace:
-        print(f"not checked (--dry_run asks nothing of the Hub): the domains that {arguments.repo_id} has already.")
+        print(f"not checked (--dry_run does not contact the Hub): the present domains of {arguments.repo_id}.")
     elif not arguments.replace:
         kept, known, commit = read_published(arguments.repo_id, arguments.revision, given)
 
@@ -106,7 +106,7 @@ def publish_benchmark(arguments: BenchmarkPublication) -> str:
         reports = [report for _, report in chosen]
         describe(folder, by_domain(reports), arguments.repo_id)
         check_loading(folder, reports)
-        # only now, for datasets loads nothing from a folder whose card names configs without files
+        # after loading, for datasets refuses a folder whose card names configs without files
         describe(folder, by_domain(reports + kept), arguments.repo_id, known)
         if kept:
             print(f"kept as they are: {', '.join(report.domain for report in kept)}")
@@ -116,12 +116,12 @@ def publish_benchmark(arguments: BenchmarkPublication) -> str:
 
 
 def by_domain(reports: Sequence["BuildReport"]) -> list["BuildReport"]:
-    """In the order of the card."""
+    """The reports in the order of the card, by domain."""
     return sorted(reports, key=lambda report: report.domain)
 
 
 def choose_domains(benchmarks: Sequence[Path]) -> list[tuple[Path, "BuildReport"]]:
-    """Every domain of the directories, with the directory that it lies in.
+    """Finds every domain of the directories; returns pairs of directory and report.
 
     Raises:
         ValueError: If two directories hold the same domain, or another version wrote one.
@@ -133,7 +133,7 @@ def choose_domains(benchmarks: Sequence[Path]) -> list[tuple[Path, "BuildReport"
     chosen = []
     for benchmark in benchmarks:
         if not benchmark.is_dir():
-            raise FileNotFoundError(f"{benchmark} is no directory; pass one that scripts/build_benchmark.py wrote.")
+            raise FileNotFoundError(f"{benchmark} is no directory; pass one that mender build wrote.")
         for report in read_reports(benchmark):
             if report.domain in where:
                 raise ValueError(
@@ -146,10 +146,10 @@ def choose_domains(benchmarks: Sequence[Path]) -> list[tuple[Path, "BuildReport"
 
 
 def check_terms(reports: Sequence["BuildReport"], has_the_right: bool) -> None:
-    """Refuses what may not be passed on, and says where nobody knows.
+    """Refuses domains that may not be redistributed, and prints a note where the terms are unknown.
 
     Raises:
-        ValueError: If a source's terms forbid it, unless whoever publishes has the right all the same.
+        ValueError: If a source's terms restrict redistribution, unless `has_the_right`.
     """
     from ..building.domains import source_terms
 
@@ -157,26 +157,26 @@ def check_terms(reports: Sequence["BuildReport"], has_the_right: bool) -> None:
         restricted = next((name for name in RESTRICTED_SOURCES if name in (report.source, report.domain)), None)
         if restricted and not has_the_right:
             raise ValueError(
-                f"the domain {report.domain} is made from {restricted}, whose terms restrict passing it on "
-                f"({source_terms(restricted)}) Where you have that right, pass --i_have_the_right_to_redistribute."
+                f"the domain {report.domain} is made from {restricted}, whose terms restrict redistribution "
+                f"({source_terms(restricted)}) If you have that right, pass --i_have_the_right_to_redistribute."
             )
         if not report.about.get("terms"):
-            print(f"note: nobody stated the terms of the data behind {report.domain}; the card says so.")
+            print(f"note: the terms of the data of {report.domain} are unknown; the card says so.")
 
 
 def check_promises(benchmarks: Sequence[Path]) -> None:
-    """Refuses a benchmark with leaks, or with other rows than those of its fingerprints.
+    """Refuses a benchmark with leaks, or with rows that differ from its fingerprints.
 
     Raises:
-        ValueError: With the first of what was found, and how much there is.
+        ValueError: If a check fails; names the first violation and their number.
     """
     from ..benchmark.checks import check_benchmark
 
     for benchmark in benchmarks:
         if found := check_benchmark(benchmark):
             raise ValueError(
-                f"{benchmark} breaks {len(found)} promises and is not published: {found[0]}; see all by "
-                f"scripts/describe_benchmark.py {benchmark}, and build again."
+                f"{benchmark} fails {len(found)} checks and is not published: {found[0]}; list all with "
+                f"mender describe {benchmark}, and build again."
             )
         print(f"{benchmark}: no leak, no broken promise")
 
@@ -184,20 +184,19 @@ def check_promises(benchmarks: Sequence[Path]) -> None:
 def read_published(
     repo_id: str, revision: str | None, given: set[str]
 ) -> tuple[list["BuildReport"], "DatasetInfosDict | None", str | None]:
-    """What a published dataset says of the domains that are not given.
+    """Reads the card and the reports of a published dataset, for the domains that are kept.
 
     Args:
         repo_id (`str`): The dataset.
-        revision (`str`, *optional*): The branch that will be written to.
-        given (`set[str]`): Domains that are replaced.
+        revision (`str`, *optional*): The branch to write to.
+        given (`set[str]`): Domains to replace.
 
     Returns:
-        `tuple`: The reports of the other domains; `datasets`' description of their configs, from the card; and the
-        commit that was read.
+        `tuple`: The reports of the other domains, the card's description of their configs, and the commit read.
 
     Raises:
-        ValueError: If the dataset is not one that this version can add to.
-        OSError: What the Hub's client says.
+        ValueError: If this version cannot add to the dataset.
+        OSError: If the Hub cannot be read.
     """
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCard
@@ -214,12 +213,12 @@ def read_published(
     known = DatasetInfosDict()
     if card.is_file():
         known = DatasetInfosDict.from_dataset_card_data(DatasetCard(card.read_text(encoding="utf-8")).data)
-    way_out = f"publish that domain again as well, or pass --replace to have {repo_id} hold only what is given"
+    way_out = f"publish that domain again as well, or pass --replace to keep only the given domains in {repo_id}"
     described = {config_name(domain, name) for domain in given.union(domains) for name in (*TABLES, *AXES)}
     if unknown := sorted(set(known) - described):
         raise ValueError(
-            f"{repo_id} has configs of which it holds no report ({', '.join(unknown)}); choose another repository, or "
-            "pass --replace to have it hold only what is given."
+            f"{repo_id} has configs without a report ({', '.join(unknown)}); choose another repository, or "
+            "pass --replace to keep only the given domains."
         )
     kept = []
     for domain in domains:
@@ -238,19 +237,22 @@ def read_published(
 
 
 def download_descriptions(repo_id: str, revision: str | None) -> Path | None:
-    """Card and reports of a dataset on the Hub, without its rows; `None` where there is none yet.
+    """Downloads card and reports of a dataset, without its rows; returns `None` if the dataset does not exist.
 
-    A branch that does not exist yet will be made from main, so main is what it will hold.
+    For a branch that does not exist, main is read, from which it will be created.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    wanted = {"repo_type": "dataset", "allow_patterns": ["README.md", "reports/*.json"]}
+    def download(revision: str | None) -> Path:
+        patterns = ["README.md", "reports/*.json"]
+        return Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns=patterns))
+
     try:
         try:
-            return Path(snapshot_download(repo_id, revision=revision, **wanted))
+            return download(revision)
         except RevisionNotFoundError:
-            return Path(snapshot_download(repo_id, **wanted))
+            return download(None)
     except GatedRepoError:
         raise
     except RepositoryNotFoundError:
@@ -258,14 +260,14 @@ def download_descriptions(repo_id: str, revision: str | None) -> Path | None:
 
 
 def check_loading(folder: Path, reports: Sequence["BuildReport"]) -> None:
-    """Loads every config as a stranger does, and holds rows and fingerprints against the reports.
+    """Loads every config without this project's packages, and compares rows and fingerprints with the reports.
 
     Args:
-        folder (`Path`): What will be sent.
-        reports (`Sequence[BuildReport]`): Of the domains whose rows are in it.
+        folder (`Path`): Staged files.
+        reports (`Sequence[BuildReport]`): Reports of the domains in it.
 
     Raises:
-        ValueError: If a config does not load, or gives other rows.
+        ValueError: If a config does not load, or has other rows.
     """
     expected = {
         config: {"rows": report.rows[config], "fingerprint": report.fingerprints[config]}
@@ -276,13 +278,13 @@ def check_loading(folder: Path, reports: Sequence["BuildReport"]) -> None:
     for config, what in expected.items():
         if found[config] != what:
             raise ValueError(
-                f"{config} loads as {found[config]} in a process of its own, and the report says {what}; build again."
+                f"{config} loads as {found[config]} in a separate process, but the report has {what}; build again."
             )
     print(f"loaded with datasets alone: {len(expected)} configs, with the rows and fingerprints of the reports")
 
 
 def stale_files(domains: set[str], replace: bool) -> list[str]:
-    """Patterns of files that the repository loses where the folder has none of that name.
+    """Patterns of files to delete from the repository unless the folder has them.
 
     >>> stale_files({"beauty"}, replace=False)[:2]
     ['beauty_items/*', 'beauty_preferences/*']

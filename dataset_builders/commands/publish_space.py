@@ -1,13 +1,11 @@
-"""Publishes a Space: the metric, the demo of a model, or the leaderboard's page.
+"""Publish a Space: the metric, the demo of a model, or the leaderboard.
 
-    python scripts/publish_space.py metric --repo_id org/ranking-metrics
-    python scripts/publish_space.py demo --repo_id org/demo --model org/mender-tok-beauty --leaderboard leaderboard
-    python scripts/publish_space.py leaderboard --repo_id org/leaderboard --leaderboard leaderboard
+    mender publish-space metric --repo_id org/ranking-metrics
+    mender publish-space demo --repo_id org/demo --model org/mender-tok-beauty --leaderboard leaderboard
+    mender publish-space leaderboard --repo_id org/leaderboard --leaderboard leaderboard
 
-The metric's main file is named like the repository, for `evaluate.load("org/ranking-metrics")` looks for it under that
-name; before it is sent, a process with the public libraries alone loads it and must give the figures that our own
-functions give. The demo is model_cards/space/ with the model's name written into it. The leaderboard is what
-scripts/make_leaderboard.py wrote, as it is.
+The metric's main file has the name of the repository, as `evaluate.load("org/ranking-metrics")` requires; before it is
+sent, a process with the public libraries alone loads it, and its values are compared with those of this project.
 """
 
 import argparse
@@ -27,16 +25,20 @@ from .fresh_process import run_fresh_json
 from .hub_push import PushArguments, add_push_arguments, stage_and_push
 
 METRIC = Path(ranking_metrics.__file__).parent
-# How card and docstring name the metric and its functions in the checkout.
+# names in card and docstrings that are replaced by published ones
 LOCAL_NAME = '"dataset_builders/ranking_metrics"'
 LOCAL_IMPORT = "from dataset_builders.ranking_metrics import"
 LEADERBOARD_FILES = ("index.html", "leaderboard.json", "README.md")
 
+PREDICTIONS = [[3, 9, 1], [4, 2], []]
+REFERENCES = [[9], [2, 8], [5]]
+CUTOFFS = [1, 3]
+PREDICTIONS_NEGATIVE = [[1, 3], [2], [5]]
 KNOWN_ROWS = {
-    "predictions": [[3, 9, 1], [4, 2], []],
-    "references": [[9], [2, 8], [5]],
-    "k": [1, 3],
-    "predictions_negative": [[1, 3], [2], [5]],
+    "predictions": PREDICTIONS,
+    "references": REFERENCES,
+    "k": CUTOFFS,
+    "predictions_negative": PREDICTIONS_NEGATIVE,
 }
 LOAD_METRIC = """
 import json
@@ -66,7 +68,7 @@ code {{ font-size: .9em; }}
 
 @dataclass(kw_only=True)
 class SpacePublication(PushArguments):
-    """Arguments of [`publish_space`]; see `--help` for what each is."""
+    """Arguments of [`publish_space`]; `--help` describes each."""
 
     kind: str
     repo_id: str
@@ -77,28 +79,26 @@ class SpacePublication(PushArguments):
 def parse_arguments(argv: list[str] | None) -> SpacePublication:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("kind", choices=STAGES, help="what to publish")
+    parser.add_argument("kind", choices=STAGES, help="kind of the Space")
     parser.add_argument("--repo_id", required=True, help="Space on the Hub, as in org/ranking-metrics")
-    parser.add_argument("--model", help="of the demo: a model on the Hub, as in org/mender-tok-beauty")
-    parser.add_argument(
-        "--leaderboard", type=Path, help="directory that scripts/make_leaderboard.py wrote; the demo may do without"
-    )
+    parser.add_argument("--model", help="model of the demo, on the Hub, as in org/mender-tok-beauty")
+    parser.add_argument("--leaderboard", type=Path, help="folder of mender leaderboard; optional for the demo")
     add_push_arguments(parser)
     parser.set_defaults(**defaults_of(SpacePublication))
     return SpacePublication(**vars(parser.parse_args(argv)))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Publishes; returns 0, or 1 after one line on bad input."""
+    """Publishes a Space; returns 0, or 1 after one line on bad input."""
     arguments = parse_arguments(argv)
     return run_command(lambda: publish_space(arguments))
 
 
 def publish_space(arguments: SpacePublication) -> str:
-    """Stages, checks, sends; the address of the commit."""
-    stale = ["*.py"] if arguments.kind == "metric" else None  # another main file of an earlier name
+    """Stages, checks and pushes the Space; returns the address of the commit."""
+    stale = ["*.py"] if arguments.kind == "metric" else None  # removes a main file of an earlier name
     stage = STAGES[arguments.kind]
     return stage_and_push(
         lambda folder: stage(folder, arguments), "space", arguments, stale, f"Publish the {arguments.kind}"
@@ -106,15 +106,17 @@ def publish_space(arguments: SpacePublication) -> str:
 
 
 def stage_metric(folder: Path, arguments: SpacePublication) -> None:
-    """The metric under the repository's name, its card, and the card as a page."""
+    """Writes the metric under the repository's name, its card, and the card as a page."""
     name = arguments.repo_id.split("/")[-1]
     if not re.fullmatch(r"[A-Za-z][\w-]*", name):
         raise ValueError(
-            f"the metric's repository ({arguments.repo_id!r}) gives its file and its Python module their name: a "
-            "letter, then letters, digits, - and _, as in org/ranking-metrics."
+            f"the metric's repository ({arguments.repo_id!r}) is also the name of a Python module: a letter, "
+            "then letters, digits, - and _, as in org/ranking-metrics."
         )
     if name == "metrics":
-        raise ValueError("the metric cannot be named 'metrics': it has a file of that name; try org/ranking-metrics.")
+        raise ValueError(
+            "the metric cannot be named 'metrics', the name of one of its files; try org/ranking-metrics."
+        )
     for source, target in ((f"{METRIC.name}.py", f"{name}.py"), ("metrics.py", "metrics.py"), ("README.md",) * 2):
         text = (METRIC / source).read_text(encoding="utf-8")
         for ours, published in {LOCAL_NAME: f'"{arguments.repo_id}"', LOCAL_IMPORT: "from metrics import"}.items():
@@ -125,10 +127,10 @@ def stage_metric(folder: Path, arguments: SpacePublication) -> None:
 
 
 def render_page(card: Path) -> str:
-    """A card as an HTML page, for a static Space shows its index.html and nothing else.
+    """Renders a card as the index.html of a static Space.
 
     Raises:
-        ImportError: Without markdown-it-py.
+        ImportError: If markdown-it-py is not installed.
     """
     from huggingface_hub import RepoCard
 
@@ -142,30 +144,30 @@ def render_page(card: Path) -> str:
 
 
 def check_metric(folder: Path, name: str) -> None:
-    """Loads the metric as a stranger does, and compares.
+    """Loads the metric without this project's packages, and compares its values with this project's.
 
     Raises:
-        ValueError: If it does not load, or gives other figures than `dataset_builders.ranking_metrics`.
+        ValueError: If it does not load, or computes other values.
     """
     from ..ranking_metrics import score_run
 
-    expected = score_run(**KNOWN_ROWS)
+    expected = score_run(PREDICTIONS, REFERENCES, CUTOFFS, PREDICTIONS_NEGATIVE)
     with tempfile.TemporaryDirectory() as scratch:
-        copy = shutil.copytree(folder, Path(scratch) / name)  # evaluate wants the folder to be named like the file
+        copy = shutil.copytree(folder, Path(scratch) / name)  # evaluate requires the folder to have the file's name
         found = run_fresh_json(LOAD_METRIC, [copy, json.dumps(KNOWN_ROWS)])
     if found != expected:
-        raise ValueError(f"the published metric gives {found}, and our own functions give {expected}.")
+        raise ValueError(f"the staged metric computes {found}, but dataset_builders.ranking_metrics {expected}.")
     print(f"loaded with evaluate alone: {len(expected)} figures, the same as ours")
 
 
 def stage_demo(folder: Path, arguments: SpacePublication) -> None:
-    """The demo with its model's name, and the leaderboard where there is one."""
+    """Writes the demo with its model's name, and the leaderboard's records if given."""
     from huggingface_hub import RepoCard
 
     if arguments.model is None or not is_repo_id(arguments.model) or Path(arguments.model).is_dir():
         raise ValueError(
             f"--model ({arguments.model}) must be a model on the Hub, as in org/mender-tok-beauty: the Space loads it "
-            "from there; scripts/publish_model.py publishes one."
+            "from there; publish one with mender publish-model."
         )
     shutil.copytree(
         resource("model_cards/spaces/demo"), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
@@ -180,15 +182,15 @@ def stage_demo(folder: Path, arguments: SpacePublication) -> None:
 
 
 def stage_leaderboard(folder: Path, arguments: SpacePublication) -> None:
-    """The leaderboard's page and its records."""
+    """Copies the leaderboard's page and its records."""
     if arguments.leaderboard is None:
-        raise ValueError("the leaderboard needs --leaderboard, the directory that scripts/make_leaderboard.py wrote.")
+        raise ValueError("the leaderboard needs --leaderboard, the output folder of mender leaderboard.")
     for name, path in find_files(arguments.leaderboard).items():
         shutil.copyfile(path, folder / name)
 
 
 def find_files(leaderboard: Path) -> dict[str, Path]:
-    """The files of a rendered leaderboard.
+    """Paths of the files of a rendered leaderboard, by name.
 
     Raises:
         FileNotFoundError: If one is missing.
@@ -196,7 +198,7 @@ def find_files(leaderboard: Path) -> dict[str, Path]:
     found = {name: leaderboard / name for name in LEADERBOARD_FILES}
     if missing := [name for name, path in found.items() if not path.is_file()]:
         raise FileNotFoundError(
-            f"{leaderboard} lacks {' and '.join(missing)}; pass the directory that scripts/make_leaderboard.py wrote."
+            f"{leaderboard} lacks {' and '.join(missing)}; pass the output folder of mender leaderboard."
         )
     return found
 

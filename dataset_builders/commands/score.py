@@ -2,7 +2,7 @@
 
     mender score my_run.parquet --benchmark outputs/quickstart/benchmark --domain sample --output_dir outputs/mine
 
-Prints a table with the preference and without it, and one without the items of each row's own history. Writes
+Prints scores with and without the preference, then with the items of each row's own history excluded. Writes
 results.json, rows.parquet (the rank of every row) and axes.png into --output_dir.
 """
 
@@ -31,7 +31,7 @@ Tables = Mapping[str, datasets.Dataset]
 
 @dataclass(kw_only=True)
 class ScoringArguments:
-    """What is scored, on which rows, and where the results go; see `--help` for what each is."""
+    """Arguments of every scoring; `--help` describes each."""
 
     benchmark: str
     benchmark_revision: str | None = None
@@ -61,30 +61,30 @@ class ScoreArguments(ScoringArguments):
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of [`ScoringArguments`] to a parser."""
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
-    parser.add_argument("--benchmark_revision", help="branch, tag or commit, of a benchmark on the Hub")
+    parser.add_argument("--benchmark_revision", help="branch, tag or commit of a benchmark on the Hub")
     parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
-    parser.add_argument("--split", choices=["train", "validation", "test"], help="rows to score")
+    parser.add_argument("--split", choices=["train", "validation", "test"], help="split to score")
     parser.add_argument("--axes", nargs="+", choices=list(AXES), help="axes to score")
     parser.add_argument("--k", nargs="+", type=int, help="cut-offs")
-    parser.add_argument("--max_rows", type=int, help="rows of each axis, drawn by a fixed seed; 0 means all")
-    parser.add_argument("--resamples", type=int, help="resamples of the bootstrap intervals")
-    parser.add_argument("--output_dir", type=Path, help="directory for the files; none are written if not given")
+    parser.add_argument("--max_rows", type=int, help="maximum rows of each axis, drawn with a fixed seed; 0: all")
+    parser.add_argument("--resamples", type=int, help="number of resamples of the bootstrap intervals")
+    parser.add_argument("--output_dir", type=Path, help="folder for the result files; default: none are written")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("run", type=Path, help="run file: Parquet with the columns query, items, scores")
-    parser.add_argument("--name", help="method of the run file; what the file says, or its name, where not given")
+    parser.add_argument("--name", help="name of the method; default: the one in the run file, or the file's name")
     add_scoring_arguments(parser)
     parser.set_defaults(**defaults_of(ScoreArguments))
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Scores; returns 0, or 1 after one line on bad input."""
+    """Scores a run; returns 0, or 1 after one line on bad input."""
     arguments = parse_arguments(argv)
     return run_command(lambda: score(ScoreArguments(**vars(arguments))))
 
@@ -96,8 +96,7 @@ def score(arguments: ScoreArguments) -> Results:
         arguments ([`ScoreArguments`]): The run file, the benchmark, and where the results go.
 
     Raises:
-        ValueError: If run and benchmark do not fit together, or the benchmark's rows are not those of its
-            fingerprints.
+        ValueError: If run and benchmark do not match, or the benchmark's rows differ from its fingerprints.
         FileNotFoundError: If the run or the benchmark does not exist.
     """
     return score_answers(arguments, lambda tables, num_items: read_answers(arguments, num_items))
@@ -108,10 +107,10 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
 
     Args:
         arguments ([`ScoringArguments`]): The benchmark, and where the results go.
-        answer (`Callable`): From the rows of each axis and the number of items to the answers and their maker.
+        answer (`Callable`): Maps the rows of each axis and the number of items to the answers and their maker.
 
     Raises:
-        ValueError: If the benchmark's rows are not those of its fingerprints, or the results cannot be used.
+        ValueError: If the benchmark's rows differ from its fingerprints, or the results are invalid.
     """
     revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
     every_axis = load_axes(arguments.benchmark, arguments.domain, arguments.split, revision=revision)
@@ -150,7 +149,7 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
 def identify(
     arguments: ScoringArguments, report: Mapping[str, Any], configs: Sequence[str], revision: str | None
 ) -> BenchmarkIdentity:
-    """What the report says of the benchmark, the fingerprints of what is scored computed from its rows."""
+    """The benchmark's identity from its report, with the scored configs' fingerprints computed from their rows."""
     fingerprints = report.get("fingerprints") or {}
     found = check_fingerprints(arguments.benchmark, arguments.domain, configs, fingerprints, revision)
     named = {"name": arguments.benchmark, "revision": revision, "fingerprints": {**fingerprints, **found}}
@@ -176,7 +175,7 @@ def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, Maker]
 
 
 def show(results: Results, longest_history: int, num_items: int) -> None:
-    """Prints both tables, and what limits their figures."""
+    """Prints both tables, and notes on axes left out and on short rankings."""
     print(format_table(results.axes, results.table_k))
     if any(result.record.has_history for result in results.axes.values()):
         print("\nWithout the items of each row's own history:\n")
@@ -194,7 +193,7 @@ def show(results: Results, longest_history: int, num_items: int) -> None:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draws the star plot, where matplotlib is installed."""
+    """Draws the star plot if matplotlib is installed."""
     from ..paper_tables.figures import star_plot
 
     title = f"{results.maker.method} on {results.domain} ({results.split})"

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..building.sources import SOURCES, get_source
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class SourceArguments:
-    """Where the reviews come from; see [`source_from`]."""
+    """Arguments that select the source of the reviews; see [`source_from`]."""
 
     domain: str
     source: str | None = None
@@ -38,37 +38,37 @@ class SourceArguments:
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of [`source_from`] to a parser."""
     group = parser.add_argument_group(
-        "where the reviews come from",
-        "A domain of the paper (beauty, toys, sports, steam, yelp) brings its source with it and is downloaded, or "
-        "read from --raw_dir. For all others name the --source and its files, or an --amazon_category.",
+        "source of the reviews",
+        "A domain of the paper (beauty, toys, sports, steam, yelp) has its own source and is downloaded, or read "
+        "from --raw_dir. For any other domain, give --source and its files, or --amazon_category.",
     )
-    group.add_argument("--domain", required=True, help="first part of every config's name, as in beauty_sentiment")
-    group.add_argument("--source", choices=tuple(SOURCES), help="kind of input, if not the domain's own")
-    group.add_argument("--raw_dir", type=Path, help="folder that holds the domain's files under their published names")
-    group.add_argument("--download_dir", type=Path, help="where downloads are kept; the user's cache where not given")
-    group.add_argument("--amazon_category", help="any category of the Amazon reviews, as in Video_Games")
-    group.add_argument("--amazon_year", type=int, choices=(2014, 2018, 2023), help="of --amazon_category")
-    group.add_argument("--reviews", type=Path, help="amazon_reviews, steam: the reviews file")
-    group.add_argument("--metadata", type=Path, help="amazon_reviews: the metadata file")
-    group.add_argument("--games", type=Path, help="steam: the file of games")
-    group.add_argument("--archive", type=Path, help="yelp: the archive or its folder")
-    group.add_argument("--first_day", help="yelp: as in 2019-01-01")
-    group.add_argument("--last_day", help="yelp: as in 2019-12-31")
-    group.add_argument("--interactions", type=Path, help="tables: Parquet, CSV or JSON lines of actions; raw: Parquet")
-    group.add_argument("--items", type=Path, help="tables: Parquet, CSV or JSON lines of items; raw: Parquet")
+    group.add_argument("--domain", required=True, help="name of the domain, as in beauty; prefix of every config")
+    group.add_argument("--source", choices=tuple(SOURCES), help="format of the input; default: that of the domain")
+    group.add_argument("--raw_dir", type=Path, help="folder with the domain's files under their published names")
+    group.add_argument("--download_dir", type=Path, help="folder for downloads; default: the user's cache")
+    group.add_argument("--amazon_category", help="category of the Amazon reviews, as in Video_Games")
+    group.add_argument("--amazon_year", type=int, choices=(2014, 2018, 2023), help="release of --amazon_category")
+    group.add_argument("--reviews", type=Path, help="reviews file (amazon_reviews, steam)")
+    group.add_argument("--metadata", type=Path, help="metadata file (amazon_reviews)")
+    group.add_argument("--games", type=Path, help="games file (steam)")
+    group.add_argument("--archive", type=Path, help="archive or its folder (yelp)")
+    group.add_argument("--first_day", help="first day of reviews, as in 2019-01-01 (yelp)")
+    group.add_argument("--last_day", help="last day of reviews, as in 2019-12-31 (yelp)")
+    group.add_argument(
+        "--interactions", type=Path, help="actions: Parquet, CSV or JSON lines (tables), or Parquet (raw)"
+    )
+    group.add_argument("--items", type=Path, help="items: Parquet, CSV or JSON lines (tables), or Parquet (raw)")
     group.add_argument("--min_count", type=int, help="k of the k-core")
-    group.add_argument("--window", type=int, help="most recent items of a user that count")
+    group.add_argument("--window", type=int, help="number of most recent items of a user that are used")
     group.add_argument(
         "--user_stride",
         type=int,
-        help="keep one user in so many, after the k-core; the domain's own where not given (7 for steam, else 1)",
+        help="keep every n-th user after the k-core; default: that of the domain (7 for steam, else 1)",
     )
 
 
 def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple["Source", "Domain | None"]:
-    """The source that the options name, and the domain's facts where it is one of the paper's or an Amazon category.
-
-    Sets `arguments.user_stride` where it was not given.
+    """Makes the source that the options select, and finds its domain (one of the paper's or an Amazon category).
 
     Args:
         arguments (`SourceArguments`): The options.
@@ -78,7 +78,7 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
         `tuple`: The `Source`, and the `Domain` or `None`.
 
     Raises:
-        ValueError: If options are missing, or belong to another source.
+        ValueError: If options are missing or belong to another source.
         FileNotFoundError: If files do not exist; names all of them.
         OSError: If a download fails.
     """
@@ -98,18 +98,25 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
         )
     else:
         if arguments.raw_dir is not None or arguments.amazon_category:
-            raise ValueError("--source does not go with --raw_dir or --amazon_category: name its files instead.")
+            raise ValueError(
+                "--source cannot be combined with --raw_dir or --amazon_category; give its files instead."
+            )
         needed = SOURCES[arguments.source].paths
         refuse_foreign_paths(arguments, f"the source {arguments.source}", needed)
         paths = {name: getattr(arguments, name) for name in needed}
         check_files(arguments, (*needed, *also))
         source = get_source(arguments.source, **paths, **_dates(arguments, arguments.source))
-    if arguments.user_stride is None:
-        arguments.user_stride = domain.user_stride if domain else 1
     return source, domain
 
 
-def _dates(arguments: SourceArguments, source: str) -> dict[str, str]:
+def user_stride_of(arguments: SourceArguments, domain: "Domain | None") -> int:
+    """The `--user_stride` given, else that of the domain, else 1."""
+    if arguments.user_stride is not None:
+        return arguments.user_stride
+    return domain.user_stride if domain else 1
+
+
+def _dates(arguments: SourceArguments, source: str) -> dict[str, Any]:
     dates = {"since": arguments.first_day, "until": arguments.last_day}
     given = {name: date for name, date in dates.items() if date is not None}
     if given and not SOURCES[source].has_days:
@@ -121,14 +128,14 @@ def _dates(arguments: SourceArguments, source: str) -> dict[str, str]:
 
 
 def check_files(arguments: SourceArguments, names: tuple[str, ...]) -> None:
-    """Refuses paths that do not exist, before anything is loaded or read.
+    """Refuses paths that do not exist.
 
     Args:
         arguments (`SourceArguments`): Holds a path, several or `None` under each name.
-        names (`tuple[str, ...]`): Options to look at.
+        names (`tuple[str, ...]`): Options to check.
 
     Raises:
-        FileNotFoundError: Naming every option and path that is missing.
+        FileNotFoundError: Names every missing option and path.
     """
     missing = []
     for name in names:
@@ -141,10 +148,10 @@ def check_files(arguments: SourceArguments, names: tuple[str, ...]) -> None:
 
 
 def refuse_foreign_paths(arguments: SourceArguments, what: str, needed: tuple[str, ...]) -> None:
-    """Refuses paths of another source instead of ignoring them, and names missing ones.
+    """Refuses missing paths and paths of another source.
 
     Raises:
-        ValueError: Naming every such option.
+        ValueError: Names every such option.
     """
     names = sorted({name for entry in SOURCES.values() for name in entry.paths})
     given = {name for name in names if getattr(arguments, name) is not None}

@@ -1,11 +1,11 @@
-"""Submits a results.json to the leaderboard: as a pull request on the model's own repository.
+"""Submit a results.json to the leaderboard, as a pull request on the model's repository.
 
-    python scripts/submit_to_leaderboard.py outputs/my_model/results.json --model org/name \
+    mender submit outputs/my_model/results.json --model org/name \
         --benchmark org/pref-discerning --dry_run
 
-Checks the file, computes its figures again from rows.parquet beside it, and shows what would be sent. The pull request
-carries `.eval_results/*.yaml`, which the Hub shows and the leaderboard collects, and `results/DOMAIN.json`, the file
-without the folders of the machine that it ran on.
+Checks the file, recomputes its scores from rows.parquet beside it, and prints the files. The pull request has
+`.eval_results/*.yaml`, which the Hub shows and the leaderboard collects, and `results/DOMAIN.json`, the results
+without local paths.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from .command_line import defaults_of, explain, run_command
 
 @dataclass(frozen=True)
 class Submission:
-    """What would be sent: `files` is path -> text, `parent` the model's commit that they go onto (where asked)."""
+    """A change of a model's repository: `files` is path -> text, `parent` the commit below it (`None` if local)."""
 
     changes: Sequence[Change]
     left_out: Sequence[str]
@@ -48,7 +48,7 @@ class Submission:
 
 @dataclass(kw_only=True)
 class SubmissionArguments:
-    """Arguments of [`submit`]; see `--help` for what each is."""
+    """Arguments of [`submit`]; `--help` describes each."""
 
     results: Path
     model: str
@@ -62,27 +62,31 @@ class SubmissionArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> SubmissionArguments:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("results", type=Path, metavar="RESULTS.json", help="written by scripts/evaluate_axes.py")
-    parser.add_argument("--model", required=True, help="the model's repository on the Hub, org/name")
-    parser.add_argument("--benchmark", required=True, help="dataset on the Hub; with --dry_run also a local directory")
-    parser.add_argument("--revision", help="of the benchmark; what the results name, else main's newest commit")
-    parser.add_argument("--source_url", help="where the evaluation can be looked up")
-    parser.add_argument("--notes", help="a few words on the set-up")
-    parser.add_argument("--date", help="of the evaluation; today")
-    parser.add_argument("--dry_run", action="store_true", help="check and show everything, send nothing")
-    parser.add_argument("--no_pr", action="store_true", help="commit to one's own repository, without a pull request")
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS.json", help="results file of mender evaluate or mender score"
+    )
+    parser.add_argument("--model", required=True, help="model on the Hub, as in org/name")
+    parser.add_argument(
+        "--benchmark", required=True, help="benchmark on the Hub; with --dry_run also a local directory"
+    )
+    parser.add_argument("--revision", help="revision of the benchmark; default: that of the results, else main")
+    parser.add_argument("--source_url", help="address of a description of the evaluation")
+    parser.add_argument("--notes", help="short note on the setup")
+    parser.add_argument("--date", help="day of the evaluation, as in 2026-11-20; default: today")
+    parser.add_argument("--dry_run", action="store_true", help="check and print everything, but send nothing")
+    parser.add_argument("--no_pr", action="store_true", help="commit directly instead of opening a pull request")
     parser.set_defaults(**defaults_of(SubmissionArguments))
     return SubmissionArguments(**vars(parser.parse_args(argv)))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Submits; returns 0, or 1 after one line per objection."""
+    """Submits results; returns 0, or 1 after one line per objection."""
     return run_command(lambda: submit(parse_arguments(argv)))
 
 
 def submit(arguments: SubmissionArguments) -> None:
-    """Everything between the arguments and the pull request."""
+    """Checks and prints the submission, and sends it unless `--dry_run` is given."""
     check_arguments(arguments)
     results = read_results(arguments)
     revision = check(arguments, results)
@@ -112,8 +116,7 @@ def check_arguments(arguments: SubmissionArguments) -> None:
     check_repo_id(arguments.model, "--model")
     if not is_on_the_hub(arguments.benchmark) and not arguments.dry_run:
         raise ValueError(
-            f"--benchmark ({arguments.benchmark}) is a local directory, which no one else could look up; name the "
-            "dataset on the Hub, or add --dry_run."
+            f"--benchmark ({arguments.benchmark}) is a local directory; name the dataset on the Hub, or add --dry_run."
         )
     try:
         datetime.date.fromisoformat(arguments.date)
@@ -122,18 +125,18 @@ def check_arguments(arguments: SubmissionArguments) -> None:
 
 
 def read_results(arguments: SubmissionArguments) -> Results:
-    """Reads the file; lists every objection to it on stderr and refuses if there is one."""
+    """Reads the results; refuses them with every objection if there is any."""
     try:
         results = Results.read(arguments.results)
         if problems := check_figures(results):
             raise InvalidResults(str(arguments.results), problems)
     except InvalidResults as error:
-        refuse(arguments, error.problems, ", and more may follow once the file itself is sound")
+        refuse(arguments, error.problems, " so far (rows and ranks are checked once these are resolved)")
     return results
 
 
 def check(arguments: SubmissionArguments, results: Results) -> str | None:
-    """Lists every objection to the rows and ranks on stderr and refuses if there is one; returns the commit."""
+    """Checks rows and ranks; returns the commit of the benchmark, or refuses with every objection."""
     problems: list[str] = []
     benchmark = None
     revision, named_by = choose_revision(arguments, results)
@@ -144,7 +147,7 @@ def check(arguments: SubmissionArguments, results: Results) -> str | None:
         problems.append(explain(error) + named_by)
     ranks = arguments.results.with_name("rows.parquet")
     if not ranks.is_file():
-        print(f"note: no {ranks.name} beside {arguments.results}; the figures are not computed again")
+        print(f"note: no {ranks.name} beside {arguments.results}; the scores are not recomputed")
     else:
         try:
             problems += check_ranks(results, read_ranks(ranks)[0])
@@ -156,46 +159,46 @@ def check(arguments: SubmissionArguments, results: Results) -> str | None:
 
 
 def refuse(arguments: SubmissionArguments, problems: Sequence[str], more: str = "") -> NoReturn:
-    """Lists the objections on stderr, and refuses."""
+    """Prints the objections on stderr, and raises."""
     for problem in problems:
         print(f"- {problem}", file=sys.stderr)
     raise ValueError(f"{arguments.results} is refused, objections: {len(problems)}{more}; nothing was sent.")
 
 
 def choose_revision(arguments: SubmissionArguments, results: Results) -> tuple[str | None, str]:
-    """The benchmark's revision to check against, and a sentence on what named it; a local directory has none."""
+    """The revision of the benchmark to check against (`None` if local), and a sentence for errors on its origin."""
     named = results.benchmark.revision if is_on_the_hub(arguments.benchmark) else None
     if arguments.revision or named is None:
         return arguments.revision, ""
-    return named, f" {arguments.results} names that revision ({named}); name another one by --revision."
+    return named, f" {arguments.results} names that revision ({named}); name another one with --revision."
 
 
 def prepare(arguments: SubmissionArguments, results: Results, revision: str | None) -> Submission:
-    """The entries beside those that the model has; a dry run against a local directory does not ask the Hub."""
+    """Compares the entries with those of the model; does not contact the Hub for a local benchmark."""
     benchmark = arguments.benchmark if revision else Path(arguments.benchmark).resolve().name
     entries, left_out = make_entries(
         results, benchmark, revision, arguments.date, arguments.source_url, arguments.notes
     )
     if not entries:
-        raise ValueError(f"{arguments.results} has no figure to submit: {'; '.join(left_out)}.")
+        raise ValueError(f"{arguments.results} has no score to submit: {'; '.join(left_out)}.")
     parent = hub.newest_commit(arguments.model) if revision else None
     existing = read_entry_files(arguments.model, parent) if parent else {}
     changes = compare(entries, existing)
     files = merge(changes, existing, entries_file(benchmark, results.domain))
     if parent and (waiting := find_waiting(entries, arguments.model)):
-        raise ValueError(f"an open pull request has all of these scores already: {waiting}; nothing was sent.")
+        raise ValueError(f"an open pull request already has all of these scores: {waiting}; nothing was sent.")
     files[results_file(results.domain)] = published_results(results, arguments.model).to_json()
     return Submission(changes, left_out, files, parent)
 
 
 def show(submission: Submission, arguments: SubmissionArguments) -> None:
-    """Prints what would be sent."""
+    """Prints the scores and files of a submission."""
     print(f"model {arguments.model}, benchmark {arguments.benchmark}\n")
     print(change_table(submission.changes))
     for line in submission.left_out:
         print(f"left out: {line}")
     if submission.parent is None:
-        print("note: the model's repository was not asked for what it already has (local benchmark)")
+        print("note: present scores of the model were not read (local benchmark)")
     elif not hub.is_tagged(arguments.model):
         print(f"note: leaderboards find models by the tag {hub.MODEL_TAG}, which the card of {arguments.model} lacks")
     print()
@@ -203,11 +206,11 @@ def show(submission: Submission, arguments: SubmissionArguments) -> None:
         if path.endswith(".yaml"):
             print(f"{path}:\n\n{text}")
         else:
-            print(f"{path}: {arguments.results} without the folders it names, {len(text.encode()):,} bytes\n")
+            print(f"{path}: {arguments.results} without local paths, {len(text.encode()):,} bytes\n")
 
 
 def change_table(changes: Sequence[Change]) -> str:
-    """Tasks and values as Markdown."""
+    """Tasks and values as a Markdown table."""
     lines = ["| task | value | |", "|---|---:|---|"]
     return "\n".join(
         lines + [f"| {change.entry.task_id} | {change.entry.value:.4f} | {change.said} |" for change in changes]

@@ -1,11 +1,10 @@
-"""The paper's tables and figures from our results, the published figures beside ours.
+"""Make the paper's tables and figures from results, with the published values beside them.
 
-    python scripts/make_tables.py outputs/results --output_dir outputs/tables --protocol both
+    mender tables outputs/results --output_dir outputs/tables --protocol both
 
-Finds every results.json below the folders; writes tables.md, table_N.md, tables.csv and figure_N_DOMAIN.png. Results
-over preferences of different writers or prompts get blocks of their own; results that claim the same preferences and
-yet are of different rows are refused. An outside run stands beside a published baseline that has its method's name,
-such as gru4rec.
+Reads every results.json below the folders; writes tables.md, table_N.md, tables.csv and figure_N_DOMAIN.png. Results
+on preferences of different language models or prompts are separate blocks; results with the same preferences but
+different rows are refused. A run of another recommender is compared with the published baseline of the same name.
 """
 
 import argparse
@@ -28,7 +27,7 @@ FIGURES = (3, 4, 5, 6, 7)
 
 @dataclass(kw_only=True)
 class TableArguments:
-    """Arguments of [`make_tables`]; see `--help` for what each is."""
+    """Arguments of [`make_tables`]; `--help` describes each."""
 
     folders: Sequence[Path]
     output_dir: Path
@@ -41,30 +40,30 @@ class TableArguments:
 
 def parse_arguments(argv: list[str] | None) -> TableArguments:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS_DIR", help="folders of results.json files")
-    parser.add_argument("--output_dir", type=Path, required=True, help="where tables and figures go")
-    parser.add_argument("--domains", nargs="+", help="these domains alone; all that there are if not given")
-    parser.add_argument("--split", choices=["train", "validation", "test"], help="results of this one")
-    parser.add_argument("--tables", nargs="*", type=int, help="tables to make; none if empty")
-    parser.add_argument("--figures", nargs="*", type=int, help="figures to make")
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder for tables and figures")
+    parser.add_argument("--domains", nargs="+", help="domains to include; default: all")
+    parser.add_argument("--split", choices=["train", "validation", "test"], help="split of the results")
+    parser.add_argument("--tables", nargs="*", type=int, help="numbers of the tables to make; none if empty")
+    parser.add_argument("--figures", nargs="*", type=int, help="numbers of the figures to make; none if empty")
     parser.add_argument(
         "--protocol",
         choices=[*PROTOCOLS, "both"],
-        help="rank all items, or take those of the row's own history out; both: blocks of each, and figures of all",
+        help="candidates: all items, or only those unseen in the row's own history; both: tables of each",
     )
     parser.set_defaults(**defaults_of(TableArguments))
     return TableArguments(**vars(parser.parse_args(argv)))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Makes them; returns 0, or 1 after one line on bad input."""
+    """Makes tables and figures; returns 0, or 1 after one line on bad input."""
     return run_command(lambda: make_tables(parse_arguments(argv)))
 
 
 def make_tables(arguments: TableArguments) -> None:
-    """Everything between the arguments and the files."""
+    """Reads the results and writes tables and figures."""
     for word, numbers, known in (("table", arguments.tables, TABLES), ("figure", arguments.figures, FIGURES)):
         for number in numbers:
             if number not in known:
@@ -77,7 +76,7 @@ def make_tables(arguments: TableArguments) -> None:
 
 
 def read_groups(arguments: TableArguments) -> list[Group]:
-    """The results that are asked for, by configuration."""
+    """Groups the results of the chosen split and domains by configuration."""
     results = find_results(arguments.folders)
     chosen = [
         result
@@ -86,22 +85,22 @@ def read_groups(arguments: TableArguments) -> list[Group]:
     ]
     if not chosen:
         found = sorted({f"{result.domain} ({result.split})" for result in results})
-        raise ValueError(f"no results of {arguments.split} and the domains asked for; there are {', '.join(found)}.")
+        raise ValueError(f"no results of {arguments.split} and the chosen domains; there are {', '.join(found)}.")
     if len(chosen) < len(results):
-        print(f"{len(chosen)} of {len(results)} results are of the split and the domains asked for")
+        print(f"{len(chosen)} of {len(results)} results are of the chosen split and domains")
     check_comparable(chosen)
     return group_results(chosen)
 
 
 def write_tables(groups: Sequence[Group], numbers: Sequence[int], protocols: Sequence[str], folder: Path) -> None:
-    """table_N.md, tables.md and tables.csv; a table without a figure of ours is skipped with its reason."""
+    """Writes table_N.md, tables.md and tables.csv; prints the reason of every skipped table."""
     blocks: list[Block] = []
     texts = []
     for number in sorted(set(numbers)):
         found = make_table(number, groups, protocols)
         if not found:
             print(f"table {number} skipped: {TABLES[number].missing}")
-            (folder / f"table_{number}.md").unlink(missing_ok=True)  # an earlier one would not be of these results
+            (folder / f"table_{number}.md").unlink(missing_ok=True)  # an earlier one is of other results
             continue
         blocks += found
         texts.append(table_markdown(number, found))
@@ -112,7 +111,7 @@ def write_tables(groups: Sequence[Group], numbers: Sequence[int], protocols: Seq
 
 
 def write_figures(groups: Sequence[Group], numbers: Sequence[int], protocol: str, folder: Path) -> None:
-    """A picture per figure, domain and kind of preferences; what is missing is said."""
+    """Writes a plot per figure, domain and kind of preferences; prints the reason of every skipped one."""
     for domain in sorted({group.first.domain for group in groups}, key=domain_order):
         of_domain = [group for group in groups if group.first.domain == domain]
         writers = sorted({group.first.preferences for group in of_domain})

@@ -44,11 +44,11 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     files: dict[Path, Path] = {}
     for path in paths:
         if not path.exists():
-            raise ValueError(f"{path} does not exist; pass folders into which scripts/evaluate_axes.py wrote.")
+            raise ValueError(f"{path} does not exist; pass folders into which mender evaluate wrote.")
         for file in [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE)):
             files.setdefault(file.resolve(), path)
     if not files:
-        raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, paths))}; score with scripts/evaluate_axes.py.")
+        raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, paths))}; score with mender evaluate.")
     records = []
     for file, root in files.items():
         results = _usable(file.read_bytes(), str(file))

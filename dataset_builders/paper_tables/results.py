@@ -161,7 +161,7 @@ def find_results(folders: Iterable[Path]) -> list[Result]:
     paths = {path.resolve(): path for folder in folders for path in sorted(folder.rglob(RESULTS_FILE))}
     if not paths:
         raise ValueError(
-            f"no {RESULTS_FILE} in or below {', '.join(map(str, folders))}; scripts/evaluate_axes.py writes one "
+            f"no {RESULTS_FILE} in or below {', '.join(map(str, folders))}; mender evaluate writes one "
             "into its --output_dir."
         )
     return [read_result(path) for path in paths.values()]

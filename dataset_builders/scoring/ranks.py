@@ -123,7 +123,7 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
         ValueError: If it is not a table of ranks.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is no file; pass a rows.parquet that scripts/evaluate_axes.py wrote.")
+        raise FileNotFoundError(f"{path} is no file; pass a rows.parquet that mender evaluate wrote.")
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
@@ -131,7 +131,7 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
     if not table.schema.equals(RANKS_SCHEMA):
         raise ValueError(
             f"{path} is no table of ranks: it has the columns {', '.join(table.schema.names)}; pass a rows.parquet "
-            "that scripts/evaluate_axes.py wrote."
+            "that mender evaluate wrote."
         )
     return table, json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
 

@@ -19,7 +19,7 @@ from ..benchmark.schema import SPLITS, config_name
 RESULTS_FILE = "results.json"
 PROTOCOLS = ("all", "unseen")
 TABLE_K = 10
-AGAIN = "score again with scripts/evaluate_axes.py"
+AGAIN = "score again with mender evaluate"
 _LARGEST = 2**31 - 1
 _LONGEST = 1e9  # seconds, 31 years
 
@@ -322,7 +322,7 @@ class Results:
             InvalidResults: As [`from_json`].
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"{path} is no file; pass a {RESULTS_FILE} that scripts/evaluate_axes.py wrote.")
+            raise FileNotFoundError(f"{path} is no file; pass a {RESULTS_FILE} that mender evaluate wrote.")
         return cls.from_json(Path(path).read_bytes(), str(path))
 
     def to_json(self) -> str:

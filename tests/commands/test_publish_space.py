@@ -103,7 +103,7 @@ class TestMetric:
         (wrong / "metrics.py").write_text(text.replace("/ num_relevant\n", "/ (num_relevant + 1)\n"))
         assert (wrong / "metrics.py").read_text() != text
         monkeypatch.setattr(publish_space, "METRIC", wrong)
-        assert "the published metric gives" in refused(capsys, "metric", "--repo_id", "org/wrong")
+        assert "the staged metric computes" in refused(capsys, "metric", "--repo_id", "org/wrong")
         assert not (push / "org").exists()
 
     def test_a_metric_that_does_not_load_is_not_published(self, push, monkeypatch, capsys):
@@ -155,7 +155,7 @@ class TestDemo:
     @pytest.mark.parametrize("model", [[], ["--model", "mender"], ["--model", "outputs/quickstart/model"]])
     def test_without_a_model_of_the_hub_it_is_refused(self, push, capsys, model):
         error = refused(capsys, "demo", "--repo_id", "org/demo", *model)
-        assert "must be a model on the Hub" in error and "publish_model.py" in error
+        assert "must be a model on the Hub" in error and "mender publish-model" in error
 
 
 class TestLeaderboard:
@@ -171,7 +171,7 @@ class TestLeaderboard:
         assert "needs --leaderboard" in refused(capsys, "leaderboard", "--repo_id", "org/board")
         (leaderboard / "index.html").unlink()
         error = refused(capsys, "leaderboard", "--repo_id", "org/board", "--leaderboard", leaderboard)
-        assert "lacks index.html" in error and "make_leaderboard.py" in error
+        assert "lacks index.html" in error and "mender leaderboard" in error
 
 
 def test_a_dry_run_lists_everything_and_sends_nothing(leaderboard, tmp_path, capsys):

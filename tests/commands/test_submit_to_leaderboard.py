@@ -134,7 +134,7 @@ def test_a_leaderboard_asks_for_its_cut_off_and_for_the_figures_of_rows_with_a_h
     shallow = Results.from_json(make_results(), "results.json")
     shallow = replace(shallow, k=(1,), axes=score_axes(make_ranks(), [1], resamples=50))
     assert check_figures(shallow) == [
-        "k ([1]) must have 10 among them, by which every axis is ranked; score again with scripts/evaluate_axes.py."
+        "k ([1]) must have 10 among them, by which every axis is ranked; score again with mender evaluate."
     ]
 
 

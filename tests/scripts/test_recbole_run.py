@@ -195,7 +195,7 @@ def one_line_of_error(capsys, argv):
 
 def test_a_benchmark_that_is_not_there_is_one_line(tmp_path, capsys):
     error = one_line_of_error(capsys, arguments_for(tmp_path / "nowhere", tmp_path / "run.parquet"))
-    assert "nowhere is no directory" in error and "build_benchmark.py" in error
+    assert "nowhere is no directory" in error and "mender build" in error
 
 
 def test_a_domain_that_is_not_there_is_named_with_those_that_are(ring, tmp_path, capsys):

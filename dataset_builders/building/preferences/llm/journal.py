@@ -162,7 +162,7 @@ def read_journal(path: Path) -> JournalContent:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"The journal {path} does not exist; scripts/approximate_preferences.py writes one.")
+        raise FileNotFoundError(f"The journal {path} does not exist; mender approximate writes one.")
     content, _, torn = _read(path)
     if content is None:
         raise ValueError(f"{path} holds no whole line yet; let the run that writes it start, or remove the file.")
