@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command_line import defaults_of, explain
+from .command_line import HelpFormatter, defaults_of, explain
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=str(__doc__).split("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_source_arguments(parser)
     parser.add_argument(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .command_line import defaults_of, run_command
+from .command_line import HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
@@ -52,7 +52,7 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=str(__doc__).split("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_source_arguments(parser)
     parser.add_argument("--output_dir", type=Path, help="new dataset directory; required unless --until stops earlier")

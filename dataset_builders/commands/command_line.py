@@ -1,5 +1,6 @@
 """Run a command and report bad input as one line on stderr with exit status 1, whichever library raised it."""
 
+import argparse
 import dataclasses
 import os
 import re
@@ -27,6 +28,20 @@ _REPOSITORY = re.compile(
     r"https?://[^/]+(?:/api)?/(?:(datasets|spaces|models)/)?([\w.-]+/[\w.-]+?)(?:\.git)?(?=[/?\s'\"]|$)"
 )
 _REVISION = re.compile(r"/(?:revision|resolve|tree|commit|preupload)/([^/?\s]+)")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Appends the default of each option, unless it is empty or the help text describes it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if (
+            action.default is None
+            or action.default is False
+            or action.default == ()
+            or "default: " in (action.help or "")
+        ):
+            return action.help
+        return super()._get_help_string(action)
 
 
 def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = USER_ERRORS) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..atomic_write import write_text
-from .command_line import defaults_of, run_command
+from .command_line import HelpFormatter, defaults_of, run_command
 
 
 @dataclass(kw_only=True)
@@ -27,9 +27,7 @@ class DescriptionArguments:
 
 def parse_arguments(argv: list[str] | None) -> DescriptionArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("benchmarks", type=Path, nargs="+", help="benchmark directories of mender build")
     parser.add_argument("--output_dir", type=Path, help="folder for statistics.md and distribution.png")
     parser.add_argument("--no_checks", action="store_true", help="skip the checks for leaks")

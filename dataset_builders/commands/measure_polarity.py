@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic_write import write_text
-from .command_line import defaults_of, run_command
+from .command_line import HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from
 
 Row = tuple[str, dict[str, Any], float | None]
@@ -40,7 +40,7 @@ def parse_arguments(argv: list[str] | None) -> PolarityArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=str(__doc__).split("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_source_arguments(parser)
     parser.add_argument(

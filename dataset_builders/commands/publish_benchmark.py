@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command_line import defaults_of, run_command
+from .command_line import HelpFormatter, defaults_of, run_command
 from .fresh_process import run_fresh_json
 from .hub_push import PushArguments, add_push_arguments, stage_and_push
 
@@ -63,9 +63,7 @@ class BenchmarkPublication(PushArguments):
 
 def parse_arguments(argv: list[str] | None) -> BenchmarkPublication:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("benchmarks", type=Path, nargs="+", help="benchmark directories of mender build")
     parser.add_argument("--repo_id", required=True, help="dataset on the Hub, as in org/pref-discerning")
     parser.add_argument("--replace", action="store_true", help="remove all other domains from the repository")

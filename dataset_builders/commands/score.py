@@ -24,7 +24,7 @@ from ..scoring.figures import format_table, score_axes
 from ..scoring.ranks import check_queries, rank_rows, write_ranks
 from ..scoring.results import RESULTS_FILE, BenchmarkIdentity, Maker, Results
 from ..scoring.runs import Run, read_run
-from .command_line import defaults_of, run_command
+from .command_line import HelpFormatter, defaults_of, run_command
 
 Tables = Mapping[str, datasets.Dataset]
 
@@ -73,9 +73,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("run", type=Path, help="run file: Parquet with the columns query, items, scores")
     parser.add_argument("--name", help="name of the method; default: the one in the run file, or the file's name")
     add_scoring_arguments(parser)

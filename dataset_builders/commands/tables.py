@@ -20,7 +20,7 @@ from ..paper_tables.layout import table_markdown, tables_csv
 from ..paper_tables.results import Group, check_comparable, find_results, group_results
 from ..paper_tables.tables import TABLES, Block, domain_order, make_table
 from ..scoring.results import PROTOCOLS
-from .command_line import defaults_of, run_command
+from .command_line import HelpFormatter, defaults_of, run_command
 
 FIGURES = (3, 4, 5, 6, 7)
 
@@ -39,9 +39,7 @@ class TableArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> TableArguments:
-    parser = argparse.ArgumentParser(
-        description=str(__doc__).split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS_DIR", help="folders of results.json files")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for tables and figures")
     parser.add_argument("--domains", nargs="+", help="domains to include; default: all")

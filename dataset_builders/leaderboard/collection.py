@@ -1,7 +1,4 @@
-"""The records of a leaderboard, from folders of results and from the models on the Hub that submitted theirs.
-
-Knows both sources and when a score is of other rows than the benchmark has today. Leaves the order to `page.py`.
-"""
+"""Collect leaderboard records from folders of results and from models on the Hub."""
 
 import datetime
 import json
@@ -27,35 +24,35 @@ logger = logging.getLogger(__name__)
 
 
 def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Records of every results.json below the folders; one that cannot stand on a leaderboard is skipped aloud.
+    """Collects records of every results.json below the folders; invalid ones are skipped with a warning.
 
-    A model's name is its folder's, seen from the folder given.
+    The name of a model is its path relative to the given folder.
 
     Args:
-        paths (`Iterable[str | Path]`): Folders, or files themselves.
+        paths (`Iterable[str | Path]`): Folders or files.
 
     Returns:
-        `list[dict]`: One record per model, domain and axis; its date is the day when the file was written.
+        `list[dict]`: One record per model, domain and axis; its date is that of the file.
 
     Raises:
         ValueError: If a path does not exist, or there is no results.json below any of them.
     """
-    paths = [Path(path) for path in paths]
+    roots = [Path(path) for path in paths]
     files: dict[Path, Path] = {}
-    for path in paths:
+    for path in roots:
         if not path.exists():
-            raise ValueError(f"{path} does not exist; pass folders into which mender evaluate wrote.")
+            raise ValueError(f"{path} does not exist; pass output folders of mender evaluate.")
         for file in [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE)):
             files.setdefault(file.resolve(), path)
     if not files:
-        raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, paths))}; score with mender evaluate.")
+        raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, roots))}; score with mender evaluate.")
     records = []
     for file, root in files.items():
         results = _usable(file.read_bytes(), str(file))
         if results is None:
             continue
         folder = file.parent.relative_to(root.resolve()) if root.is_dir() else Path()
-        name = Path(root.resolve().name, folder) if len(paths) > 1 else folder
+        name = Path(root.resolve().name, folder) if len(roots) > 1 else folder
         date = datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()
         for axis in AXES:
             value = _value(results, axis)
@@ -66,13 +63,12 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 
 def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Records of what models submitted: their `.eval_results/*.yaml`, with `results/{domain}.json` where it agrees.
+    """Collects the submissions of models: `.eval_results/*.yaml`, with `results/{domain}.json` where it agrees.
 
     Args:
         benchmark (`str`): Name of the dataset on the Hub.
-        model_ids (`Sequence[str]`, *optional*): Models to ask; those with our tag where not given. A model that was
-            named must be there; one that was found is skipped aloud if it cannot be read. A task that a model lists
-            twice counts once, by its first entry; the others are skipped aloud.
+        model_ids (`Sequence[str]`, *optional*): Models to read; by default those with the tag `MODEL_TAG`, of which
+            unreadable ones are skipped with a warning. Repeated entries of a task are skipped, too.
     """
     report_at = cache(lambda domain, revision: _report(benchmark, domain, revision))
     records = []
@@ -116,7 +112,7 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
 
 
 def parse_task(task: str) -> tuple[str, str] | None:
-    """Domain and axis of the id of a task; `None` if it is of no axis.
+    """Domain and axis of a task id; `None` if it has no axis.
 
     >>> parse_task("beauty_sentiment_m_at_10"), parse_task("beauty_fine_accuracy")
     (('beauty', 'sentiment'), None)
@@ -125,13 +121,13 @@ def parse_task(task: str) -> tuple[str, str] | None:
     fitting: list[tuple[str, Axis]] = [(end, axis) for end, axis in endings.items() if task.endswith(end)]
     if not fitting:
         return None
-    ending, axis = max(fitting, key=lambda pair: len(pair[0]))  # one axis may be the ending of another's name
+    ending, axis = max(fitting, key=lambda pair: len(pair[0]))  # one axis name may end with another
     domain = task.removesuffix(ending)
     return (domain, axis.name) if re.fullmatch(r"\w+", domain) else None
 
 
 def make_record(model: str, domain: str, axis: str, value: float, date: str) -> dict[str, Any]:
-    """A record of which only the score is known; all keys that a record has."""
+    """A record with all keys, of which only the score is known."""
     return {
         "model": model,
         "method": "",
@@ -153,7 +149,7 @@ def make_record(model: str, domain: str, axis: str, value: float, date: str) -> 
 
 
 def figures_of(results: Results, axis: str) -> dict[str, Any]:
-    """What results add to the record of an axis."""
+    """Values that results add to the record of an axis."""
     found, benchmark = results.axes[axis], results.benchmark
     return {
         "method": results.maker.method,
@@ -167,7 +163,7 @@ def figures_of(results: Results, axis: str) -> dict[str, Any]:
 
 
 def mark_stale(records: Sequence[Mapping[str, Any]], benchmark: str) -> list[dict[str, Any]]:
-    """The records, each with `stale` where it is not of the rows that the benchmark has now.
+    """Sets `stale` of each record: whether the benchmark has other rows now.
 
     Args:
         records (`Sequence[Mapping]`): Of [`collect_local`] or [`collect_hub`].
@@ -192,7 +188,7 @@ def write_records(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _usable(content: str | bytes, name: str) -> Results | None:
-    """Results of the test split without objections; else `None`, and a line in the log."""
+    """Valid results of the test split; else `None`, with a warning."""
     try:
         results = Results.from_json(content, name)
         if problems := check_figures(results):
@@ -215,7 +211,7 @@ def _submitted_results(model: str, domain: str, commit: str) -> Results | None:
 
 
 def _value(results: Results, axis: str) -> float | None:
-    """The figure that an axis is ranked by."""
+    """The score that an axis is ranked by."""
     return results.axes[axis].main_value() if axis in results.axes else None
 
 
@@ -226,7 +222,7 @@ def _agrees(results: Results, axis: str, value: float) -> bool:
 
 
 def _report(benchmark: str, domain: str, revision: str | None) -> BuildReport | None:
-    """The report of a domain; `None` where there is none, so that no row of it can be known."""
+    """The report of a domain; `None` if there is none."""
     if revision is None and is_on_the_hub(benchmark):
         return None
     try:
@@ -237,7 +233,7 @@ def _report(benchmark: str, domain: str, revision: str | None) -> BuildReport | 
 
 
 def _rows_of(report: BuildReport | None, domain: str, axis: str) -> dict[str, Any]:
-    """Fingerprint, number of rows and approximator of one axis; empty where they are not known."""
+    """Fingerprint, number of rows and approximator of one axis; empty if unknown."""
     config = config_name(domain, axis)
     if report is None or config not in report.fingerprints:
         return {}

@@ -1,7 +1,4 @@
-"""What the leaderboard asks of a repository: which files it has, what is in them, and to take a change.
-
-Knows the Hub's client, and that a benchmark may also lie in a local directory. Knows nothing of scores.
-"""
+"""Read and change the repositories of benchmarks and models for the leaderboard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ from ..benchmark.report import BuildReport, read_report, resolve_revision
 
 TASKS_FILE = "eval.yaml"
 MODEL_TAG = "preference-discerning"
-"""By this tag in its card a model is found; without it, only a leaderboard that names the model has its scores."""
+"""Tag of the model card by which leaderboards find models."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +34,12 @@ class Benchmark:
 
 
 def read_benchmark(name: str, domain: str, revision: str | None = None) -> Benchmark:
-    """Reads what a submission is checked against.
+    """Reads the benchmark that a submission is checked against.
 
     Args:
         name (`str`): A local benchmark directory, or a dataset on the Hub.
         domain (`str`): Such as `beauty`.
-        revision (`str`, *optional*): Commit, branch or tag of the dataset; main where not given.
+        revision (`str`, *optional*): Commit, branch or tag of the dataset; main by default.
 
     Raises:
         FileNotFoundError: If there is no report of the domain, or no `eval.yaml`.
@@ -66,8 +63,15 @@ def read_benchmark(name: str, domain: str, revision: str | None = None) -> Bench
 
 
 def newest_commit(model: str) -> str:
-    """The commit at which the main branch of a model stands."""
-    return HfApi().model_info(model).sha
+    """The newest commit of the main branch of a model.
+
+    Raises:
+        ValueError: If the Hub names none.
+    """
+    commit = HfApi().model_info(model).sha
+    if commit is None:
+        raise ValueError(f"the Hub names no commit of {model}; run the same command again.")
+    return commit
 
 
 def is_tagged(model: str) -> bool:
@@ -81,13 +85,13 @@ def list_files(model: str, revision: str) -> list[str]:
 
 
 def open_pull_requests(model: str) -> dict[str, str]:
-    """Pull requests of a model that wait for an answer: git reference -> address."""
+    """Addresses of the open pull requests of a model, by git reference."""
     waiting = HfApi().get_repo_discussions(model, discussion_type="pull_request", discussion_status="open")
     return {f"refs/pr/{one.num}": f"{model_url(model)}/discussions/{one.num}" for one in waiting}
 
 
 def read_text(repo_id: str, path: str, revision: str, repo_type: str = "model") -> str | None:
-    """A small text file of a commit; `None` where there is none of that name."""
+    """Text of a file of a commit; `None` if the file does not exist."""
     try:
         file = HfApi().hf_hub_download(repo_id, path, repo_type=repo_type, revision=revision)
     except EntryNotFoundError:
@@ -96,25 +100,25 @@ def read_text(repo_id: str, path: str, revision: str, repo_type: str = "model") 
 
 
 def list_models() -> list[str]:
-    """Names of the models on the Hub that carry our tag."""
+    """Names of the models on the Hub with the tag `MODEL_TAG`."""
     return [model.id for model in HfApi().list_models(filter=MODEL_TAG)]
 
 
 def model_url(repo_id: str) -> str:
-    """Where a browser finds a model."""
+    """Address of a model on the Hub's website."""
     return f"{HfApi().endpoint}/{repo_id}"
 
 
 def commit_files(
-    repo_id: str, files: Mapping[str, str], parent: str, message: str, description: str, create_pr: bool = True
+    repo_id: str, files: Mapping[str, str], parent: str | None, message: str, description: str, create_pr: bool = True
 ) -> str:
-    """Adds or replaces text files of a model repository, all in one commit.
+    """Adds or replaces text files of a model repository in one commit.
 
     Args:
-        repo_id (`str`): As in `org/name`; it exists.
+        repo_id (`str`): Existing repository, as in `org/name`.
         files (`Mapping[str, str]`): Path -> text.
-        parent (`str`): The commit that was read before; a direct commit is refused where the repository has moved on.
-        message (`str`), description (`str`): Of the commit and of the pull request.
+        parent (`str`, *optional*): The commit that was read; a direct commit is refused if the branch has moved since.
+        message, description (`str`): Texts of the commit and of the pull request.
         create_pr (`bool`, defaults to `True`): Opens a pull request; else commits to main.
 
     Returns:
@@ -133,7 +137,7 @@ def commit_files(
 
 
 def parse_yaml(text: str) -> Any:
-    """YAML as plain values.
+    """Parses YAML to plain values.
 
     Raises:
         ValueError: If it is no YAML.

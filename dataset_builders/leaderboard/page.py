@@ -1,7 +1,4 @@
-"""The leaderboard as a page: records put into tables by the rows they are of, ranked, and filled into a template.
-
-Knows records alone. The template is whoever calls to choose; it gets plain values, and everything is escaped.
-"""
+"""Rank leaderboard records and render them as an HTML page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +10,7 @@ TITLE = "Preference discerning leaderboard"
 
 
 def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One table per set of rows: scores of other rows, or of rows that are not known, never stand side by side.
+    """Groups records into tables, one per set of scored rows, so that only comparable scores share a table.
 
     Args:
         records (`Iterable[Mapping]`): Of `leaderboard.json`.
@@ -48,7 +45,7 @@ def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rank_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The records of one table, best first.
+    """Ranks the records of one table, best first.
 
     >>> records = [{"model": name, "value": value, "interval": None} for name, value in zip("abc", (0.1, 0.2, 0.2))]
     >>> [(record["rank"], record["model"]) for record in rank_records(records)]
@@ -65,8 +62,8 @@ def rank_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def writers(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Domain -> who wrote the preferences that its scores rest on, where that is known."""
-    found: dict[str, set[str | None]] = {}
+    """Approximators of the preferences behind the scores, by domain."""
+    found: dict[str, set[str]] = {}
     for record in records:
         found.setdefault(record["domain"], set()).update(
             [record["approximator"]] if record.get("approximator") else []
@@ -75,14 +72,14 @@ def writers(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def render_page(records: Sequence[Mapping[str, Any]], template: Path, benchmark: str | None = None) -> str:
-    """The page as HTML text that needs nothing but itself.
+    """Renders the page as self-contained HTML.
 
     Args:
         records (`Sequence[Mapping]`): Of `leaderboard.json`.
         template (`Path`): A jinja2 template.
         benchmark (`str`, *optional*): Name of the dataset, for the text.
     """
-    import jinja2  # with the template alone: whoever only submits does without
+    import jinja2  # imported here, for submissions do not need it
 
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -97,7 +94,7 @@ def render_page(records: Sequence[Mapping[str, Any]], template: Path, benchmark:
 
 
 def readme(benchmark: str | None = None) -> str:
-    """README.md of a static Space that shows the page."""
+    """README.md of a static Space of the page."""
     of = f" of [{benchmark}](https://huggingface.co/datasets/{benchmark})" if benchmark else ""
     datasets = f"datasets:\n- {benchmark}\n" if benchmark else ""
     return (

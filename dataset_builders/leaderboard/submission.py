@@ -1,7 +1,4 @@
-"""What a submission sends: the entries of results, and how they go beside those that a model already has.
-
-Knows the Hub's `.eval_results/*.yaml`. Leaves to `validation.py` whether the figures may be sent.
-"""
+"""Make the `.eval_results/*.yaml` entries of results, and merge them into those of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +14,12 @@ from .validation import task_id
 
 ENTRIES_FOLDER = ".eval_results"
 LOCAL_ARGUMENTS = ("benchmark", "cache_dir", "output_dir", "semantic_ids")
-"""Arguments of a training that name folders of the machine it ran on."""
+"""Training arguments that are local paths."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of one task: `new`, `update` or `already submitted`; `said` is that in words."""
+    """Change of one task: `kind` is `new`, `update` or `already submitted`, `said` its text."""
 
     entry: EvalResultEntry
     kind: str
@@ -30,7 +27,7 @@ class Change:
 
 
 def entries_file(benchmark: str, domain: str) -> str:
-    """Where the entries of a domain go in a model's repository.
+    """Path of the entries of a domain in a model's repository.
 
     >>> entries_file("org/pref-discerning", "beauty")
     '.eval_results/pref-discerning_beauty.yaml'
@@ -39,7 +36,7 @@ def entries_file(benchmark: str, domain: str) -> str:
 
 
 def results_file(domain: str) -> str:
-    """Where the whole results go: intervals and the figures without the preference are read from it.
+    """Path of the full results of a domain in a model's repository.
 
     >>> results_file("beauty")
     'results/beauty.json'
@@ -55,18 +52,18 @@ def make_entries(
     source_url: str | None = None,
     notes: str | None = None,
 ) -> tuple[list[EvalResultEntry], list[str]]:
-    """One entry per axis that has its figure.
+    """Makes one entry per axis with a score.
 
     Args:
-        results ([`~dataset_builders.scoring.results.Results`]): Results without objections.
+        results ([`~dataset_builders.scoring.results.Results`]): Valid results.
         benchmark (`str`): Name of the dataset.
         revision (`str`, *optional*): Commit of the dataset.
         date (`str`): Day of the evaluation, as in `2026-11-20`.
-        source_url (`str`, *optional*): Where the evaluation can be looked up.
-        notes (`str`, *optional*): On the set-up.
+        source_url (`str`, *optional*): Address of a description of the evaluation.
+        notes (`str`, *optional*): Note on the setup.
 
     Returns:
-        `tuple[list[EvalResultEntry], list[str]]`: The entries, and a line on every axis that has none.
+        `tuple[list[EvalResultEntry], list[str]]`: The entries, and a line on every axis without one.
     """
     entries, left_out = [], [f"{axis}: {why}" for axis, why in results.left_out.items()]
     for axis in AXES:
@@ -91,7 +88,7 @@ def make_entries(
 
 
 def read_entry_files(model: str, revision: str) -> dict[str, list[dict[str, Any]]]:
-    """All `.eval_results/*.yaml` of a model at a commit: path -> its list, as it stands.
+    """Reads all `.eval_results/*.yaml` of a model at a commit, as lists of entries by path.
 
     Raises:
         ValueError: If one of them is no list of results.
@@ -104,7 +101,7 @@ def read_entry_files(model: str, revision: str) -> dict[str, list[dict[str, Any]
 
 
 def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
-    """A file of entries as plain values, those kept that the client's own class does not know.
+    """Parses a file of entries to plain values, keeping unknown fields.
 
     Raises:
         ValueError: If it is no list of results; names the file.
@@ -114,8 +111,9 @@ def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{name} is {error}; repair it first.") from None
     for item in content if isinstance(content, list) else [None]:
-        dataset = item.get("dataset") if isinstance(item, dict) else None
-        if not isinstance(dataset, dict) or not {"id", "task_id"} <= set(dataset) or "value" not in item:
+        fields = item if isinstance(item, dict) else {}
+        dataset = fields.get("dataset")
+        if not isinstance(dataset, dict) or not {"id", "task_id"} <= set(dataset) or "value" not in fields:
             raise ValueError(
                 f"{name} is no list of results, each with dataset.id, dataset.task_id and value; repair it first."
             )
@@ -123,11 +121,11 @@ def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
 
 
 def find_waiting(entries: Sequence[EvalResultEntry], model: str) -> str | None:
-    """Address of an open pull request that already carries every one of the entries; `None` where there is none."""
+    """Address of an open pull request that already has all entries; `None` if there is none."""
     for reference, address in open_pull_requests(model).items():
         try:
             files = read_entry_files(model, reference)
-        except ValueError:  # somebody's broken file is that pull request's trouble
+        except ValueError:  # a broken file of another pull request
             continue
         if all(change.kind == "already submitted" for change in compare(entries, files)):
             return address
@@ -135,7 +133,7 @@ def find_waiting(entries: Sequence[EvalResultEntry], model: str) -> str | None:
 
 
 def published_results(results: Results, model: str) -> Results:
-    """Results as others may read them: the model by its name on the Hub, and no folder of one machine."""
+    """Results for publication: the model's name on the Hub, and no local paths."""
     arguments = results.maker.arguments
     if arguments is not None:
         arguments = {name: value for name, value in arguments.items() if name not in LOCAL_ARGUMENTS}
@@ -143,7 +141,7 @@ def published_results(results: Results, model: str) -> Results:
 
 
 def compare(entries: Sequence[EvalResultEntry], files: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Change]:
-    """What the entries change, given those that the model already has; a task that stands twice is to stand once."""
+    """Compares entries with those of the model; repeated entries of a task count as an update."""
     changes = []
     for entry in entries:
         there = [(path, item) for path, content in files.items() for item in content if _same_task(item, entry)]
@@ -164,16 +162,15 @@ def compare(entries: Sequence[EvalResultEntry], files: Mapping[str, Sequence[Map
 
 
 def merge(changes: Sequence[Change], files: Mapping[str, list[dict[str, Any]]], target: str) -> dict[str, str]:
-    """The files that a submission changes: path -> YAML text.
+    """Returns the changed files of a submission, as YAML text by path.
 
-    An entry is replaced in the file where it stands first, and taken out where it stands again, for a task has one
-    value; new ones go to the end of `target`.
-    What else is in the files stays as it is, and a file without a change is not among those returned.
+    An entry is replaced at its first occurrence and removed from the others; new ones are appended to `target`. Other
+    entries are kept, and unchanged files are not returned.
 
     Args:
         changes (`Sequence[Change]`): Of [`compare`].
-        files (`Mapping[str, list[dict]]`): All entries that the model has, of [`read_entry_files`].
-        target (`str`): Path for what is new.
+        files (`Mapping[str, list[dict]]`): All entries of the model, of [`read_entry_files`].
+        target (`str`): Path for new entries.
     """
     merged = {path: list(content) for path, content in files.items()}
     for change in changes:

@@ -1,8 +1,4 @@
-"""Whether results may go onto a leaderboard: every objection to them, each with its way out.
-
-Knows results, and rows.parquet beside them. Leaves to `hub.py` where the benchmark comes from, and to `submission.py`
-what is sent.
-"""
+"""Validate results for a leaderboard; every objection names its way out."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,13 +26,13 @@ def task_id(domain: str, axis: str) -> str:
 
 
 def check_figures(results: Results) -> list[str]:
-    """Objections to the results themselves: those to any use of them, and what a leaderboard asks for beside that.
+    """Objections to the results themselves, including the leaderboard's requirements.
 
     Args:
-        results ([`~dataset_builders.scoring.results.Results`]): What would be submitted.
+        results ([`~dataset_builders.scoring.results.Results`]): Results to submit.
 
     Returns:
-        `list[str]`: Sentences; empty if there is no objection.
+        `list[str]`: One sentence per objection.
     """
     problems = results.problems()
     if problems:
@@ -63,7 +59,7 @@ def check_figures(results: Results) -> list[str]:
 
 
 def check_benchmark(results: Results, benchmark: Benchmark) -> list[str]:
-    """Objections to what was scored: axes, rows and fingerprints must be those of the benchmark.
+    """Objections to axes, rows and fingerprints, which must be those of the benchmark.
 
     Args:
         results ([`~dataset_builders.scoring.results.Results`]): [`check_figures`] has no objection to them.
@@ -102,7 +98,7 @@ def check_benchmark(results: Results, benchmark: Benchmark) -> list[str]:
 
 
 def check_ranks(results: Results, ranks: pa.Table) -> list[str]:
-    """Objections to the figures: each is computed again from the rank of every row.
+    """Objections to the metrics, which are recomputed from the ranks.
 
     Args:
         results ([`~dataset_builders.scoring.results.Results`]): [`check_figures`] has no objection to them.

@@ -127,7 +127,7 @@ def figure_3(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
     order = [get_axis(axis) for axis in axes_in_order()]
     labels = [f"{order[i].title}\n{_metric_title(order[i].main_metric())}, best {best[i]:.4f}" for i in axes]
     outlines = {
-        name: [None if column[i] is None else column[i].mean / best[i] if best[i] else 0.0 for i in axes]
+        name: [None if (cell := column[i]) is None else cell.mean / top if (top := best[i]) else 0.0 for i in axes]
         for name, column in cells.items()
     }
     figure = _new_figure(10.0, 7.0)

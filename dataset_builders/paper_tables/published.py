@@ -55,7 +55,11 @@ def read_published() -> Mapping[Key, Published]:
             {
                 (
                     int(row["table"]),
-                    *(row[name] for name in ("method", "variant", "domain", "axis", "metric")),
+                    row["method"],
+                    row["variant"],
+                    row["domain"],
+                    row["axis"],
+                    row["metric"],
                 ): Published(float(row["value"]), float(row["std"]) if row["std"] else None, row["note"])
                 for row in csv.DictReader(file)
             }

@@ -1,6 +1,5 @@
-"""From a run file to figures, without torch: any recommender's rankings on all axes, scored alike.
+"""Score the rankings of any recommender on all axes, without torch.
 
-`runs` reads and writes rankings, `ranks` finds the target of every row in them, `figures` makes means of ranks,
-`significance` says how sure they are, `results` holds it all as types, and `seeds` puts several trainings of a method
-together.
+`runs` reads and writes rankings, `ranks` finds each row's target in them, `figures` averages metrics over ranks,
+`significance` computes intervals and tests, `results` holds the types, and `seeds` averages over trainings.
 """

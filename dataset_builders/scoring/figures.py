@@ -1,7 +1,6 @@
-"""Figures: means over the rows of each axis, with and without the preference, under both protocols, and their table.
+"""Metrics of each axis as means over rows, computed from ranks.
 
-Knows ranks alone. The definitions are those of `ranking_metrics`, for one relevant item per row; a test holds the two
-together.
+The definitions are those of `ranking_metrics` for one relevant item per row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +17,12 @@ SIDES = {"with_preference": "rank", "without_preference": "rank_no_preference"}
 
 
 def row_values(ranks: np.ndarray, k: Sequence[int], ranks_negative: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """recall@k, ndcg@k and, where the ranks for the negative preferences are given, m@k of every row.
+    """Computes recall@k, ndcg@k and, given the ranks for the negative preferences, m@k of every row.
 
     Args:
-        ranks (`np.ndarray`): From 1, 0 where the target was not found; shape `(num_rows,)`.
+        ranks (`np.ndarray`): Ranks of the targets from 1, or 0 if not found; shape `(num_rows,)`.
         k (`Sequence[int]`): Cut-offs.
-        ranks_negative (`np.ndarray`, *optional*): The same rows asked with the negative preference.
+        ranks_negative (`np.ndarray`, *optional*): Ranks of the same rows for the negative preference.
 
     Returns:
         `dict[str, np.ndarray]`: float64 `(num_rows,)` each, keys as in `recall@5`.
@@ -44,16 +43,16 @@ def row_values(ranks: np.ndarray, k: Sequence[int], ranks_negative: np.ndarray |
 
 
 def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: int = 0) -> dict[str, AxisResult]:
-    """Figures of every axis.
+    """Computes the metrics of every axis, with bootstrap intervals.
 
     Args:
         ranks (`pa.Table`): Of [`~dataset_builders.scoring.ranks.rank_rows`].
         k (`Sequence[int]`): Cut-offs.
-        resamples (`int`, defaults to 1000), seed (`int`, defaults to 0): Of the bootstrap, anew for every interval, so
-            that an axis has the same one whatever else is scored.
+        resamples (`int`, defaults to 1000): Number of bootstrap resamples.
+        seed (`int`, defaults to 0): Random seed of every interval, which therefore does not depend on other axes.
 
     Returns:
-        `dict[str, AxisResult]`: In the order of the ranks.
+        `dict[str, AxisResult]`: Results by axis, in the order of the ranks.
     """
     results = {}
     for axis in pc.unique(ranks.column("axis")).to_pylist():
@@ -72,18 +71,18 @@ def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: i
 
 
 def side_values(rows: pa.Table, column: str, k: Sequence[int]) -> dict[str, np.ndarray] | None:
-    """[`row_values`] of one column of ranks of one axis; `None` where it was not asked."""
+    """[`row_values`] of one column of ranks of one axis; `None` if that variant was not evaluated."""
     ranks = _ranks(rows, column)
     return None if ranks is None else row_values(ranks, k, _ranks(rows, "rank_negative"))
 
 
 def format_table(axes: Mapping[str, AxisResult], k: int = 10, protocol: str = "all") -> str:
-    """The axes as a Markdown table at one cut-off.
+    """Formats the axes as a Markdown table at one cut-off.
 
     Args:
-        axes (`Mapping[str, AxisResult]`): Name -> figures.
+        axes (`Mapping[str, AxisResult]`): Results by axis.
         k (`int`, defaults to 10): Cut-off.
-        protocol (`str`, defaults to `"all"`): Of `PROTOCOLS`; `unseen` leaves out axes whose rows have no history.
+        protocol (`str`, defaults to `"all"`): One of `PROTOCOLS`; `unseen` omits axes whose rows have no history.
 
     >>> sides = Sides({"recall@10": 0.5, "ndcg@10": 0.3}, {"recall@10": 0.0, "ndcg@10": 0.0})
     >>> print(format_table({"fine": AxisResult("fine", 2, sides)}))

@@ -1,8 +1,6 @@
-"""Ranks: where the target of every row of the benchmark stands in a run, under two protocols.
+"""Find the rank of every row's target in a run, under two protocols.
 
-One relevant item per row, so that every figure follows from these ranks. `all` ranks every item; `unseen` takes the
-items of the row's own history out of the same ranking, so that what stands below them moves up. Knows rows and
-rankings; leaves means and intervals to `figures.py`.
+`all` ranks every item; `unseen` removes the items of the row's own history from the same ranking.
 """
 
 import json
@@ -21,7 +19,7 @@ from ..benchmark.axes import get_axis
 from .runs import METADATA_KEY, Run
 
 NOT_FOUND = 0
-"""The rank of a target that the ranking does not hold; a rank that is null was not asked for."""
+"""Rank of a target that the ranking lacks; a null rank was not evaluated."""
 
 RANKS_SCHEMA = pa.schema(
     {
@@ -40,7 +38,7 @@ RANKS_SCHEMA = pa.schema(
 
 
 def variants_of(axis: str) -> tuple[str, ...]:
-    """The ways in which a row of an axis is asked: `""` is with its preference, the positive one of two."""
+    """Input variants of an axis: `""` has the row's preference (the positive one of two)."""
     return tuple(get_axis(axis).asked)
 
 
@@ -55,11 +53,11 @@ def query_ids(axis: str, rows: Iterable[int], variant: str = "") -> list[str]:
 
 
 def choose_rows(num_rows: int, max_rows: int = 0) -> np.ndarray:
-    """Row numbers to score, in order: all, or `max_rows` of them, the same ones for every method.
+    """Row numbers to score, in ascending order, the same for every method.
 
     Args:
         num_rows (`int`): Rows of the axis.
-        max_rows (`int`, defaults to 0): At most so many, drawn by a fixed seed; 0 means all.
+        max_rows (`int`, defaults to 0): Maximum number of rows, drawn with a fixed seed; 0 means all.
     """
     if not 0 < max_rows < num_rows:
         return np.arange(num_rows)
@@ -67,14 +65,14 @@ def choose_rows(num_rows: int, max_rows: int = 0) -> np.ndarray:
 
 
 def check_queries(run: Run, num_rows: Mapping[str, int]) -> None:
-    """Refuses a run that answers what the benchmark does not ask, and so belongs to another one.
+    """Refuses a run with queries that the benchmark does not have.
 
     Args:
         run ([`Run`]): Rankings.
-        num_rows (`Mapping[str, int]`): Rows of every axis that the benchmark has, whether scored or not.
+        num_rows (`Mapping[str, int]`): Number of rows of every axis of the benchmark, scored or not.
 
     Raises:
-        ValueError: Names the first unknown query.
+        ValueError: If there are unknown queries; names the first.
     """
     known = [
         query for axis in num_rows for variant in variants_of(axis)
@@ -94,15 +92,15 @@ def rank_rows(run: Run, tables: Mapping[str, datasets.Dataset], max_rows: int = 
 
     Args:
         run ([`Run`]): Checked by [`check_queries`].
-        tables (`Mapping[str, datasets.Dataset]`): Axis to its rows, all of them.
-        max_rows (`int`, defaults to 0): Rows of each axis, see [`choose_rows`].
+        tables (`Mapping[str, datasets.Dataset]`): All rows of each axis.
+        max_rows (`int`, defaults to 0): Maximum rows of each axis, see [`choose_rows`].
 
     Returns:
-        `pa.Table`: `RANKS_SCHEMA`; one row per row of the axes, with its number in the benchmark. Ranks count from 1,
-        0 is not found. A way of asking that the run leaves out on an axis is null on all its rows.
+        `pa.Table`: `RANKS_SCHEMA`; one row per benchmark row, with its number. Ranks start at 1; 0 is not found; a
+        variant that the run lacks on an axis is null.
 
     Raises:
-        ValueError: If the run answers a part of an axis; names the first query that is missing.
+        ValueError: If the run has only some queries of an axis; names the first missing one.
     """
     return pa.concat_tables(
         [_rank_axis(run, axis, rows, choose_rows(len(rows), max_rows)) for axis, rows in tables.items()]
@@ -110,17 +108,17 @@ def rank_rows(run: Run, tables: Mapping[str, datasets.Dataset], max_rows: int = 
 
 
 def write_ranks(ranks: pa.Table, path: str | Path, about: Mapping[str, Any]) -> None:
-    """Writes rows.parquet, whole or not at all; `about` says what made it, as in a run file."""
+    """Writes rows.parquet, whole or not at all; `about` describes its maker, as in a run file."""
     with atomic_write(path) as temporary:
         pq.write_table(ranks.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))}), temporary)
 
 
 def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
-    """Reads what [`write_ranks`] wrote: the ranks, and what made them.
+    """Reads a file of [`write_ranks`]: the ranks and the description of their maker.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a table of ranks.
+        ValueError: If it is no table of ranks.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is no file; pass a rows.parquet that mender evaluate wrote.")
@@ -172,7 +170,7 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray)
 
 
 def _places(run: Run, axis: str, numbers: np.ndarray, variant: str) -> np.ndarray | None:
-    """Which ranking of the run answers each row; `None` where it answers none of them."""
+    """Index of the ranking of each row in the run; `None` if the run has none of them."""
     queries = query_ids(axis, numbers, variant)
     places = pc.index_in(pa.array(queries, pa.string()), value_set=run.queries).fill_null(-1).to_numpy()
     missing = places < 0
@@ -192,12 +190,12 @@ def _find(
     """Ranks of the targets under both protocols.
 
     Args:
-        places: Ranking of each row, `(num_rows,)`.
+        places: Index of the ranking of each row, `(num_rows,)`.
         targets: Item ids, `(num_rows,)`.
-        lengths, seen: Histories laid end to end: `(num_rows,)` lengths and all their items.
+        lengths, seen: Concatenated histories: lengths, `(num_rows,)`, and items.
 
     Returns:
-        int32 `(num_rows,)` for `all` and for `unseen`.
+        Ranks under `all` and under `unseen`, int32 `(num_rows,)` each.
     """
     num_rows = len(places)
     starts = run.offsets[places]
@@ -209,7 +207,7 @@ def _find(
     hit = items == targets[row]
     ranks[row[hit]] = rank_of_entry[hit]
 
-    # only the items above a target can move it up: few, so that the search below is cheap
+    # only items above a target affect its rank, which keeps the search below cheap
     above = rank_of_entry < ranks[row]
     size = int(max(run.items.max(initial=0), seen.max(initial=0), targets.max(initial=0))) + 1
     seen_keys = np.repeat(np.arange(num_rows), lengths) * size + seen

@@ -1,14 +1,13 @@
-"""Results of a scoring: the one place that knows the keys of `results.json`, as types.
+"""Types of `results.json`, with reading, writing and checking.
 
-A file that an earlier version wrote is read; what it lacks is `None` or empty. What cannot be read is refused by file,
-key and value.
+Files of earlier versions are read; values that they lack are `None` or empty.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -29,7 +28,7 @@ Intervals = Mapping[str, Sequence[float]]
 
 
 class InvalidResults(ValueError):
-    """Results that cannot be used; `problems` are all the objections, a sentence each."""
+    """Error of invalid results; `problems` has one sentence per objection."""
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -39,13 +38,13 @@ class InvalidResults(ValueError):
 
 @dataclass(frozen=True)
 class Sides(Generic[T]):
-    """The same of the rows asked with their preference and asked without it; `None` where they were not asked."""
+    """A pair of values, with and without the preference in the input; `None` where not evaluated."""
 
     with_preference: T | None = None
     without_preference: T | None = None
 
     def items(self) -> Iterator[tuple[str, T | None]]:
-        """Name of the side -> what stands there."""
+        """Pairs of side and value."""
         yield "with_preference", self.with_preference
         yield "without_preference", self.without_preference
 
@@ -55,13 +54,13 @@ class Sides(Generic[T]):
 
 @dataclass(frozen=True)
 class AxisResult:
-    """Figures of one axis.
+    """Metrics of one axis.
 
     Attributes:
         axis (`str`): Its name.
         num_rows (`int`): Rows scored.
-        all ([`Sides`]): Means over the rows, every item ranked; keys as in `recall@5`.
-        unseen ([`Sides`]): The same with the items of each row's own history taken out.
+        all ([`Sides`]): Means over the rows, ranking all items; keys as in `recall@5`.
+        unseen ([`Sides`]): The same without the items of each row's own history.
         intervals ([`Sides`]): 95 % intervals of `all`, lower and upper end.
     """
 
@@ -73,15 +72,15 @@ class AxisResult:
 
     @property
     def record(self) -> Axis:
-        """What the benchmark says of the axis."""
+        """The benchmark's definition of the axis."""
         return get_axis(self.axis)
 
     def figures(self, side: str = "with_preference", protocol: str = "all") -> Figures:
-        """Means of one side under one of [`PROTOCOLS`]; empty where it was not asked."""
+        """Means of one side under one of `PROTOCOLS`; empty if not evaluated."""
         return (self.unseen if protocol == "unseen" else self.all)[side] or {}
 
     def main_value(self, side: str = "with_preference", k: int = 10) -> float | None:
-        """The figure that the axis is judged by; `None` where it was not asked."""
+        """The main metric of the axis; `None` if not evaluated."""
         return self.figures(side).get(self.record.main_metric(k))
 
     def content(self) -> dict[str, Any]:
@@ -96,7 +95,7 @@ class AxisResult:
         }
 
     def problems(self, k: Sequence[int]) -> Iterator[str]:
-        """Objections to the figures, given the cut-offs of the results."""
+        """Yields objections to the metrics, given the cut-offs of the results."""
         key = f"axes.{self.axis}"
         if not _is_count(self.num_rows, 1):
             yield _must(f"{key}.num_rows", self.num_rows, f"a count of at least 1 and at most {_LARGEST}")
@@ -120,13 +119,13 @@ class AxisResult:
 
 @dataclass(frozen=True)
 class BenchmarkIdentity:
-    """Which benchmark was scored, and how it was made.
+    """Identity of a benchmark and of its build.
 
     Attributes:
-        name (`str`, *optional*): Local directory, or name of a dataset on the Hub.
-        revision (`str`, *optional*): Commit of the dataset; a directory has none.
+        name (`str`, *optional*): Local directory, or dataset on the Hub.
+        revision (`str`, *optional*): Commit of the dataset; `None` for a directory.
         source, approximator, approximator_details, polarity, embedding_model, options: As in the report of its build.
-        fingerprints (`Mapping[str, str]`): Config -> digest of its rows.
+        fingerprints (`Mapping[str, str]`): Digest of the rows of each config.
     """
 
     name: str | None = None
@@ -141,10 +140,10 @@ class BenchmarkIdentity:
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any], name: str) -> "BenchmarkIdentity":
-        """Takes what there is of it from a report or from its object in `results.json`.
+        """Makes an identity from a report or from its object in `results.json`.
 
         Raises:
-            InvalidResults: If a value is of another kind; names it.
+            InvalidResults: If a value has the wrong type; names it.
         """
         reader = _Reader()
         identity = reader.benchmark(content)
@@ -153,7 +152,7 @@ class BenchmarkIdentity:
         return identity
 
     def content(self) -> dict[str, Any]:
-        """Its object in `results.json`; what the report does not say is left out."""
+        """Its object in `results.json`, without absent values of the report."""
         values = asdict(self)
         return {name: value for name, value in values.items() if value is not None or name in ("name", "revision")}
 
@@ -170,7 +169,7 @@ class BenchmarkIdentity:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights that were measured: `revision` is the model's commit on the Hub, `sha256` of the files."""
+    """Identity of a model's weights: commit on the Hub, and SHA-256 of the files."""
 
     revision: str | None = None
     sha256: str | None = None
@@ -178,7 +177,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Training:
-    """How long a model was trained: wall-clock `seconds`, `steps`, and the step whose weights were kept."""
+    """Length of a training: wall-clock `seconds`, `steps`, and the step whose weights were kept."""
 
     seconds: float | None = None
     steps: int | None = None
@@ -187,7 +186,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How long the answers took: wall-clock `seconds` for `num_queries` distinct queries."""
+    """Time of the ranking: wall-clock `seconds` for `num_queries` distinct queries."""
 
     seconds: float | None = None
     num_queries: int | None = None
@@ -195,13 +194,13 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Maker:
-    """What gave the answers.
+    """Description of the recommender.
 
     Attributes:
         method (`str`): Name of the method.
         model (`str`, *optional*): Folder or name of the model, or path of the run file.
-        weights ([`Weights`], *optional*): Of a model; a run file has none.
-        num_beams, seed (`int`, *optional*): As far as they are known.
+        weights ([`Weights`], *optional*): Weights of a model; `None` for a run file.
+        num_beams, seed (`int`, *optional*): Beam width and random seed, if known.
         arguments (`Mapping`, *optional*): Resolved arguments of the training.
         training ([`Training`], *optional*), ranking ([`Ranking`], *optional*): Times.
     """
@@ -216,7 +215,7 @@ class Maker:
     ranking: Ranking | None = None
 
     def argument(self, name: str) -> str | None:
-        """An argument of the training that is a word; `None` where it is not recorded."""
+        """An argument of the training as text; `None` if not recorded."""
         value = (self.arguments or {}).get(name)
         return None if value is None else str(value)
 
@@ -239,34 +238,36 @@ class Maker:
         if not _is_text(self.method) or not self.method:
             yield _must("method", self.method, "a text, the name of the method")
         weights, training, ranking = self.weights or Weights(), self.training or Training(), self.ranking or Ranking()
-        for key, value in (
+        texts = (
             ("model", self.model), ("model_revision", weights.revision), ("weights_sha256", weights.sha256),
-        ):  # fmt: skip
-            yield from _check(key, value, _is_text, "a text")
+        )  # fmt: skip
+        for key, text in texts:
+            yield from _check(key, text, _is_text, "a text")
         yield from _check("seed", self.seed, lambda seed: type(seed) is int, "an integer")
-        for key, value, low in (
+        counts = (
             ("num_beams", self.num_beams, 1), ("training.steps", training.steps, 0),
             ("training.best_step", training.best_step, 0), ("ranking.num_queries", ranking.num_queries, 0),
-        ):  # fmt: skip
-            yield from _check(key, value, lambda value, low=low: _is_count(value, low), f"a count of at least {low}")
-        for key, value in (("training.seconds", training.seconds), ("ranking.seconds", ranking.seconds)):
-            yield from _check(key, value, _is_duration, f"seconds from 0 to {_LONGEST:g}")
+        )  # fmt: skip
+        for key, count, low in counts:
+            yield from _check(key, count, lambda count, low=low: _is_count(count, low), f"a count of at least {low}")
+        for key, seconds in (("training.seconds", training.seconds), ("ranking.seconds", ranking.seconds)):
+            yield from _check(key, seconds, _is_duration, f"seconds from 0 to {_LONGEST:g}")
         yield from _odd_values("arguments", self.arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """One scoring of one method on one split of one domain.
+    """Scores of one method on one split of one domain.
 
     Attributes:
-        maker ([`Maker`]): What gave the answers.
-        domain, split (`str`): Rows that were scored.
+        maker ([`Maker`]): The recommender.
+        domain, split (`str`): Domain and split of the scored rows.
         date (`str`, *optional*): Day of the scoring, as in `2026-11-20`.
-        k (`tuple[int, ...]`): Cut-offs; every side has the figures of each.
-        depth (`int`, *optional*): Items of the shortest ranking.
-        benchmark ([`BenchmarkIdentity`]): Which benchmark it was.
-        axes (`Mapping[str, AxisResult]`): Name -> figures.
-        left_out (`Mapping[str, str]`): Axis that the benchmark lacks -> reason.
+        k (`tuple[int, ...]`): Cut-offs of the metrics.
+        depth (`int`, *optional*): Number of items of the shortest ranking.
+        benchmark ([`BenchmarkIdentity`]): The benchmark.
+        axes (`Mapping[str, AxisResult]`): Results by axis.
+        left_out (`Mapping[str, str]`): Reason of each axis that the benchmark lacks.
     """
 
     maker: Maker
@@ -281,24 +282,24 @@ class Results:
 
     @property
     def table_k(self) -> int:
-        """The cut-off of tables and plots: 10 where it was asked for, else the deepest."""
+        """The cut-off of tables and plots: 10 if among `k`, else the largest."""
         return TABLE_K if TABLE_K in self.k else max(self.k)
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a table of ranks says of its maker."""
+        """Metadata of a table of ranks."""
         return {**about(self.maker, self.domain, self.split), "k": list(self.k)}
 
     @classmethod
     def from_json(cls, content: str | bytes | Mapping[str, Any], name: str) -> "Results":
-        """Reads what [`to_json`] wrote, in this version or an earlier one.
+        """Reads the JSON of [`to_json`], of this version or an earlier one.
 
         Args:
-            content (`str`, `bytes` or `Mapping`): The text, or what was parsed from it.
-            name (`str`): Of the file, for errors.
+            content (`str`, `bytes` or `Mapping`): JSON text or parsed JSON.
+            name (`str`): Name of the file, for errors.
 
         Raises:
-            InvalidResults: Naming the file, and every key whose value cannot be used.
+            InvalidResults: If a value is invalid; names the file and every such key.
         """
         try:
             if isinstance(content, str | bytes):
@@ -319,7 +320,7 @@ class Results:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            InvalidResults: As [`from_json`].
+            InvalidResults: See [`from_json`].
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} is no file; pass a {RESULTS_FILE} that mender evaluate wrote.")
@@ -353,13 +354,13 @@ class Results:
         """Refuses results with [`problems`].
 
         Raises:
-            InvalidResults: If there are any; `name` says whose.
+            InvalidResults: If there are any; names `name`.
         """
         if problems := self.problems():
             raise InvalidResults(name, problems)
 
     def problems(self) -> list[str]:
-        """Every objection to being used, a sentence each, with its way out; empty if there is none."""
+        """All objections to the results, one sentence each, with the way out."""
         problems = [*self.maker.problems()]
         try:
             config_name(self.domain, next(iter(AXES)))
@@ -387,7 +388,7 @@ class Results:
 
 
 def about(maker: Maker, domain: str, split: str) -> dict[str, Any]:
-    """What a run file says of its maker."""
+    """Metadata of a run file."""
     return {
         "method": maker.method,
         "domain": domain,
@@ -398,7 +399,7 @@ def about(maker: Maker, domain: str, split: str) -> dict[str, Any]:
 
 
 def is_share(value: Any) -> bool:
-    """Whether a value can be a figure: a finite number from 0 to 1.
+    """Whether a value is a valid metric: a finite number from 0 to 1.
 
     >>> is_share(0.5), is_share(50), is_share(float("nan")), is_share("0.5"), is_share(True)
     (True, False, False, False, False)
@@ -407,7 +408,7 @@ def is_share(value: Any) -> bool:
 
 
 class _Reader:
-    """Parsed JSON as types; notes what is no object, and leaves single values to [`Results.problems`]."""
+    """Converts parsed JSON to types, and collects values that must be objects but are not."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -420,7 +421,7 @@ class _Reader:
             self.problems += [f"{key} is missing; {AGAIN}." for key in missing]
             return None
         found = self.object("axes", content["axes"]) or {}
-        # an axis that this version does not know keeps its name alone, and is refused by it
+        # an unknown axis keeps only its name, which Results.problems refuses
         axes = {axis: self.axis(axis, entry) if axis in AXES else AxisResult(axis, 1) for axis, entry in found.items()}
         k = content["k"] if "k" in content else _cutoffs(axes.values())  # the first version did not write it
         return Results(
@@ -457,13 +458,17 @@ class _Reader:
         )
 
     def benchmark(self, content: Mapping[str, Any]) -> BenchmarkIdentity:
-        objects = {
-            key: self.object(f"benchmark.{key}", content.get(key))
-            for key in ("approximator_details", "options", "fingerprints")
-        }
-        objects["fingerprints"] = objects["fingerprints"] or {}
-        texts = ("name", "revision", "source", "approximator", "polarity", "embedding_model")
-        return BenchmarkIdentity(**{key: content.get(key) for key in texts}, **objects)
+        return BenchmarkIdentity(
+            name=content.get("name"),
+            revision=content.get("revision"),
+            source=content.get("source"),
+            approximator=content.get("approximator"),
+            approximator_details=self.object("benchmark.approximator_details", content.get("approximator_details")),
+            polarity=content.get("polarity"),
+            embedding_model=content.get("embedding_model"),
+            options=self.object("benchmark.options", content.get("options")),
+            fingerprints=self.object("benchmark.fingerprints", content.get("fingerprints")) or {},
+        )
 
     def axis(self, axis: str, value: Any) -> AxisResult:
         key = f"axes.{axis}"
@@ -473,7 +478,7 @@ class _Reader:
             self.problems.append(_must(f"{key}.metric", metric, f"{AXES[axis].metric!r}, what the axis is judged by"))
         return AxisResult(
             axis=axis,
-            num_rows=entry.get("num_rows"),
+            num_rows=_any(entry, "num_rows"),
             all=self.sides(key, entry),
             unseen=self.sides(f"{key}.unseen", self.object(f"{key}.unseen", entry.get("unseen")) or {}),
             intervals=self.sides(f"{key}.intervals", self.object(f"{key}.intervals", entry.get("intervals")) or {}),
@@ -483,12 +488,17 @@ class _Reader:
         return Sides(**{side: self.object(f"{key}.{side}", content.get(side)) for side, _ in Sides().items()})
 
 
+def _any(content: Mapping[str, Any], key: str) -> Any:
+    """A value of any type, or `None` if absent; [`Results.problems`] checks it."""
+    return content.get(key)
+
+
 def _values(content: Mapping[str, Any], kind: type) -> list[Any]:
-    return [content.get(name) for name in kind.__dataclass_fields__]
+    return [content.get(field.name) for field in fields(kind)]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of which no key stands twice: of two values, one would be lost in silence."""
+    """A JSON object; refuses repeated keys, of which all values but the last would be lost."""
     content = dict(pairs)
     if len(content) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
@@ -497,7 +507,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _cutoffs(axes: Iterable[AxisResult]) -> list[int]:
-    """The cut-offs that figures are named by."""
+    """The cut-offs in the names of metrics."""
     names = [name for result in axes for _, figures in result.all.items() for name in figures or ()]
     return sorted({int(found[1]) for name in names if (found := re.fullmatch(r"[a-z]+@(\d{1,9})", name))})
 
@@ -515,13 +525,13 @@ def _check_figures(key: str, figures: Figures, names: Sequence[str]) -> Iterator
 
 
 def _check(key: str, value: Any, fits: Any, must: str) -> Iterator[str]:
-    """An objection to a value that may be absent."""
+    """Yields an objection to a value unless it is absent or valid."""
     if value is not None and not fits(value):
         yield _must(key, value, must)
 
 
 def _odd_values(key: str, value: Any) -> Iterator[str]:
-    """What free-form values cannot hold: numbers that are not finite, text that cannot be written."""
+    """Yields objections to non-finite numbers and unencodable text in free-form values."""
     if isinstance(value, Mapping):
         for name, one in value.items():
             yield from _odd_values(f"{key}.{name}", one)
@@ -535,7 +545,7 @@ def _odd_values(key: str, value: Any) -> Iterator[str]:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)  # half a character cannot be written
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)  # lone surrogates cannot be encoded
 
 
 def _is_count(value: Any, low: int = 0) -> bool:
@@ -555,11 +565,11 @@ def _must(key: str, value: Any, must: str) -> str:
 
 
 def _shown(key: str) -> str:
-    """A key as an error names it: foreign text, which may be long or not printable."""
+    """A key for an error message, printable and cut."""
     return ascii(key)[1:-1][:120]
 
 
 def _short(value: Any) -> str:
-    """A value as an error names it, cut where it is long."""
+    """A value for an error message, cut if long."""
     text = "missing" if value is None else ascii(value) if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,8 +1,7 @@
-"""Run files: the rankings that a recommender gave, one per query, in Parquet.
+"""Read and write run files: a recommender's rankings, one per query, in Parquet.
 
 A file has the columns `query` (string), `items` (list of integers, best first) and `scores` (list of floats, one per
-item), and may say what made it: JSON under the key `mender` of the schema's metadata. An empty ranking is a miss.
-Knows one file at a time; leaves to `ranks.py` which queries a benchmark asks.
+item), and may describe its maker in JSON under the key `mender` of the schema's metadata. An empty ranking is a miss.
 """
 
 import json
@@ -24,14 +23,14 @@ COLUMNS = {"query": "string", "items": "list of integers", "scores": "list of fl
 
 @dataclass(frozen=True)
 class Run:
-    """Rankings of any lengths, laid end to end.
+    """Rankings of any lengths, concatenated.
 
     Attributes:
         queries (`pa.Array`): Strings, shape `(num_queries,)`.
         offsets (`np.ndarray`): int64 `(num_queries + 1,)`; ranking `i` is the entries `offsets[i]:offsets[i + 1]`.
         items (`np.ndarray`): int32 `(num_entries,)`, the best of each ranking first.
         scores (`np.ndarray`): float32 `(num_entries,)`.
-        about (`dict`): What made it: `method`, `domain`, `split`, `num_beams`, ..., as far as it is known.
+        about (`dict`): Description of the maker: `method`, `domain`, `split`, `num_beams`, ..., as far as known.
     """
 
     queries: pa.Array
@@ -71,7 +70,7 @@ class Run:
 
     @property
     def depth(self) -> int:
-        """Items of the shortest ranking that holds any; 0 where none does."""
+        """Number of items of the shortest non-empty ranking; 0 if all are empty."""
         lengths = np.diff(self.offsets)
         return int(lengths[lengths > 0].min(initial=np.iinfo(np.int64).max)) if lengths.any() else 0
 
@@ -80,7 +79,7 @@ def write_run(run: Run, path: str | Path, num_items: int) -> None:
     """Writes a run file, whole or not at all.
 
     Raises:
-        ValueError: If [`read_run`] would not take it.
+        ValueError: If [`read_run`] would refuse it.
     """
     path = Path(path)
     _check(run, str(path), num_items)
@@ -141,7 +140,7 @@ def read_run(path: str | Path, num_items: int) -> Run:
 
 
 def _item_ids(query: str, items: Sequence[int]) -> np.ndarray:
-    """Item ids as int32; nothing is rounded, and nothing wraps around."""
+    """Item ids as int32, without rounding or overflow."""
     found = np.asarray(items)
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise ValueError(
@@ -196,7 +195,7 @@ def _read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
 
 
 def _check(run: Run, name: str, num_items: int) -> None:
-    """What must hold whoever made the run."""
+    """Refuses repeated queries and items, unknown items, and scores that are NaN."""
     counts = pc.value_counts(run.queries)
     if len(counts) < len(run.queries):
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"]

@@ -1,7 +1,4 @@
-"""Several trainings of one method that differ in their seed: mean and standard deviation of each figure.
-
-Refuses to average what is not comparable.
-"""
+"""Average the metrics of several trainings of one method that differ in their seed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +15,12 @@ SAME: dict[str, Callable[[Results], Any]] = {
     "k": lambda results: list(results.k),
     "axes": lambda results: sorted(results.axes),
 }
-"""What must agree before figures are averaged."""
+"""Properties that must be equal in all results."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over several results: mean, and sample standard deviation (divisor n - 1; `None` of one result)."""
+    """A metric over several results: mean, and sample standard deviation (divisor n - 1; `None` of one result)."""
 
     mean: float
     std: float | None
@@ -31,7 +28,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class AxisSpread:
-    """Spreads of one axis, as the figures of [`~dataset_builders.scoring.results.AxisResult`]."""
+    """Spreads of one axis, as the metrics of [`~dataset_builders.scoring.results.AxisResult`]."""
 
     num_rows: int
     all: Sides[Mapping[str, Spread]]
@@ -39,17 +36,17 @@ class AxisSpread:
 
 
 def aggregate(results: Sequence[Results]) -> dict[str, AxisSpread]:
-    """Mean and sample standard deviation of every figure over several results.
+    """Computes mean and sample standard deviation of every metric over several results.
 
     Args:
         results (`Sequence[Results]`): One per seed.
 
     Returns:
-        `dict[str, AxisSpread]`: Axis -> spreads of its figures.
+        `dict[str, AxisSpread]`: Spreads by axis.
 
     Raises:
         ValueError: If there is no result; if they differ in method, domain, split, benchmark, k, axes, rows, or in
-            what was asked; or if a seed occurs twice. The message names what differs.
+            input variants; or if a seed occurs twice. The message names what differs.
     """
     if not results:
         raise ValueError("there are 0 results; give at least one.")
@@ -75,7 +72,7 @@ def _axis(axis: str, found: Sequence[AxisResult]) -> AxisSpread:
 
 
 def _side(values: Sequence[Figures | None], name: str) -> dict[str, Spread] | None:
-    """Spreads of one side; `None` where no result has it."""
+    """Spreads of one side; `None` if no result has it."""
     names = _only([None if value is None else list(value) for value in values], f"figures of {name}")
     if names is None:
         return None
@@ -86,7 +83,7 @@ def _side(values: Sequence[Figures | None], name: str) -> dict[str, Spread] | No
 
 
 def _only(values: Sequence[Any], name: str) -> Any:
-    """The one value that all have."""
+    """The common value; refuses values that differ."""
     for value in values[1:]:
         if value != values[0]:
             raise ValueError(f"results differ in {name}: {values[0]!r} and {value!r}; give results of one alone.")

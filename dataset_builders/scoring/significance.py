@@ -1,7 +1,6 @@
-"""How sure a mean over rows is, and whether two methods differ on the same rows.
+"""Bootstrap intervals of means over rows, and a paired test of two methods.
 
-Knows one value per row. A row's value depends on its rank alone, so there are few distinct ones; resampling rows is
-then drawing how often each distinct value comes up, which is the same distribution and far less work.
+Rows have few distinct values, so resampling draws the count of each distinct value, which has the same distribution.
 """
 
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ import numpy as np
 def bootstrap_intervals(
     values: np.ndarray, generator: np.random.Generator, resamples: int = 1000, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile intervals of means over rows, by the bootstrap over rows (Efron, 1979).
+    """Computes percentile bootstrap intervals of means over rows (Efron, 1979).
 
     Args:
         values (`np.ndarray`): Shape `(num_rows, num_figures)`; a row is drawn with all its figures.
-        generator (`np.random.Generator`): Of the draws.
-        resamples (`int`, defaults to 1000): How often rows are drawn anew.
+        generator (`np.random.Generator`): Random generator of the resampling.
+        resamples (`int`, defaults to 1000): Number of resamples.
         confidence (`float`, defaults to 0.95): Share of the means inside the interval.
 
     Returns:
@@ -37,14 +36,14 @@ def bootstrap_intervals(
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two methods on the same rows.
+    """Comparison of two methods on the same rows.
 
     Attributes:
         difference (`float`): Mean of the first minus mean of the second.
-        interval (`tuple[float, float]`): Of the difference, by the bootstrap over rows.
-        p_value (`float`): Two-sided: how often a difference at least as large comes from rows whose two values are
-            swapped at random, that is, where the methods do not differ.
-        num_rows, num_changed (`int`): Rows, and rows on which the methods differ at all.
+        interval (`tuple[float, float]`): Bootstrap interval of the difference.
+        p_value (`float`): Two-sided: share of random swaps of the two values of each row that give a difference at
+            least as large.
+        num_rows, num_changed (`int`): Number of rows, and of rows on which the methods differ.
     """
 
     difference: float
@@ -61,13 +60,13 @@ def paired_test(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> PairedTest:
-    """A paired randomisation test (Fisher, 1935; Smucker et al., 2007, for rankings) and a paired bootstrap.
+    """Computes a paired randomization test (Fisher, 1935; Smucker et al., 2007, for rankings) and a paired bootstrap.
 
     Args:
         first, second (`np.ndarray`): One value per row, shape `(num_rows,)`, the same rows in the same order.
-        generator (`np.random.Generator`): Of the draws.
+        generator (`np.random.Generator`): Random generator of the resampling.
         resamples (`int`, defaults to 10000): Draws; the smallest p-value is `1 / (resamples + 1)`.
-        confidence (`float`, defaults to 0.95): Of the interval.
+        confidence (`float`, defaults to 0.95): Confidence level of the interval.
 
     Raises:
         ValueError: If the shapes differ, there is no row, or `resamples` is below 1.

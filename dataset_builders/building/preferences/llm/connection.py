@@ -62,6 +62,7 @@ class Connection:
         self._timeout, self._max_bytes = timeout, max_bytes
         parts = urlsplit(base_url)
         path = parts.path.rstrip("/").removesuffix(COMPLETIONS)
+        unset: dict[str, Any] = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
         http_client = openai.DefaultAsyncHttpxClient(
             follow_redirects=False,  # the reviews go to the server that was named, to no other
             limits=httpx2.Limits(max_connections=None),
@@ -72,7 +73,7 @@ class Connection:
                 base_url=parts._replace(path=path, query="", fragment="").geturl(),
                 api_key=api_key or NO_KEY,  # without one the client takes OPENAI_API_KEY, whosever the server is
                 default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
-                default_headers={"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit},
+                default_headers=unset,
                 max_retries=0,
                 timeout=timeout,
                 http_client=http_client,
@@ -134,8 +135,8 @@ class _FirstBytes(httpx2.AsyncByteStream):
 
 
 async def _cut_error(response: httpx2.Response) -> None:
-    """Keeps the client, which reads the whole body of an error, from reading without end."""
-    if not response.is_success:
+    """Limits how much of an error's body the client reads."""
+    if not response.is_success and isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = _FirstBytes(response.stream)
 
 

@@ -171,7 +171,7 @@ class Endpoint:
 
     def _ask_for_less(self, asked: EndpointSettings, refusal: "_Refused") -> bool:
         """Leaves out from now on what the server refused, if that is known; whether to ask this request again."""
-        less: dict[str, str] = {}
+        less: dict[str, Any] = {}
         renamed = MAX_TOKENS_NAMES[1]
         if asked.max_tokens_name != renamed and renamed in refusal.words and _UNSUPPORTED_WORDS.search(refusal.words):
             less = {"max_tokens_name": renamed}

@@ -53,10 +53,10 @@ class JournalApproximator(PreferenceApproximator):
         self.num_failed = sum(self.failed.values())
         self.attempts = dict(sorted(Counter(entry.attempts for entry in entries).items()))
         self.schema_modes = dict(sorted(Counter(entry.schema for entry in entries).items()))
+        self.description = self._describe()
 
-    @property
-    def description(self) -> str:
-        """For the card: who wrote the preferences, how, and how often that failed."""
+    def _describe(self) -> str:
+        """Model, prompt, sampling parameters and failures, for the card."""
         header = self._header
         share = self.num_failed / self.num_requests if self.num_requests else 0.0
         details = self.details()
