@@ -40,7 +40,7 @@ DRAWN_FIRST = ("mender_tok", "mender_emb", "tiger", "lc_rec", "vocabext_lm", "vo
 
 
 class Skipped(Exception):
-    """A figure whose inputs are missing; the message says which."""
+    """Raised for a figure without inputs; the message names them."""
 
 
 # -- one model ------------------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def _sorted(groups: Iterable[Group]) -> list[Group]:
 
 
 def _with_one_encoder(groups: Iterable[Group]) -> list[Group]:
-    """Of several text encoders, the one with the most kinds of inputs."""
+    """The text encoder with the most kinds of inputs."""
     by_encoder: dict[str, list[Group]] = {}
     for group in groups:
         by_encoder.setdefault(group.first.text_encoder, []).append(group)
@@ -328,7 +328,7 @@ def _with_one_encoder(groups: Iterable[Group]) -> list[Group]:
 
 
 def _style(method: str) -> tuple[str, str]:
-    """Colour and dash of a method, the same in every figure; free names come after those that are known."""
+    """Color and dash of a method, the same in every figure; free names come after those that are known."""
     order = [*DRAWN_FIRST, *(name for name in METHOD_TITLES if name not in DRAWN_FIRST)]
     place = order.index(method) if method in order else len(order) + sum(method.encode()) % len(COLOURS)
     return COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]

@@ -1,4 +1,4 @@
-"""How a table is written: Markdown for a reader, CSV for a program; both from the same entries.
+"""Format tables as Markdown and CSV.
 
 Knows words, digits and notes. Leaves to `tables` which figure belongs where.
 """
@@ -76,7 +76,7 @@ def best_entries(block: Block) -> set[int]:
 
 
 def escape(text: str) -> str:
-    """A name as it is, whatever Markdown would make of it.
+    """A name with Markdown characters escaped.
 
     >>> escape("a|b*")
     'a\\\\|b\\\\*'
@@ -85,12 +85,12 @@ def escape(text: str) -> str:
 
 
 def domain_title(domain: str) -> str:
-    """What a table calls a domain."""
+    """Title of a domain in tables."""
     return DOMAIN_TITLES.get(domain, escape(domain))
 
 
 def block_markdown(block: Block) -> str:
-    """One block: a heading, the table, and what must be said of it."""
+    """One block: heading, table and notes."""
     spec = TABLES[block.table]
     heading = ", ".join(
         filter(
@@ -147,7 +147,7 @@ def _by_dataset(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[s
 
 
 def notes(block: Block) -> list[str]:
-    """What stands under a table: the benchmarks and their rows, the seeds, and what the figures do not say."""
+    """Notes under a table: benchmarks and their rows, seeds, and limits of the values."""
     lines = []
     by_name: dict[str, list[Group]] = {}
     for group in block.groups:

@@ -31,7 +31,7 @@ Key = tuple[int, str, str, str, str, str]
 
 @dataclass(frozen=True)
 class Published:
-    """One figure of the paper: the value, its standard deviation where the same table gives one, and a note."""
+    """A published value, with its standard deviation (if in the same table) and a note."""
 
     value: float
     std: float | None = None
@@ -39,13 +39,13 @@ class Published:
 
     @property
     def was_run(self) -> bool:
-        """False for a printed zero that stands for a method which was not asked."""
+        """False for a printed zero of a method that was not evaluated."""
         return self.note != NOT_RUN
 
 
 @cache
 def read_published() -> Mapping[Key, Published]:
-    """Every published figure by (table, method, variant, domain, axis, metric).
+    """Every published value by (table, method, variant, domain, axis, metric).
 
     >>> read_published()[1, "mender_tok", "", "beauty", "recommendation", "recall@10"].value
     0.0937

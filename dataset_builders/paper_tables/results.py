@@ -33,7 +33,7 @@ def axes_in_order() -> list[str]:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of ours: mean over seeds, sample standard deviation (`None` for one seed), number of seeds."""
+    """A value of ours: mean over seeds, sample standard deviation (`None` for one seed), number of seeds."""
 
     mean: float
     std: float | None = None
@@ -53,7 +53,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """One results.json; `writer` and `prompt` say how the preferences of its benchmark came to be."""
+    """One results.json; `writer` and `prompt` describe the preferences of its benchmark."""
 
     path: Path
     results: Results = field(repr=False)
@@ -80,11 +80,11 @@ class Result:
 
     @property
     def preferences(self) -> str:
-        """The writer, and the prompt where it is not the default one: results that differ in it never mix."""
+        """Writer and non-default prompt of the preferences; results that differ in it are kept apart."""
         return self.writer if self.prompt == "default" else f"{self.writer}, {self.prompt} prompt"
 
     def num_rows(self) -> dict[str, int]:
-        """Axis -> rows."""
+        """Number of rows by axis."""
         return {axis: found.num_rows for axis, found in self.results.axes.items()}
 
     def time(self, metric: str) -> float | None:
@@ -122,11 +122,11 @@ class Group:
 
     @property
     def first(self) -> Result:
-        """Speaks for all where they agree."""
+        """The first result, for values that all share."""
         return self.results[0]
 
     def cell(self, axis: str, metric: str, protocol: str = "all") -> Cell | None:
-        """Mean and deviation over seeds of a figure asked with the preference; `None` where it was not measured."""
+        """Mean and deviation over seeds of a metric with the preference; `None` if not measured."""
         if metric in TIMES:
             times = [result.time(metric) for result in self.results]
             return Cell.of([time for time in times if time is not None])
@@ -137,7 +137,7 @@ class Group:
         return None if figure is None else Cell(figure.mean, figure.std, len(self.results))
 
     def differences(self) -> dict[str, list[Any]]:
-        """Arguments, and the number of beams, in which the averaged runs differ although only the seed should."""
+        """Arguments, including the number of beams, other than the seed in which the averaged runs differ."""
         makers = [result.results.maker for result in self.results]
         given = [{**(maker.arguments or {}), "num_beams": maker.num_beams} for maker in makers]
         names = dict.fromkeys(name for arguments in given for name in arguments if name not in OWN_ARGUMENTS)
@@ -187,7 +187,7 @@ def read_result(path: Path) -> Result:
 
 
 def granularity(benchmark: BenchmarkIdentity) -> str:
-    """Which prompt of appendix C the preferences were asked with: `default`, `coarse`, `fine` or a name of one's own.
+    """Prompt of the preferences (appendix C): `default`, `coarse`, `fine` or a custom name.
 
     The prompt's version says so; where there is none, the name of the benchmark's folder may.
 
@@ -204,7 +204,7 @@ def granularity(benchmark: BenchmarkIdentity) -> str:
 
 
 def writer_of(benchmark: BenchmarkIdentity) -> str:
-    """The approximator, and its model where it has one.
+    """The approximator and its model, if any.
 
     >>> writer_of(BenchmarkIdentity(approximator="llm", approximator_details={"model": "llama-3-70b"}))
     'llm llama-3-70b'
@@ -214,7 +214,7 @@ def writer_of(benchmark: BenchmarkIdentity) -> str:
 
 
 def encoder_size(name: str) -> tuple[int, str]:
-    """Orders text encoders by the size in their names, `base` where a name has none.
+    """Sort key of text encoders: the size in the name, `base` if there is none.
 
     >>> sorted(["google/flan-t5-xxl", "google/flan-t5-small", "minilm"], key=encoder_size)
     ['minilm', 'google/flan-t5-small', 'google/flan-t5-xxl']
@@ -230,7 +230,7 @@ def encoder_size(name: str) -> tuple[int, str]:
 
 
 def check_comparable(results: Iterable[Result]) -> None:
-    """Results that say they are of the same preferences and domain must be of the same rows.
+    """Refuses results of the same preferences and domain that have different rows.
 
     Results of different writers or prompts may lie side by side: they get tables of their own.
 

@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure: what it is of, ours, and the published one.
+    """A value of a table, ours beside the published one.
 
     Ours is over no seed where it is made of other figures (a relative improvement).
     """
@@ -60,7 +60,7 @@ class Entry:
 
     @property
     def shows(self) -> bool:
-        """Whether there is anything to see."""
+        """Whether there is any value."""
         return self.ours is not None or (self.published is not None and self.published.was_run)
 
 
@@ -97,12 +97,12 @@ def domain_order(domain: str) -> tuple[int, str]:
 
 
 def title_of(method: str) -> str:
-    """What a table calls a method; a free name is itself."""
+    """Title of a method in tables; an unknown name is its own title."""
     return METHOD_TITLES.get(method, method)
 
 
 def mixture_title(mixture: str) -> str:
-    """What a table calls a data mixture.
+    """Title of a data mixture in tables.
 
     >>> mixture_title("pos_neg"), mixture_title("all_prefs")
     ('Pos-Neg', 'AllPrefs')
@@ -114,7 +114,7 @@ def mixture_title(mixture: str) -> str:
 
 
 def default_encoders(groups: Iterable[Group]) -> dict[str, str]:
-    """Method -> the smallest text encoder of its trainings on recommendation data; larger ones are table 9's.
+    """Smallest text encoder of each method's trainings on recommendation data; table 9 has the larger ones.
 
     A method that was never trained on recommendation data alone takes the smallest of its others.
     """
@@ -127,12 +127,12 @@ def default_encoders(groups: Iterable[Group]) -> dict[str, str]:
 
 
 def by_domain(groups: Iterable[Group]) -> dict[str, Group]:
-    """Domain -> its group."""
+    """Groups by domain."""
     return {group.first.domain: group for group in groups}
 
 
 def with_default_encoder(groups: Sequence[Group]) -> list[Group]:
-    """Trained with history and preference, and with the smallest encoder."""
+    """Whether a group was trained with history, preference and the smallest encoder."""
     default = default_encoders(groups)
     return [g for g in groups if g.first.inputs == "both" and g.first.text_encoder == default[g.first.method]]
 
@@ -203,7 +203,7 @@ def encoder_rows(groups: Sequence[Group]) -> list[Section]:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table of the paper: its title, its rows, axes and metrics, and the note that is its own."""
+    """Definition of a table of the paper: title, rows, axes, metrics and note."""
 
     title: str
     sections: Callable[[Sequence[Group]], list[Section]]
@@ -296,7 +296,7 @@ def metric_on(axis: str, metric: str) -> str | None:
 def section_entries(
     table: int, section: Section, domains: Sequence[str], protocol: str, spec: TableSpec
 ) -> list[Entry]:
-    """Every figure of a section, row by row; rows of which nobody has a figure are left out."""
+    """All values of a section, row by row, without empty rows."""
     entries = []
     for axis in spec.axes:
         of_axis = []
@@ -346,7 +346,7 @@ def improvements(entries: Sequence[Entry], protocol: str) -> list[Entry]:
 
 
 def make_table(table: int, groups: Sequence[Group], protocols: Sequence[str]) -> list[Block]:
-    """The blocks of one table: for each kind of preferences, protocol and base method. Empty if we have nothing."""
+    """The blocks of a table, by kind of preferences, protocol and base method; empty if there are no results."""
     spec, blocks = TABLES[table], []
     for preferences in sorted({group.first.preferences for group in groups}):
         own = [group for group in groups if group.first.preferences == preferences]

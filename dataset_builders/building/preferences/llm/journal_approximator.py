@@ -1,7 +1,4 @@
-"""The preferences that a language model wrote into journals, as a benchmark reads them.
-
-Knows how an answer is held against the data at hand. Leaves the asking to `run.py` and the file to `journal.py`.
-"""
+"""Read a language model's preferences from journals for a benchmark build."""
 
 import hashlib
 from collections import Counter
@@ -18,18 +15,18 @@ from .work import preference_work
 
 
 class JournalApproximator(PreferenceApproximator):
-    """The preferences that a language model wrote into journals, checked against the data at hand.
+    """Preferences of a language model from journals, checked against the data.
 
     Args:
         paths (`Sequence[Path]`): One or more journals, of shards for example; they are merged in memory.
 
     Attributes:
         model, prompt_version, prompt_digest, domain (`str`): From the journals' header.
-        num_requests (`int`): Positions for which a reply came.
+        num_requests (`int`): Positions with a reply.
         num_failed (`int`): Of these, without five preferences.
         failed (`dict[str, int]`): The same by reason.
         attempts (`dict[int, int]`): Number of attempts -> positions.
-        schema_modes (`dict[str, int]`): What the server was asked to hold the last reply to -> positions.
+        schema_modes (`dict[str, int]`): Schema mode of the last reply -> positions.
 
     Raises:
         FileNotFoundError: If a journal does not exist.
@@ -79,7 +76,7 @@ class JournalApproximator(PreferenceApproximator):
         return state.hexdigest()
 
     def details(self) -> dict[str, Any]:
-        """What the card states as figures."""
+        """Values for the card."""
         header = self._header
         broken = sum(entry.attempts - (entry.answer is not None) for entry in self._entries.values())
         return {
@@ -102,7 +99,7 @@ class JournalApproximator(PreferenceApproximator):
         }
 
     def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
-        """What the journals hold for a user, position by position.
+        """Preferences of a user from the journals, by position.
 
         Args:
             user_id (`str`): The user's name in the data.

@@ -1,8 +1,6 @@
-"""The lines of a journal: what each holds, how it is written, and that nothing else is taken for it.
+"""Format and validate the lines of a journal.
 
-Knows the format alone. Leaves files, locks and torn ends to `journal.py`.
-
-The first line is the header: what was asked of which model, and how. Every other line is a finished request: its key
+The first line is the header: model, prompt and parameters. Every other line is a finished request: its key
 (`user_id` and `position`, or `source_id` of an item), `request`, the digest of the messages that were sent, and either
 the answer (`preferences` or `properties`) or `failure`, the reason, with the start of the last `reply`; then how many
 `attempts` it took, the `seed` of the last one, and the `schema` that the server was given.
@@ -21,7 +19,7 @@ from .prompts import MAX_PROPERTIES, PREFERENCES, PROPERTIES, TASKS, Prompt
 FORMAT = 1
 """Version of the file format."""
 REPLY_CHARACTERS = 500
-"""Of a broken reply, kept to be read by eye."""
+"""Number of characters kept of a broken reply."""
 HEADER_START = b'{"kind": "header"'
 
 Key = tuple[str, int]
@@ -30,7 +28,7 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What all lines of a journal have in common; journals that differ in it are not merged.
+    """Common values of all lines of a journal; journals with different headers are not merged.
 
     Attributes:
         domain (`str`): As in the benchmark's configs.
@@ -38,11 +36,11 @@ class Header:
         task, prompt_version, prompt_digest, instructions, reminder (`str`): The prompt, see
             [`~dataset_builders.building.preferences.llm.prompts.Prompt`]. Its text is kept, so that a journal can be
             checked against the data with no other file.
-        temperature, top_p (`float`, *optional*): Of the sampling; the paper's are 0.6 and 0.9. `None`, as the next
-            two, where it was left out of the requests.
+        temperature, top_p (`float`, *optional*): Sampling parameters; the paper's are 0.6 and 0.9. `None`, as for the
+            next two, if omitted from the requests.
         max_tokens (`int`, *optional*): New tokens; the paper's limit is 512.
-        seed (`int`, *optional*): Of the first attempt; the next ones count up.
-        max_items, max_review_characters (`int`): What the model was shown.
+        seed (`int`, *optional*): Random seed of the first attempt; each further attempt adds 1.
+        max_items, max_review_characters (`int`): Limits of the prompt.
     """
 
     domain: str
@@ -66,7 +64,7 @@ class Header:
         return Prompt(self.prompt_version, self.task, self.instructions, self.reminder)
 
     def check_same(self, other: "Header", mine: Path, theirs: Path) -> None:
-        """Raises if another header says something else.
+        """Refuses a different header.
 
         Raises:
             ValueError: Naming the first difference, both values and both files.
@@ -91,7 +89,7 @@ class Entry:
         failure (`str`): Reason of the last failure, or `""`.
         reply (`str`): Start of the last broken reply, or `""`.
         attempts (`int`): Replies asked for, the last one included.
-        seed (`int`, *optional*): Of the last attempt.
+        seed (`int`, *optional*): Random seed of the last attempt.
         schema (`str`): What the server was asked to hold the last reply to, one of
             [`~dataset_builders.building.preferences.llm.endpoint.SCHEMA_MODES`]. Some servers ignore it without a
             word.
@@ -122,7 +120,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class JournalContent:
-    """What a journal holds.
+    """Content of a journal.
 
     Attributes:
         header ([`Header`]): Its first line.
@@ -134,7 +132,7 @@ class JournalContent:
 
 
 class BadLine(ValueError):
-    """A line that is not what a run writes; its text says why."""
+    """Error of an invalid line; its text is the reason."""
 
 
 def parse_line(line: bytes) -> Any:
@@ -220,7 +218,7 @@ def entry_of(record: Any, header: Header) -> Entry:
 
 
 def _answer(value: Any, task: str) -> tuple[str, ...]:
-    """Five preferences, or one to ten properties: not blank, no two alike."""
+    """Five preferences, or one to ten properties, distinct and not blank."""
     fewest, most = (NUM_PREFERENCES, NUM_PREFERENCES) if task == PREFERENCES else (1, MAX_PROPERTIES)
     if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
         raise BadLine(f"{task} is {_short(value)}, no array of texts")
