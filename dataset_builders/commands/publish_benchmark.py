@@ -291,12 +291,12 @@ def stale_files(domains: set[str], replace: bool) -> list[str]:
     """
     from ..benchmark.axes import AXES
     from ..benchmark.schema import TABLES, config_name
-    from ..building.publication import LICENCE_FILE
+    from ..building.publication import LICENSE_FILE
 
     if replace:
-        return ["*.parquet", "reports/*.json", LICENCE_FILE]
+        return ["*.parquet", "reports/*.json", LICENSE_FILE]
     names = [config_name(domain, name) for domain in sorted(domains) for name in (*TABLES, *AXES)]
-    return [*(f"{name}/*" for name in names), LICENCE_FILE]
+    return [*(f"{name}/*" for name in names), LICENSE_FILE]
 
 
 if __name__ == "__main__":
