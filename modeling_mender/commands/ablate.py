@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from dataset_builders.commands.command_line import defaults_of, run_command
 
+from ..training.options import HelpFormatter
+
 
 @dataclass(kw_only=True)
 class AblationArguments:
@@ -26,9 +28,7 @@ class AblationArguments:
 
 def parse_arguments(argv: list[str] | None) -> AblationArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained mender_steer model, or name on the Hub")
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")
     parser.add_argument("--domain", required=True, help="domain of the benchmark, such as beauty")

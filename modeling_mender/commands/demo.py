@@ -13,6 +13,8 @@ from pathlib import Path
 from dataset_builders.commands.command_line import defaults_of, run_command
 from dataset_builders.resources import resource
 
+from ..training.options import HelpFormatter
+
 
 @dataclass(kw_only=True)
 class DemoArguments:
@@ -26,9 +28,7 @@ class DemoArguments:
 
 def parse_arguments(argv: list[str] | None) -> DemoArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--results", type=Path, help="results.json of the model; default: the one beside it")
     parser.add_argument("--leaderboard", type=Path, help="leaderboard.json written by mender leaderboard")

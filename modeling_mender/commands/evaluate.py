@@ -36,6 +36,8 @@ from dataset_builders.scoring.ranks import choose_rows
 from dataset_builders.scoring.results import Maker, Ranking, Results, Training, Weights, about
 from dataset_builders.scoring.runs import Run, write_run
 
+from ..training.options import HelpFormatter
+
 if TYPE_CHECKING:
     from ..hub.model_card import Evaluation
 
@@ -67,9 +69,7 @@ class EvaluationArguments(ScoringArguments):
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", nargs="?", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--run", type=Path, help="run file in place of a model: Parquet with query, items, scores")

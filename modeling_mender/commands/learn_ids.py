@@ -25,6 +25,8 @@ from dataset_builders.benchmark.schema import features, item_text
 from dataset_builders.benchmark.tables import load_table
 from dataset_builders.commands.command_line import defaults_of, run_command
 
+from ..training.options import HelpFormatter
+
 METHODS = ("rqvae", "residual_kmeans")
 
 
@@ -60,9 +62,7 @@ class SemanticIdArguments:
 
 def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")
     parser.add_argument(
         "--domain", help="domain of the benchmark, such as beauty; default: the only one of a local directory"

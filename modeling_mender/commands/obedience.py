@@ -29,6 +29,8 @@ from dataset_builders.obedience.attributes import read_attributes
 from dataset_builders.obedience.measuring import Embed, measure
 from dataset_builders.obedience.tables import format_results
 
+from ..training.options import HelpFormatter
+
 BASELINES = ("words", "cosine")
 TEXTS_AT_A_TIME = 64
 
@@ -56,9 +58,7 @@ class ObedienceArguments:
 
 def parse_arguments(argv: list[str] | None) -> ObedienceArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")

@@ -21,6 +21,7 @@ from typing import Any
 
 from dataset_builders.commands.command_line import defaults_of, run_command
 
+from ..training.options import HelpFormatter
 from .recommend_printing import print_found, print_items, print_reading, print_request
 from .recommend_request import counted, make_request, read_titles
 
@@ -55,9 +56,7 @@ class RecommendationArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> RecommendationArguments:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--history", nargs="+", metavar="ITEM", help="ids or words of titles, oldest item first")

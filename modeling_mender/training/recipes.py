@@ -27,6 +27,7 @@ from .arguments import (
     every_option,
     make_arguments,
 )
+from .options import HelpFormatter
 
 DEFAULT_RECIPE, DEFAULT_DOMAIN = "mender_steer", "sample"
 PUBLISHED_BENCHMARK = "org/pref-discerning"  # placeholder for the released dataset; --benchmark overrides it
@@ -125,6 +126,7 @@ def _parse_options(argv: list[str], recipe: str | None, folder: Path | None) -> 
     ]
     parser = HfArgumentParser(
         cast(Any, dataclasses.make_dataclass("Arguments", fields, kw_only=True)),
+        formatter_class=HelpFormatter,
         usage="mender train [RECIPE] [--domain DOMAIN] [--argument value ...]",
         description=f"Train a method of the paper. RECIPE is a name ({', '.join(recipe_names(folder))}) or a YAML "
         f"file. Default: the recipe of --method, or {DEFAULT_RECIPE} on the domain {DEFAULT_DOMAIN}. Options override "
