@@ -53,13 +53,15 @@ def run_training(run: Callable[[], Any]) -> int:
 
     def until_interrupted() -> None:
         nonlocal status
-        from ..training.stopping import Interrupted
-
         try:
             run()
-        except Interrupted as interrupted:
-            print(interrupted, file=sys.stderr)
-            status = 128 + interrupted.signal_number
+        except RuntimeError as error:
+            from ..training.stopping import Interrupted  # imports torch, which --help must not
+
+            if not isinstance(error, Interrupted):
+                raise
+            print(error, file=sys.stderr)
+            status = 128 + error.signal_number
 
     return run_command(until_interrupted, (*USER_ERRORS, FloatingPointError, MemoryError)) or status
 
