@@ -372,4 +372,4 @@ class TestModel:
         pq.write_table(pq.read_table(source), tmp_path / "toy_recommendation/test-00000-of-00001.parquet")
         pq.write_table(pa.table({"item_id": [1, 2]}), tmp_path / "toy_items/train-00000-of-00001.parquet")
         assert evaluate_axes.main([str(model_folder), *command(str(tmp_path))]) == 1
-        assert "the model knows 12 items and the benchmark has 2" in capsys.readouterr().err
+        assert "the model has 12 items and the benchmark has 2" in capsys.readouterr().err
