@@ -9,9 +9,7 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-from dataset_builders.commands.command_line import defaults_of, run_command
-
-from ..training.options import HelpFormatter
+from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 
 
 @dataclass(kw_only=True)

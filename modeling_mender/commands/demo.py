@@ -10,10 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.resources import resource
-
-from ..training.options import HelpFormatter
 
 
 @dataclass(kw_only=True)

@@ -21,7 +21,7 @@ import yaml
 from dataset_builders.benchmark.axes import get_axis
 from dataset_builders.benchmark.report import report_text
 from dataset_builders.benchmark.schema import WINDOW
-from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.score import (
     ScoreArguments,
     ScoringArguments,
@@ -35,8 +35,6 @@ from dataset_builders.scoring.figures import format_table
 from dataset_builders.scoring.ranks import choose_rows
 from dataset_builders.scoring.results import Maker, Ranking, Results, Training, Weights, about
 from dataset_builders.scoring.runs import Run, write_run
-
-from ..training.options import HelpFormatter
 
 if TYPE_CHECKING:
     from ..hub.model_card import Evaluation

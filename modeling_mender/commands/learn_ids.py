@@ -23,9 +23,7 @@ from dataset_builders.atomic_write import new_directory
 from dataset_builders.benchmark.report import is_on_the_hub
 from dataset_builders.benchmark.schema import features, item_text
 from dataset_builders.benchmark.tables import load_table
-from dataset_builders.commands.command_line import defaults_of, run_command
-
-from ..training.options import HelpFormatter
+from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 
 METHODS = ("rqvae", "residual_kmeans")
 

@@ -23,13 +23,11 @@ import numpy as np
 from dataset_builders.atomic_write import write_text
 from dataset_builders.benchmark.report import report_text, resolve_revision
 from dataset_builders.benchmark.tables import load_table
-from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.obedience.asking import Asker
 from dataset_builders.obedience.attributes import read_attributes
 from dataset_builders.obedience.measuring import Embed, measure
 from dataset_builders.obedience.tables import format_results
-
-from ..training.options import HelpFormatter
 
 BASELINES = ("words", "cosine")
 TEXTS_AT_A_TIME = 64

@@ -15,10 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.hub_push import PushArguments, add_push_arguments, stage_and_push
-
-from ..training.options import HelpFormatter
 
 # Files of an earlier version that are deleted from the repository if this version does not write them.
 REPLACED = ["*.py", "*.safetensors", "*.safetensors.index.json"]

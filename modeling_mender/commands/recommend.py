@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_builders.commands.command_line import defaults_of, run_command
+from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 
-from ..training.options import HelpFormatter
 from .recommend_printing import print_found, print_items, print_reading, print_request
 from .recommend_request import counted, make_request, read_titles
 

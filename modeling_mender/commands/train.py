@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dataset_builders.commands.command_line import USER_ERRORS, run_command
+from dataset_builders.commands.command_line import USER_ERRORS, HelpFormatter, run_command
 from dataset_builders.resources import resource
 
 from ..training.recipes import parse_arguments
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(argv: list[str] | None) -> None:
     """Trains as the command line says, and prints the best score and the folder of the model."""
-    arguments = parse_arguments(argv, resource("scripts/recipes"))
+    arguments = parse_arguments(argv, resource("scripts/recipes"), HelpFormatter)
     from accelerate import PartialState  # after parsing: --help does not wait for torch
 
     from .training_run import train_on_benchmark

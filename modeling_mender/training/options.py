@@ -1,6 +1,5 @@
 """Options of commands: fields with default, help text and range, their check, and the format of `--help`."""
 
-import argparse
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -53,12 +52,3 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"{one.name} ({value}) must be in [0, 1).")
     if limits["choices"] and value not in limits["choices"]:
         raise ValueError(f"{one.name} ({value!r}) must be one of {', '.join(limits['choices'])}.")
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of an option in `--help`, unless it is `None`, `False` or empty."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False or action.default == ():
-            return action.help
-        return super()._get_help_string(action)

@@ -27,7 +27,6 @@ from .arguments import (
     every_option,
     make_arguments,
 )
-from .options import HelpFormatter
 
 DEFAULT_RECIPE, DEFAULT_DOMAIN = "mender_steer", "sample"
 PUBLISHED_BENCHMARK = "org/pref-discerning"  # placeholder for the released dataset; --benchmark overrides it
@@ -88,13 +87,18 @@ def load_recipe(
     return make_arguments(**_filled(read_recipe(find_recipe(recipe, folder), domain), given))
 
 
-def parse_arguments(argv: list[str] | None = None, folder: Path | None = None) -> TrainingArguments:
+def parse_arguments(
+    argv: list[str] | None = None,
+    folder: Path | None = None,
+    formatter_class: type[argparse.HelpFormatter] = argparse.ArgumentDefaultsHelpFormatter,
+) -> TrainingArguments:
     """Reads training arguments from the command line: a recipe first, then overrides by name.
 
     Args:
         argv (`list[str]`, *optional*): Words of the command line; defaults to `sys.argv[1:]`.
         folder (`Path`, *optional*): Folder of the named recipes. If given, a command line without a recipe uses that
             of `--method`, or Mender_Steer's on the sample.
+        formatter_class (`type`): Formatter of `--help`.
 
     Raises:
         FileNotFoundError: If there is no such recipe.
@@ -103,7 +107,7 @@ def parse_arguments(argv: list[str] | None = None, folder: Path | None = None) -
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = argv.pop(0) if argv and not argv[0].startswith("-") else None
-    given = _parse_options(argv, recipe, folder)
+    given = _parse_options(argv, recipe, folder, formatter_class)
     if recipe is None and folder is not None:
         recipe = given.get("method", DEFAULT_RECIPE)
         if "method" not in given:
@@ -115,7 +119,9 @@ def parse_arguments(argv: list[str] | None = None, folder: Path | None = None) -
     return make_arguments(**_filled(read, given))
 
 
-def _parse_options(argv: list[str], recipe: str | None, folder: Path | None) -> dict[str, Any]:
+def _parse_options(
+    argv: list[str], recipe: str | None, folder: Path | None, formatter_class: type[argparse.HelpFormatter]
+) -> dict[str, Any]:
     """Returns the given options by name; `--help` after a method shows the options of that method only."""
     options = every_option()
     shown = [name for name, one in options.items() if recipe not in ARGUMENTS or recipe in one.methods]
@@ -126,7 +132,7 @@ def _parse_options(argv: list[str], recipe: str | None, folder: Path | None) -> 
     ]
     parser = HfArgumentParser(
         cast(Any, dataclasses.make_dataclass("Arguments", fields, kw_only=True)),
-        formatter_class=HelpFormatter,
+        formatter_class=formatter_class,
         usage="mender train [RECIPE] [--domain DOMAIN] [--argument value ...]",
         description=f"Train a method of the paper. RECIPE is a name ({', '.join(recipe_names(folder))}) or a YAML "
         f"file. Default: the recipe of --method, or {DEFAULT_RECIPE} on the domain {DEFAULT_DOMAIN}. Options override "
