@@ -1,1 +1,1 @@
-"""The paper's tables and figures: what was published, and our results beside it, as Markdown, CSV and pictures."""
+"""The paper's tables and figures with our results beside the published values, as Markdown, CSV and pictures."""

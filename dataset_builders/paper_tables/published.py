@@ -1,4 +1,4 @@
-"""The figures of the paper's tables 1, 2, 5, 6, 7, 8 and 9 (version 1), as printed; `published.csv` is the data.
+"""Published values of the paper's tables 1, 2, 5, 6, 7, 8 and 9 (version 1), as printed, read from `published.csv`.
 
 Nothing is mended: a relative improvement that does not follow from the figures above it stays as it is. Two things
 are read, not copied:

@@ -1,6 +1,4 @@
-"""Our results: finds every results.json, holds those of one benchmark together, and groups them by configuration.
-
-Knows what makes two files comparable. Leaves to `tables` and `figures` which of them belong where.
+"""Read results from folders, check that they are comparable, and group them by configuration.
 """
 
 import re

@@ -1,10 +1,7 @@
-"""The paper's tables 1, 2, 5, 6, 7, 8 and 9 with our figures in them, and the published ones beside.
+"""The paper's tables 1, 2, 5, 6, 7, 8 and 9 as entries: our results with the published values beside them.
 
-Knows which configurations belong in which table. Every figure is first an [`Entry`]; `layout` writes the same entries
-as Markdown and as CSV.
-
-Results whose preferences differ in their writer or prompt get blocks of their own; results that claim the same
-preferences and yet differ in their rows are refused, see [`~dataset_builders.paper_tables.results.check_comparable`].
+Results whose preferences differ in their writer or prompt get separate blocks; results that claim the same preferences
+and differ in their rows are refused, see [`~dataset_builders.paper_tables.results.check_comparable`].
 """
 
 from collections.abc import Callable, Iterable, Sequence

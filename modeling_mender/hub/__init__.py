@@ -1,1 +1,1 @@
-"""What a checkpoint needs to be read by others: its card."""
+"""Load recommenders by name, fill their cards, and prepare their folders for the Hub."""

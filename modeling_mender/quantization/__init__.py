@@ -1,1 +1,1 @@
-"""Learns semantic IDs from item embeddings: an RQ-VAE or residual k-means, and a collision level. Not on the Hub."""
+"""Semantic IDs from item embeddings: an RQ-VAE or residual k-means, and a collision level."""

@@ -1,1 +1,1 @@
-"""Training: the table of methods, their arguments, batches, and one explicit Accelerate loop."""
+"""Training of the methods: arguments, losses, and one Accelerate loop."""

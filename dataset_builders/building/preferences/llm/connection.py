@@ -1,10 +1,8 @@
-"""The wire to a chat server: one request out over the `openai` client, the text of its answer back, or a named error.
+"""Send one request to a chat server with the `openai` client, and return the text of its answer or a named error.
 
-Knows URLs, headers, time limits and sizes. Leaves trying again to `endpoint.py` and the meaning of an answer to
-`replies.py`. Imports `openai`, which takes a second: `endpoint.py` imports this file when a connection is opened.
-
-The client's own retries are off: its time limit starts anew with every byte, and each of its requests waits for
-itself, where all requests in flight meet the same limit of the server.
+The client's own retries are off: its time limit starts again with every byte, and each of its requests waits for
+itself, although all requests in flight meet the same limit of the server. Importing this file imports `openai`, which
+takes a second.
 """
 
 import asyncio

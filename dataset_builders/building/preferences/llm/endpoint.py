@@ -1,8 +1,4 @@
-"""A chat endpoint that may be slow, full, half-broken or gone: one request in, one reply or one named error out.
-
-Knows retries, waiting, what a server may refuse and how to ask for JSON. Leaves where and how to
-`endpoint_settings.py`, the wire to `connection.py`, the forms of answers to `replies.py`, what a reply says to
-`parsing.py`, and the order of requests to `run.py`.
+"""Chat endpoint with retries and time limits: one request in, one reply or one named error out.
 """
 
 import asyncio

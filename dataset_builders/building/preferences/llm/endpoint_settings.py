@@ -1,7 +1,4 @@
-"""Where a chat endpoint is and how it is asked: the settings of a run, checked before anything is sent.
-
-Knows limits, names of parameters, and which variable of the environment holds the key. Leaves the asking to
-`endpoint.py`.
+"""Settings of a chat endpoint, checked before any request is sent.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,8 @@
-"""The journal of preference approximation: every reply that was paid for, one JSON line each, never lost.
+"""Journal of preference approximation: one JSON line for every reply, appended in one write.
 
-Knows the file, its lock and torn ends. Leaves what a line holds to `journal_lines.py`, what a reply means to
-`parsing.py` and who asks to `run.py`. What never got a reply (a server that was down) has no line: it is asked for by
-the next run.
-
-A line is appended in one write, so the death of the process at any moment can tear the last line at most; the next run
-moves a torn end to `<journal>.torn` and goes on. One run at a time writes a journal, held apart by `<journal>.lock`.
+The death of the process tears the last line at most; the next run moves a torn end to `<journal>.torn` and continues.
+`<journal>.lock` keeps a second run from writing the same journal. A request without a reply has no line, so the next
+run sends it again.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""What a model's reply says: five preferences, or a named reason why it does not say them.
+"""Parse a model's reply into five preferences, or a named reason of failure.
 
-Knows one form of reply and every way of missing it. Leaves asking again to `run.py`. Nothing is repaired: a reply is
-read by `json.loads` or it is a failure, because a repair would put words into the benchmark that nobody wrote, and
-would hide how often a model fails.
+Nothing is repaired: a reply is read by `json.loads` or it is a failure, because a repair would put words into the
+benchmark that no model wrote, and would hide how often a model fails.
 
 The form: white space, then one JSON object with the single key that was asked for, then white space. Its value is an
 array of distinct strings, each of at least two words and at most `MAX_CHARACTERS` characters; five of them for

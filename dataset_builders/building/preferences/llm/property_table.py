@@ -1,4 +1,5 @@
-"""The item properties of a journal as a table (appendix C.1)."""
+"""Table of the item properties in a journal (appendix C.1).
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

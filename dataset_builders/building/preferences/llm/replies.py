@@ -1,10 +1,9 @@
-"""What a server's answer holds: the reply, the reasoning before it, or the server's own words about what went wrong.
+"""Extract the reply, or the server's own error text, from the answer of a chat server.
 
-Knows the forms of a chat completion (one object, content in parts, a stream of events that nobody asked for) and of
-errors (JSON of any provider, HTML). Leaves what a reply says to `parsing.py`.
-
-Reasoning is not the reply: it is dropped whether it has a field of its own (`reasoning_content`, `reasoning`), parts
-of its own, or stands before the reply between `<think>` and `</think>`, of which templates often write the first.
+Forms of a completion: one object, content in parts, or a stream of events; of an error: JSON of any provider, or HTML.
+Reasoning is not part of the reply: it is dropped whether it is in a field of its own (`reasoning_content`,
+`reasoning`), in parts of its own, or before the reply between `<think>` and `</think>`, of which templates often write
+the first.
 """
 
 import json

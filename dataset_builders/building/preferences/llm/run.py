@@ -1,8 +1,4 @@
-"""Preferences written by a language model (algorithm 1): in which order it is asked, and what becomes of replies.
-
-Asks an endpoint for everything that a journal lacks, and stops early where that leads nowhere. Leaves what is asked to
-`work.py`, trying again to `endpoint.py`, the reading of replies to `parsing.py`, the file to `journal.py`, and its use
-in a benchmark to `journal_approximator.py`.
+"""Fill a journal with the preferences that a language model writes (algorithm 1), stopping early if most requests fail.
 """
 
 import asyncio

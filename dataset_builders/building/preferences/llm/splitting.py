@@ -1,8 +1,6 @@
-"""Asks a language model what one sentence, in any language, wants and what it avoids.
+"""Split one sentence of any language into wanted and avoided texts with a language model.
 
-Knows the prompt, the schema of the answer and what to do where there is none. Leaves the connection to `endpoint.py`
-and the form of replies to `parsing.py`. Limit: whether the split is right must be judged by reading; an answer in
-another language of Latin script passes.
+An answer in another language of Latin script is not detected.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""What a language model is asked for: one request per user and position (algorithm 1), or per item (appendix C.1).
-
-Knows which actions and reviews a request may show, and which machine asks for what. Leaves the words to `prompts.py`
-and the asking to `run.py`.
+"""Requests to a language model: one per user and position (algorithm 1), or one per item (appendix C.1).
 """
 
 import hashlib
