@@ -103,6 +103,7 @@ def test_every_training_command_has_its_recipe_and_options(project, page):
     found = re.findall(r"(?:scripts/train\.py|mender train) (\w+ --domain [^`#\n]*)", text)
     assert found
     for words in found:
+        words = words.removesuffix("\\")  # goes on in the next line
         words = re.sub(r"--mixture M\b", "--mixture all", words).replace("--domain D ", "--domain beauty ")
         parse_arguments(re.sub(r"(--seed \d)[, \d]*", r"\1 ", words).split(), project / "scripts/recipes")
 
