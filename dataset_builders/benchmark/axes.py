@@ -54,8 +54,10 @@ class Axis:
         if missing:
             raise ValueError(f"the axis {self.name} lacks the column(s) {', '.join(sorted(missing))}; add them.")
         for name, given, known in (
-            ("asked", self.asked, VARIANTS), ("metric", [self.metric], METRICS), ("promises", self.promises, PROMISES),
-        ):  # fmt: skip
+            ("asked", self.asked, VARIANTS),
+            ("metric", [self.metric], METRICS),
+            ("promises", self.promises, PROMISES),
+        ):
             if unknown := [value for value in given if value not in known]:
                 raise ValueError(f"the axis {self.name} has the {name} {unknown[0]!r}; choose among {known}.")
         if "" not in self.asked or (self.metric == "m") != ("negative" in self.asked):

@@ -122,8 +122,9 @@ class Asker:
         for group in (chunks, [list(range(whole + 1, num_items + 1))]):  # the rest is shorter: another k
             requests = [
                 {"history": list(history), "avoid": [text], "strength": 1.0, "candidates": chunk}
-                for chunk in group if chunk
-            ]  # fmt: skip
+                for chunk in group
+                if chunk
+            ]
             if not requests:
                 continue
             self.num_requests += len(requests)

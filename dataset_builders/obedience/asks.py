@@ -16,9 +16,19 @@ MIN_PAIR_ITEMS = 2
 """Minimum of items of a pair of value and kind, and of a kind without a value."""
 
 ASK_KINDS = (
-    "search kind", "search value and kind", "several wishes", "exact title", "free", "misspelt", "other language",
-    "mixed", "mixed, two arguments", "avoid kind", "avoid value", "avoid kind, argument",
-)  # fmt: skip
+    "search kind",
+    "search value and kind",
+    "several wishes",
+    "exact title",
+    "free",
+    "misspelt",
+    "other language",
+    "mixed",
+    "mixed, two arguments",
+    "avoid kind",
+    "avoid value",
+    "avoid kind, argument",
+)
 """Every kind of ask. An argument is the request's field `avoid`; every other ask is one sentence."""
 
 
@@ -99,8 +109,8 @@ def make_asks(attributes: Attributes, seed: int = 0) -> list[Ask]:
     both = [_Case(f"{value} {kind}", attributes.values[value] & attributes.kinds[kind]) for value, kind in pairs]
     combinations = draw(5)
     wanted = [_Case(value, attributes.values[value]) for value in values]
-    unwanted = [[_all_but(attributes, name, having[name]) for name in names]
-                for names, having in ((kinds, attributes.kinds), (values, attributes.values))]  # fmt: skip
+    unwanted_kinds = [_all_but(attributes, kind, attributes.kinds[kind]) for kind in kinds]
+    unwanted_values = [_all_but(attributes, value, attributes.values[value]) for value in values]
     return [
         *_every_wording("search kind", searches, SEEN["search"], UNSEEN["search"]),
         *_in_turn("search value and kind", both, SEEN["search"], UNSEEN["search"]),
@@ -112,9 +122,9 @@ def make_asks(attributes: Attributes, seed: int = 0) -> list[Ask]:
         *_other_languages(attributes),
         *_in_turn("mixed", mixed, SEEN["mixed"], UNSEEN["mixed"]),
         *(_as_arguments("mixed, two arguments", case, (f"Search for {case.x}",), case.y) for case in mixed),
-        *_every_wording("avoid kind", unwanted[0], SEEN["avoid"], UNSEEN["avoid"]),
-        *_in_turn("avoid value", unwanted[1], SEEN["avoid"][:1], UNSEEN["avoid"]),
-        *(_as_arguments("avoid kind, argument", case, (), case.x) for case in unwanted[0]),
+        *_every_wording("avoid kind", unwanted_kinds, SEEN["avoid"], UNSEEN["avoid"]),
+        *_in_turn("avoid value", unwanted_values, SEEN["avoid"][:1], UNSEEN["avoid"]),
+        *(_as_arguments("avoid kind, argument", case, (), case.x) for case in unwanted_kinds),
     ]
 
 
@@ -132,8 +142,9 @@ def avoid_what_comes(attributes: Attributes, history: Sequence[int], own: Sequen
     """
     places = {
         kind: sum(item in members for item in own)
-        for kind, members in attributes.kinds.items() if target not in members
-    }  # fmt: skip
+        for kind, members in attributes.kinds.items()
+        if target not in members
+    }
     kind = max(places, key=lambda name: places[name], default="")
     if not places.get(kind):
         return None
@@ -282,9 +293,10 @@ def _draw_pairs(attributes: Attributes, kinds: Sequence[str], generator: np.rand
     for kind in kinds:
         said, members = set(stems(kind)), attributes.kinds[kind]
         values = [
-            value for value, having in attributes.values.items()
+            value
+            for value, having in attributes.values.items()
             if len(having & members) >= MIN_PAIR_ITEMS and not members <= having and said.isdisjoint(stems(value))
-        ]  # fmt: skip
+        ]
         waiting[kind] = [values[index] for index in generator.permutation(len(values))]
     pairs: list[tuple[str, str]] = []
     while len(pairs) < PER_KIND_OF_ASK and any(waiting.values()):

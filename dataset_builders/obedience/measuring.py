@@ -63,8 +63,9 @@ def measure(
         ranked = [overlap.rank(ask, DEPTH, own.get(ask.history, ())) for ask in asks]
         methods["words"] = summarize(asks, ranked, own)
     if "cosine" in baselines and embed is not None:
-        near = dict(zip(sentences := sorted({ask.sentence for ask in asks}),
-                        rank_by_cosine(embed(sentences), embed(attributes.titles), DEPTH), strict=True))  # fmt: skip
+        sentences = sorted({ask.sentence for ask in asks})
+        ranked = rank_by_cosine(embed(sentences), embed(attributes.titles), DEPTH)
+        near = dict(zip(sentences, ranked, strict=True))
         methods["cosine"] = summarize(asks, [near[ask.sentence] for ask in asks], own)
     results = {
         "attributes": "planted" if attributes.are_planted else "words",

@@ -140,12 +140,11 @@ def by_wording(asks: Sequence[Ask], answers: Sequence[Sequence[int] | None]) -> 
             entry["values"].append(list_values(ask, ranked)[main_measure(ask.kind)])
     return {
         kind: {
-            number: {"example": entry["example"], **_mean(entry["values"])} for number, entry in sorted(
-                entries.items(), key=lambda pair: int(pair[0])
-            )
+            number: {"example": entry["example"], **_mean(entry["values"])}
+            for number, entry in sorted(entries.items(), key=lambda pair: int(pair[0]))
         }
         for kind, entries in rows.items()
-    }  # fmt: skip
+    }
 
 
 def main_measure(kind: str) -> str:

@@ -340,8 +340,10 @@ def test_missing_files_are_found_before_a_model_is_loaded(script, tmp_path, monk
     journal = ["--journal", str(tmp_path / "a.jsonl"), str(tmp_path)]
     assert script.main([*tables, *journal, "--domain", "shop", "--output_dir", str(tmp_path / "shop")]) == 1
     error = capsys.readouterr().err
-    assert all(f"{option} {tmp_path / name}" in error for option, name in
-               (("--interactions", "i.csv"), ("--items", "j.csv"), ("--journal", "a.jsonl")))  # fmt: skip
+    assert all(
+        f"{option} {tmp_path / name}" in error
+        for option, name in (("--interactions", "i.csv"), ("--items", "j.csv"), ("--journal", "a.jsonl"))
+    )
     assert error.count("--") == 3
 
 

@@ -75,11 +75,17 @@ def raw_beauty(folder):
     """Twelve reviewers who all bought the same eight things, in the layout of 2014."""
     nouns = "soap polish mask cream oil brush comb scrub".split()
     reviews = [
-        {"reviewerID": f"R{user}", "asin": f"B{n}", "overall": 1 + (user + n) % 5, "unixReviewTime": 10 * user + n,
-         "summary": "So it goes", "reviewText": f"The {noun} is what it is."}
+        {
+            "reviewerID": f"R{user}",
+            "asin": f"B{n}",
+            "overall": 1 + (user + n) % 5,
+            "unixReviewTime": 10 * user + n,
+            "summary": "So it goes",
+            "reviewText": f"The {noun} is what it is.",
+        }
         for user in range(12)
         for n, noun in enumerate(nouns)
-    ]  # fmt: skip
+    ]
     items = [{"asin": f"B{n}", "title": f"Rose {noun}", "categories": [["Beauty"]]} for n, noun in enumerate(nouns)]
     for name, records in (("reviews_Beauty_5.json", reviews), ("meta_Beauty.json", items)):
         (folder / name).write_text("\n".join(json.dumps(record) for record in records))

@@ -36,10 +36,20 @@ from modeling_mender.commands import obedience as evaluate_obedience
 TRAINING_BEGINS = tuple(
     f"{words} "
     for words in (
-        "search for", "look for", "find", "prefer", "opt for", "explore", "prioritize", "avoid", "i want", "show me",
-        "not", "no",
+        "search for",
+        "look for",
+        "find",
+        "prefer",
+        "opt for",
+        "explore",
+        "prioritize",
+        "avoid",
+        "i want",
+        "show me",
+        "not",
+        "no",
     )
-)  # fmt: skip
+)
 KINDS, COLORS = ("mugs", "lamps", "teas", "vases"), ("crimson", "azure", "golden", "ivory", "olive", "scarlet")
 
 
@@ -244,9 +254,13 @@ class TestMetrics:
         ask = Ask("avoid kind", 0, True, ("Avoid mugs",), history=(5,), obeys=frozenset({3, 4, 5}), avoided={1, 2})
         own = [1, 3, 2, 4, 5]
         assert list_values(ask, [3, 5, 4, 9, 1], own) == {
-            "avoided@5": 1 / 5, "avoided@10": 1 / 10, "avoided_before@5": 2 / 5, "avoided_before@10": 2 / 10,
-            "kept": 1.0, "order_kept": 0.0,
-        }  # fmt: skip
+            "avoided@5": 1 / 5,
+            "avoided@10": 1 / 10,
+            "avoided_before@5": 2 / 5,
+            "avoided_before@10": 2 / 10,
+            "kept": 1.0,
+            "order_kept": 0.0,
+        }
         assert list_values(ask, [3, 9, 5], own)["kept"] == 2 / 3
         assert list_values(ask, [3, 9, 5], own)["order_kept"] == 1.0
         assert "order_kept" not in list_values(ask, [3, 9, 8], own)  # one item is in order whatever it does
@@ -254,8 +268,12 @@ class TestMetrics:
     def test_an_exact_title_is_first_or_among_ten(self):
         ask = Ask("exact title", 0, True, ("Search for Red Mug",), obeys=frozenset({7}))
         assert list_values(ask, [7, 1]) | {"obeying@5": 0} == {
-            "obeying@5": 0, "obeying@10": 0.1, "found": 1.0, "first": 1.0, "among@10": 1.0,
-        }  # fmt: skip
+            "obeying@5": 0,
+            "obeying@10": 0.1,
+            "found": 1.0,
+            "first": 1.0,
+            "among@10": 1.0,
+        }
         assert list_values(ask, [1, 7])["first"] == 0.0 and list_values(ask, [1, 7])["among@10"] == 1.0
 
     @pytest.mark.parametrize(
@@ -316,8 +334,12 @@ class TestMetrics:
         ask = Ask("free", 0, False, obeys=frozenset({1, 2}))
         better, worse = [[9, 8], [1, 8], [1, 2]], [[1, 2], [9, 8], [1, 9]]
         assert falls([ask, ask], [better, worse]) == {
-            "requests": 2, "falling": 1, "steps": 1, "largest_fall": 1.0, "compliance": [0.5, 0.25, 0.75],
-        }  # fmt: skip
+            "requests": 2,
+            "falling": 1,
+            "steps": 1,
+            "largest_fall": 1.0,
+            "compliance": [0.5, 0.25, 0.75],
+        }
 
     def test_a_list_that_is_missing_at_strength_0_is_no_fall(self):
         ask = Ask("avoid kind", 0, True, avoided=frozenset({1}))

@@ -6,10 +6,20 @@ from .pipeline_classifier import DEFAULT_POLARITY, PipelineClassifier
 from .rating_vader import OFFLINE_POLARITY, RatingVader, vader_scores
 
 __all__ = [
-    "DEFAULT_POLARITY", "OFFLINE_POLARITY", "PipelineClassifier", "PolarityClassifier", "RatingVader", "agreement",
-    "decisive_texts", "fit_threshold", "get_polarity_classifier", "held_out_agreement", "measured_text",
-    "polarity_of_stars", "vader_scores",
-]  # fmt: skip
+    "DEFAULT_POLARITY",
+    "OFFLINE_POLARITY",
+    "PipelineClassifier",
+    "PolarityClassifier",
+    "RatingVader",
+    "agreement",
+    "decisive_texts",
+    "fit_threshold",
+    "get_polarity_classifier",
+    "held_out_agreement",
+    "measured_text",
+    "polarity_of_stars",
+    "vader_scores",
+]
 
 
 def get_polarity_classifier(
