@@ -1,5 +1,4 @@
-"""Read results from folders, check that they are comparable, and group them by configuration.
-"""
+"""Read results from folders, check that they are comparable, and group them by configuration."""
 
 import re
 import statistics

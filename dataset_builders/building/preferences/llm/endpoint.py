@@ -1,5 +1,4 @@
-"""Chat endpoint with retries and time limits: one request in, one reply or one named error out.
-"""
+"""Chat endpoint with retries and time limits: one request in, one reply or one named error out."""
 
 import asyncio
 import logging

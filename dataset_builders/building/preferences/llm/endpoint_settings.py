@@ -1,5 +1,4 @@
-"""Settings of a chat endpoint, checked before any request is sent.
-"""
+"""Settings of a chat endpoint, checked before any request is sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,5 +1,4 @@
-"""Table of the item properties in a journal (appendix C.1).
-"""
+"""Table of the item properties in a journal (appendix C.1)."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

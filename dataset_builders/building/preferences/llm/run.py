@@ -1,5 +1,4 @@
-"""Fill a journal with the preferences that a language model writes (algorithm 1), stopping early if most requests fail.
-"""
+"""Fill a journal with preferences written by a language model (algorithm 1); stop early if most requests fail."""
 
 import asyncio
 import logging

@@ -1,5 +1,4 @@
-"""Requests to a language model: one per user and position (algorithm 1), or one per item (appendix C.1).
-"""
+"""Requests to a language model: one per user and position (algorithm 1), or one per item (appendix C.1)."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
