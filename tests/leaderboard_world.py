@@ -13,7 +13,8 @@ from dataset_builders.hub_http import httpx
 from dataset_builders.leaderboard import hub
 from dataset_builders.scoring.figures import score_axes
 from dataset_builders.scoring.ranks import RANKS_SCHEMA, write_ranks
-from dataset_builders.scoring.results import BenchmarkIdentity, Maker, Results
+from dataset_builders.scoring.result_parts import BenchmarkIdentity, Maker
+from dataset_builders.scoring.results import Results
 
 BENCHMARK, MODEL = "org/pref-discerning", "me/my-model"
 DATA_COMMIT, OLD_COMMIT = "d" * 40, "0" * 40

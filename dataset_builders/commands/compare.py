@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from ..benchmark.axes import AXES, get_axis
 from ..scoring.figures import SIDES, side_values
 from ..scoring.ranks import read_ranks
-from ..scoring.results import PROTOCOLS
+from ..scoring.result_parts import PROTOCOLS
 from ..scoring.significance import PairedTest, paired_test
 from .command_line import HelpFormatter, defaults_of, run_command
 

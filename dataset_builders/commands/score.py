@@ -22,7 +22,8 @@ from ..benchmark.report import report_text, resolve_revision
 from ..benchmark.tables import check_fingerprints, count_items, load_axes
 from ..scoring.figures import format_table, score_axes
 from ..scoring.ranks import check_queries, rank_rows, write_ranks
-from ..scoring.results import RESULTS_FILE, BenchmarkIdentity, Maker, Results
+from ..scoring.result_parts import BenchmarkIdentity, Maker
+from ..scoring.results import RESULTS_FILE, Results, read_identity
 from ..scoring.runs import Run, read_run
 from .command_line import HelpFormatter, defaults_of, run_command
 
@@ -151,7 +152,7 @@ def identify(
     fingerprints = report.get("fingerprints") or {}
     found = check_fingerprints(arguments.benchmark, arguments.domain, configs, fingerprints, revision)
     named = {"name": arguments.benchmark, "revision": revision, "fingerprints": {**fingerprints, **found}}
-    return BenchmarkIdentity.from_content({**report, **named}, arguments.benchmark)
+    return read_identity({**report, **named}, arguments.benchmark)
 
 
 def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, Maker]:

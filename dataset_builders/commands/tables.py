@@ -19,7 +19,7 @@ from ..paper_tables import figures
 from ..paper_tables.layout import table_markdown, tables_csv
 from ..paper_tables.results import Group, check_comparable, find_results, group_results
 from ..paper_tables.tables import TABLES, Block, domain_order, make_table
-from ..scoring.results import PROTOCOLS
+from ..scoring.result_parts import PROTOCOLS
 from .command_line import HelpFormatter, defaults_of, run_command
 
 FIGURES = (3, 4, 5, 6, 7)

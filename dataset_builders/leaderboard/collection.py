@@ -15,7 +15,8 @@ from ..atomic_write import write_text
 from ..benchmark.axes import AXES, Axis, get_axis
 from ..benchmark.report import BuildReport, is_on_the_hub, read_report, resolve_revision
 from ..benchmark.schema import config_name
-from ..scoring.results import RESULTS_FILE, InvalidResults, Results, is_share
+from ..scoring.result_parts import is_share
+from ..scoring.results import RESULTS_FILE, InvalidResults, Results
 from .hub import list_models, model_url, newest_commit, read_text
 from .submission import read_entry_files, results_file
 from .validation import SPLIT, TOLERANCE, check_figures

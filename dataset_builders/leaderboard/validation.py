@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from ..benchmark.axes import AXES, get_axis
 from ..benchmark.schema import config_name
 from ..scoring.figures import SIDES, side_values
-from ..scoring.results import AGAIN, PROTOCOLS, Figures, Results
+from ..scoring.result_parts import AGAIN, PROTOCOLS, Figures
+from ..scoring.results import Results
 from .hub import Benchmark
 
 TOLERANCE = 1e-9

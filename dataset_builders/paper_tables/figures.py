@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ..atomic_write import atomic_write
 from ..benchmark.axes import get_axis
 from ..scoring.ranks import read_ranks
-from ..scoring.results import AxisResult
+from ..scoring.result_parts import AxisResult
 from .layout import domain_title
 from .results import ROWS_FILE, Cell, Group, axes_in_order
 from .tables import (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.axes import AXES
-from ..scoring.results import RESULTS_FILE, BenchmarkIdentity, Results
+from ..scoring.result_parts import BenchmarkIdentity
+from ..scoring.results import RESULTS_FILE, Results
 from ..scoring.seeds import AxisSpread, aggregate
 
 ROWS_FILE = "rows.parquet"

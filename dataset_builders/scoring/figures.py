@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .results import AxisResult, Sides
+from .result_parts import AxisResult, Sides
 from .significance import bootstrap_intervals
 
 SIDES = {"with_preference": "rank", "without_preference": "rank_no_preference"}

@@ -6,25 +6,33 @@ Files of earlier versions are read; values that they lack are `None` or empty.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from ..atomic_write import write_text
-from ..benchmark.axes import AXES, Axis, get_axis
+from ..benchmark.axes import AXES
 from ..benchmark.schema import SPLITS, config_name
+from .result_parts import (
+    AGAIN,
+    AxisResult,
+    BenchmarkIdentity,
+    Maker,
+    Ranking,
+    Sides,
+    Training,
+    Weights,
+    check_value,
+    is_count,
+    is_text,
+    must_be,
+    short_value,
+    shown_key,
+)
 
 RESULTS_FILE = "results.json"
-PROTOCOLS = ("all", "unseen")
 TABLE_K = 10
-AGAIN = "score again with mender evaluate"
-_LARGEST = 2**31 - 1
-_LONGEST = 1e9  # seconds, 31 years
-
-T = TypeVar("T")
-Figures = Mapping[str, float]
-Intervals = Mapping[str, Sequence[float]]
 
 
 class InvalidResults(ValueError):
@@ -34,225 +42,6 @@ class InvalidResults(ValueError):
         self.problems = list(problems)
         shown = [*self.problems[:5], *([f"And {len(self.problems) - 5} more."] if len(self.problems) > 5 else [])]
         super().__init__(f"{name}: {' '.join(shown)}")
-
-
-@dataclass(frozen=True)
-class Sides(Generic[T]):
-    """A pair of values, with and without the preference in the input; `None` where not evaluated."""
-
-    with_preference: T | None = None
-    without_preference: T | None = None
-
-    def items(self) -> Iterator[tuple[str, T | None]]:
-        """Pairs of side and value."""
-        yield "with_preference", self.with_preference
-        yield "without_preference", self.without_preference
-
-    def __getitem__(self, side: str) -> T | None:
-        return dict(self.items())[side]
-
-
-@dataclass(frozen=True)
-class AxisResult:
-    """Metrics of one axis.
-
-    Attributes:
-        axis (`str`): Its name.
-        num_rows (`int`): Rows scored.
-        all ([`Sides`]): Means over the rows, ranking all items; keys as in `recall@5`.
-        unseen ([`Sides`]): The same without the items of each row's own history.
-        intervals ([`Sides`]): 95 % intervals of `all`, lower and upper end.
-    """
-
-    axis: str
-    num_rows: int
-    all: Sides[Figures] = field(default_factory=Sides)
-    unseen: Sides[Figures] = field(default_factory=Sides)
-    intervals: Sides[Intervals] = field(default_factory=Sides)
-
-    @property
-    def record(self) -> Axis:
-        """The benchmark's definition of the axis."""
-        return get_axis(self.axis)
-
-    def figures(self, side: str = "with_preference", protocol: str = "all") -> Figures:
-        """Means of one side under one of `PROTOCOLS`; empty if not evaluated."""
-        return (self.unseen if protocol == "unseen" else self.all)[side] or {}
-
-    def main_value(self, side: str = "with_preference", k: int = 10) -> float | None:
-        """The main metric of the axis; `None` if not evaluated."""
-        return self.figures(side).get(self.record.main_metric(k))
-
-    def content(self) -> dict[str, Any]:
-        """Its object in `results.json`."""
-        return {
-            "title": self.record.title,
-            "metric": self.record.metric,
-            "num_rows": self.num_rows,
-            **dict(self.all.items()),
-            "unseen": dict(self.unseen.items()),
-            "intervals": dict(self.intervals.items()),
-        }
-
-    def problems(self, k: Sequence[int]) -> Iterator[str]:
-        """Yields objections to the metrics, given the cut-offs of the results."""
-        key = f"axes.{self.axis}"
-        if not _is_count(self.num_rows, 1):
-            yield _must(f"{key}.num_rows", self.num_rows, f"a count of at least 1 and at most {_LARGEST}")
-        kinds = ("recall", "ndcg", *(["m"] if self.record.metric == "m" else []))
-        names = [f"{kind}@{cutoff}" for kind in kinds for cutoff in k]
-        for protocol, sides in (("", self.all), ("unseen.", self.unseen)):
-            for side, figures in sides.items():
-                if figures is not None:
-                    yield from _check_figures(f"{key}.{protocol}{side}", figures, names)
-        for side, intervals in self.intervals.items():
-            if intervals and self.all[side] is None:
-                yield f"{key}.{side} is missing, and has intervals; {AGAIN}."
-                continue
-            for metric, interval in (intervals or {}).items():
-                where = f"{key}.intervals.{side}.{metric}"
-                if metric not in (self.all[side] or {}):
-                    yield f"{_shown(where)} ({_short(interval)}) has no figure beside it; {AGAIN}."
-                elif not _is_interval(interval):
-                    yield _must(where, interval, "two finite numbers from 0 to 1, the lower one first")
-
-
-@dataclass(frozen=True)
-class BenchmarkIdentity:
-    """Identity of a benchmark and of its build.
-
-    Attributes:
-        name (`str`, *optional*): Local directory, or dataset on the Hub.
-        revision (`str`, *optional*): Commit of the dataset; `None` for a directory.
-        source, approximator, approximator_details, polarity, embedding_model, options: As in the report of its build.
-        fingerprints (`Mapping[str, str]`): Digest of the rows of each config.
-    """
-
-    name: str | None = None
-    revision: str | None = None
-    source: str | None = None
-    approximator: str | None = None
-    approximator_details: Mapping[str, Any] | None = None
-    polarity: str | None = None
-    embedding_model: str | None = None
-    options: Mapping[str, Any] | None = None
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def from_content(cls, content: Mapping[str, Any], name: str) -> "BenchmarkIdentity":
-        """Makes an identity from a report or from its object in `results.json`.
-
-        Raises:
-            InvalidResults: If a value has the wrong type; names it.
-        """
-        reader = _Reader()
-        identity = reader.benchmark(content)
-        if problems := reader.problems + list(identity.problems()):
-            raise InvalidResults(name, problems)
-        return identity
-
-    def content(self) -> dict[str, Any]:
-        """Its object in `results.json`, without absent values of the report."""
-        values = asdict(self)
-        return {name: value for name, value in values.items() if value is not None or name in ("name", "revision")}
-
-    def problems(self) -> Iterator[str]:
-        """Objections to its values."""
-        for name in ("name", "revision", "source", "approximator", "polarity", "embedding_model"):
-            yield from _check(f"benchmark.{name}", getattr(self, name), _is_text, "a text")
-        for config, digest in self.fingerprints.items():
-            if not _is_text(digest):
-                yield _must(f"benchmark.fingerprints.{config}", digest, "a text")
-        for name in ("approximator_details", "options"):
-            yield from _odd_values(f"benchmark.{name}", getattr(self, name))
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Identity of a model's weights: commit on the Hub, and SHA-256 of the files."""
-
-    revision: str | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Training:
-    """Length of a training: wall-clock `seconds`, `steps`, and the step whose weights were kept."""
-
-    seconds: float | None = None
-    steps: int | None = None
-    best_step: int | None = None
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Time of the ranking: wall-clock `seconds` for `num_queries` distinct queries."""
-
-    seconds: float | None = None
-    num_queries: int | None = None
-
-
-@dataclass(frozen=True)
-class Maker:
-    """Description of the recommender.
-
-    Attributes:
-        method (`str`): Name of the method.
-        model (`str`, *optional*): Folder or name of the model, or path of the run file.
-        weights ([`Weights`], *optional*): Weights of a model; `None` for a run file.
-        num_beams, seed (`int`, *optional*): Beam width and random seed, if known.
-        arguments (`Mapping`, *optional*): Resolved arguments of the training.
-        training ([`Training`], *optional*), ranking ([`Ranking`], *optional*): Times.
-    """
-
-    method: str
-    model: str | None = None
-    weights: Weights | None = None
-    num_beams: int | None = None
-    seed: int | None = None
-    arguments: Mapping[str, Any] | None = None
-    training: Training | None = None
-    ranking: Ranking | None = None
-
-    def argument(self, name: str) -> str | None:
-        """An argument of the training as text; `None` if not recorded."""
-        value = (self.arguments or {}).get(name)
-        return None if value is None else str(value)
-
-    def content(self) -> dict[str, Any]:
-        """Its keys in `results.json`."""
-        weights = self.weights and {"model_revision": self.weights.revision, "weights_sha256": self.weights.sha256}
-        return {
-            "method": self.method,
-            "model": self.model,
-            **(weights or {}),
-            "num_beams": self.num_beams,
-            "seed": self.seed,
-            "arguments": None if self.arguments is None else dict(self.arguments),
-            "training": None if self.training is None else asdict(self.training),
-            "ranking": None if self.ranking is None else asdict(self.ranking),
-        }
-
-    def problems(self) -> Iterator[str]:
-        """Objections to its values."""
-        if not _is_text(self.method) or not self.method:
-            yield _must("method", self.method, "a text, the name of the method")
-        weights, training, ranking = self.weights or Weights(), self.training or Training(), self.ranking or Ranking()
-        texts = (
-            ("model", self.model), ("model_revision", weights.revision), ("weights_sha256", weights.sha256),
-        )  # fmt: skip
-        for key, text in texts:
-            yield from _check(key, text, _is_text, "a text")
-        yield from _check("seed", self.seed, lambda seed: type(seed) is int, "an integer")
-        counts = (
-            ("num_beams", self.num_beams, 1), ("training.steps", training.steps, 0),
-            ("training.best_step", training.best_step, 0), ("ranking.num_queries", ranking.num_queries, 0),
-        )  # fmt: skip
-        for key, count, low in counts:
-            yield from _check(key, count, lambda count, low=low: _is_count(count, low), f"a count of at least {low}")
-        for key, seconds in (("training.seconds", training.seconds), ("ranking.seconds", ranking.seconds)):
-            yield from _check(key, seconds, _is_duration, f"seconds from 0 to {_LONGEST:g}")
-        yield from _odd_values("arguments", self.arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,26 +154,39 @@ class Results:
         try:
             config_name(self.domain, next(iter(AXES)))
         except (ValueError, TypeError, AttributeError):
-            problems.append(_must("domain", self.domain, "ASCII letters and digits, joined by single underscores"))
+            problems.append(must_be("domain", self.domain, "ASCII letters and digits, joined by single underscores"))
         if self.split not in SPLITS:
-            problems.append(_must("split", self.split, f"one of {', '.join(SPLITS)}"))
-        problems += _check("date", self.date, _is_text, "a text")
-        problems += _check("depth", self.depth, _is_count, "a count")
+            problems.append(must_be("split", self.split, f"one of {', '.join(SPLITS)}"))
+        problems += check_value("date", self.date, is_text, "a text")
+        problems += check_value("depth", self.depth, is_count, "a count")
         problems += self.benchmark.problems()
-        has_cutoffs = bool(self.k) and all(_is_count(k, 1) for k in self.k)
+        has_cutoffs = bool(self.k) and all(is_count(k, 1) for k in self.k)
         if not has_cutoffs:
-            problems.append(_must("k", list(self.k), "counts of at least 1, one or more"))
+            problems.append(must_be("k", list(self.k), "counts of at least 1, one or more"))
         if not self.axes:
             problems.append(f"axes is empty; {AGAIN}.")
         for axis, result in self.axes.items():
             if axis not in AXES:
-                problems.append(f"{_shown(f'axes.{axis}')} is none of {', '.join(AXES)}; take it out, or {AGAIN}.")
+                problems.append(f"{shown_key(f'axes.{axis}')} is none of {', '.join(AXES)}; take it out, or {AGAIN}.")
             elif has_cutoffs:
                 problems += result.problems(self.k)
         for axis, reason in self.left_out.items():
-            if not _is_text(reason):
-                problems.append(_must(f"left_out.{axis}", reason, "a text, the reason"))
+            if not is_text(reason):
+                problems.append(must_be(f"left_out.{axis}", reason, "a text, the reason"))
         return problems
+
+
+def read_identity(content: Mapping[str, Any], name: str) -> BenchmarkIdentity:
+    """Makes the identity of a benchmark from its report or from its object in `results.json`.
+
+    Raises:
+        InvalidResults: If a value has the wrong type; names it.
+    """
+    reader = _Reader()
+    identity = reader.benchmark(content)
+    if problems := reader.problems + list(identity.problems()):
+        raise InvalidResults(name, problems)
+    return identity
 
 
 def about(maker: Maker, domain: str, split: str) -> dict[str, Any]:
@@ -396,15 +198,6 @@ def about(maker: Maker, domain: str, split: str) -> dict[str, Any]:
         "num_beams": maker.num_beams,
         "seed": maker.seed,
     }
-
-
-def is_share(value: Any) -> bool:
-    """Whether a value is a valid metric: a finite number from 0 to 1.
-
-    >>> is_share(0.5), is_share(50), is_share(float("nan")), is_share("0.5"), is_share(True)
-    (True, False, False, False, False)
-    """
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 class _Reader:
@@ -440,7 +233,7 @@ class _Reader:
         """A value that is an object or absent."""
         if value is None or isinstance(value, Mapping):
             return value
-        self.problems.append(_must(key, value, "an object"))
+        self.problems.append(must_be(key, value, "an object"))
         return None
 
     def maker(self, content: Mapping[str, Any]) -> Maker:
@@ -475,7 +268,9 @@ class _Reader:
         entry = self.object(key, value) or {}
         metric = entry.get("metric", AXES[axis].metric)
         if metric != AXES[axis].metric:
-            self.problems.append(_must(f"{key}.metric", metric, f"{AXES[axis].metric!r}, what the axis is judged by"))
+            self.problems.append(
+                must_be(f"{key}.metric", metric, f"{AXES[axis].metric!r}, what the axis is judged by")
+            )
         return AxisResult(
             axis=axis,
             num_rows=_any(entry, "num_rows"),
@@ -502,7 +297,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {_short(twice)} stands twice in one object")
+        raise ValueError(f"the key {short_value(twice)} stands twice in one object")
     return content
 
 
@@ -510,66 +305,3 @@ def _cutoffs(axes: Iterable[AxisResult]) -> list[int]:
     """The cut-offs in the names of metrics."""
     names = [name for result in axes for _, figures in result.all.items() for name in figures or ()]
     return sorted({int(found[1]) for name in names if (found := re.fullmatch(r"[a-z]+@(\d{1,9})", name))})
-
-
-def _check_figures(key: str, figures: Figures, names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        if name not in figures:
-            yield f"{key}.{name} is missing, and follows from k; {AGAIN}."
-    for name, value in figures.items():
-        if name not in names:
-            where = _shown(f"{key}.{name}")
-            yield f"{where} ({_short(value)}) does not follow from k; take it out, or {AGAIN}."
-        elif not is_share(value):
-            yield _must(f"{key}.{name}", value, "a finite number from 0 to 1")
-
-
-def _check(key: str, value: Any, fits: Any, must: str) -> Iterator[str]:
-    """Yields an objection to a value unless it is absent or valid."""
-    if value is not None and not fits(value):
-        yield _must(key, value, must)
-
-
-def _odd_values(key: str, value: Any) -> Iterator[str]:
-    """Yields objections to non-finite numbers and unencodable text in free-form values."""
-    if isinstance(value, Mapping):
-        for name, one in value.items():
-            yield from _odd_values(f"{key}.{name}", one)
-    elif isinstance(value, list | tuple):
-        for number, one in enumerate(value):
-            yield from _odd_values(f"{key}.{number}", one)
-    elif isinstance(value, float) and not float("-inf") < value < float("inf"):
-        yield _must(key, value, "a finite number")
-    elif isinstance(value, str) and not _is_text(value):
-        yield _must(key, value, "a text of whole characters")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)  # lone surrogates cannot be encoded
-
-
-def _is_count(value: Any, low: int = 0) -> bool:
-    return type(value) is int and low <= value <= _LARGEST
-
-
-def _is_duration(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST
-
-
-def _is_interval(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_share, value)) and value[0] <= value[1]
-
-
-def _must(key: str, value: Any, must: str) -> str:
-    return f"{_shown(key)} ({_short(value)}) must be {must}; {AGAIN}."
-
-
-def _shown(key: str) -> str:
-    """A key for an error message, printable and cut."""
-    return ascii(key)[1:-1][:120]
-
-
-def _short(value: Any) -> str:
-    """A value for an error message, cut if long."""
-    text = "missing" if value is None else ascii(value) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

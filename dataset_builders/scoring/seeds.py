@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from .results import AxisResult, Figures, Results, Sides
+from .result_parts import AxisResult, Figures, Sides
+from .results import Results
 
 SAME: dict[str, Callable[[Results], Any]] = {
     "method": lambda results: results.maker.method,
@@ -28,7 +29,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class AxisSpread:
-    """Spreads of one axis, as the metrics of [`~dataset_builders.scoring.results.AxisResult`]."""
+    """Spreads of one axis, as the metrics of [`~dataset_builders.scoring.result_parts.AxisResult`]."""
 
     num_rows: int
     all: Sides[Mapping[str, Spread]]

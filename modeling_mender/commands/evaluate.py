@@ -33,7 +33,8 @@ from dataset_builders.commands.score import (
 from dataset_builders.resources import resource
 from dataset_builders.scoring.figures import format_table
 from dataset_builders.scoring.ranks import choose_rows
-from dataset_builders.scoring.results import Maker, Ranking, Results, Training, Weights, about
+from dataset_builders.scoring.result_parts import Maker, Ranking, Training, Weights
+from dataset_builders.scoring.results import Results, about
 from dataset_builders.scoring.runs import Run, write_run
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from dataset_builders.benchmark.tables import count_items, load_axes, load_table
 from dataset_builders.paper_tables.figures import star_plot
 from dataset_builders.scoring.figures import format_table, score_axes
 from dataset_builders.scoring.ranks import rank_rows
-from dataset_builders.scoring.results import BenchmarkIdentity, Maker, Results
+from dataset_builders.scoring.result_parts import BenchmarkIdentity, Maker
+from dataset_builders.scoring.results import Results
 from dataset_builders.scoring.runs import Run
 from modeling_mender.commands.evaluate import card_evaluation
 from modeling_mender.data.collators import EmbeddingCollator

@@ -15,7 +15,7 @@ from dataset_builders.paper_tables.published import PUBLISHED_FILE, read_publish
 from dataset_builders.paper_tables.results import check_comparable, find_results, group_results
 from dataset_builders.paper_tables.tables import MIXTURES, TABLES, improvements, make_table
 from dataset_builders.scoring.ranks import RANKS_SCHEMA, write_ranks
-from dataset_builders.scoring.results import AxisResult, Sides
+from dataset_builders.scoring.result_parts import AxisResult, Sides
 
 ROWS = {"recommendation": 40, "fine": 20, "coarse": 20, "sentiment": 10, "history": 40}
 BENCHMARK = {"approximator": "metadata", "embedding_model": "tiny", "fingerprints": {"toy_fine": "a1"}}

@@ -7,17 +7,16 @@ from dataclasses import replace
 import pytest
 from leaderboard_world import make_results
 
-from dataset_builders.scoring.results import (
+from dataset_builders.scoring.result_parts import (
     AxisResult,
     BenchmarkIdentity,
-    InvalidResults,
     Maker,
     Ranking,
-    Results,
     Sides,
     Training,
     Weights,
 )
+from dataset_builders.scoring.results import InvalidResults, Results
 
 FIGURES = {"recall@5": 0.25, "recall@10": 0.5, "ndcg@5": 0.125, "ndcg@10": 0.25}
 INTERVALS = {name: [value / 2, value * 1.5] for name, value in FIGURES.items()}

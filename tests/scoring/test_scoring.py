@@ -21,7 +21,8 @@ from dataset_builders.scoring.ranks import (
     variants_of,
     write_ranks,
 )
-from dataset_builders.scoring.results import AxisResult, BenchmarkIdentity, Maker, Results, Sides
+from dataset_builders.scoring.result_parts import AxisResult, BenchmarkIdentity, Maker, Sides
+from dataset_builders.scoring.results import Results
 from dataset_builders.scoring.runs import Run, read_run, write_run
 from dataset_builders.scoring.seeds import aggregate
 from dataset_builders.scoring.significance import bootstrap_intervals, paired_test
