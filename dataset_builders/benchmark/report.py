@@ -192,7 +192,7 @@ def is_on_the_hub(benchmark: Path | str) -> bool:
     if isinstance(benchmark, Path) or not is_repo_id(benchmark):
         raise FileNotFoundError(
             f"{benchmark} is no local directory, nor the name of a dataset on the Hub (org/name); pass a directory "
-            "that scripts/build_benchmark.py wrote, or such a name."
+            "that mender build wrote, or such a name."
         )
     return True
 
@@ -252,7 +252,7 @@ def list_domains(benchmark: Path | str, revision: str | None = None) -> list[str
     domains = sorted(Path(file).stem for file in files if Path(file).match(f"{REPORTS_FOLDER}/*.json"))
     if not domains:
         raise FileNotFoundError(
-            f"{benchmark} holds no {REPORTS_FOLDER}/DOMAIN.json: it is not a benchmark that build_benchmark wrote; "
+            f"{benchmark} holds no {REPORTS_FOLDER}/DOMAIN.json: it is not a benchmark that mender build wrote; "
             "pass one."
         )
     return domains

@@ -98,7 +98,8 @@ def _config_folder(benchmark: str, domain: str, name: str, revision: str | None)
     if not any(folder.glob(f"{domain}_*")):
         found = ", ".join(sorted(path.name for path in folder.glob("*_*") if path.is_dir()))
         raise FileNotFoundError(
-            f"{benchmark} has no config of domain {domain!r}; it has {found or 'no config at all'}."
+            f"{benchmark} has no config of domain {domain!r}; it has {found or 'no config at all'}; "
+            "name another domain, or build this one with mender build."
         )
     return folder / config if (folder / config).is_dir() else None
 

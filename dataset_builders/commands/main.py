@@ -1,5 +1,6 @@
 """The command `mender` and its subcommands."""
 
+import difflib
 import importlib
 import sys
 from typing import NamedTuple
@@ -62,7 +63,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"mender {__version__}")
         return 0
     if name not in COMMANDS:
-        print(f"error: mender has no command {name!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
+        near = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
+        way_out = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}."
+        print(f"error: mender has no command {name!r}; {way_out}", file=sys.stderr)
         return 2
     sys.argv[0] = f"mender {name}"  # argparse's program name
     try:

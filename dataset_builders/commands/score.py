@@ -49,6 +49,8 @@ class ScoringArguments:
             value = min(self.k, default=0) if name == "k" else self.resamples
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1.")
+        if self.max_rows < 0:
+            raise ValueError(f"max_rows ({self.max_rows}) must not be negative; 0 means all rows.")
 
 
 @dataclass(kw_only=True)

@@ -98,8 +98,10 @@ def evaluate_or_score(arguments: argparse.Namespace) -> Results:
     """Evaluates the model, or scores the run file, that the command line names."""
     given = dict(vars(arguments))
     run, name = given.pop("run"), given.pop("name")
-    if (arguments.model is None) == (run is None):
-        raise ValueError("give either a model or --run with a run file, not both.")
+    if arguments.model is None and run is None:
+        raise ValueError("there is nothing to evaluate; give the folder of a model, or --run with a run file.")
+    if arguments.model is not None and run is not None:
+        raise ValueError(f"give either the model ({arguments.model}) or --run ({run}), not both.")
     if run is None:
         if name is not None:
             raise ValueError("--name is for run files; the method of a model is in its folder; leave --name out.")

@@ -49,11 +49,17 @@ def load_recommender(
     """
     name = str(name_or_path)
     where = f"{name} at revision {revision}" if revision else name
+    if Path(name).exists() and not (Path(name) / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{where} has no config.json; give the folder that mender train wrote, as in outputs/quickstart/model."
+        )
     try:
         fields, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
     except OSError as error:
         reason = " ".join(str(error).split())
-        raise OSError(f"{where} is no folder with a config.json, and the Hub has none ({reason})") from error
+        raise OSError(
+            f"{where} is no folder with a config.json in {Path.cwd()}, and the Hub has none ({reason})"
+        ) from error
     model_type = fields.get("model_type")
     if model_type not in RECOMMENDERS:
         raise ValueError(

@@ -572,7 +572,7 @@ def test_the_card_of_an_amazon_file_names_the_terms_of_its_source(script):
         (["--source", "sample", "--min_count", "100000"], "min_count"),
         (["--source", "sample", "--window", "1"], "window"),
         ([], "'shop' is none of the paper's"),
-        (["--source", "sample", "--raw_dir", "."], "--source does not go with --raw_dir"),
+        (["--source", "sample", "--raw_dir", "."], "--source cannot be combined with --raw_dir"),
         (["--source", "sample", "--first_day", "2019-01-01"], "does not take --first_day"),
         (["--source", "sample", "--journal", "none.jsonl"], "--journal none.jsonl does not exist"),
         (["--source", "sample", "--until", "preferences"], "needs --cache_dir"),

@@ -17,6 +17,7 @@ from dataset_builders.building.review_sentiment import (
     get_polarity_classifier,
     held_out_agreement,
     measured_text,
+    pipeline_classifier,
     vader_scores,
 )
 from dataset_builders.building.review_sentiment import rating_vader as polarity
@@ -300,7 +301,7 @@ def test_the_fingerprint_of_a_folder_is_its_content(roberta, tmp_path):
 def test_the_fingerprint_of_a_name_is_its_commit(monkeypatch, tmp_path):
     commits = iter(["aaaa", "aaaa", "bbbb"])
     monkeypatch.setattr(
-        polarity, "hf_hub_download", lambda name, file: str(tmp_path / "snapshots" / next(commits) / file)
+        pipeline_classifier, "hf_hub_download", lambda name, file: str(tmp_path / "snapshots" / next(commits) / file)
     )
     first, same, other = (PipelineClassifier("some/classifier").fingerprint() for _ in range(3))
     assert first == same != other

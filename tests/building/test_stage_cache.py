@@ -77,7 +77,7 @@ STAGE_CODE = {
         ("building/preferences/metadata.py", {"preferences"}),
         ("building/steering/nearest.py", {"steering", "configs"}),  # the configs read what steering has written
         ("building/axes/fine.py", {"configs"}),
-        ("benchmark/negation.py", {"polarity", "preferences", "steering", "configs"}),
+        ("benchmark/negation.py", {"polarity", "preferences", "configs"}),
     ],
 )
 def test_a_changed_line_counts_for_the_stages_that_it_can_change(tmp_path, changed, stages):

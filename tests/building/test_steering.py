@@ -91,7 +91,7 @@ def test_lists_made_anew_between_requests_change_no_answer(seed, num_requests, n
     pool = generator.random(num_preferences) < 0.8
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "dataset_builders.building.steering.assignment._SLACK", 32 if slack else -3
+            "dataset_builders.building.steering.claims._SLACK", 32 if slack else -3
         )  # lists of one rank for an item of one request
         claims = PreferenceClaims(targets, splits, items, preferences, forbidden, pool)
         claims.rank_all()
@@ -140,7 +140,7 @@ def test_claims_equal_the_full_ranking_for_every_request(seed, num_requests, num
 
 
 def test_a_hub_goes_down_its_ranking_one_preference_per_request(monkeypatch):
-    monkeypatch.setattr("dataset_builders.building.steering.assignment._SLACK", 0)
+    monkeypatch.setattr("dataset_builders.building.steering.claims._SLACK", 0)
     generator = np.random.default_rng(0)
     items, preferences = unit(generator, 2, 8), unit(generator, 4000, 8)
     targets = np.zeros(3000, np.int64)
@@ -359,7 +359,7 @@ def test_as_released_chooses_by_the_seed():
     [
         ({"variant": "as_relased"}, r"variant \('as_relased'\) must be one of paper, as_released"),
         ({"variant": "as_released"}, "needs matched, one preference .* got none"),
-        ({"variant": "as_released", "matched": np.zeros(3, np.int64)}, "for each of the 6 actions; got 3"),
+        ({"variant": "as_released", "matched": np.zeros(3, np.int64)}, "got 3 for 6 actions"),
         (
             {"variant": "as_released", "matched": np.zeros(6, np.int64)},
             "two items in the split test: .*1 distinct text",

@@ -181,8 +181,8 @@ class TestRunFile:
             (["--run", "RUN", "--resamples", "0"], "resamples (0) must be at least 1"),
             (["--run", "RUN", "--card"], "cannot be combined with --run"),
             (["--run", "nowhere.parquet"], "nowhere.parquet is no file"),
-            (["model", "--run", "RUN"], "either a model or --run"),
-            ([], "either a model or --run"),
+            (["model", "--run", "RUN"], "give either the model (model) or --run"),
+            ([], "there is nothing to evaluate; give the folder of a model, or --run"),
             (["model", "--name", "mine"], "--name is for run files"),
         ],
     )
@@ -240,7 +240,7 @@ class TestRunFile:
         file.write_bytes(file.read_bytes()[:-9])
         path = write_oracle(tmp_path / "oracle.parquet")
         assert evaluate_axes.main(command(str(broken), "--run", path)) == 1
-        assert f"{file} is no Parquet file" in capsys.readouterr().err
+        assert f"{file} is not a Parquet file" in capsys.readouterr().err
 
     def test_a_run_file_that_says_odd_things_of_its_maker_is_refused_by_name(self, benchmark, tmp_path, capsys):
         path = write_oracle(tmp_path / "oracle.parquet", num_beams="many", method="mine")

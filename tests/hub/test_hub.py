@@ -197,7 +197,7 @@ class TestLeaderboard:
         assert "toy_fine_recall_at_10" in submitted[0][1]["out"]
 
     def test_what_waits_in_an_open_pull_request_or_is_merged_is_refused(self, submitted):
-        assert "an open pull request has all of these scores already" in submitted[0][3]["errors"][0]
+        assert "an open pull request already has all of these scores" in submitted[0][3]["errors"][0]
         assert submitted[1][0]["status"] == 1
         assert "already submitted" in submitted[1][0]["errors"][0]
 
