@@ -240,7 +240,7 @@ class TestRunFile:
         file.write_bytes(file.read_bytes()[:-9])
         path = write_oracle(tmp_path / "oracle.parquet")
         assert evaluate_axes.main(command(str(broken), "--run", path)) == 1
-        assert f"{file} is not a Parquet file" in capsys.readouterr().err
+        assert f"{file} is not a readable Parquet file" in capsys.readouterr().err
 
     def test_a_run_file_that_says_odd_things_of_its_maker_is_refused_by_name(self, benchmark, tmp_path, capsys):
         path = write_oracle(tmp_path / "oracle.parquet", num_beams="many", method="mine")

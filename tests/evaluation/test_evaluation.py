@@ -219,7 +219,7 @@ class TestReadingABenchmark:
     def test_what_is_missing_is_named(self, tmp_path):
         self.write(tmp_path)
         assert load_table(str(tmp_path), "toy", "sentiment") is None
-        with pytest.raises(FileNotFoundError, match="nowhere is no local directory.*build_benchmark"):
+        with pytest.raises(FileNotFoundError, match="nowhere is no local directory.*mender build"):
             load_table("nowhere", "toy", "items")
         with pytest.raises(FileNotFoundError, match="toy_items"):
             load_table(str(tmp_path), "boats", "items")
