@@ -1,12 +1,12 @@
 """Intermediate tables that the axes are made from, and the error of an axis whose input is missing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from ...benchmark.schema import features
+from ...benchmark.schema import SPLITS, features
 from ..preferences.matching import EmbeddingTable
 from ..preferences.table import Preferences
 from ..sequences import Sequences
@@ -61,6 +61,36 @@ def known_targets(tables: BenchmarkTables, split: int) -> np.ndarray:
     """Rows that are targets of a split and have preferences at the position before, P^(t-1)."""
     rows = tables.sequences.target_rows(split)
     return rows[~tables.preferences.missing[rows - 1]]
+
+
+def rows_of_targets(
+    axis: str, tables: BenchmarkTables, preferences: Callable[[np.ndarray], Mapping[str, pa.Array]]
+) -> dict[str, pa.Table]:
+    """Makes one row per target of each split whose preferences are known, with the history before it.
+
+    Args:
+        axis (`str`): Name of the axis.
+        tables ([`BenchmarkTables`]): The intermediate tables.
+        preferences (`Callable`): Rows of actions, int `(num_rows,)`, to the columns that hold their preferences.
+
+    Returns:
+        `dict[str, pa.Table]`: Split -> rows.
+
+    Raises:
+        UnsupportedAxis: If a split has no rows.
+    """
+    sequences, splits = tables.sequences, {}
+    for split, name in enumerate(SPLITS):
+        rows = known_targets(tables, split)
+        columns = {
+            "user_id": sequences.user_column(rows),
+            "position": sequences.position[rows],
+            "history": sequences.histories(rows),
+            **preferences(rows),
+            "target": sequences.item_id[rows],
+        }
+        splits[name] = as_table(axis, columns)
+    return require_rows(axis, splits)
 
 
 def as_table(name: str, columns: Mapping[str, pa.Array | np.ndarray]) -> pa.Table:

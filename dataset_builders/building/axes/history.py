@@ -2,8 +2,7 @@
 
 import pyarrow as pa
 
-from ...benchmark.schema import SPLITS
-from .base import BenchmarkTables, as_table, known_targets, require_rows
+from .base import BenchmarkTables, rows_of_targets
 
 NAME = "history"
 
@@ -17,19 +16,4 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     Returns:
         `dict[str, pa.Table]`: Split -> rows.
     """
-    return require_rows(NAME, {name: _rows(tables, split) for split, name in enumerate(SPLITS)})
-
-
-def _rows(tables: BenchmarkTables, split: int) -> pa.Table:
-    sequences = tables.sequences
-    rows = known_targets(tables, split)
-    return as_table(
-        NAME,
-        {
-            "user_id": sequences.user_column(rows),
-            "position": sequences.position[rows],
-            "history": sequences.histories(rows),
-            "preferences": tables.preferences.five(rows - 1),
-            "target": sequences.item_id[rows],
-        },
-    )
+    return rows_of_targets(NAME, tables, lambda rows: {"preferences": tables.preferences.five(rows - 1)})
