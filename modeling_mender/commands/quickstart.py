@@ -17,7 +17,7 @@ from dataset_builders.resources import resource
 
 from ..training.recipes import load_recipe
 from .evaluate import EvaluationArguments, evaluate
-from .train import run_training
+from .train import print_outcome, run_training
 
 OUTPUT = Path("outputs/quickstart")
 UNFINISHED = OUTPUT / "unfinished"  # holds the method of an unfinished run
@@ -65,9 +65,7 @@ def quickstart(method: str = "mender_steer") -> None:
     prepare_sample(str(OUTPUT / "benchmark"), str(OUTPUT / "semantic_ids"))
     step(2, f"training {method}")
     arguments = load_recipe(method, "sample", resource("scripts/recipes"), output_dir=str(OUTPUT))
-    state = train_on_benchmark(arguments)
-    print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
-    print(f"model: {OUTPUT / 'model'}")
+    print_outcome(train_on_benchmark(arguments), OUTPUT)
     step(3, "five axes of the test split, with and without preference")
     evaluate(
         EvaluationArguments(

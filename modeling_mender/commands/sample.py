@@ -15,28 +15,27 @@ from .learn_ids import SemanticIdArguments, learn_semantic_ids
 SAMPLE_IDS: dict[str, Any] = {"codebook_size": 32, "hidden_sizes": [128, 64], "epochs": 200, "batch_size": 128}
 
 
-def prepare_sample(benchmark: str, semantic_ids: str | None, overwrite: bool = False) -> None:
+def prepare_sample(benchmark: str, semantic_ids: str | None) -> None:
     """Builds the sample benchmark and its semantic IDs if they are missing.
 
     Args:
         benchmark (`str`): Directory of the benchmark.
-        semantic_ids (`str`, *optional*): Directory of the semantic IDs; if not given, none are learned.
-        overwrite (`bool`): Whether to replace existing directories.
+        semantic_ids (`str`, *optional*): Directory of the semantic IDs, learned again after the benchmark was built;
+            if not given, none are learned.
     """
-    if overwrite or not Path(benchmark).is_dir():
+    is_missing = not Path(benchmark).is_dir()
+    if is_missing:
         report = build_benchmark(
             get_source("sample"),
             "sample",
             Path(benchmark),
             load_embedder("minilm", progress=False),
             polarity=RatingVader(),  # needs no download
-            overwrite=True,
             about=ABOUT,
             embedding_model=published_name("minilm"),
         )
         print(f"{report.summary()}\nwritten: {benchmark}")
-        overwrite = True
-    if semantic_ids is not None and (overwrite or not Path(semantic_ids).is_dir()):
+    if semantic_ids is not None and (is_missing or not Path(semantic_ids).is_dir()):
         learn_semantic_ids(
             SemanticIdArguments(
                 benchmark=benchmark, output_dir=Path(semantic_ids), domain="sample", overwrite=True, **SAMPLE_IDS

@@ -13,12 +13,15 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataset_builders.commands.command_line import USER_ERRORS, HelpFormatter, run_command
 from dataset_builders.resources import resource
 
 from ..training.recipes import parse_arguments
+
+if TYPE_CHECKING:
+    from ..training.checkpoints import TrainingState
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,8 +39,13 @@ def train(argv: list[str] | None) -> None:
 
     state = train_on_benchmark(arguments)
     if PartialState().is_main_process:
-        print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
-        print(f"model: {Path(arguments.output_dir) / 'model'}")
+        print_outcome(state, arguments.output_dir)
+
+
+def print_outcome(state: "TrainingState", output_dir: str | Path) -> None:
+    """Prints the best score of a training, and the folder of its model."""
+    print(f"best validation NDCG@10 {state.best_score:.4f} at step {state.best_step} of {state.step}")
+    print(f"model: {Path(output_dir) / 'model'}")
 
 
 def run_training(run: Callable[[], Any]) -> int:
