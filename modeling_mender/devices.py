@@ -1,4 +1,4 @@
-"""The device that a command takes where none is named."""
+"""Default device of the commands."""
 
 import torch
 

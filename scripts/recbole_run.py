@@ -101,7 +101,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
     parser.add_argument("--output", type=Path, required=True, help="the run file, as in runs/gru4rec.parquet")
     parser.add_argument("--split", default="test", choices=SPLITS[1:], help="whose queries are answered")
-    parser.add_argument("--axes", nargs="+", choices=AXES, help="axes to answer; all that there are where not given")
+    parser.add_argument("--axes", nargs="+", choices=AXES, help="axes to answer; default: all that the benchmark has")
     parser.add_argument("--depth", type=int, default=39, help="items per query: 20, and 19 that a history may hold")
     parser.add_argument("--loss", default="CE", choices=("CE", "BPR"), help="against all items, or one drawn item")
     parser.add_argument("--epochs", type=int, default=300, help="at most so many")

@@ -50,7 +50,7 @@ def test_every_module_says_what_it_is_in_one_sentence(project):
             assert _sentence(path), path
 
 
-if __name__ == "__main__":  # writes the tree anew
+if __name__ == "__main__":  # writes the tree
     root = Path(__file__).resolve().parents[1]
     head, _, rest = (root / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The tree")
     before, _, after = rest.split("```", 2)

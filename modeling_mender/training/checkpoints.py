@@ -109,7 +109,7 @@ def resume(accelerator: Accelerator, arguments: LearnedArguments) -> None:
     if differences:
         raise ValueError(
             f"{found[-1]} was made with other arguments ({', '.join(differences)}); use the same ones to continue, "
-            "another output_dir to start anew, or --resume false to train over it."
+            "another output_dir to start over, or --resume false to train over it."
         )
     accelerator.load_state(str(found[-1]))
     logger.info("resuming from %s", found[-1])

@@ -36,7 +36,7 @@ class TrainingRows(Dataset):
         examples (`Sequence[Example]`): Training examples.
         groups (`Sequence[Sequence[int]]`): Indices of the examples of each row, the longest history last, as from
             `Collator.group`.
-        preference_dropout (`float`): Share of examples with a history that lose their preference, drawn anew each
+        preference_dropout (`float`): Share of examples with a history that lose their preference, drawn again each
             epoch; examples that only their preference explains keep it.
         seed (`int`): Random seed of that draw.
     """

@@ -170,7 +170,7 @@ def merged_state_dict(model: nn.Module) -> Iterator[dict[str, object]]:
 def save_adapter(model: PreTrainedModel, folder: str | Path) -> None:
     """Writes what training changed in peft's format: LoRA, and in full the modules that were trained in full.
 
-    `PeftModel.from_pretrained(base, folder)` or [`load_adapter`] on a model built anew (the same pretrained
+    `PeftModel.from_pretrained(base, folder)` or [`load_adapter`] on a model built again (the same pretrained
     checkpoint, sizes and catalogue) then gives the trained model.
 
     Args:

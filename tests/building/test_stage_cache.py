@@ -1,4 +1,4 @@
-"""Results kept by content: found again, never half-written, and made anew when anything they depend on has changed."""
+"""Results kept by content: found again, never half-written, and made again if what they depend on has changed."""
 
 import json
 import shutil

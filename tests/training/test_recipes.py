@@ -1,4 +1,4 @@
-"""Recipes: what they resolve to, and what is wrong with one that cannot be had."""
+"""Recipes: the arguments that they resolve to, and the errors of those that do not exist or hold a wrong value."""
 
 import dataclasses
 import json

@@ -158,7 +158,7 @@ def _read(connection: ibis.BaseBackend, path: Path, label: str, required: tuple[
         table = connection.create_table(gen_name("rows"), table.mutate(row=ibis.row_number()), temp=True)
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{label} file {path} cannot be read ({reason}); check it, or write it anew") from error
+        raise ValueError(f"{label} file {path} cannot be read ({reason}); check it, or write it again") from error
     connection.raw_sql(f'DROP VIEW "{view.op().name}"')
     if not _size(table):
         raise ValueError(f"{label} file {path} holds no rows; nothing can be built from it")

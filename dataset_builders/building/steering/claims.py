@@ -101,7 +101,7 @@ class PreferenceClaims:
         """Claims the most similar free preference; failing that, one that the same split has for other items.
 
         Returns:
-            `tuple[int, bool]`: Index of the preference (`NO_PREFERENCE` where none is left), and whether it is reused.
+            `tuple[int, bool]`: Index of the preference (`NO_PREFERENCE` if none is left), and whether it is reused.
         """
         self._left[item] -= 1
         if self._claimed[split] < self._quota[split]:
