@@ -172,7 +172,12 @@ def test_reviews_polarity_counts_only_for_those_who_declare_it(register, tmp_pat
         ({"name": "toy words"}, "letters, digits and underscores"),
         ({"asked": {"": "wish"}}, r"lacks the column\(s\) wish"),
         ({"metric": "accuracy"}, "choose among"),
-        ({"metric": "m"}, "if and only if its metric is m"),
+        ({"metric": "m"}, "lacks the variant 'negative' in asked, for its metric"),
+        ({"asked": {"": "preference", "negative": "preference"}}, "'negative', which only the metric 'm' reads"),
+        ({"metric": "strength"}, "lacks the variant 'weaker'"),
+        ({"metric": "avoid"}, "must name the column of a second item in other"),
+        ({"other": "target"}, "if and only if its metric is avoid or all; its metric is recall"),
+        ({"strengths": {"stronger": 2.0}}, "has a strength of 'stronger', which is not in asked"),
         ({"promises": ("fame",)}, "promises 'fame'"),
     ],
 )

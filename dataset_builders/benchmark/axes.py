@@ -1,14 +1,24 @@
 """Registry of the evaluation axes (section 3.2), one record each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import List, Value
 
-METRICS = ("recall", "m")
-VARIANTS = ("", "no_preference", "negative")
-"""Variants of a row's request: with its preference (of two, the positive one), without any, with the negative one."""
+METRICS: dict[str, tuple[str, ...]] = {
+    "recall": (),
+    "m": ("negative",),
+    "avoid": ("no_preference",),
+    "strength": ("no_preference", "weaker", "stronger"),
+    "all": (),
+}
+"""Main metric of an axis -> the variants that it needs beside the row's own request."""
+METRICS_OF_TWO_ITEMS = ("avoid", "all")
+"""Metrics that read the rank of a second item of the row."""
+VARIANTS = ("", "no_preference", "negative", "original", "weaker", "stronger")
+"""Variants of a row's request: with its preference (of two, the positive one), without any, with the negative one,
+with the preference in its original words, and with less and more strength."""
 PROMISES = ("window", "past_preference", "steering", "inversion")
 
 
@@ -27,7 +37,10 @@ class Axis:
             `module:function`.
         needs (`tuple[str, ...]`): Inputs of the function, of [`~dataset_builders.building.inputs.READS`]; its rows
             are rebuilt when one of these changes, and reading anything else is refused.
-        metric (`str`): Main metric: `recall`, or `m` for an axis with the variant `negative`.
+        strengths (`Mapping`): Variant -> strength of its preferences; 1 for all others.
+        metric (`str`): Main metric, of [`METRICS`], which lists the variants that it needs.
+        other (`str`, *optional*): Column of a second item: the one to avoid, or a second target.
+        limits (`str`): Sentence on what the axis does not show.
         promises (`tuple[str, ...]`): Invariants, of [`PROMISES`], that
             [`~dataset_builders.benchmark.checks.check_benchmark`] tests: the history is the user's window, the
             preference precedes the target, steering changes the ground truth, and the positive preference is the
@@ -44,27 +57,39 @@ class Axis:
     asked: Mapping[str, str | None]
     builder: str | Callable[..., Any]
     needs: tuple[str, ...]
+    strengths: Mapping[str, float] = field(default_factory=dict)
     metric: str = "recall"
+    other: str | None = None
     promises: tuple[str, ...] = ()
+    limits: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.replace("_", "").isalnum() or not self.name.isascii():
             raise ValueError(f"the axis {self.name!r} must be named by ASCII letters, digits and underscores.")
-        missing = {"target", *filter(None, self.asked.values())} - self.columns.keys()
+        missing = {"target", *filter(None, (self.other, *self.asked.values()))} - self.columns.keys()
         if missing:
             raise ValueError(f"the axis {self.name} lacks the column(s) {', '.join(sorted(missing))}; add them.")
         for name, given, known in (
             ("asked", self.asked, VARIANTS),
-            ("metric", [self.metric], METRICS),
+            ("metric", [self.metric], tuple(METRICS)),
             ("promises", self.promises, PROMISES),
         ):
             if unknown := [value for value in given if value not in known]:
                 raise ValueError(f"the axis {self.name} has the {name} {unknown[0]!r}; choose among {known}.")
-        if "" not in self.asked or (self.metric == "m") != ("negative" in self.asked):
+        needed = {"", *METRICS[self.metric]}
+        if lacking := [variant for variant in VARIANTS if variant in needed - self.asked.keys()]:
             raise ValueError(
-                f"the axis {self.name} must have the variant '' (its preference) in asked, and the variant 'negative' "
-                "if and only if its metric is m."
+                f"the axis {self.name} lacks the variant {lacking[0]!r} in asked, for its metric; add it."
             )
+        if "negative" in self.asked and self.metric != "m":
+            raise ValueError(f"the axis {self.name} has the variant 'negative', which only the metric 'm' reads.")
+        if (self.metric in METRICS_OF_TWO_ITEMS) != (self.other is not None):
+            raise ValueError(
+                f"the axis {self.name} must name the column of a second item in other if and only if its metric is "
+                f"{' or '.join(METRICS_OF_TWO_ITEMS)}; its metric is {self.metric}."
+            )
+        if unknown := [variant for variant in self.strengths if variant not in self.asked]:
+            raise ValueError(f"the axis {self.name} has a strength of {unknown[0]!r}, which is not in asked; add it.")
 
     @property
     def has_history(self) -> bool:
@@ -75,6 +100,10 @@ class Axis:
     def task_metric(self) -> str:
         """Metric of its leaderboard, as part of the name of its task: `recall_at_10`."""
         return f"{self.metric}_at_10"
+
+    def shown_metrics(self, k: int = 10) -> list[str]:
+        """Metrics shown by default: the main one, and NDCG except for sentiment (section 3.2)."""
+        return [self.main_metric(k), *([] if self.metric == "m" else [f"ndcg@{k}"])]
 
     def main_metric(self, k: int = 10) -> str:
         """Main metric at a cut-off: `recall@10`."""

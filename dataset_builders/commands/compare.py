@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..benchmark.axes import AXES, get_axis
+from ..benchmark.axes import AXES, METRICS, get_axis
 from ..scoring.figures import SIDES, side_values
 from ..scoring.ranks import read_ranks
 from ..scoring.result_parts import PROTOCOLS
@@ -78,20 +78,20 @@ def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]
     if missing or not axes:
         raise ValueError(f"the files have no {missing[0] if missing else 'axis'} in common; they share {axes}.")
     deepest = min(max(about.get("k", [np.inf])) for about in (first_about, second_about))
-    column = SIDES[arguments.side] + ("_unseen" if arguments.protocol == "unseen" else "")
     tests = {}
     for axis in arguments.axis or axes:
         pair = paired_rows(first, second, axis)
         for metric in arguments.metric or default_metrics(axis):
             k = cut_off(metric, deepest)
-            one, other = ((side_values(rows, column, [k]) or {}).get(metric) for rows in pair)
+            sides = (side_values(rows, arguments.side, [k], arguments.protocol) or {} for rows in pair)
+            one, other = (values.get(metric) for values in sides)
             if one is not None and other is not None:
                 generator = np.random.default_rng(arguments.seed)
                 tests[axis, metric] = paired_test(one, other, generator, arguments.resamples)
     if not tests:
         raise ValueError(
             f"nothing to compare: {', '.join(arguments.axis or axes)} {arguments.side} has no "
-            f"{', '.join(arguments.metric or ['metric'])} in both files; axes with a negative preference have m@k."
+            f"{', '.join(arguments.metric or ['metric'])} in both files; an axis has recall, ndcg and its own metric."
         )
     names = [about.get("method", path.parent.name) for about, path in
              ((first_about, arguments.first), (second_about, arguments.second))]  # fmt: skip
@@ -116,15 +116,15 @@ def paired_rows(first: pa.Table, second: pa.Table, axis: str) -> tuple[pa.Table,
 
 
 def default_metrics(axis: str) -> list[str]:
-    main = get_axis(axis).main_metric()
-    return [main] if main.startswith("m@") else [main, "ndcg@10"]
+    return get_axis(axis).shown_metrics()
 
 
 def cut_off(metric: str, deepest: float) -> int:
-    """The cut-off k of `recall@k`, `ndcg@k` or `m@k`."""
-    match = re.fullmatch(r"(recall|ndcg|m)@([1-9]\d*)", metric)
+    """The cut-off k of a metric, as in `recall@10`."""
+    known = ("ndcg", *METRICS)
+    match = re.fullmatch(rf"({'|'.join(known)})@([1-9]\d*)", metric)
     if match is None:
-        raise ValueError(f"metric {metric!r} must be recall, ndcg or m at a cut-off, as in recall@10.")
+        raise ValueError(f"metric {metric!r} must be {', '.join(known)} at a cut-off, as in recall@10.")
     if int(match[2]) > deepest:
         raise ValueError(
             f"metric {metric!r} is deeper than the runs were evaluated; the deepest cut-off is {deepest}."

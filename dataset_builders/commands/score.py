@@ -59,6 +59,10 @@ class ScoreArguments(ScoringArguments):
 
     run: Path
     name: str | None = None
+    by_score: bool = False
+
+
+BY_SCORE_HELP = "rank each query's items by their scores; default: the file's order, in which scores never rise"
 
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +83,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("run", type=Path, help="run file: Parquet with the columns query, items, scores")
     parser.add_argument("--name", help="name of the method; default: the one in the run file, or the file's name")
+    parser.add_argument("--by_score", action="store_true", help=BY_SCORE_HELP)
     add_scoring_arguments(parser)
     parser.set_defaults(**defaults_of(ScoreArguments))
     return parser.parse_args(argv)
@@ -159,7 +164,7 @@ def identify(
 
 def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, Maker]:
     """The answers of a run file, and their maker."""
-    answers = read_run(arguments.run, num_items)
+    answers = read_run(arguments.run, num_items, arguments.by_score)
     for name in ("domain", "split"):
         if name in answers.about and answers.about[name] != getattr(arguments, name):
             raise ValueError(

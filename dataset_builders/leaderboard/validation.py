@@ -1,6 +1,6 @@
 """Validate results for a leaderboard; every objection names its way out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -117,17 +117,15 @@ def check_ranks(results: Results, ranks: pa.Table) -> list[str]:
             )
             continue
         for protocol in PROTOCOLS:
-            name, ending = ("unseen.", "_unseen") if protocol == "unseen" else ("", "")
-            for side, column in SIDES.items():
+            name = "unseen." if protocol == "unseen" else ""
+            for side in SIDES:
+                values = side_values(rows, side, results.k, protocol)
                 figures = found.figures(side, protocol)
-                problems += _check_figures_again(
-                    f"axes.{axis}.{name}{side}", figures, rows, column + ending, results.k
-                )
+                problems += _check_figures_again(f"axes.{axis}.{name}{side}", figures, values)
     return problems
 
 
-def _check_figures_again(name: str, figures: Figures, rows: pa.Table, column: str, k: Sequence[int]) -> Iterator[str]:
-    values = side_values(rows, column, k)
+def _check_figures_again(name: str, figures: Figures, values: Mapping[str, np.ndarray] | None) -> Iterator[str]:
     if (values is None) == bool(figures):
         found, shown = ("none", "given") if values is None else ("some", "missing")
         yield f"{name} ({shown}) does not go with rows.parquet, which has {found} of these ranks; {AGAIN}."

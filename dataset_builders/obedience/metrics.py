@@ -4,21 +4,19 @@ Every score is a mean over lists with its Wilson interval; the lists of one sent
 independent, so an interval tends to be too narrow.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..ranking_metrics import ndcg_at_k
-from ..scoring.significance import bootstrap_intervals
+from ..scoring.significance import bootstrap_intervals, wilson_interval
 from .asks import ASK_KINDS, Ask
 
 DEPTH = 10
 """Number of items of a list that are scored."""
 SHORT = 5
 """Number of first items, visible without scrolling."""
-Z_95 = 1.959964
 
 MAIN_MEASURE = {
     "search kind": f"obeying@{SHORT}",
@@ -28,27 +26,6 @@ MAIN_MEASURE = {
     "avoid kind, argument": f"avoided@{SHORT}",
 }
 """Main measure of a kind of ask; "found" for all others."""
-
-
-def wilson_interval(mean: float, count: int, z: float = Z_95) -> tuple[float, float]:
-    """Confidence interval of a share (Wilson, 1927).
-
-    Args:
-        mean (`float`): The share, or a mean of values from 0 to 1.
-        count (`int`): Number of values.
-        z (`float`): Standard deviations of the normal distribution; 95 % by default.
-
-    Raises:
-        ValueError: If the count is below 1.
-
-    >>> [round(end, 3) for end in wilson_interval(0.5, 10)]
-    [0.237, 0.763]
-    """
-    if count < 1:
-        raise ValueError(f"a share of {count} has no interval; give at least one.")
-    center = (mean + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def share(ranked: Sequence[int], items: frozenset[int], k: int) -> float:

@@ -1,4 +1,4 @@
-"""recall@k, ndcg@k and m@k of ranked item ids, in plain NumPy.
+"""recall@k, ndcg@k, m@k, avoid@k, strength@k and all@k of ranked item ids, in plain NumPy.
 
 Every function returns one value per row, for intervals and tests of significance; `score_run` averages over rows.
 
@@ -112,26 +112,126 @@ def m_at_k(predictions_positive: Rankings, predictions_negative: Rankings, refer
     return _m(positive, negative, relevant, _check_k(k))
 
 
+def avoid_at_k(
+    predictions: Rankings, predictions_without: Rankings, avoided: Relevant, references: Relevant, k: int
+) -> np.ndarray:
+    """Avoidance, row by row.
+
+    1 where an item to avoid is among the first k without the request to avoid it, none is with the request, and no
+    relevant item is lost by it; else 0. Doing nothing gives 0, and so does showing no such item in the first place.
+
+    Args:
+        predictions: Item ids for the requests to avoid, (num_rows, width) or one list per row.
+        predictions_without: Item ids without these requests, the same rows in the same order.
+        avoided: Items to avoid, (num_rows,) or one list per row.
+        references: Relevant items, which should stay, (num_rows,) or one list per row.
+        k (`int`): Places that count, at least 1; places beyond the end of a ranking are misses.
+
+    Returns:
+        `np.ndarray` of shape `(num_rows,)`, float64, 0 or 1.
+
+    Raises:
+        `ValueError`: As [`recall_at_k`].
+
+    Example:
+
+    ```python
+    >>> avoid_at_k([[1, 2], [1, 4], [3, 2]], [[4, 2], [4, 2], [4, 2]], [4, 4, 4], [2, 2, 9], k=2)
+    array([1., 0., 1.])
+
+    ```"""
+    ranked, unwanted, _ = _check(predictions, avoided)
+    before = _check_rankings(predictions_without, "predictions_without")
+    _check_lengths(before, "predictions_without", len(ranked), "predictions")
+    relevant, _ = _check_references(references)
+    _check_lengths(relevant, "references", len(ranked), "predictions")
+    return _avoid(ranked, before, unwanted, relevant, _check_k(k))
+
+
+def strength_at_k(predictions_by_strength: Sequence[Rankings], references: Relevant, k: int) -> np.ndarray:
+    """Monotonicity in the strength of a preference, row by row.
+
+    1 where the first relevant item is among the first k at the largest strength, is never ranked lower at a larger
+    strength than at a smaller one, is ranked higher at the largest strength than without the preference, and higher
+    than at the smallest strength above 0 unless it is first there already; else 0. A recommender that ignores the
+    preference gets 0, and one that ignores its strength only counts where the item is first.
+
+    Args:
+        predictions_by_strength: Rankings by strength, at least three: without the preference, then from the smallest
+            strength to the largest; each (num_rows, width) or one list per row, the same rows in the same order.
+        references: Relevant items, (num_rows,) or one list per row.
+        k (`int`): Places that count, at least 1. An item beyond the end of a ranking is below all others.
+
+    Returns:
+        `np.ndarray` of shape `(num_rows,)`, float64, 0 or 1.
+
+    Raises:
+        `ValueError`: As [`recall_at_k`], or with fewer than three rankings.
+
+    Example:
+
+    ```python
+    >>> none, weak, strong = [[1, 2, 3], [1, 2, 3]], [[1, 3, 2], [1, 3, 2]], [[3, 1, 2], [1, 3, 2]]
+    >>> strength_at_k([none, weak, strong], [3, 3], k=2)  # the second does not move beyond the weaker request's
+    array([1., 0.])
+
+    ```"""
+    return _strength(*_check_strengths(predictions_by_strength, references), _check_k(k))
+
+
+def all_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarray:
+    """Whether all relevant items are among the first k, row by row; with one relevant item, the hit.
+
+    Args:
+        predictions: Item ids, best first, (num_rows, width) or one list per row.
+        references: Relevant items, (num_rows,) or one list per row.
+        k (`int`): Places that count, at least 1; places beyond the end of a ranking are misses.
+
+    Returns:
+        `np.ndarray` of shape `(num_rows,)`, float64, 0 or 1.
+
+    Raises:
+        `ValueError`: As [`recall_at_k`].
+
+    Example:
+
+    ```python
+    >>> all_at_k([[3, 9, 1], [3, 4, 1]], [[9, 3], [9, 3]], k=2)
+    array([1., 0.])
+
+    ```"""
+    ranked, relevant, num_relevant = _check(predictions, references)
+    return _all(ranked, relevant, num_relevant, _check_k(k))
+
+
 def score_run(
     predictions: Rankings,
     references: Relevant,
     k: int | Sequence[int] = (5, 10),
     predictions_negative: Rankings | None = None,
+    predictions_without: Rankings | None = None,
+    avoided: Relevant | None = None,
+    predictions_by_strength: Sequence[Rankings] | None = None,
+    all_items: bool = False,
 ) -> dict[str, float]:
-    """Means over rows of recall@k and ndcg@k, and of m@k if the rankings for the negative preferences are given.
+    """Means over rows of recall@k and ndcg@k, and of the other metrics whose rankings are given.
 
     Args:
         predictions: Item ids, best first, (num_rows, width) or one list per row.
         references: Relevant items, (num_rows,) or one list per row.
         k (`int` or `Sequence[int]`, *optional*, defaults to `(5, 10)`): Places that count, each at least 1.
-        predictions_negative (*optional*): Item ids for the negative preferences; `predictions` are then the positive
-            ones.
+        predictions_negative (*optional*): Item ids for the negative preferences, for m@k; `predictions` are then the
+            positive ones.
+        predictions_without, avoided (*optional*): Item ids without the request to avoid, and the items to avoid, for
+            avoid@k; `predictions` are then those with the request.
+        predictions_by_strength (*optional*): Rankings by strength, for strength@k, see [`strength_at_k`].
+        all_items (`bool`, *optional*, defaults to `False`): Whether to add all@k, see [`all_at_k`].
 
     Returns:
         `dict[str, float]`: keys as in `recall@5`, `ndcg@10`, `m@10`.
 
     Raises:
-        `ValueError`: As [`recall_at_k`], or if no k is given.
+        `ValueError`: As [`recall_at_k`], if no k is given, or if only one of `predictions_without` and `avoided` is.
 
     Example:
 
@@ -148,6 +248,20 @@ def score_run(
         negative = _check_rankings(predictions_negative, "predictions_negative")
         _check_lengths(negative, "predictions_negative", len(ranked), "predictions")
         means |= {f"m@{k}": _m(ranked, negative, relevant, k).mean() for k in cutoffs}
+    if (predictions_without is None) != (avoided is None):
+        given, missing = (
+            ("avoided", "predictions_without") if avoided is not None else ("predictions_without", "avoided")
+        )
+        raise ValueError(f"{given} is given without {missing}; avoid@k needs both.")
+    if predictions_without is not None and avoided is not None:
+        means |= {
+            f"avoid@{k}": avoid_at_k(predictions, predictions_without, avoided, references, k).mean() for k in cutoffs
+        }
+    if predictions_by_strength is not None:
+        checked = _check_strengths(predictions_by_strength, references)
+        means |= {f"strength@{k}": _strength(*checked, k).mean() for k in cutoffs}
+    if all_items:
+        means |= {f"all@{k}": _all(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
     return {name: float(mean) for name, mean in means.items()}
 
 
@@ -166,6 +280,43 @@ def _ndcg(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k:
 def _m(positive: np.ndarray, negative: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     followed = _hits(positive, relevant, k).any(axis=1) & ~_hits(negative, relevant, k).any(axis=1)
     return np.asarray(followed, np.float64)
+
+
+def _avoid(ranked: np.ndarray, before: np.ndarray, unwanted: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    shown_before, shown = (_hits(lists, unwanted, k).any(axis=1) for lists in (before, ranked))
+    lost = _hits(before, relevant, k).sum(axis=1) > _hits(ranked, relevant, k).sum(axis=1)
+    return np.asarray(shown_before & ~shown & ~lost, np.float64)
+
+
+def _strength(by_strength: Sequence[np.ndarray], relevant: np.ndarray, k: int) -> np.ndarray:
+    places = np.array([_first_place(ranked, relevant) for ranked in by_strength])
+    never_lower = (places[1:] <= places[:-1]).all(axis=0)
+    turned = (places[-1] < places[1]) | (places[1] == 1)
+    return np.asarray((places[-1] <= k) & never_lower & turned & (places[-1] < places[0]), np.float64)
+
+
+def _first_place(ranked: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Place of the first relevant item of each row, from 1; infinite where there is none: (num_rows,) float64."""
+    hits = np.pad(_hits(ranked, relevant, ranked.shape[1]), ((0, 0), (0, 1)))  # argmax needs a column
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1.0, np.inf)
+
+
+def _all(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    return np.asarray(_hits(ranked, relevant, k).sum(axis=1) == num_relevant, np.float64)
+
+
+def _check_strengths(rankings: Sequence[Rankings], references: Relevant) -> tuple[list[np.ndarray], np.ndarray]:
+    """Rankings (num_rows, width) of each strength, and relevant items (num_rows, most relevant)."""
+    if len(rankings) < 3:
+        raise ValueError(
+            f"predictions_by_strength holds {len(rankings)} rankings; give one without the preference and at least "
+            "two strengths."
+        )
+    checked = [_check_rankings(ranked, f"predictions_by_strength[{i}]") for i, ranked in enumerate(rankings)]
+    relevant, _ = _check_references(references)
+    for number, ranked in enumerate(checked):
+        _check_lengths(ranked, f"predictions_by_strength[{number}]", len(relevant), "references")
+    return checked, relevant
 
 
 def _hits(ranked: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`evaluate.Metric` of recall@k, ndcg@k and m@k.
+"""`evaluate.Metric` of recall@k, ndcg@k, m@k, avoid@k, strength@k and all@k.
 
 `evaluate` copies this file and its relative imports, so the folder works alone, as a local directory or as a Space.
 """
@@ -12,7 +12,8 @@ import evaluate
 from .metrics import score_run
 
 _DESCRIPTION = """\
-Recall@k, ndcg@k and, for sentiment following, m@k of ranked item ids. Means over rows.
+Recall@k and ndcg@k of ranked item ids; m@k for sentiment following, avoid@k for avoidance, strength@k for monotonicity
+in the strength of a preference, and all@k for several relevant items. Means over rows.
 """
 
 _KWARGS_DESCRIPTION = """\
@@ -22,9 +23,13 @@ Args:
     references: the relevant item of each row, or a list of several.
     k: places that count, one integer or several (default: 5 and 10).
     predictions_negative: rankings for the negative preferences, row by row; `predictions` are then the positive ones'.
+    predictions_without, avoided: rankings without the request to avoid, and the items to avoid; `predictions` are then
+        those with the request.
+    predictions_by_strength: a list of rankings by strength, the first without the preference, the last the strongest.
+    all_items: whether to add all@k.
 
 Returns:
-    dict with recall@k and ndcg@k for every k, and m@k where predictions_negative are given.
+    dict with recall@k and ndcg@k for every k, and m@k, avoid@k, strength@k and all@k where they are asked for.
 
 Examples:
     >>> metric = evaluate.load("dataset_builders/ranking_metrics")
@@ -76,5 +81,18 @@ class RankingMetrics(evaluate.Metric):
         references: list,
         k: int | Sequence[int] = (5, 10),
         predictions_negative: list | None = None,
+        predictions_without: list | None = None,
+        avoided: list | None = None,
+        predictions_by_strength: list | None = None,
+        all_items: bool = False,
     ) -> dict[str, float]:
-        return score_run(predictions, references, k=k, predictions_negative=predictions_negative)
+        return score_run(
+            predictions,
+            references,
+            k,
+            predictions_negative,
+            predictions_without,
+            avoided,
+            predictions_by_strength,
+            all_items,
+        )

@@ -1,49 +1,69 @@
 """Metrics of each axis as means over rows, computed from ranks.
 
-The definitions are those of `ranking_metrics` for one relevant item per row.
+The definitions are those of `ranking_metrics` for one relevant item per row, or two.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .result_parts import AxisResult, Sides
-from .significance import bootstrap_intervals
+from ..benchmark.axes import VARIANTS, get_axis
+from .ranks import OTHER_VARIANTS, rank_column
+from .result_parts import OBEYING, AxisResult, Sides
+from .significance import bootstrap_intervals, wilson_interval
 
-SIDES = {"with_preference": "rank", "without_preference": "rank_no_preference"}
+SIDES = {"with_preference": "", "without_preference": "no_preference"}
+"""Side -> variant of the request that its ranks belong to."""
 
 
-def row_values(ranks: np.ndarray, k: Sequence[int], ranks_negative: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Computes recall@k, ndcg@k and, given the ranks for the negative preferences, m@k of every row.
+def axis_values(
+    metric: str, ranks: Mapping[str, np.ndarray | None], k: Sequence[int], variant: str = ""
+) -> dict[str, np.ndarray] | None:
+    """Computes recall@k, ndcg@k and the axis' own metric of every row from ranks.
 
     Args:
-        ranks (`np.ndarray`): Ranks of the targets from 1, or 0 if not found; shape `(num_rows,)`.
+        metric (`str`): Main metric of the axis, of [`~dataset_builders.benchmark.axes.METRICS`].
+        ranks (`Mapping`): Ranks from 1, or 0 if not found, int `(num_rows,)`, by variant; those of the second item
+            under `other` and `other_no_preference`. `None` where a variant was not evaluated.
         k (`Sequence[int]`): Cut-offs.
-        ranks_negative (`np.ndarray`, *optional*): Ranks of the same rows for the negative preference.
+        variant (`str`): The variant to score. The axis' own metric belongs to the variant `""`.
 
     Returns:
-        `dict[str, np.ndarray]`: float64 `(num_rows,)` each, keys as in `recall@5`.
+        `dict[str, np.ndarray]`: float64 `(num_rows,)` each, keys as in `recall@5`; `None` if the variant was not
+        evaluated.
 
-    >>> values = row_values(np.array([1, 3, 0]), [2, 3], ranks_negative=np.array([0, 3, 0]))
+    >>> values = axis_values("m", {"": np.array([1, 3, 0]), "negative": np.array([0, 3, 0])}, [2, 3])
     >>> {name: value.tolist() for name, value in values.items() if name.endswith("@3")}
     {'recall@3': [1.0, 1.0, 0.0], 'ndcg@3': [1.0, 0.5, 0.0], 'm@3': [1.0, 0.0, 0.0]}
+    >>> axis_values("avoid", {"": np.array([2]), "no_preference": np.array([3]), "other": np.array([0]),
+    ...     "other_no_preference": np.array([1])}, [5])["avoid@5"].tolist()
+    [1.0]
     """
-    hits = {cutoff: _within(ranks, cutoff) for cutoff in k}
-    gains = 1 / np.log2(1 + np.maximum(ranks, 1))
-    values = {f"recall@{cutoff}": hit.astype(np.float64) for cutoff, hit in hits.items()}
-    values |= {f"ndcg@{cutoff}": np.where(hit, gains, 0.0) for cutoff, hit in hits.items()}
-    if ranks_negative is not None:
-        values |= {
-            f"m@{cutoff}": (hit & ~_within(ranks_negative, cutoff)).astype(np.float64) for cutoff, hit in hits.items()
-        }
+    first = ranks.get(variant)
+    if first is None:
+        return None
+    wanted = [first]
+    if metric == "all" and (second := ranks.get(f"other_{variant}".rstrip("_"))) is not None:
+        wanted.append(second)
+    values: dict[str, np.ndarray] = {}
+    for cutoff in k:
+        values[f"recall@{cutoff}"] = np.mean([_within(rank, cutoff) for rank in wanted], axis=0)
+    for cutoff in k:
+        ideal = sum(1 / np.log2(2 + place) for place in range(min(len(wanted), cutoff)))
+        values[f"ndcg@{cutoff}"] = sum(_gain(rank, cutoff) for rank in wanted) / ideal
+    if variant == "" and metric in _OWN_METRICS:
+        names, own = _OWN_METRICS[metric]
+        found = [ranks.get(name) for name in names]
+        if all(rank is not None for rank in found):
+            values |= {f"{metric}@{cutoff}": own(*found, cutoff).astype(np.float64) for cutoff in k}
     return values
 
 
 def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: int = 0) -> dict[str, AxisResult]:
-    """Computes the metrics of every axis, with bootstrap intervals.
+    """Computes the metrics of every axis, with intervals.
 
     Args:
         ranks (`pa.Table`): Of [`~dataset_builders.scoring.ranks.rank_rows`].
@@ -60,20 +80,46 @@ def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: i
         figures: dict[str, Any] = {}
         intervals: dict[str, Any] = {}
         unseen: dict[str, Any] = {}
-        for side, column in SIDES.items():
-            values = side_values(rows, column, k)
+        for side in SIDES:
+            values = side_values(rows, side, k)
+            if values is not None and (obeying := _obeying(rows, SIDES[side])) is not None:
+                values[OBEYING] = obeying
             figures[side] = None if values is None else _means(values)
             intervals[side] = None if values is None else _intervals(values, resamples, seed)
-            values = side_values(rows, f"{column}_unseen", k)
+            values = side_values(rows, side, k, "unseen")
             unseen[side] = None if values is None else _means(values)
-        results[axis] = AxisResult(axis, len(rows), Sides(**figures), Sides(**unseen), Sides(**intervals))
+        original = side_values(rows, "original", k)
+        results[axis] = AxisResult(
+            axis,
+            len(rows),
+            Sides(**figures),
+            Sides(**unseen),
+            Sides(**intervals),
+            original=None if original is None else _means(original),
+        )
     return results
 
 
-def side_values(rows: pa.Table, column: str, k: Sequence[int]) -> dict[str, np.ndarray] | None:
-    """[`row_values`] of one column of ranks of one axis; `None` if that variant was not evaluated."""
-    ranks = _ranks(rows, column)
-    return None if ranks is None else row_values(ranks, k, _ranks(rows, "rank_negative"))
+def side_values(rows: pa.Table, side: str, k: Sequence[int], protocol: str = "all") -> dict[str, np.ndarray] | None:
+    """Computes the metrics of every row of one axis on one side.
+
+    Args:
+        rows (`pa.Table`): Rows of one axis, of [`~dataset_builders.scoring.ranks.rank_rows`].
+        side (`str`): Of [`SIDES`], or a variant of the request.
+        k (`Sequence[int]`): Cut-offs.
+        protocol (`str`, defaults to `"all"`): One of `PROTOCOLS`.
+
+    Returns:
+        `dict[str, np.ndarray]`: As [`axis_values`]; `None` if that side was not evaluated.
+    """
+    if not len(rows):
+        return None
+    axis = get_axis(rows.column("axis")[0].as_py())
+    unseen = protocol == "unseen" and axis.has_history
+    ranks = {variant: _ranks(rows, rank_column(variant, unseen=unseen)) for variant in VARIANTS}
+    for variant in OTHER_VARIANTS:
+        ranks["_".join(filter(None, ("other", variant)))] = _ranks(rows, rank_column(variant, True, unseen))
+    return axis_values(axis.metric, ranks, k, SIDES.get(side, side))
 
 
 def format_table(axes: Mapping[str, AxisResult], k: int = 10, protocol: str = "all") -> str:
@@ -99,8 +145,8 @@ def format_table(axes: Mapping[str, AxisResult], k: int = 10, protocol: str = "a
         if protocol == "unseen" and not result.record.has_history:
             continue
         main = result.record.main_metric(k)
-        ndcg = "" if result.record.metric == "m" else f"ndcg@{k}"
-        values = [result.figures(side, protocol).get(name) for name in (main, ndcg) for side in SIDES]
+        shown = [*result.record.shown_metrics(k), ""][:2]
+        values = [result.figures(side, protocol).get(name) for name in shown for side in SIDES]
         cells = ["-" if value is None else f"{value:.4f}" for value in values]
         lines.append(f"| {axis} | {result.num_rows} | {main} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -110,9 +156,50 @@ def _within(ranks: np.ndarray, k: int) -> np.ndarray:
     return (ranks > 0) & (ranks <= k)
 
 
+def _gain(ranks: np.ndarray, k: int) -> np.ndarray:
+    return np.where(_within(ranks, k), 1 / np.log2(1 + np.maximum(ranks, 1)), 0.0)
+
+
+def _m(positive: np.ndarray, negative: np.ndarray, k: int) -> np.ndarray:
+    return _within(positive, k) & ~_within(negative, k)
+
+
+def _avoid(
+    target: np.ndarray, target_before: np.ndarray, avoided: np.ndarray, avoided_before: np.ndarray, k: int
+) -> np.ndarray:
+    lost = _within(target_before, k) & ~_within(target, k)
+    return _within(avoided_before, k) & ~_within(avoided, k) & ~lost
+
+
+def _strength(none: np.ndarray, weaker: np.ndarray, usual: np.ndarray, stronger: np.ndarray, k: int) -> np.ndarray:
+    places = [np.where(ranks > 0, ranks.astype(np.float64), np.inf) for ranks in (none, weaker, usual, stronger)]
+    never_worse = np.all([later <= earlier for earlier, later in zip(places, places[1:], strict=False)], axis=0)
+    turned = (places[3] < places[1]) | (places[1] == 1)
+    return _within(stronger, k) & never_worse & turned & (places[3] < places[0])
+
+
+def _all(first: np.ndarray, second: np.ndarray, k: int) -> np.ndarray:
+    return _within(first, k) & _within(second, k)
+
+
+_OWN_METRICS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
+    "m": (("", "negative"), _m),
+    "avoid": (("", "no_preference", "other", "other_no_preference"), _avoid),
+    "strength": (("no_preference", "weaker", "", "stronger"), _strength),
+    "all": (("", "other"), _all),
+}
+"""Metric -> the ranks that it reads, in order, and its function."""
+
+
 def _ranks(rows: pa.Table, column: str) -> np.ndarray | None:
     values = rows.column(column)
     return None if values.null_count == len(values) else values.to_numpy()
+
+
+def _obeying(rows: pa.Table, variant: str) -> np.ndarray | None:
+    """Shares of the rows on which it is known what obeys; `None` if there are none."""
+    values = rows.column("_".join(filter(None, ("obeying", variant)))).drop_null()
+    return values.to_numpy().astype(np.float64) if len(values) else None
 
 
 def _means(values: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -120,5 +207,13 @@ def _means(values: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def _intervals(values: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, list[float]]:
-    lows, highs = bootstrap_intervals(np.stack(list(values.values()), axis=1), np.random.default_rng(seed), resamples)
-    return {name: [float(low), float(high)] for name, low, high in zip(values, lows, highs, strict=True)}
+    """Wilson's interval of a proportion, for metrics that are 0 or 1 on every row, else the bootstrap's."""
+    found = {}
+    for name, value in values.items():
+        if np.isin(value, (0.0, 1.0)).all():
+            low, high = wilson_interval(float(value.mean()), len(value))
+        else:
+            lows, highs = bootstrap_intervals(value[:, None], np.random.default_rng(seed), resamples)
+            low, high = lows[0], highs[0]
+        found[name] = [float(low), float(high)]
+    return found

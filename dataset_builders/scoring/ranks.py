@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,34 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..atomic_write import atomic_write
-from ..benchmark.axes import get_axis
+from ..benchmark.axes import METRICS, VARIANTS, get_axis
 from .runs import METADATA_KEY, Run
 
 NOT_FOUND = 0
 """Rank of a target that the ranking lacks; a null rank was not evaluated."""
 
+OTHER_VARIANTS = ("", "no_preference")
+"""Variants in which the rank of a row's second item is kept."""
+OBEYING_PLACES = 10
+"""Places of a list of which the share that obeys is kept."""
+
+
+def rank_column(variant: str = "", other: bool = False, unseen: bool = False) -> str:
+    """Name of a column of ranks.
+
+    >>> rank_column(), rank_column("no_preference", other=True, unseen=True)
+    ('rank', 'rank_other_no_preference_unseen')
+    """
+    parts = ("rank", "other" if other else "", variant, "unseen" if unseen else "")
+    return "_".join(filter(None, parts))
+
+
+_RANKS = [
+    rank_column(variant, other, unseen)
+    for other, variants in ((False, VARIANTS), (True, OTHER_VARIANTS))
+    for variant in variants
+    for unseen in (False, True)
+]
 RANKS_SCHEMA = pa.schema(
     {
         "axis": pa.string(),
@@ -28,13 +50,17 @@ RANKS_SCHEMA = pa.schema(
         "user_id": pa.string(),
         "history_length": pa.int32(),
         "target": pa.int32(),
-        "rank": pa.int32(),
-        "rank_no_preference": pa.int32(),
-        "rank_negative": pa.int32(),
-        "rank_unseen": pa.int32(),
-        "rank_no_preference_unseen": pa.int32(),
+        "other": pa.int32(),
+        **dict.fromkeys(_RANKS, pa.int32()),
+        "obeying": pa.float32(),
+        "obeying_no_preference": pa.float32(),
     }
 )
+"""Columns of rows.parquet; files of earlier versions lack some, which are null."""
+_FIRST_COLUMNS = ("axis", "row", "user_id", "history_length", "target", "rank", "rank_no_preference", "rank_negative")
+
+
+Obeying = Callable[[Sequence[Any]], Sequence[frozenset[int] | None]]
 
 
 def variants_of(axis: str) -> tuple[str, ...]:
@@ -83,17 +109,21 @@ def check_queries(run: Run, num_rows: Mapping[str, int]) -> None:
         rows = ", ".join(f"{axis} 0..{count - 1}" for axis, count in num_rows.items())
         raise ValueError(
             f"{len(unknown)} queries are not of this benchmark, the first is {unknown[0]}; a query is axis/row, "
-            f"axis/row/no_preference or sentiment/row/negative, with the rows {rows}."
+            f"axis/row/variant such as fine/3/no_preference, with the rows {rows}."
         )
 
 
-def rank_rows(run: Run, tables: Mapping[str, datasets.Dataset], max_rows: int = 0) -> pa.Table:
+def rank_rows(
+    run: Run, tables: Mapping[str, datasets.Dataset], max_rows: int = 0, obeying: Obeying | None = None
+) -> pa.Table:
     """Finds the target of every row in the run.
 
     Args:
         run ([`Run`]): Checked by [`check_queries`].
         tables (`Mapping[str, datasets.Dataset]`): All rows of each axis.
         max_rows (`int`, defaults to 0): Maximum rows of each axis, see [`choose_rows`].
+        obeying (`Callable`, *optional*): Preferences of rows to the items that obey each, `None` where that is
+            unknown; where known, the share of the first ten that obeys is kept.
 
     Returns:
         `pa.Table`: `RANKS_SCHEMA`; one row per benchmark row, with its number. Ranks start at 1; 0 is not found; a
@@ -103,7 +133,7 @@ def rank_rows(run: Run, tables: Mapping[str, datasets.Dataset], max_rows: int = 
         ValueError: If the run has only some queries of an axis; names the first missing one.
     """
     return pa.concat_tables(
-        [_rank_axis(run, axis, rows, choose_rows(len(rows), max_rows)) for axis, rows in tables.items()]
+        [_rank_axis(run, axis, rows, choose_rows(len(rows), max_rows), obeying) for axis, rows in tables.items()]
     )
 
 
@@ -126,18 +156,30 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}).") from None
-    if not table.schema.equals(RANKS_SCHEMA):
+    fits = set(_FIRST_COLUMNS) <= set(table.schema.names) and all(
+        field.name in RANKS_SCHEMA.names and field.type == RANKS_SCHEMA.field(field.name).type
+        for field in table.schema
+    )
+    if not fits:
         raise ValueError(
             f"{path} is no table of ranks: it has the columns {', '.join(table.schema.names)}; pass a rows.parquet "
             "that mender evaluate wrote."
         )
+    metadata = table.schema.metadata
+    columns = [
+        table.column(field.name) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in RANKS_SCHEMA
+    ]
+    table = pa.table(columns, schema=RANKS_SCHEMA).replace_schema_metadata(metadata)
     return table, json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
 
 
-def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray) -> pa.Table:
-    names = [name for name in ("user_id", "history", "target") if name in rows.column_names]
+def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray, obeying: Obeying | None) -> pa.Table:
+    record = get_axis(axis)
+    names = [name for name in ("user_id", "history", "target", record.other) if name in rows.column_names]
     table = rows.select_columns(names).with_format("arrow")[:].take(pa.array(numbers))
     targets = table.column("target").to_numpy()
+    others = table.column(record.other).to_numpy() if record.other else None
     if "history" in names:
         history = table.column("history").combine_chunks()
         lengths, seen = pc.list_value_length(history).to_numpy(), history.flatten().to_numpy()
@@ -149,15 +191,32 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray)
         "user_id": table.column("user_id").combine_chunks() if "user_id" in names else None,
         "history_length": lengths,
         "target": targets,
+        "other": others,
     }
-    answered = {variant: _places(run, axis, numbers, variant) for variant in variants_of(axis)}
-    if "negative" in answered and (answered[""] is None) != (answered["negative"] is None):
-        missing = query_ids(axis, numbers[:1], "" if answered[""] is None else "negative")[0]
+    answered = {variant: _places(run, axis, numbers, variant) for variant in record.asked}
+    if "negative" in answered and answered[""] is None and answered["negative"] is not None:
+        missing = query_ids(axis, numbers[:1])[0]
         raise ValueError(f"query {missing} is missing: {axis} needs the answers to both preferences, or neither.")
+    if answered[""] is not None:
+        for variant in METRICS[record.metric]:
+            if answered[variant] is None:
+                missing = query_ids(axis, numbers[:1], variant)[0]
+                ways = ", ".join("/".join(filter(None, (axis, "row", way))) for way in ("", *METRICS[record.metric]))
+                raise ValueError(
+                    f"query {missing} is missing: {axis} needs the answers to {ways}, or to none of them."
+                )
+    wanted = None
+    if obeying is not None and (column := record.asked[""]) is not None:
+        wanted = obeying(rows.select(numbers)[column])
     for variant, places in answered.items():
-        if places is not None:
-            name = f"rank_{variant}" if variant else "rank"
-            columns[name], columns[f"{name}_unseen"] = _find(run, places, targets, lengths, seen)
+        if places is None:
+            continue
+        for other, items in ((False, targets), (True, others)):
+            if items is not None and (not other or variant in OTHER_VARIANTS):
+                pair = rank_column(variant, other), rank_column(variant, other, unseen=True)
+                columns |= dict(zip(pair, _find(run, places, items, lengths, seen), strict=True))
+        if wanted is not None and variant in OTHER_VARIANTS:
+            columns["_".join(filter(None, ("obeying", variant)))] = _obeying_shares(run, places, wanted)
     nothing = pa.nulls(len(numbers))
     arrays = [columns.get(field.name) for field in RANKS_SCHEMA]
     return pa.table(
@@ -167,6 +226,19 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray)
         ],
         schema=RANKS_SCHEMA,
     )
+
+
+def _obeying_shares(run: Run, places: np.ndarray, wanted: Sequence[frozenset[int] | None]) -> list[float | None]:
+    """Share of the first ten places with items that obey; of fewer where fewer items obey; `None` if unknown."""
+    shares: list[float | None] = []
+    for place, items in zip(places.tolist(), wanted, strict=True):
+        if not items:
+            shares.append(None)
+            continue
+        depth = min(OBEYING_PLACES, len(items))
+        ranked = run.items[run.offsets[place] : run.offsets[place + 1]][:depth].tolist()
+        shares.append(sum(item in items for item in ranked) / depth)
+    return shares
 
 
 def _places(run: Run, axis: str, numbers: np.ndarray, variant: str) -> np.ndarray | None:

@@ -9,6 +9,9 @@ from ..benchmark.axes import Axis, get_axis
 
 PROTOCOLS = ("all", "unseen")
 AGAIN = "score again with mender evaluate"
+SHARE = "a finite number from 0 to 1"
+OBEYING = "obeying@10"
+"""Share of the first ten items that obey the request; known for the sample shop alone."""
 LARGEST = 2**31 - 1
 LONGEST = 1e9  # seconds, 31 years
 
@@ -42,7 +45,10 @@ class AxisResult:
         num_rows (`int`): Rows scored.
         all ([`Sides`]): Means over the rows, ranking all items; keys as in `recall@5`.
         unseen ([`Sides`]): The same without the items of each row's own history.
-        intervals ([`Sides`]): 95 % intervals of `all`, lower and upper end.
+        intervals ([`Sides`]): 95 % intervals of `all`, lower and upper end: Wilson's for proportions, else the
+            bootstrap's.
+        original (`Mapping`, *optional*): Means with the preference in its original words, of an axis that rewords it.
+        baselines (`Mapping`): Baseline of the benchmark, such as `constant_list`, to its means with the preference.
     """
 
     axis: str
@@ -50,6 +56,8 @@ class AxisResult:
     all: Sides[Figures] = field(default_factory=Sides)
     unseen: Sides[Figures] = field(default_factory=Sides)
     intervals: Sides[Intervals] = field(default_factory=Sides)
+    original: Figures | None = None
+    baselines: Mapping[str, Figures] = field(default_factory=dict)
 
     @property
     def record(self) -> Axis:
@@ -73,6 +81,8 @@ class AxisResult:
             **dict(self.all.items()),
             "unseen": dict(self.unseen.items()),
             "intervals": dict(self.intervals.items()),
+            **({} if self.original is None else {"original": dict(self.original)}),
+            **({"baselines": {name: dict(found) for name, found in self.baselines.items()}} if self.baselines else {}),
         }
 
     def problems(self, k: Sequence[int]) -> Iterator[str]:
@@ -80,12 +90,21 @@ class AxisResult:
         key = f"axes.{self.axis}"
         if not is_count(self.num_rows, 1):
             yield must_be(f"{key}.num_rows", self.num_rows, f"a count of at least 1 and at most {LARGEST}")
-        kinds = ("recall", "ndcg", *(["m"] if self.record.metric == "m" else []))
-        names = [f"{kind}@{cutoff}" for kind in kinds for cutoff in k]
+        both = [f"{kind}@{cutoff}" for kind in ("recall", "ndcg") for cutoff in k]
+        own = [] if self.record.metric == "recall" else [f"{self.record.metric}@{cutoff}" for cutoff in k]
         for protocol, sides in (("", self.all), ("unseen.", self.unseen)):
             for side, figures in sides.items():
                 if figures is not None:
-                    yield from check_means(f"{key}.{protocol}{side}", figures, names)
+                    names = both + own if side == "with_preference" else both
+                    known = {name: value for name, value in figures.items() if name != OBEYING}
+                    yield from check_means(f"{key}.{protocol}{side}", known, names)
+                    yield from check_value(f"{key}.{protocol}{side}.{OBEYING}", figures.get(OBEYING), is_share, SHARE)
+        if self.original is not None:
+            yield from check_means(f"{key}.original", self.original, both)
+        for name, figures in self.baselines.items():
+            for metric, value in figures.items():
+                if not is_share(value):
+                    yield must_be(f"{key}.baselines.{name}.{metric}", value, SHARE)
         for side, intervals in self.intervals.items():
             if intervals and self.all[side] is None:
                 yield f"{key}.{side} is missing, and has intervals; {AGAIN}."
@@ -243,7 +262,7 @@ def check_means(key: str, figures: Figures, names: Sequence[str]) -> Iterator[st
             where = shown_key(f"{key}.{name}")
             yield f"{where} ({short_value(value)}) does not follow from k; take it out, or {AGAIN}."
         elif not is_share(value):
-            yield must_be(f"{key}.{name}", value, "a finite number from 0 to 1")
+            yield must_be(f"{key}.{name}", value, SHARE)
 
 
 def check_value(key: str, value: Any, fits: Any, must: str) -> Iterator[str]:

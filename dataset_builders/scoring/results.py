@@ -277,7 +277,14 @@ class _Reader:
             all=self.sides(key, entry),
             unseen=self.sides(f"{key}.unseen", self.object(f"{key}.unseen", entry.get("unseen")) or {}),
             intervals=self.sides(f"{key}.intervals", self.object(f"{key}.intervals", entry.get("intervals")) or {}),
+            original=self.object(f"{key}.original", entry.get("original")),
+            baselines=self.objects(f"{key}.baselines", entry.get("baselines")),
         )
+
+    def objects(self, key: str, value: Any) -> dict[str, Mapping[str, Any]]:
+        """An object of objects, empty if absent."""
+        found = {name: self.object(f"{key}.{name}", one) for name, one in (self.object(key, value) or {}).items()}
+        return {name: one for name, one in found.items() if one is not None}
 
     def sides(self, key: str, content: Mapping[str, Any]) -> Sides[Any]:
         return Sides(**{side: self.object(f"{key}.{side}", content.get(side)) for side, _ in Sides().items()})

@@ -1,7 +1,8 @@
 """Read and write run files: a recommender's rankings, one per query, in Parquet.
 
-A file has the columns `query` (string), `items` (list of integers, best first) and `scores` (list of floats, one per
-item), and may describe its maker in JSON under the key `mender` of the schema's metadata. An empty ranking is a miss.
+A file has the columns `query` (string), `items` (list of integers, best first) and `scores` (list of floats that never
+rise, one per item), and may describe its maker in JSON under the key `mender` of the schema's metadata. An empty
+ranking is a miss.
 """
 
 import json
@@ -95,18 +96,21 @@ def write_run(run: Run, path: str | Path, num_items: int) -> None:
         pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(run.about)}), temporary)
 
 
-def read_run(path: str | Path, num_items: int) -> Run:
+def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
     """Reads a run file, and refuses what cannot be scored.
 
     Args:
         path (`str` or `Path`): A Parquet file with the columns of this module's first lines.
         num_items (`int`): Items of the benchmark; ids are 1 to this number.
+        by_score (`bool`, defaults to `False`): Whether to rank each query's items by their scores, equal ones in the
+            order of the file; by default the order of the file is the ranking, and scores that rise in it are refused.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no Parquet file, a column is missing or of another type, a value is missing, a query
             occurs twice, a ranking names an item twice or one that the benchmark does not have, `items` and `scores`
-            differ in length, or a score is NaN. The message names the file, the query and the value.
+            differ in length, a score is NaN, or scores rise within a ranking. The message names the file, the query
+            and the value.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -135,8 +139,22 @@ def read_run(path: str | Path, num_items: int) -> Run:
         scores=columns["scores"].flatten().cast(pa.float32()).to_numpy(),
         about=_read_about(table.schema, path),
     )
+    if by_score:
+        run = rank_by_score(run)
     _check(run, str(path), num_items)
     return Run(run.queries, run.offsets, run.items.astype(np.int32), run.scores, run.about)
+
+
+def rank_by_score(run: Run) -> Run:
+    """Orders the items of each query by falling score; equal ones stay in their order, and NaN comes last.
+
+    >>> run = Run.from_answers({"fine/0": ([3, 9, 4], [0.1, 0.5, 0.1])})
+    >>> rank_by_score(run).items.tolist()
+    [9, 3, 4]
+    """
+    query_of = np.repeat(np.arange(len(run.queries)), np.diff(run.offsets))
+    order = np.lexsort((-run.scores, query_of))
+    return Run(run.queries, run.offsets, run.items[order], run.scores[order], run.about)
 
 
 def _item_ids(query: str, items: Sequence[int]) -> np.ndarray:
@@ -195,7 +213,7 @@ def _read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
 
 
 def _check(run: Run, name: str, num_items: int) -> None:
-    """Refuses repeated queries and items, unknown items, and scores that are NaN."""
+    """Refuses repeated queries and items, unknown items, and scores that are NaN or rise."""
     counts = pc.value_counts(run.queries)
     if len(counts) < len(run.queries):
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"]
@@ -208,6 +226,14 @@ def _check(run: Run, name: str, num_items: int) -> None:
         if wrong.any():
             first = int(np.argmax(wrong))
             raise ValueError(f"{name}: query {run.queries[query_of[first]]} holds {values[first]}; {reason}.")
+    rises = (run.scores[1:] > run.scores[:-1]) & (query_of[1:] == query_of[:-1])
+    if rises.any():
+        first = int(np.argmax(rises))
+        raise ValueError(
+            f"{name}: query {run.queries[query_of[first]]} has the score {run.scores[first]} and then the higher one "
+            f"{run.scores[first + 1]}; the order of the items is the ranking, so write the best first, or rank by "
+            "score (mender score --by_score)."
+        )
     keys = np.sort(query_of * (num_items + 1) + run.items)
     repeated = keys[1:] == keys[:-1]
     if repeated.any():

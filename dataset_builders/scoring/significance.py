@@ -1,11 +1,14 @@
-"""Bootstrap intervals of means over rows, and a paired test of two methods.
+"""Intervals of means and of proportions over rows, and a paired test of two methods.
 
 Rows have few distinct values, so resampling draws the count of each distinct value, which has the same distribution.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+Z_95 = 1.959964
 
 
 def bootstrap_intervals(
@@ -32,6 +35,27 @@ def bootstrap_intervals(
     means = _resampled_means(values, generator, resamples)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high
+
+
+def wilson_interval(mean: float, count: int, z: float = Z_95) -> tuple[float, float]:
+    """Confidence interval of a share (Wilson, 1927).
+
+    Args:
+        mean (`float`): The share, or a mean of values from 0 to 1.
+        count (`int`): Number of values.
+        z (`float`): Standard deviations of the normal distribution; 95 % by default.
+
+    Raises:
+        ValueError: If the count is below 1.
+
+    >>> [round(end, 3) for end in wilson_interval(0.5, 10)]
+    [0.237, 0.763]
+    """
+    if count < 1:
+        raise ValueError(f"a share of {count} has no interval; give at least one.")
+    center = (mean + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 @dataclass(frozen=True)

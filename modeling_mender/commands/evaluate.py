@@ -23,6 +23,7 @@ from dataset_builders.benchmark.report import report_text
 from dataset_builders.benchmark.schema import WINDOW
 from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.score import (
+    BY_SCORE_HELP,
     ScoreArguments,
     ScoringArguments,
     Tables,
@@ -75,6 +76,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--name", help="name of the method of the run file; default: that in the file, or the name of the file"
     )
+    parser.add_argument("--by_score", action="store_true", help=BY_SCORE_HELP)
     add_scoring_arguments(parser)
     parser.add_argument(
         "--num_beams", type=int, help="beams of the search; default: that of the model, or more if needed"
@@ -102,16 +104,19 @@ def evaluate_or_score(arguments: argparse.Namespace) -> Results:
         raise ValueError("there is nothing to evaluate; give the folder of a model, or --run with a run file.")
     if arguments.model is not None and run is not None:
         raise ValueError(f"give either the model ({arguments.model}) or --run ({run}), not both.")
+    by_score = given.pop("by_score")
     if run is None:
         if name is not None:
             raise ValueError("--name is for run files; the method of a model is in its folder; leave --name out.")
+        if by_score:
+            raise ValueError("--by_score is for run files; the lists of a model are ranked already; leave it out.")
         return evaluate(EvaluationArguments(**given))
     if arguments.card:
         raise ValueError(
             "--card writes into the folder of a model and cannot be combined with --run; leave one of them out."
         )
     scoring = {key: value for key, value in given.items() if key in ScoringArguments.__dataclass_fields__}
-    return score(ScoreArguments(run=run, name=name, **scoring))
+    return score(ScoreArguments(run=run, name=name, by_score=by_score, **scoring))
 
 
 def evaluate(arguments: EvaluationArguments) -> Results:
@@ -162,7 +167,10 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
         )
     method = load_method(folder, model.config.model_type)
     rows = {axis: choose_rows(len(table), arguments.max_rows).tolist() for axis, table in tables.items()}
-    queries = ask_axes(tables, {axis: get_axis(axis).asked for axis in tables}, method.restrict, rows)
+    records = {axis: get_axis(axis) for axis in tables}
+    asked = {axis: record.asked for axis, record in records.items()}
+    strengths = {axis: record.strengths for axis, record in records.items()}
+    queries = ask_axes(tables, asked, method.restrict, rows, strengths)
     collator = method.collator_class(processor, model, texts_of(queries.values()), cache_dir=arguments.cache_dir)
     collator.prepare(queries.values())
     depth = min(num_items, max(arguments.k) + WINDOW - 1)  # enough after removal of a history for `unseen`
@@ -213,7 +221,7 @@ def card_evaluation(results: Results) -> "Evaluation":
     figures = [
         (axis, metric, found.figures()[metric])
         for axis, found in results.axes.items()
-        for metric in ((found.record.main_metric(),) if found.record.metric == "m" else ("recall@10", "ndcg@10"))
+        for metric in found.record.shown_metrics()
         if metric in found.figures()
     ]
     return Evaluation(

@@ -17,6 +17,7 @@ def ask_axes(
     asked: Mapping[str, Mapping[str, str | None]],
     restrict: Callable[[Request], Request],
     rows: Mapping[str, Sequence[int]] | None = None,
+    strengths: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Request]:
     """Builds the queries of a method on the axes.
 
@@ -26,6 +27,7 @@ def ask_axes(
         restrict (`Callable`): Removes the parts of a request that the method does not read, see
             [`~modeling_mender.methods.table.Method`].
         rows (`Mapping[str, Sequence[int]]`, *optional*): Numbers of the rows to query by axis; defaults to all.
+        strengths (`Mapping`, *optional*): Strengths of the preferences by axis and variant; 1 where none is given.
 
     Returns:
         `dict[str, Request]`: Requests by query: `axis/row` has the row's preference, `axis/row/no_preference` its
@@ -37,7 +39,8 @@ def ask_axes(
         numbers = range(len(table)) if rows is None else rows[axis]
         chosen = table if len(numbers) == len(table) else table.select(numbers)
         for variant, column in asked[axis].items():
-            requests = [restrict(request) for request in requests_of(chosen, column)]
+            strength = ((strengths or {}).get(axis) or {}).get(variant, 1.0)
+            requests = [restrict(request) for request in requests_of(chosen, column, strength)]
             if "history" not in table.column_names and not any(request.preferences for request in requests):
                 continue
             ending = f"/{variant}" if variant else ""

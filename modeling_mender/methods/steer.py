@@ -5,6 +5,7 @@ preferences.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -89,7 +90,10 @@ class SteerCollator(Collator):
 
     def texts(self, request: Request) -> list[ReadText]:
         """Returns the texts that a request wants and avoids, without duplicates."""
-        return once(part for text in request.preferences for part in self.read[text])
+        parts = (part for text in request.preferences for part in self.read[text])
+        if request.strength != 1:
+            parts = (replace(part, strength=part.strength * request.strength) for part in parts)
+        return once(parts)
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
         longest = self.processor.max_history_length

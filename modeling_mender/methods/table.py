@@ -101,6 +101,7 @@ class Method:
             request.history if self.history != "none" else (),
             request.preferences if self.preference != "none" else (),
             request.user if self.reads_user else "",
+            request.strength if self.is_steered else 1.0,
         )
 
     def with_inputs(self, inputs: str) -> "Method":

@@ -28,10 +28,13 @@ class TokenCollator(Collator):
     processor: TigerProcessor
 
     def length(self, request: Request) -> int:
-        return len(self.processor.token_ids(*request))
+        return len(self._token_ids(request))
+
+    def _token_ids(self, request: Request) -> list[int]:
+        return self.processor.token_ids(request.history, request.preferences, request.user)
 
     def __call__(self, requests: Sequence[Request]) -> dict[str, torch.Tensor]:
-        return pad_token_rows([self.processor.token_ids(*request) for request in requests], PAD_TOKEN_ID)
+        return pad_token_rows([self._token_ids(request) for request in requests], PAD_TOKEN_ID)
 
     def training_batch(self, rows: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
         """Returns a batch; with a causal history, a row is a sequence: see `GenerativeRetriever.decode_prefixes`."""

@@ -90,11 +90,11 @@ def test_rows_are_paired_by_number_in_whatever_order_they_lie(pair, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--metric", "map@10"], "metric 'map@10' must be recall, ndcg or m"),
+        (["--metric", "map@10"], "metric 'map@10' must be ndcg, recall, m, avoid"),
         (["--metric", "recall@0"], "metric 'recall@0' must be"),
         (["--metric", "recall@20"], "the deepest cut-off is 10"),
         (["--axis", "coarse"], "the files have no coarse in common; they share ['sentiment', 'fine']"),
-        (["--axis", "fine", "--metric", "m@10"], "axes with a negative preference have m@k"),
+        (["--axis", "fine", "--metric", "m@10"], "an axis has recall, ndcg and its own metric"),
         (["--resamples", "0"], "resamples (0)"),
     ],
 )

@@ -133,7 +133,8 @@ class TestRunFile:
         assert list(axes) == list(AXES)
         assert axes["sentiment"]["with_preference"]["m@10"] == 1.0
         assert axes["sentiment"]["without_preference"] is None
-        assert axes["fine"]["intervals"]["with_preference"]["recall@5"] == [1.0, 1.0]
+        low, high = axes["fine"]["intervals"]["with_preference"]["recall@5"]
+        assert (low, high) == (pytest.approx(0.3424, abs=1e-4), 1.0)  # Wilson of two of two
         rows = pq.read_table(tmp_path / "out/rows.parquet")
         assert rows.num_rows == 6
         assert json.loads(rows.schema.metadata[METADATA_KEY])["method"] == "oracle"

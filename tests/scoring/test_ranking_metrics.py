@@ -16,7 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_builders.ranking_metrics import m_at_k, ndcg_at_k, recall_at_k, score_run
+from dataset_builders.ranking_metrics import (
+    all_at_k,
+    avoid_at_k,
+    m_at_k,
+    ndcg_at_k,
+    recall_at_k,
+    score_run,
+    strength_at_k,
+)
 
 
 def slow_ndcg(ranking: list[int], relevant: set[int], k: int) -> float:
@@ -228,7 +236,7 @@ def test_evaluate_loads_the_folder_also_when_copied_elsewhere_in_a_fresh_process
         "ValueError predictions: row 0 holds float64 values; item ids are integers.",
         str({"recall@2": 2 / 3, "ndcg@2": (1 + ndcg) / 3}),
     ]
-    assert result.stdout.strip().split("\n") == ["TestResults(failed=0, attempted=6)", *once, *once]
+    assert result.stdout.strip().split("\n") == ["TestResults(failed=0, attempted=9)", *once, *once]
 
 
 def test_importing_the_metric_leaves_the_functions_what_they_are():
@@ -236,3 +244,57 @@ def test_importing_the_metric_leaves_the_functions_what_they_are():
     import dataset_builders.ranking_metrics.ranking_metrics  # noqa: F401  evaluate wants a module of the folder's name
 
     assert all(callable(getattr(package, name)) for name in package.__all__)
+
+
+class TestMetricsOfSteering:
+    def test_avoidance_counts_only_what_was_shown_before_and_is_gone_without_a_loss(self):
+        before = [[4, 2], [4, 2], [1, 2], [4, 2], [4, 1]]
+        after = [[1, 2], [4, 2], [1, 2], [1, 3], [1, 2]]
+        #        gone     still   never    target lost  gone, target gained
+        assert avoid_at_k(after, before, [4] * 5, [2] * 5, k=2).tolist() == [1, 0, 0, 0, 1]
+
+    def test_a_list_that_does_not_change_avoids_nothing_and_is_not_turned_by_strength(self):
+        lists = [[3, 1, 2], [2, 1, 3]]
+        assert avoid_at_k(lists, lists, [3, 3], [1, 1], k=3).tolist() == [0, 0]
+        assert strength_at_k([lists] * 4, [3, 2], k=3).tolist() == [0, 0]
+
+    def test_strength_needs_a_rise_over_no_preference_and_over_the_weakest_and_no_fall_between(self):
+        def one(*places):
+            lists = [[[*range(100, 99 + place), 7]] if place else [[1]] for place in places]
+            return strength_at_k(lists, [7], k=5).item()
+
+        assert one(9, 5, 3, 2) == 1
+        assert one(0, 0, 3, 2) == 1  # not found, then found
+        assert one(9, 1, 1, 1) == 1  # first from the weakest on
+        assert one(9, 3, 3, 3) == 0  # the strength changes nothing
+        assert one(9, 3, 4, 1) == 0  # falls between
+        assert one(1, 1, 1, 1) == 0  # first without the preference, too
+        assert one(9, 8, 7, 6) == 0  # not among the first five
+        assert one(9, 3, 2, 0) == 0
+
+    def test_all_needs_every_relevant_item(self):
+        assert all_at_k([[3, 9, 1], [3, 4, 1]], [[9, 3], [9, 3]], k=2).tolist() == [1, 0]
+        assert recall_at_k([[3, 9, 1], [3, 4, 1]], [[9, 3], [9, 3]], k=2).tolist() == [1, 0.5]
+        assert all_at_k([[3, 9]], [[9]], k=2).tolist() == recall_at_k([[3, 9]], [[9]], k=2).tolist()
+
+    def test_they_are_in_the_run_of_scores_when_asked_for(self):
+        found = score_run(
+            [[1, 2]], [[2]], k=2, predictions_without=[[4, 1]], avoided=[4], all_items=True,
+            predictions_by_strength=[[[4, 1]], [[1, 2]], [[2, 1]]],
+        )  # fmt: skip
+        assert {name: found[name] for name in ("avoid@2", "strength@2", "all@2")} == dict.fromkeys(
+            ("avoid@2", "strength@2", "all@2"), 1.0
+        )
+
+    @pytest.mark.parametrize(
+        ("extra", "message"),
+        [
+            ({"avoided": [1]}, "avoided is given without predictions_without"),
+            ({"predictions_without": [[1]]}, "predictions_without is given without avoided"),
+            ({"predictions_by_strength": [[[1]], [[1]]]}, "holds 2 rankings"),
+            ({"predictions_by_strength": [[[1]], [[1]], [[1], [2]]]}, r"predictions_by_strength\[2\] has 2 rows"),
+        ],
+    )
+    def test_half_of_what_a_metric_needs_is_refused(self, extra, message):
+        with pytest.raises(ValueError, match=message):
+            score_run([[1, 2]], [2], k=2, **extra)

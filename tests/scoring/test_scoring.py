@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset_builders.ranking_metrics import score_run
-from dataset_builders.scoring.figures import format_table, row_values, score_axes
+from dataset_builders.scoring.figures import axis_values, format_table, score_axes
 from dataset_builders.scoring.ranks import (
     check_queries,
     choose_rows,
@@ -25,7 +25,7 @@ from dataset_builders.scoring.result_parts import AxisResult, BenchmarkIdentity,
 from dataset_builders.scoring.results import Results
 from dataset_builders.scoring.runs import Run, read_run, write_run
 from dataset_builders.scoring.seeds import aggregate
-from dataset_builders.scoring.significance import bootstrap_intervals, paired_test
+from dataset_builders.scoring.significance import bootstrap_intervals, paired_test, wilson_interval
 
 NUM_ITEMS = 9
 TABLES = {
@@ -183,6 +183,33 @@ class TestRunFiles:
             Run.from_answers({"fine/0": ([1, 2], [0.5])})
 
 
+class TestOrderOfScores:
+    def write(self, path, **columns):
+        lists = {"query": ["fine/0", "fine/1"], "items": [[3, 9, 4], [5, 2]], "scores": [[0.5, 0.5, 0.1], [0.2, 0.1]]}
+        pq.write_table(pa.table(lists | columns), path)
+        return path
+
+    def test_scores_that_rise_are_refused_by_query_and_value(self, tmp_path):
+        path = self.write(tmp_path / "run.parquet", scores=[[0.5, 0.5, 0.1], [0.1, 0.25]])
+        with pytest.raises(ValueError, match=r"query fine/1 has the score 0\.1\S* and then the higher one 0\.25"):
+            read_run(path, NUM_ITEMS)
+        with pytest.raises(ValueError, match="--by_score"):
+            write_run(Run.from_answers({"fine/0": ([3, 9], [1.0, 2.0])}), tmp_path / "other.parquet", NUM_ITEMS)
+
+    def test_by_score_the_scores_are_the_ranking_and_equal_ones_stay_in_order(self, tmp_path):
+        path = self.write(tmp_path / "run.parquet", scores=[[0.1, 0.1, 0.5], [0.1, 0.25]])
+        assert read_run(path, NUM_ITEMS, by_score=True).items.tolist() == [4, 3, 9, 2, 5]
+
+    def test_scores_may_rise_from_one_query_to_the_next_and_be_equal_within_one(self, tmp_path):
+        path = self.write(tmp_path / "run.parquet", scores=[[0.5, 0.5, 0.1], [0.9, 0.9]])
+        assert read_run(path, NUM_ITEMS).items.tolist() == [3, 9, 4, 5, 2]
+
+    def test_a_score_that_is_no_number_is_refused_by_score_too(self, tmp_path):
+        path = self.write(tmp_path / "run.parquet", scores=[[0.5, np.nan, 0.1], [0.2, 0.1]])
+        with pytest.raises(ValueError, match="query fine/0 holds nan"):
+            read_run(path, NUM_ITEMS, by_score=True)
+
+
 class TestRanks:
     def test_ranks_of_the_toy_world_are_those_the_eye_sees(self):
         ranks = rank_rows(make_run(ANSWERS), TABLES).to_pydict()
@@ -333,9 +360,44 @@ class TestFigures:
         assert results["fine"].figures()["recall@1"] == results["fine"].figures(protocol="unseen")["recall@1"]
 
 
+class TestIntervals:
+    def test_a_proportion_of_nothing_found_is_not_certainly_nothing(self):
+        rows = {"fine": TABLES["fine"]}
+        none = score_axes(rank_rows(make_run({query: [9] for query in query_ids("fine", range(3))}), rows), [1])
+        low, high = none["fine"].intervals.with_preference["recall@1"]
+        assert low == 0 and high == pytest.approx(0.5615, abs=1e-4)  # Wilson's of 0 of 3
+
+    def test_intervals_of_proportions_hold_the_true_one_about_as_often_as_they_say(self):
+        generator = np.random.default_rng(0)
+        hits = generator.binomial(106, 0.03, 2000)
+        covered = [low <= 0.03 <= high for low, high in (wilson_interval(hit / 106, 106) for hit in hits)]
+        assert np.mean(covered) > 0.93  # the bootstrap's: .837
+
+    def test_a_mean_of_other_values_keeps_the_bootstrap(self):
+        run = make_run({"fine/0": [9, 3], "fine/1": [5], "fine/2": [9]})
+        found = score_axes(rank_rows(run, {"fine": TABLES["fine"]}), [2])["fine"].intervals.with_preference
+        values = np.array([1 / np.log2(3), 1.0, 0.0])[:, None]
+        low, high = bootstrap_intervals(values, np.random.default_rng(0), 1000)
+        assert found["ndcg@2"] == [low[0], high[0]]
+
+
+class TestObeying:
+    def test_the_share_of_the_first_ten_that_obeys_is_kept_where_it_is_known(self):
+        def obeying(preferences):
+            return [{"a": frozenset({1, 9}), "b": None, "c": frozenset({2, 3, 4})}[text] for text in preferences]
+
+        ranks = rank_rows(make_run(ANSWERS), {"fine": TABLES["fine"]}, obeying=obeying)
+        assert ranks.column("obeying").to_pylist() == [1.0, None, pytest.approx(1 / 3)]
+        assert ranks.column("obeying_no_preference").to_pylist() == [0.5, None, pytest.approx(1 / 3)]
+        found = score_axes(ranks, [1])["fine"]
+        assert found.all.with_preference["obeying@10"] == pytest.approx(2 / 3)
+        assert found.all.without_preference["obeying@10"] == pytest.approx(5 / 12)
+        assert "obeying@10" not in found.unseen.with_preference
+
+
 class TestSignificance:
     def test_an_interval_is_that_of_drawing_rows_one_by_one(self):
-        values = np.stack(list(row_values(np.arange(60) % 17, [5, 10]).values()), axis=1)
+        values = np.stack(list(axis_values("recall", {"": np.arange(60) % 17}, [5, 10]).values()), axis=1)
         low, high = bootstrap_intervals(values, np.random.default_rng(0), resamples=20_000)
         generator = np.random.default_rng(1)
         means = np.array([values[generator.integers(0, 60, 60)].mean(axis=0) for _ in range(20_000)])
@@ -375,7 +437,8 @@ class TestSignificance:
         generator = np.random.default_rng(5)
         ranks = generator.integers(1, 15, 150)
         values = [
-            row_values(r, [10])["ndcg@10"] for r in (np.maximum(1, ranks - generator.integers(-5, 6, 150)), ranks)
+            axis_values("recall", {"": r}, [10])["ndcg@10"]
+            for r in (np.maximum(1, ranks - generator.integers(-5, 6, 150)), ranks)
         ]
         referee = permutation_test(
             values, lambda first, second, axis: np.mean(first - second, axis=axis), permutation_type="samples",
