@@ -31,6 +31,8 @@ class Axis:
         title (`str`): Heading in tables, plots and the demo.
         description (`str`): Contents of a row and its task, for cards and pages.
         columns (`Mapping`): Published columns and their types, in order; `target` is one of them.
+        optional (`tuple[str, ...]`): Columns that some builds lack.
+        part (`str`, *optional*): Column whose values split the figures, such as the origin of a row's history.
         asked (`Mapping`): Variant of a row's request, of [`VARIANTS`], to the column with the preferences; `None` for
             a request without preference.
         builder (`str` or `Callable`): Function from the intermediate tables to rows by split, or its
@@ -60,13 +62,16 @@ class Axis:
     strengths: Mapping[str, float] = field(default_factory=dict)
     metric: str = "recall"
     other: str | None = None
+    optional: tuple[str, ...] = ()
+    part: str | None = None
     promises: tuple[str, ...] = ()
     limits: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.replace("_", "").isalnum() or not self.name.isascii():
             raise ValueError(f"the axis {self.name!r} must be named by ASCII letters, digits and underscores.")
-        missing = {"target", *filter(None, (self.other, *self.asked.values()))} - self.columns.keys()
+        named = filter(None, (self.other, self.part, *self.optional, *self.asked.values()))
+        missing = {"target", *named} - self.columns.keys()
         if missing:
             raise ValueError(f"the axis {self.name} lacks the column(s) {', '.join(sorted(missing))}; add them.")
         for name, given, known in (
@@ -175,7 +180,9 @@ register_axis(
         name="fine",
         title="Fine-grained steering",
         description="the history of a user with the same ground truth; the preference asks for a very similar item",
-        columns=_STEERED,
+        columns={**_STEERED, "history_from": Value("string")},
+        optional=("history_from",),
+        part="history_from",
         asked=_WITH_AND_WITHOUT,
         builder="dataset_builders.building.axes.fine:build",
         needs=("sequences", "preferences", "steering"),

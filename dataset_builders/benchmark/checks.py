@@ -9,7 +9,7 @@ from .axes import AXES, Axis
 from .fingerprints import content_fingerprint, split_file
 from .negation import invert, is_negative_preference
 from .report import BuildReport, read_reports
-from .schema import NUM_PREFERENCES, SPLITS, config_name, features, splits_of
+from .schema import NUM_PREFERENCES, SPLITS, config_name, features_of, splits_of
 
 MAX_EXAMPLES = 3
 _Actions = dict[str, list[tuple[int, list[str] | None]]]
@@ -60,7 +60,7 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
                 yield "a split is missing", str(path)
                 return
             table = tables[split] = pq.read_table(path)
-            if not table.schema.equals(features(name).arrow_schema):
+            if not table.schema.equals(features_of(name, table.schema.names).arrow_schema):
                 yield "columns are not the published ones", f"{config}/{split}: {table.schema.names}"
                 return
             if table.num_rows != counts[split]:

@@ -23,19 +23,32 @@ REPORTS_FOLDER = "reports"
 
 @dataclass
 class SteeringReport:
-    """Deviations from the paper's procedure, as counts per axis and split (`"fine_train"`, ...).
+    """Facts of steering and deviations from the paper's procedure, per axis and split (`"fine_train"`, ...).
 
     Attributes:
         reused: Rows whose preference is also assigned to another item of the same split (the pool was too small).
         dropped: Rows without a preference: none left to pair uniquely, or (`as_released`) none matched to the source.
         own_history: Fine rows for which no other user has the same ground truth: the user's own history is used.
         empty_history: Rows whose ground truth only occurs first in a window.
+        no_target: Sources of `balanced` rows that are left out: no item is left within the bound.
+        beyond_candidates: Rows of `balanced` whose target is not among the items that fit best.
+        same_user: Split -> ground truths whose fine and coarse rows have the same user, for lack of another one.
+        distinct_targets, most_frequent: Number of distinct targets, and rows of the most frequent one.
+        shared_targets: Rows of test whose item is a target of the same axis in train, too.
+        similarity: Mean cosine of preference and target.
     """
 
     reused: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     own_history: dict[str, int] = field(default_factory=dict)
     empty_history: dict[str, int] = field(default_factory=dict)
+    no_target: dict[str, int] = field(default_factory=dict)
+    beyond_candidates: dict[str, int] = field(default_factory=dict)
+    same_user: dict[str, int] = field(default_factory=dict)
+    distinct_targets: dict[str, int] = field(default_factory=dict)
+    most_frequent: dict[str, int] = field(default_factory=dict)
+    shared_targets: dict[str, int] = field(default_factory=dict)
+    similarity: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

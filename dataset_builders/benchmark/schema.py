@@ -1,6 +1,6 @@
 """Columns and types of every published config, and the text that represents an item when it is embedded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from datasets import Features, List, Value
@@ -59,6 +59,23 @@ def features(name: str) -> Features:
     if name not in (*AXES, *TABLES):
         raise ValueError(f"Unknown config {name!r}; choose one of {', '.join((*AXES, *TABLES))}.")
     return Features(AXES[name].columns if name in AXES else _TABLES[name])
+
+
+def features_of(name: str, columns: Collection[str]) -> Features:
+    """Columns and types of one config in a table that may lack some optional columns.
+
+    Args:
+        name (`str`): As in [`features`].
+        columns (`Collection[str]`): Columns of the table.
+
+    Returns:
+        `datasets.Features`: All columns but the optional ones that the table lacks.
+
+    >>> list(features_of("fine", ["preference", "target"]))
+    ['user_id', 'position', 'history', 'preference', 'target', 'source_item']
+    """
+    optional = AXES[name].optional if name in AXES else ()
+    return Features({key: kind for key, kind in features(name).items() if key not in optional or key in columns})
 
 
 def config_name(domain: str, name: str) -> str:

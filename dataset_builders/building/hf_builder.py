@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import split_file
-from ..benchmark.schema import ITEM_TEXT_FIELDS, TABLES, config_name, features, splits_of
+from ..benchmark.schema import ITEM_TEXT_FIELDS, TABLES, config_name, features_of, splits_of
 from .axes import UnsupportedAxis
 from .domain_files import domain_source
 from .domains import DOMAINS, get_domain
@@ -52,7 +52,7 @@ class PreferenceDiscerningConfig(datasets.BuilderConfig):
     journals: tuple[str, ...] = ()
     polarity: str = DEFAULT_POLARITY
     embedding_model: str = PAPER_EMBEDDING_MODEL
-    steering: str = "paper"
+    steering: str = "balanced"
     steering_pool: str = "all"
     user_stride: int | None = None
     min_count: int = 5
@@ -102,10 +102,15 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
         known = DOMAINS.get(self.config.domain)
         return datasets.DatasetInfo(
             description=self.config.description or "",
-            features=features(self.config.table),
+            features=features_of(self.config.table, self._columns()),
             citation=known.citation if known else "",
             license=known.terms if known else "",
         )
+
+    def _columns(self) -> list[str]:
+        """Columns of the rows: only balanced steering has the optional ones."""
+        axis = AXES.get(self.config.table)
+        return list(axis.optional) if axis is not None and self.config.steering == "balanced" else []
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         build = self._build(Path(dl_manager.download_config.cache_dir or self._cache_dir_root))

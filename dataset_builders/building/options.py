@@ -1,17 +1,18 @@
-"""Options of a build; the defaults are the paper's."""
+"""Options of a build; the defaults are the paper's but for steering, which is balanced."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..benchmark.schema import ITEM_TEXT_FIELDS, WINDOW
 from .steering.assignment import STEERING_VARIANTS
+from .steering.balanced import BOUND
 
 STEERING_POOLS = ("all", "positive")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """Options of a build; the defaults are the paper's.
+    """Options of a build; the defaults are the paper's but for steering, which is balanced.
 
     Args:
         min_count (`int`): k of the k-core: users and items with fewer actions are dropped (appendix B).
@@ -19,7 +20,9 @@ class BuildOptions:
         user_stride (`int`): Stride of the users that are kept after the k-core; 1 keeps all, 7 is Steam's subsample.
         item_text_fields (`tuple[str, ...]`): Fields of an item that are embedded (appendix A.1), see
             [`~dataset_builders.benchmark.schema.item_text`].
-        steering (`str`): `"paper"`, or `"as_released"` for the two rows per source item that the authors' code makes.
+        steering (`str`): `"balanced"`, the paper's rows without frequent targets; `"paper"`; or `"as_released"` for
+            the two rows per source item that the authors' code makes.
+        steering_bound (`int`): Times that an item may be a target of one axis in one split of `"balanced"`.
         steering_pool (`str`): The set P of eq. (3): `"all"` preferences as in the paper, or the `"positive"` ones, so
             that no steering preference is an aversion.
         steering_engine (`str`): Engine of the nearest-neighbor search, see
@@ -37,7 +40,8 @@ class BuildOptions:
     window: int = WINDOW
     user_stride: int = 1
     item_text_fields: tuple[str, ...] = ITEM_TEXT_FIELDS
-    steering: str = "paper"
+    steering: str = "balanced"
+    steering_bound: int = BOUND
     steering_pool: str = "all"
     steering_engine: str = "faiss"
     device: str | None = None
@@ -49,12 +53,14 @@ class BuildOptions:
         for name, allowed in (("steering", STEERING_VARIANTS), ("steering_pool", STEERING_POOLS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(allowed)}.")
-        for name, least in (("min_count", 1), ("user_stride", 1), ("window", 2)):
+        for name, least in (("min_count", 1), ("user_stride", 1), ("window", 2), ("steering_bound", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least {least}.")
 
     def published(self) -> dict[str, Any]:
         """Options that the rows depend on, as JSON values; without those of how they are computed."""
-        how = ("device", "engine", "memory_limit")
+        how: tuple[str, ...] = ("device", "engine", "memory_limit")
+        if self.steering != "balanced":
+            how = (*how, "steering_bound")
         values = {name: value for name, value in asdict(self).items() if name not in how}
         return {**values, "item_text_fields": list(self.item_text_fields)}

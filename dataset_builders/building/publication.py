@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import split_file
 from ..benchmark.report import BuildReport, report_file
-from ..benchmark.schema import config_name, features, splits_of
+from ..benchmark.schema import config_name, features_of, splits_of
 from .review_sentiment import measured_text
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
@@ -206,15 +206,18 @@ def _size_category(count: int) -> str:
 def _describe_config(folder: Path, config: str, report: BuildReport) -> DatasetInfo:
     name = config.removeprefix(f"{report.domain}_")
     splits = SplitDict()
-    download_size = 0
+    download_size, columns = 0, []
     for split in splits_of(name):
         path = folder / config / split_file(split)
         table_size = pq.ParquetFile(path).metadata
         num_bytes = sum(table_size.row_group(index).total_byte_size for index in range(table_size.num_row_groups))
         splits[split] = SplitInfo(name=split, num_bytes=num_bytes, num_examples=report.rows[config][split])
         download_size += path.stat().st_size
+        columns = table_size.schema.to_arrow_schema().names
     size = sum(info.num_bytes for info in splits.values())
-    return DatasetInfo(features=features(name), splits=splits, download_size=download_size, dataset_size=size)
+    return DatasetInfo(
+        features=features_of(name, columns), splits=splits, download_size=download_size, dataset_size=size
+    )
 
 
 def _steering_notes(report: BuildReport) -> list[str]:

@@ -284,6 +284,7 @@ class BenchmarkBuild:
                     inputs.option("seed"),
                     engine=inputs.option("steering_engine"),
                     variant=inputs.option("steering"),
+                    bound=inputs.option("steering_bound"),
                     matched=inputs.matched,
                     progress=progress,
                     device=device,
@@ -294,7 +295,7 @@ class BenchmarkBuild:
             return {"report": asdict(report)}
 
         reads = "sequences preferences item_embeddings item_texts preference_embeddings matched".split()
-        options = ["steering", "steering_pool", "steering_engine", "seed"]
+        options = ["steering", "steering_bound", "steering_pool", "steering_engine", "seed"]
         result = self._stage("steering", make, reads, options, (SteeringRows, Preferences))
         if "report" in result.info:
             self.report.steering = SteeringReport(**result.info["report"])

@@ -36,7 +36,8 @@ class BuildArguments(SourceArguments):
     polarity: str = "siebert/sentiment-roberta-large-english"
     embedding_model: str = field(default_factory=default_embedding_model)
     item_text_fields: Sequence[str] | None = None
-    steering: str = "paper"
+    steering: str = "balanced"
+    steering_bound: int = 2
     steering_pool: str = "all"
     steering_engine: str = "faiss"
     device: str | None = None
@@ -75,8 +76,12 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     )
     parser.add_argument(
         "--steering",
-        choices=("paper", "as_released"),
-        help="rows of the steering axes: one per target (paper), or two as in the authors' code but without its leak",
+        choices=("balanced", "paper", "as_released"),
+        help="rows of the steering axes: one per target (paper), the same without frequent targets (balanced), or two "
+        "as in the authors' code but without its leak",
+    )
+    parser.add_argument(
+        "--steering_bound", type=int, help="times that an item may be a target of an axis in a split, if balanced"
     )
     parser.add_argument(
         "--steering_pool",
@@ -146,6 +151,7 @@ def build(arguments: BuildArguments) -> None:
         user_stride=user_stride_of(arguments, domain),
         item_text_fields=tuple(fields),
         steering=arguments.steering,
+        steering_bound=arguments.steering_bound,
         steering_pool=arguments.steering_pool,
         steering_engine=arguments.steering_engine,
         device=arguments.device if arguments.steering_engine == "torch" else None,

@@ -201,7 +201,7 @@ def read_published(
 
     from ..benchmark.axes import AXES
     from ..benchmark.report import read_report
-    from ..benchmark.schema import TABLES, config_name, features
+    from ..benchmark.schema import TABLES, config_name, features_of
 
     folder = download_descriptions(repo_id, revision)
     if folder is None:
@@ -226,7 +226,7 @@ def read_published(
             raise ValueError(f"the domain {domain} of {repo_id} cannot be kept: {error} Or {way_out}.") from error
         for config in kept[-1].rows:
             name = config.removeprefix(f"{domain}_")
-            if config not in known or known[config].features != features(name):
+            if config not in known or known[config].features != features_of(name, known[config].features or ()):
                 raise ValueError(
                     f"the card of {repo_id} does not describe the config {config} in the format of this version; "
                     f"{way_out}."

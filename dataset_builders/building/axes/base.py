@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from ...benchmark.schema import SPLITS, features
+from ...benchmark.schema import SPLITS, features_of
 from ..preferences.matching import EmbeddingTable
 from ..preferences.table import Preferences
 from ..sequences import Sequences
@@ -103,7 +103,7 @@ def as_table(name: str, columns: Mapping[str, pa.Array | np.ndarray]) -> pa.Tabl
     Returns:
         `pa.Table`: The table, with the metadata of its features that `datasets` reads.
     """
-    schema = features(name).arrow_schema
+    schema = features_of(name, columns).arrow_schema
     assert set(columns) == set(schema.names), f"{name} must have the columns {schema.names}, got {list(columns)}"
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)

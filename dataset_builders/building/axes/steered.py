@@ -1,9 +1,13 @@
 """Rows of the two steering axes, which differ only in their plans."""
 
+import numpy as np
 import pyarrow as pa
 
 from ...benchmark.schema import SPLITS
 from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
+
+FELLOW, OWN = "another user", "own user"
+"""Values of `history_from`: whether another user of the split had the ground truth."""
 
 
 def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
@@ -24,15 +28,15 @@ def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
     splits = {}
     for split in SPLITS:
         plan = tables.steering[axis, split]
-        splits[split] = as_table(
-            axis,
-            {
-                "user_id": tables.sequences.user_column(plan.occurrence),
-                "position": tables.sequences.position[plan.occurrence],
-                "history": tables.sequences.histories(plan.occurrence),
-                "preference": tables.preferences.column(plan.preference),
-                "target": plan.target,
-                "source_item": plan.source_item,
-            },
-        )
+        columns = {
+            "user_id": tables.sequences.user_column(plan.occurrence),
+            "position": tables.sequences.position[plan.occurrence],
+            "history": tables.sequences.histories(plan.occurrence),
+            "preference": tables.preferences.column(plan.preference),
+            "target": plan.target,
+            "source_item": plan.source_item,
+        }
+        if plan.is_own is not None:
+            columns["history_from"] = pa.array(np.where(plan.is_own, OWN, FELLOW).tolist(), pa.string())
+        splits[split] = as_table(axis, columns)
     return require_rows(axis, splits)

@@ -130,7 +130,8 @@ def nearest_and_farthest(
                 old, new = (vectors[rows[close]] for rows in (answers[side, block], key_start + place))
                 sign = -1 if side else 1
                 # Among equal products the smaller index came first and stays.
-                better[close] = sign * _precise(queries[close], new) > sign * _precise(queries[close], old)
+                before, after = (precise_products(queries[close], found) for found in (old, new))
+                better[close] = sign * after > sign * before
                 answers[side, block][better] = key_start + place[better]
                 best[side] = np.maximum(best[side], high)
     return answers[0], answers[1]
@@ -255,13 +256,13 @@ def _settled(
     rows, columns = np.nonzero(close)
     for start in range(0, len(rows), KEY_BLOCK_SIZE):
         row, column = rows[start : start + KEY_BLOCK_SIZE], columns[start : start + KEY_BLOCK_SIZE]
-        products[row, column] = _precise(queries[row], keys[indices[row, column]])
+        products[row, column] = precise_products(queries[row], keys[indices[row, column]])
     order = np.lexsort((indices, -products))
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(indices, order, axis=1)
 
 
-def _precise(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Products of rows in float64, rounded to `_DECIMALS`."""
+def precise_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Products of rows, float64 `(num_rows,)`, rounded to 12 decimals: the same on every machine."""
     return np.round(np.einsum("nd,nd->n", left.astype(np.float64), right.astype(np.float64)), _DECIMALS)
 
 

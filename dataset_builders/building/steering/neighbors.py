@@ -39,11 +39,26 @@ def similar_and_distinct(
     Raises:
         TooAlike: If all items have the same text.
     """
+    return nearest_and_farthest(embeddings, text_groups(texts), engine, device, block_size)
+
+
+def text_groups(texts: Sequence[str]) -> np.ndarray:
+    """Numbers the distinct texts, up to case and spaces.
+
+    Args:
+        texts (`Sequence[str]`): The embedded texts of the items.
+
+    Returns:
+        `np.ndarray`: int `(num_items,)`, equal for items with the same text.
+
+    Raises:
+        TooAlike: If there are fewer than two distinct texts.
+    """
     groups: dict[str, int] = {}
     group = np.array([groups.setdefault(" ".join(text.casefold().split()), len(groups)) for text in texts])
     if len(groups) < 2:
         raise TooAlike(f"the {len(texts)} items have {len(groups)} distinct texts; at least 2 are needed")
-    return nearest_and_farthest(embeddings, group, engine, device, block_size)
+    return group
 
 
 def choose_occurrences(
@@ -88,6 +103,35 @@ def choose_occurrences(
         own.append(mine)
         fellow.append(best)
     return np.array(own, np.int64), np.array(fellow, np.int64), np.array(has_fellow, bool)
+
+
+def choose_users(
+    sequences: Sequences, split: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chooses the users of a fine and of a coarse row for each distinct target of a split, of that split alone.
+
+    Both rows have a history where an occurrence has one. They are of different users where another user of the split
+    has the ground truth. Where only one of them has a history, it is the fine row's.
+
+    Args:
+        sequences (`Sequences`): All actions.
+        split (`int`): Index into `SPLITS`.
+        generator (`np.random.Generator`): Random generator of the choice among equals.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray, np.ndarray]`: each `(num_targets,)`, ordered by item: int64 rows of
+        [`Sequences`] for fine and for coarse, and bool whether both are the same, for lack of another user.
+    """
+    shuffled = generator.permutation(len(sequences))
+    pool = _occurrences_by_item(sequences, shuffled[(sequences.split == split)[shuffled]])
+    fine, coarse, is_own = [], [], []
+    for item in sorted(pool):
+        first = pool[item][0]
+        other = next((row for row in pool[item] if sequences.user[row] != sequences.user[first]), first)
+        fine.append(first)
+        coarse.append(other)
+        is_own.append(first == other)
+    return np.array(fine, np.int64), np.array(coarse, np.int64), np.array(is_own, bool)
 
 
 def _occurrences_by_item(sequences: Sequences, rows: np.ndarray) -> dict[int, list[int]]:
