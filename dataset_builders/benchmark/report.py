@@ -152,7 +152,8 @@ class BuildReport:
         ]
         lines += [f"left out: {axis}: {reason}" for axis, reason in self.left_out.items()]
         for word, counts in (("skipped", self.skipped), ("noted", self.noted)):
-            lines += [f"{word}: {count:,} raw records: {reason}" for reason, count in counts.items() if count]
+            what = "" if "from_hub" in self.options else " raw records"
+            lines += [f"{word}: {count:,}{what}: {reason}" for reason, count in counts.items() if count]
         for name, counts in (asdict(self.steering) if self.steering else {}).items():
             if any(counts.values()):
                 lines.append(f"steering, {name}: " + ", ".join(f"{key} {n:,}" for key, n in counts.items() if n))

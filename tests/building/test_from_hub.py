@@ -295,6 +295,18 @@ def test_a_popular_run_is_scored_on_every_axis(built, tmp_path, capsys):
     assert set(results["axes"]) == set(axes)
 
 
+def test_a_model_trains_on_the_rows_with_the_codes_of_the_set_and_is_evaluated(built, tmp_path, capsys):
+    folder, report = built
+    where = ["--benchmark", str(folder), "--domain", "beauty", "--output_dir"]
+    small = {"max_steps": 2, "warmup_steps": 1, "per_device_train_batch_size": 2, "num_decoder_layers": 1}
+    options = [word for name, value in small.items() for word in (f"--{name}", str(value))]
+    ids = ["--semantic_ids", str((folder / SEMANTIC_IDS).parent)]
+    assert main(["train", "--method", "tiger", *where, str(tmp_path / "out"), *ids, *options]) == 0
+    assert main(["evaluate", str(tmp_path / "out/model"), *where, str(tmp_path / "results"), "--resamples", "10"]) == 0
+    results = json.loads((tmp_path / "results/results.json").read_text())
+    assert {f"beauty_{axis}" for axis in results["axes"]} | {f"beauty_{name}" for name in TABLES} == set(report.rows)
+
+
 def error_of(capsys, *words):
     """The one line that the command prints."""
     assert main(["build", "--from_hub", *map(str, words)]) == 1

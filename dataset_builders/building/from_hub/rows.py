@@ -39,9 +39,9 @@ def users_sequences(requests: Iterable[Request], dimensions: Iterable[str]) -> d
 def single_rows(axis: Axis, requests: Sequence[Request], users: Users) -> pa.Table:
     """Makes the rows of an axis with one request per row of the set.
 
-    The set has neither positions nor ground truths of steering: both are those of the user's sequence where the
-    history is its beginning, and null elsewhere. The five preferences of history consolidation are one text there,
-    and a list of that text here.
+    The set has no positions, and documents no column as the ground truth of steering (`previous_item_id` is not
+    explained): both are those of the user's sequence where the history is its beginning, and null elsewhere. The five
+    preferences of history consolidation are one text there, and a list of that text here.
 
     Args:
         axis (`Axis`): The axis.
