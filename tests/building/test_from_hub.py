@@ -107,13 +107,15 @@ def catalog_rows():
     return [{"item_id": n, "semantic_id": codes(n), "title": title} for n, title in enumerate(TITLES)]
 
 
-def write_set(folder, splits=None, catalog=None, card=CARD, drop=()):
+def write_set(folder, splits=None, catalog=None, card=CARD, drop=(), kinds=None):
     """Writes a set in the documented layout."""
     (folder / "data/benchmark").mkdir(parents=True)
     (folder / "data/catalog").mkdir()
     (folder / "README.md").write_text(card, encoding="utf-8")
     for split, rows in (rows_by_split() if splits is None else splits).items():
         table = pa.Table.from_pylist(rows, SCHEMA).drop_columns(list(drop))
+        for name, kind in (kinds or {}).items():
+            table = table.set_column(table.column_names.index(name), name, pa.array([1] * len(rows), kind))
         pq.write_table(table, folder / f"data/benchmark/{split}.parquet")
     schema = pa.schema({"item_id": pa.int32(), "semantic_id": pa.list_(pa.int32()), "title": pa.string()})
     table = pa.Table.from_pylist(catalog_rows() if catalog is None else catalog, schema)
@@ -326,6 +328,7 @@ def change(splits, **values):
 
 BROKEN = {
     "a missing column": ({"drop": ["prompt_text"]}, ["lacks the column(s) prompt_text; it has id,", "fb35fc8"]),
+    "a column of another kind": ({"kinds": {"prompt_text": pa.int32()}}, ["prompt_text is integer and must be text"]),
     "an unknown dimension": (
         {"splits": change(rows_by_split(), dimension="mood")},
         ["test, row 0, has the dimension 'mood'", "coarse_steering"],
@@ -372,6 +375,12 @@ def test_a_column_that_the_card_declares_and_the_file_lacks_is_named(tmp_path, c
     card = CARD.removesuffix("---\n") + f"dataset_info:\n- config_name: benchmark\n  features:\n{declared}---\n"
     line = error_of(capsys, *local(write_set(tmp_path / "set", card=card, drop=["prompt_text"]), tmp_path))
     assert "lacks the column(s) prompt_text; it has id, dimension" in line
+
+
+def test_a_folder_that_does_not_exist_or_holds_nothing_is_refused(tmp_path, capsys):
+    assert "is no folder, nor the name" in error_of(capsys, *local(tmp_path / "none", tmp_path))
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in error_of(capsys, *local(tmp_path / "empty", tmp_path))
 
 
 def test_a_repository_that_is_not_known_names_the_known_ones_and_the_way_out(tmp_path, capsys):

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+TEXT, INTEGER, INTEGERS = "text", "integer", "list of integer"
+"""Kinds of columns."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HubSet:
@@ -15,7 +18,8 @@ class HubSet:
         about (`Mapping[str, str]`): `title`, `license`, `terms` and `citation`, for the card.
         approximator, polarity, embedding_model (`str`): Models that made the set, as its card names them.
         splits (`Mapping[str, tuple[str, ...]]`): Config -> its splits.
-        columns (`Mapping[str, tuple[str, ...]]`): Config -> columns that are read; others may be there.
+        columns (`Mapping[str, Mapping[str, str]]`): Config -> columns that are read, with their kinds; others may be
+            there.
         revision (`str`): Commit whose columns these are.
         dimensions (`Mapping[str, str]`): Value of the column `dimension` -> axis.
         unknown (`str`): Reason why the set cannot be read; `""` for a set that can.
@@ -29,7 +33,7 @@ class HubSet:
     polarity: str = "not stated"
     embedding_model: str = "not stated"
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     revision: str = ""
     dimensions: Mapping[str, str] = field(default_factory=dict)
     unknown: str = ""
@@ -59,15 +63,15 @@ STEERABLE_GR = HubSet(
     polarity="siebert/sentiment-roberta-large-english",
     splits={"benchmark": ("train", "validation", "test"), "catalog": ("full",)},
     columns={
-        "benchmark": (
-            "dimension",
-            "expected_behavior",
-            "user_id",
-            "history_item_ids",
-            "prompt_text",
-            "target_item_id",
-        ),
-        "catalog": ("item_id", "semantic_id", "title"),
+        "benchmark": {
+            "dimension": TEXT,
+            "expected_behavior": TEXT,
+            "user_id": TEXT,
+            "history_item_ids": INTEGERS,
+            "prompt_text": TEXT,
+            "target_item_id": INTEGER,
+        },
+        "catalog": {"item_id": INTEGER, "semantic_id": INTEGERS, "title": TEXT},
     },
     revision="fb35fc8",
     dimensions={

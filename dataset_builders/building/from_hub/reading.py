@@ -4,14 +4,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import pyarrow as pa
 from datasets import Dataset, get_dataset_config_names, load_dataset
 from datasets.exceptions import DatasetsError
 from datasets.table import CastError
 
 from ...benchmark.report import resolve_revision
 from ...benchmark.schema import SPLITS
-from .known_sets import HubSet
+from ...hub_http import is_repo_id
+from .known_sets import INTEGER, TEXT, HubSet
 
 RETRIEVE, AVOID = "retrieve_target", "avoid_target"
 """Values of the column `expected_behavior`."""
@@ -71,6 +74,10 @@ def open_set(
         ValueError: If a config, split or column is missing, or a folder is given with a revision.
         FileNotFoundError, OSError: If there is no such repository or revision, or the Hub is out of reach.
     """
+    if not Path(repository).is_dir() and not is_repo_id(repository):
+        raise FileNotFoundError(
+            f"{repository} is no folder, nor the name of a dataset on the Hub (org/name); correct it."
+        )
     commit = resolve_revision(repository, revision)
     place = f"{repository} at revision {commit}" if commit else repository
     with tempfile.TemporaryDirectory(prefix="mender-set-") as folder:
@@ -104,6 +111,7 @@ def _load(
         )
     for rows in loaded.values():
         _require_columns(one, place, config, rows.column_names)
+        _require_kinds(one, place, config, rows.features.arrow_schema)
     return {split: loaded[split].select_columns(list(needed)) for split in one.splits[config]}
 
 
@@ -114,6 +122,21 @@ def _require_columns(one: HubSet, place: str, config: str, there: list[str]) -> 
             f"columns that this version reads are those of {one.repository} at revision {one.revision}: rename yours, "
             "or pass --revision."
         )
+
+
+def _require_kinds(one: HubSet, place: str, config: str, schema: pa.Schema) -> None:
+    for name, kind in one.columns[config].items():
+        found = _kind(schema.field(name).type)
+        if found not in (kind, "null"):
+            raise ValueError(f"{place}, config {config}: the column {name} is {found} and must be {kind}; convert it.")
+
+
+def _kind(of: pa.DataType) -> str:
+    if pa.types.is_list(of) or pa.types.is_large_list(of):
+        return f"list of {_kind(of.value_type)}"
+    if pa.types.is_string(of) or pa.types.is_large_string(of):
+        return TEXT
+    return INTEGER if pa.types.is_integer(of) else str(of)
 
 
 def read_catalog(rows: Dataset) -> Catalog:
