@@ -132,7 +132,7 @@ def find_set(repository: str, format_name: str | None = None) -> HubSet:
 def describe_columns(one: HubSet) -> str:
     """Configs, splits and columns of a set as a phrase.
 
-    >>> describe_columns(STEERABLE_GR)[-55:]
+    >>> describe_columns(STEERABLE_GR).split("; ")[-1]
     'config catalog (full) with item_id, semantic_id, title'
     """
     return "; ".join(
