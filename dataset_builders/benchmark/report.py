@@ -67,12 +67,13 @@ class BuildReport:
         num_missing: Actions without preferences; rows that would need them are left out.
         approximator_details: Further facts of the approximator: prompt version, model, failures.
         polarity_measured: Measurements of the polarity classifier on these reviews.
-        rows: Config -> split -> number of rows.
+        rows: Config -> split -> number of rows; every split has some.
         fingerprints: Config -> digest of its rows, see
             [`~dataset_builders.benchmark.fingerprints.content_fingerprint`].
         negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
         left_out: Axis -> reason.
-        skipped, noted: Raw records dropped, or kept though incomplete: reason -> count.
+        skipped, noted: Raw records dropped, or kept though incomplete: reason -> count. Of a public set, `noted` also
+            counts the promises that its rows break, see [`~dataset_builders.benchmark.checks.check_benchmark`].
         steering: Deviations from the paper's procedure, see [`SteeringReport`].
         seconds: Stage -> wall-clock time of this build; not saved, since the files must be reproducible.
     """
@@ -164,7 +165,8 @@ class BuildReport:
         ]
         lines += [f"left out: {axis}: {reason}" for axis, reason in self.left_out.items()]
         for word, counts in (("skipped", self.skipped), ("noted", self.noted)):
-            lines += [f"{word}: {count:,} raw records: {reason}" for reason, count in counts.items() if count]
+            what = "" if "from_hub" in self.options else " raw records"
+            lines += [f"{word}: {count:,}{what}: {reason}" for reason, count in counts.items() if count]
         for name, counts in (asdict(self.steering) if self.steering else {}).items():
             if any(counts.values()):
                 lines.append(f"steering, {name}: " + ", ".join(f"{key} {n:,}" for key, n in counts.items() if n))

@@ -35,7 +35,7 @@ def preference_statistics(report: BuildReport) -> tuple[str, ...]:
     rows = {axis: report.rows.get(config_name(report.domain, axis)) for axis in ("sentiment", "fine", "coarse")}
     steered = None
     if rows["fine"] and rows["coarse"]:
-        steered = {split: rows["fine"][split] + rows["coarse"][split] for split in SPLITS}
+        steered = {split: rows["fine"].get(split, 0) + rows["coarse"].get(split, 0) for split in SPLITS}
     return (
         f"{report.num_preferences:,}",
         f"{report.num_preferences - report.num_negative:,}",
@@ -46,7 +46,7 @@ def preference_statistics(report: BuildReport) -> tuple[str, ...]:
 
 
 def _splits(counts: Mapping[str, int] | None) -> str:
-    return "/".join(f"{counts[split]:,}" for split in SPLITS) if counts else "left out"
+    return "/".join(f"{counts.get(split, 0):,}" for split in SPLITS) if counts else "left out"
 
 
 def statistics_tables(

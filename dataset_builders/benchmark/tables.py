@@ -40,7 +40,8 @@ def load_table(
     rows = _read_split(folder, split)
     if rows is None:
         raise ValueError(
-            f"{benchmark}/{domain}_{name} has no split {split!r}; {_again(benchmark)} the benchmark again."
+            f"{benchmark}/{domain}_{name} has no split {split!r}; {_again(benchmark)} the benchmark again, or choose "
+            "a config that has it: a public set may lack rows of a split."
         )
     return datasets.Dataset(rows)
 

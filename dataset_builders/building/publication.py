@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import split_file
 from ..benchmark.report import BuildReport, report_file
-from ..benchmark.schema import config_name, features_of, splits_of
+from ..benchmark.schema import config_name, features_of
 from .review_sentiment import measured_text
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
@@ -143,7 +143,7 @@ def dataset_card(
             "report": report,
             "title": _title(report),
             "axes": _axes_of(report),
-            "polarity_measured": measured_text(report.polarity_measured),
+            "polarity_measured": measured_text(report.polarity_measured) if report.polarity_measured else "",
             "steering_notes": _steering_notes(report),
         }
         for report in reports
@@ -207,7 +207,7 @@ def _describe_config(folder: Path, config: str, report: BuildReport) -> DatasetI
     name = config.removeprefix(f"{report.domain}_")
     splits = SplitDict()
     download_size, columns = 0, []
-    for split in splits_of(name):
+    for split in report.rows[config]:
         path = folder / config / split_file(split)
         table_size = pq.ParquetFile(path).metadata
         num_bytes = sum(table_size.row_group(index).total_byte_size for index in range(table_size.num_row_groups))

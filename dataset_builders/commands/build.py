@@ -4,6 +4,7 @@
     mender build --domain beauty --journal beauty.jsonl --output_dir benchmarks/beauty
     mender build --source amazon_reviews --reviews Gift_Cards_5.json.gz \\
         --metadata meta_Gift_Cards.json.gz --domain gift_cards --output_dir benchmarks/gift_cards
+    mender build --from_hub xiaoleichu/amazon-beauty-steerable-gr --output_dir benchmarks/beauty_from_hub
 """
 
 import argparse
@@ -31,6 +32,10 @@ def default_embedding_model() -> str:
 class BuildArguments(SourceArguments):
     """Arguments of [`build`]; `--help` describes each."""
 
+    domain: str = ""
+    from_hub: str | None = None
+    from_hub_format: str | None = None
+    revision: str | None = None
     output_dir: Path | None = None
     journal: Sequence[Path] | None = None
     polarity: str = "siebert/sentiment-roberta-large-english"
@@ -55,7 +60,8 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
         description=str(__doc__).split("\n")[0],
         formatter_class=HelpFormatter,
     )
-    add_source_arguments(parser)
+    add_source_arguments(parser, domain_required=False)
+    add_hub_arguments(parser)
     parser.add_argument("--output_dir", type=Path, help="new dataset directory; required unless --until stops earlier")
     parser.add_argument(
         "--journal",
@@ -105,7 +111,22 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     parser.add_argument("--until", choices=STAGES, help="last stage to compute; earlier than axes needs --cache_dir")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output_dir")
     parser.set_defaults(**defaults_of(BuildArguments))
-    return BuildArguments(**vars(parser.parse_args(argv)))
+    arguments = BuildArguments(**vars(parser.parse_args(argv)))
+    if not arguments.domain and arguments.from_hub is None:
+        parser.error("the following arguments are required: --domain")
+    return arguments
+
+
+def add_hub_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of [`build_public_set`] to a parser."""
+    group = parser.add_argument_group(
+        "a public set of the Hub",
+        "Rows that others published become configs of ours, without a build from reviews; --domain is that of the set "
+        "by default, and no option but --output_dir and --overwrite goes with it.",
+    )
+    group.add_argument("--from_hub", metavar="REPO", help="xiaoleichu/amazon-beauty-steerable-gr, a copy, or a folder")
+    group.add_argument("--from_hub_format", help="format of a copy or folder, as in steerable_gr")
+    group.add_argument("--revision", help="branch, tag or commit of --from_hub")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -122,8 +143,43 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(lambda: build(arguments))
 
 
+def build_public_set(arguments: BuildArguments) -> None:
+    """Builds the benchmark of a public set, and prints the report.
+
+    Raises:
+        ValueError: If options of a build from reviews are given, or the set is not as its record says.
+    """
+    from ..building.from_hub.build import build_from_hub
+
+    allowed = {"from_hub", "from_hub_format", "revision", "domain", "output_dir", "overwrite"}
+    defaults = defaults_of(BuildArguments)
+    foreign = [name for name, value in vars(arguments).items() if name not in allowed and value != defaults[name]]
+    if foreign:
+        options = " and ".join(f"--{name}" for name in foreign)
+        raise ValueError(
+            f"--from_hub cannot be combined with {options}: its rows are taken as they are; leave it out."
+        )
+    if arguments.from_hub is None or arguments.output_dir is None:
+        raise ValueError("--from_hub needs --output_dir, the new dataset directory.")
+    report = build_from_hub(
+        arguments.from_hub,
+        arguments.output_dir,
+        domain=arguments.domain or None,
+        format_name=arguments.from_hub_format,
+        revision=arguments.revision,
+        overwrite=arguments.overwrite,
+    )
+    print(report.summary())
+    print(f"written: {arguments.output_dir}")
+
+
 def build(arguments: BuildArguments) -> None:
     """Builds what the arguments describe, and prints the report."""
+    if arguments.from_hub is not None:
+        build_public_set(arguments)
+        return
+    if arguments.from_hub_format is not None or arguments.revision is not None:
+        raise ValueError("--from_hub_format and --revision belong to --from_hub; name the set, or leave them out.")
     # imported after parsing, for --help must not load torch
     from ..benchmark.schema import ITEM_TEXT_FIELDS
     from ..building.build import build_benchmark, no_embedding

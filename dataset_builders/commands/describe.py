@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def describe(arguments: DescriptionArguments) -> int:
     """Prints statistics and checks; returns the number of failed checks."""
-    from ..benchmark.checks import check_benchmark
+    from ..benchmark.checks import check_benchmark, untestable
+    from ..benchmark.report import read_reports
     from ..benchmark.statistics import plot_distributions, statistics_tables
     from ..building.domains import DOMAINS
 
@@ -70,6 +71,9 @@ def describe(arguments: DescriptionArguments) -> int:
         print(f"{folder}: " + ("no leak, no broken promise" if not found else f"{len(found)} broken promises"))
         for line in found:
             print(f"  - {line}")
+        for report in read_reports(folder):
+            for line in untestable(report):
+                print(f"  - not tested: {line}")
     return broken
 
 

@@ -35,14 +35,16 @@ class SourceArguments:
     user_stride: int | None = None
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+def add_source_arguments(parser: argparse.ArgumentParser, domain_required: bool = True) -> None:
     """Adds the options of [`source_from`] to a parser."""
     group = parser.add_argument_group(
         "source of the reviews",
         "A domain of the paper (beauty, toys, sports, steam, yelp) has its own source and is downloaded, or read "
         "from --raw_dir. For any other domain, give --source and its files, or --amazon_category.",
     )
-    group.add_argument("--domain", required=True, help="name of the domain, as in beauty; prefix of every config")
+    group.add_argument(
+        "--domain", required=domain_required, help="name of the domain, as in beauty; prefix of every config"
+    )
     group.add_argument("--source", choices=tuple(SOURCES), help="format of the input; default: that of the domain")
     group.add_argument("--raw_dir", type=Path, help="folder with the domain's files under their published names")
     group.add_argument("--download_dir", type=Path, help="folder for downloads; default: the user's cache")
