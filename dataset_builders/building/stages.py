@@ -29,8 +29,8 @@ from .interactions import load_source, prepare_interactions, write_interactions
 from .options import BuildOptions
 from .preferences.approximation import PreferenceApproximator
 from .preferences.matching import Embed, EmbeddingTable
-from .preferences.metadata import MetadataApproximator
 from .preferences.table import Preferences, approximate_preferences, match_targets
+from .preferences.wordings import metadata_approximator
 from .publication import write_splits
 from .review_sentiment import PolarityClassifier, RatingVader
 from .sequences import Sequences
@@ -55,7 +55,8 @@ class BenchmarkBuild:
         domain (`str`): First part of every config's name, in ASCII letters, digits and underscores.
         embed (`Callable`): Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized: the space of eq. (1)-(3).
         cache (`StageCache`): Cache of the stages' results.
-        approximator (`PreferenceApproximator`, *optional*): Approximator of preferences, from metadata by default.
+        approximator (`PreferenceApproximator`, *optional*): Approximator of preferences; by default the one of
+            [`~dataset_builders.building.preferences.wordings.metadata_approximator`] for the source.
         polarity (`PolarityClassifier`, *optional*): Classifier of reviews, star ratings and VADER by default.
         options ([`BuildOptions`], *optional*): Options, the paper's by default.
         embedding_model (`str`): Name of the model behind `embed`; without a name its vectors are not cached.
@@ -81,7 +82,9 @@ class BenchmarkBuild:
         self.source: Source = source
         self.domain, self.cache = domain, cache
         self.options: BuildOptions = options or BuildOptions()
-        self.approximator: PreferenceApproximator = approximator or MetadataApproximator(self.options.window)
+        self.approximator: PreferenceApproximator = approximator or metadata_approximator(
+            source.name, self.options.window
+        )
         self.classifier: PolarityClassifier = polarity or RatingVader()
         self.embedding_model: str = embedding_model
         self._embed, self._progress = embed, progress

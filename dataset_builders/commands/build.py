@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..building.preferences.wordings import DEFAULT_WORDINGS, WORDINGS, metadata_approximator
 from .command_line import HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
@@ -38,6 +39,7 @@ class BuildArguments(SourceArguments):
     revision: str | None = None
     output_dir: Path | None = None
     journal: Sequence[Path] | None = None
+    preferences: str | None = None
     polarity: str = "siebert/sentiment-roberta-large-english"
     embedding_model: str = field(default_factory=default_embedding_model)
     item_text_fields: Sequence[str] | None = None
@@ -68,6 +70,12 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
         type=Path,
         nargs="+",
         help="journals of mender approximate; if omitted, preferences are derived from item metadata",
+    )
+    parser.add_argument(
+        "--preferences",
+        choices=WORDINGS,
+        help="wording of preferences from item metadata: words of titles (metadata/1), or paraphrases, categories and "
+        f"prices without these (metadata/2); default: {DEFAULT_WORDINGS['sample']} for the sample, else metadata/1",
     )
     parser.add_argument(
         "--polarity",
@@ -199,6 +207,11 @@ def build(arguments: BuildArguments) -> None:
         raise ValueError(f"--until {arguments.until} needs --cache_dir, where its result is kept.")
     if whole and output_dir is not None and output_dir.exists() and not arguments.overwrite:
         raise FileExistsError(f"{output_dir} already exists; pass --overwrite to replace it.")
+    if arguments.journal and arguments.preferences:
+        raise ValueError(
+            f"--preferences {arguments.preferences} words preferences from item metadata, but --journal has written "
+            "ones; leave one out."
+        )
     source, domain = source_from(arguments, also=("journal",))
     fields = arguments.item_text_fields or (domain.item_text_fields if domain else ITEM_TEXT_FIELDS)
     options = BuildOptions(
@@ -216,7 +229,11 @@ def build(arguments: BuildArguments) -> None:
         memory_limit=arguments.memory_limit,
     )
     inputs: dict[str, Any] = {
-        "approximator": JournalApproximator(arguments.journal) if arguments.journal else None,
+        "approximator": (
+            JournalApproximator(arguments.journal)
+            if arguments.journal
+            else metadata_approximator(source.name, arguments.window, arguments.preferences)
+        ),
         "polarity": get_polarity_classifier(arguments.polarity, arguments.device),
         "options": options,
         "embedding_model": published_name(arguments.embedding_model),

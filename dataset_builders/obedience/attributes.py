@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..building.preferences.item_attributes import item_attributes, title_words
+from ..building.sources.sample_vocabulary import planted_item
 
 MIN_KIND_ITEMS = 10
 """Minimum of items of a kind."""
@@ -101,18 +102,12 @@ def read_attributes(items: Iterable[Mapping[str, Any]], domain: str) -> Attribut
 def planted_attributes(
     items: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]] | None:
-    """Kinds and values of the sample shop by `source_id`; `None` if these items are not those of the default shop."""
-    try:
-        from ..building.sources.sample import SampleSource
-    except ImportError:  # without the extra that reads raw reviews
-        return None
-    planted = SampleSource().planted_truth().items
+    """Kinds and values of the sample shop's items; `None` if one of these is not of that shop."""
     kinds: dict[str, set[int]] = {}
     values: dict[str, set[int]] = {}
     for number, item in enumerate(items, start=1):
-        truth = planted.get(item.get("source_id") or "")
-        title = (item.get("title") or "").lower()
-        if truth is None or not all(value in title for value in (*truth.values.values(), truth.brand.lower())):
+        truth = planted_item(item)
+        if truth is None:
             return None
         kinds.setdefault(f"{truth.kind}s", set()).add(number)
         for value in truth.values.values():

@@ -322,6 +322,16 @@ def test_the_command_loads_no_encoder_for_stages_that_embed_nothing(script, tmp_
     assert "preferences: " in capsys.readouterr().out
 
 
+def test_the_wording_of_metadata_is_an_option_of_the_command_and_named_in_the_report(script, tmp_path, capsys):
+    command = ["--source", "sample", "--domain", "shop", "--cache_dir", str(tmp_path), "--until", "preferences"]
+    printed = []
+    for wording in ("metadata/1", "metadata/2"):
+        assert script.main([*command, "--polarity", "rating_vader", "--preferences", wording]) == 0
+        printed.append(capsys.readouterr().out)
+    assert "17.6% negative, by metadata\n" in printed[0]
+    assert "17.6% negative, by metadata/2\n" in printed[1]
+
+
 def test_a_build_that_stops_early_prints_the_counts_of_what_it_did_alone(script, tmp_path, capsys):
     command = ["--source", "sample", "--domain", "shop", "--cache_dir", str(tmp_path), "--polarity", "rating_vader"]
     assert script.main([*command, "--until", "interactions"]) == 0
@@ -575,6 +585,10 @@ def test_the_card_of_an_amazon_file_names_the_terms_of_its_source(script):
         (["--source", "sample", "--raw_dir", "."], "--source cannot be combined with --raw_dir"),
         (["--source", "sample", "--first_day", "2019-01-01"], "does not take --first_day"),
         (["--source", "sample", "--journal", "none.jsonl"], "--journal none.jsonl does not exist"),
+        (
+            ["--source", "sample", "--journal", "none.jsonl", "--preferences", "metadata/2"],
+            "--preferences metadata/2 words preferences from item metadata, but --journal has written ones",
+        ),
         (["--source", "sample", "--until", "preferences"], "needs --cache_dir"),
         (["--amazon_category", "Toys & Games"], "Toys_and_Games"),
     ],

@@ -87,11 +87,11 @@ def item_attributes(
     leaf = path[-1] if path else ""
     if leaf in _VAGUE_LEAVES and len(path) > 1:
         leaf = f"{leaf} {path[-2]}"
-    said = set().union(*(_stems(word.lower()) for word in _WORD.findall(" ".join((brand, leaf, *path)))))
+    said = set().union(*(word_stems(word.lower()) for word in _WORD.findall(" ".join((brand, leaf, *path)))))
     ranked = sorted(
         (-_distinctiveness(frequency[word], num_items), place, word)
         for place, word in enumerate(words)
-        if said.isdisjoint(_stems(word)) and frequency[word] <= max(COMMON_SHARE * num_items, RARE_TITLES)
+        if said.isdisjoint(word_stems(word)) and frequency[word] <= max(COMMON_SHARE * num_items, RARE_TITLES)
     )[:WORDS_PER_ITEM]
     kept = sorted((place, word, -score) for score, place, word in ranked)
     # A word of a single title cannot be shared by users.
@@ -116,7 +116,7 @@ def _phrase(category: str) -> str:
     return " ".join(category.replace("&", " and ").split()).lower()
 
 
-def _stems(word: str) -> set[str]:
+def word_stems(word: str) -> set[str]:
     """The word and its possible singulars, so that "vases" matches "vase" and "boxes" matches "box"."""
     stems = {word}
     for ending, replacement in (("'s", ""), ("s", ""), ("es", ""), ("ies", "y")):

@@ -4,8 +4,9 @@ It words titles, brands and categories as the short imperatives of appendix C an
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ...benchmark.schema import NUM_PREFERENCES, WINDOW
@@ -18,7 +19,7 @@ DECAY = 0.85
 """Weight of an action relative to the next newer one."""
 TASTE_DECAY = 0.25
 """Exponent of that weight for preferences that span items, which change slowly."""
-_GENERIC = (
+GENERIC = (
     "Look for well-reviewed products",
     "Prioritize products of good quality",
     "Search for products that are easy to use",
@@ -28,9 +29,49 @@ _GENERIC = (
 )
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Attributes that one preference names, before it is worded.
+
+    Attributes:
+        verb (`str`): How the preference begins; its kind of choice.
+        words (`tuple[str, ...]`): Distinctive title words.
+        brand (`str`): A brand, or `""`.
+        place (`str`): A leaf category, with the verbs Prefer and Explore any category, or `""` for products of any.
+        is_other (`bool`): Whether it asks for others than the known ones.
+        items (`tuple`): Items that it was derived from.
+        generic (`str`): A whole sentence that names no attribute, in place of all others.
+    """
+
+    verb: str = ""
+    words: tuple[str, ...] = ()
+    brand: str = ""
+    place: str = ""
+    is_other: bool = False
+    items: tuple[ItemAttributes, ...] = ()
+    generic: str = ""
+
+    @property
+    def text(self) -> str:
+        """The preference in the words of titles, brands and categories.
+
+        >>> Choice("Prefer", ("oat", "rose"), place="bath and body").text
+        'Prefer oat and rose bath and body products'
+        """
+        if self.generic:
+            return self.generic
+        is_category = self.verb in ("Prefer", "Explore")
+        words = (" and " if self.verb == "Prefer" else " ").join(self.words)
+        place = (_products(self.place) if is_category else self.place) if self.place else "products"
+        return " ".join(filter(None, (self.verb, "other" if self.is_other else "", words, self.brand, place)))
+
+
 @dataclass(slots=True)
-class _Tastes:
-    """Summary of a window of past items: groups of liked items by leaf category, words, brands, dislikes."""
+class Tastes:
+    """Summary of a window of past items: groups of liked items by leaf category, words, brands, dislikes.
+
+    `window` holds every item, oldest first, with whether it was liked.
+    """
 
     groups: list[list[ItemAttributes]]
     words: dict[str, float]
@@ -39,6 +80,7 @@ class _Tastes:
     net: Counter[tuple[str, str]]
     votes: dict[str, int]
     aversions: dict[str, int]
+    window: list[tuple[ItemAttributes, bool]]
 
     def likes(self, kind: str, name: str) -> bool:
         """Whether a positive preference may name it: not disliked as often as liked."""
@@ -94,38 +136,54 @@ class MetadataApproximator(PreferenceApproximator):
         result: list[FivePreferences | None] = []
         for end in range(1, len(events) + 1):
             start = max(0, end - self.window)
-            result.append(_five(attributes[start:end], liked[start:end]))
+            result.append(self._five(attributes[start:end], liked[start:end]))
         return result
 
+    def word(self, choice: Choice, tastes: Tastes) -> str | None:
+        """Words a choice.
 
-def _five(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> FivePreferences:
-    """Words the five preferences of a window of past items, oldest first."""
-    tastes = _read_tastes(window, liked)
-    chosen: dict[frozenset[str], str] = {}
-    negative: dict[str, str] = {}
-    for preference in _negative(tastes):
-        negative.setdefault(preference.casefold(), preference)
-        if len(negative) == MAX_NEGATIVE:
-            break
-    for preference in _positive(tastes):
-        # "Search for holiday tin cards" and "Prefer tin and holiday cards" are one preference.
-        chosen.setdefault(frozenset(_content_words(preference)), preference)
-        if len(chosen) + len(negative) == NUM_PREFERENCES:
-            break
-    first, second, third, fourth, fifth = (*chosen.values(), *negative.values())  # the ladder ends in generic ones
-    return first, second, third, fourth, fifth
+        Args:
+            choice ([`Choice`]): The attributes to name.
+            tastes ([`Tastes`]): Summary of the window it was derived from.
+
+        Returns:
+            `str` or `None`: `None` where it cannot be worded; the next choice then takes its place.
+        """
+        return choice.text
+
+    def _five(self, window: Sequence[ItemAttributes], liked: Sequence[bool]) -> FivePreferences:
+        """Words the five preferences of a window of past items, oldest first."""
+        tastes = _read_tastes(window, liked)
+        negative = list(islice(self._distinct(_negative(tastes), tastes, str.casefold), MAX_NEGATIVE))
+        positive = islice(self._distinct(_positive(tastes), tastes, _content), NUM_PREFERENCES - len(negative))
+        first, second, third, fourth, fifth = (*positive, *negative)  # the ladder ends in generic ones
+        return first, second, third, fourth, fifth
+
+    def _distinct(
+        self, choices: Iterable[Choice], tastes: Tastes, content_of: Callable[[str], Hashable]
+    ) -> Iterator[str]:
+        """Words choices, each content of their texts and each sentence once."""
+        contents: set[Hashable] = set()
+        sentences: set[str] = set()
+        for choice in choices:
+            content = content_of(choice.text)
+            sentence = None if content in contents else self.word(choice, tastes)
+            if sentence is not None and sentence.casefold() not in sentences:
+                contents.add(content)
+                sentences.add(sentence.casefold())
+                yield sentence
 
 
-def _content_words(preference: str) -> list[str]:
-    """The words of a preference but its verb, "for" and "and", case-folded.
+def _content(preference: str) -> frozenset[str]:
+    """The words of a preference but its verb, "for" and "and", case-folded and without order.
 
-    >>> _content_words("Search for Holiday tin cards"), _content_words("Prefer tin and holiday cards")
-    (['holiday', 'tin', 'cards'], ['tin', 'holiday', 'cards'])
+    >>> _content("Search for Holiday tin cards") == _content("Prefer tin and holiday cards")
+    True
     """
-    return [word for word in preference.casefold().split()[1:] if word not in ("for", "and")]
+    return frozenset(word for word in preference.casefold().split()[1:] if word not in ("for", "and"))
 
 
-def _read_tastes(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> _Tastes:
+def _read_tastes(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> Tastes:
     groups: dict[str, tuple[float, list[ItemAttributes]]] = {}
     words: dict[str, float] = {}
     brands: dict[tuple[str, str], float] = {}
@@ -158,22 +216,31 @@ def _read_tastes(window: Sequence[ItemAttributes], liked: Sequence[bool]) -> _Ta
             for kind, name in (("brand", item.brand), ("leaf", item.leaf)):
                 net[kind, name] += step
     ordered = sorted(groups.values(), key=lambda group: -group[0])
-    return _Tastes([members for _, members in ordered], words, brands, disliked, net, votes, aversions)
+    return Tastes(
+        [members for _, members in ordered],
+        words,
+        brands,
+        disliked,
+        net,
+        votes,
+        aversions,
+        list(zip(window, liked, strict=True)),
+    )
 
 
-def _negative(tastes: _Tastes) -> Iterator[str]:
+def _negative(tastes: Tastes) -> Iterator[Choice]:
     """Negative preferences, newest first: words of a disliked item that no liked one outweighs, its brand or kind."""
     for item in tastes.disliked:
-        words = _best_words(item, 2, tastes.aversions, lambda word: tastes.dislikes("word", word))
+        words = tuple(_best_words(item, 2, tastes.aversions, lambda word: tastes.dislikes("word", word)))
         if words:
-            yield f"Avoid {' '.join(words)} {item.leaf or 'products'}"
+            yield Choice("Avoid", words, place=item.leaf, items=(item,))
         elif item.brand and tastes.dislikes("brand", item.brand):
-            yield f"Avoid {item.brand} {item.leaf or 'products'}"
+            yield Choice("Avoid", brand=item.brand, place=item.leaf, items=(item,))
         elif item.leaf and tastes.dislikes("leaf", item.leaf):
-            yield f"Avoid {item.leaf}"
+            yield Choice("Avoid", place=item.leaf, items=(item,))
 
 
-def _positive(tastes: _Tastes) -> Iterator[str]:
+def _positive(tastes: Tastes) -> Iterator[Choice]:
     """Positive preferences, best first; the ladder at the end supplies at least five."""
     groups = tastes.groups
     yield from filter(None, (_from_group(group, tastes) for group in groups[:2]))
@@ -185,36 +252,35 @@ def _positive(tastes: _Tastes) -> Iterator[str]:
     yield from _ladder(tastes)
 
 
-def _ladder(tastes: _Tastes) -> Iterator[str]:
+def _ladder(tastes: Tastes) -> Iterator[Choice]:
     """Less and less specific preferences for users with few or uniform items: items, words, categories, anything."""
     liked = [item for group in tastes.groups for item in group]
     yield from filter(None, (_from_group([item], tastes) for item in liked))
     for item in liked:
         for word in item.words:
             if tastes.likes("word", word):
-                yield f"Opt for {word} {item.leaf or 'products'}"
+                yield Choice("Opt for", (word,), place=item.leaf, items=(item,))
     for item in liked + tastes.disliked:
-        other = "" if tastes.likes("leaf", item.leaf) else "other "
+        is_other = not tastes.likes("leaf", item.leaf)
         if item.leaf:
-            yield f"Prioritize {other}{item.leaf}"
+            yield Choice("Prioritize", place=item.leaf, is_other=is_other, items=(item,))
         for category in reversed(item.path[:-1]):
-            yield f"Explore {other}{_products(category)}"
-    yield from _GENERIC
+            yield Choice("Explore", place=category, is_other=is_other, items=(item,))
+    yield from (Choice(generic=sentence) for sentence in GENERIC)
 
 
-def _from_group(group: Sequence[ItemAttributes], tastes: _Tastes) -> str:
+def _from_group(group: Sequence[ItemAttributes], tastes: Tastes) -> Choice | None:
     """One preference for a leaf category: two words of its only item, or one word of each of the two newest."""
-    leaf = group[0].leaf or "products"
     mine = _liked_words(group[0], 1, tastes)
     for other in group[1:]:
         theirs = _liked_words(other, 1, tastes, but=mine)
         if mine and theirs:
-            return f"Search for {' '.join(sorted(mine + theirs))} {leaf}"
-    first = _liked_words(group[0], 2, tastes)
-    return f"Search for {' '.join(first)} {leaf}" if first else ""
+            return Choice("Search for", tuple(sorted(mine + theirs)), place=group[0].leaf, items=(group[0], other))
+    first = tuple(_liked_words(group[0], 2, tastes))
+    return Choice("Search for", first, place=group[0].leaf, items=(group[0],)) if first else None
 
 
-def _across(tastes: _Tastes) -> Iterator[str]:
+def _across(tastes: Tastes) -> Iterator[Choice]:
     """One preference that spans items: the strongest word of the window and the strongest of the items without it.
 
     Each item votes with its most common distinctive word ("moisturizing" rather than the name of a line), so that the
@@ -232,18 +298,19 @@ def _across(tastes: _Tastes) -> Iterator[str]:
     partner = max(others, key=lambda item: (allowed[item.common], item.common))
     second = partner.common
     shared = [a for a, b in zip(having.path, partner.path, strict=False) if a == b]
-    pair = " and ".join(sorted((first, second)))
-    yield f"Prefer {pair} {_products(shared[-1]) if shared else 'products'}"
+    words = (min(first, second), max(first, second))
+    yield Choice("Prefer", words, place=shared[-1] if shared else "", items=(having, partner))
 
 
-def _from_brands(tastes: _Tastes, limit: int) -> Iterator[str]:
+def _from_brands(tastes: Tastes, limit: int) -> Iterator[Choice]:
     ordered = sorted(tastes.brands, key=lambda key: -tastes.brands[key])
     liked = (key for key in ordered if tastes.likes("brand", key[0]))
     for (brand, leaf), _ in zip(liked, range(limit), strict=False):
-        yield f"Look for {brand} {leaf or 'products'}"
+        having = tuple(item for group in tastes.groups for item in group if (item.brand, item.leaf) == (brand, leaf))
+        yield Choice("Look for", brand=brand, place=leaf, items=having)
 
 
-def _liked_words(item: ItemAttributes, count: int, tastes: _Tastes, but: Collection[str] = ()) -> list[str]:
+def _liked_words(item: ItemAttributes, count: int, tastes: Tastes, but: Collection[str] = ()) -> list[str]:
     return _best_words(item, count, tastes.votes, lambda word: tastes.likes("word", word) and word not in but)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, register_table
+from .sample_vocabulary import BRANDS, FAMILIES, KINDS, Kind, PlantedItem, item_title
 
 SYNTHETIC_NOTICE = (
     "The sample domain is synthetic: items, brands, users, ratings and reviews are generated with planted tastes. "
@@ -36,69 +37,6 @@ ABOUT = {
 }
 """Title, terms and license for the card."""
 
-# Attribute family -> values. Each word belongs to one family only, so a value identifies its family.
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "scent": (
-        "lavender", "patchouli", "vanilla", "citrus", "rose", "jasmine", "peppermint", "sandalwood", "eucalyptus",
-    ),
-    "ingredient": ("oat", "honey", "almond", "coconut", "ginger", "chamomile", "turmeric"),
-    "colour": ("sage", "navy", "terracotta", "ivory", "mustard", "blush", "emerald", "indigo"),
-    "style": ("minimalist", "rustic", "retro", "botanical", "nautical", "geometric"),
-    "material": (
-        "ceramic", "glass", "enamel", "brass", "walnut", "bamboo", "wool", "linen", "velvet", "leather", "cork",
-        "canvas",
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of item: its category path, template of its title, possible values, and typical price."""
-
-    noun: str
-    categories: tuple[str, str, str]
-    title: str  # a template over the attribute families
-    values: dict[str, tuple[str, ...]]
-    price: float  # typical, in dollars
-
-
-def _kind(noun: str, path: str, title: str, price: float, **narrowed: str) -> Kind:
-    department, subcategory, leaf = path.split(" > ")
-    families = [family for family in FAMILIES if "{" + family + "}" in title]
-    values = {family: tuple(narrowed.get(family, " ".join(FAMILIES[family])).split()) for family in families}
-    assert all(set(chosen) <= set(FAMILIES[family]) for family, chosen in values.items()), noun
-    return Kind(noun, (department, subcategory, leaf), title, values, price)
-
-
-KINDS: tuple[Kind, ...] = (
-    _kind("bar soap", "Bath & Body > Cleansing > Bar Soaps", "{scent} {ingredient} Bar Soap", 8.0),
-    _kind("hand cream", "Bath & Body > Skin Care > Hand Creams", "{scent} {ingredient} Hand Cream", 12.0),
-    _kind("candle", "Home > Fragrance > Scented Candles", "{scent} Scented Candle in {style} {material} Jar", 22.0,
-          material="ceramic glass brass"),
-    _kind("tea", "Pantry > Hot Drinks > Loose Leaf Teas", "{scent} {ingredient} Loose Leaf Tea", 11.0,
-          scent="lavender vanilla citrus rose jasmine peppermint"),
-    _kind("mug", "Kitchen > Drinkware > Mugs", "{style} {material} Mug in {colour}", 16.0,
-          material="ceramic glass enamel bamboo"),
-    _kind("lamp", "Home > Lighting > Table Lamps", "{style} {material} Table Lamp in {colour}", 65.0,
-          material="ceramic glass brass walnut bamboo"),
-    _kind("blanket", "Home > Bedding > Throw Blankets", "{style} {material} Throw Blanket in {colour}", 58.0,
-          material="wool linen velvet"),
-    _kind("cushion", "Home > Living Room > Cushions", "{style} {material} Cushion in {colour}", 30.0,
-          material="wool linen velvet leather"),
-    _kind("notebook", "Stationery > Paper > Notebooks", "{style} {material} Notebook in {colour}", 18.0,
-          material="leather linen cork"),
-    _kind("backpack", "Bags > Everyday Bags > Backpacks", "{style} {material} Backpack in {colour}", 85.0,
-          material="leather canvas cork wool"),
-    _kind("vase", "Home > Decor > Vases", "{style} {material} Vase in {colour}", 34.0,
-          material="ceramic glass brass walnut"),
-    _kind("tray", "Kitchen > Serveware > Serving Trays", "{style} {material} Serving Tray in {colour}", 28.0,
-          material="enamel brass walnut bamboo cork"),
-)  # fmt: skip
-
-BRANDS = (
-    "Harrow & Finch", "Juniper Lane", "Oakmere", "Tillbury", "Marlowe & Reed", "Saltwick", "Fernhollow", "Larkspur Co",
-    "Pemberly", "Quillon", "Aldertide", "Brindlewood",
-)  # fmt: skip
 BRANDS_PER_KIND = 4
 
 TASTE, DISAPPOINTMENT, POPULARITY = 0.67, 0.15, 0.18
@@ -123,15 +61,6 @@ _COMPLAINT = {
     "material": ("The {value} feels cheap and bad.", "Poor {value}, a disappointment.", "I dislike the {value}."),
 }  # fmt: skip
 _PLAIN = ("A decent {noun}.", "The {noun} is okay.", "This {noun} arrived on time.", "A useful {noun}.")
-
-
-@dataclass(frozen=True)
-class PlantedItem:
-    """Truth of an item: its kind's noun, its attribute values (family -> value) and its brand."""
-
-    kind: str
-    values: dict[str, str]
-    brand: str
 
 
 @dataclass(frozen=True)
@@ -270,8 +199,7 @@ def _item_row(source_id: str, kind: Kind, item: PlantedItem, generator: np.rando
     details = ", ".join(f"{family} {value}" for family, value in item.values.items())
     return {
         "source_id": source_id,
-        "title": kind.title.format(**{family: value.title() for family, value in item.values.items()})
-        + f" by {item.brand}",
+        "title": item_title(kind, item),
         "brand": item.brand,
         "categories": list(kind.categories),
         "price": price if has_price else None,
