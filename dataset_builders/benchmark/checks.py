@@ -1,8 +1,10 @@
 """Leak tests of a built or downloaded benchmark directory, independent of the code that made its rows."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .axes import AXES, Axis
@@ -10,6 +12,7 @@ from .fingerprints import content_fingerprint, split_file
 from .negation import invert, is_negative_preference
 from .report import BuildReport, read_reports
 from .schema import NUM_PREFERENCES, SPLITS, config_name, features_of
+from .weaknesses import find_weaknesses
 
 MAX_EXAMPLES = 3
 NO_POSITION = "their history does not begin their user's sequence, so their position is null"
@@ -24,8 +27,10 @@ def check_benchmark(folder: Path | str) -> list[str]:
     The invariants: every preference of a row precedes its target; a history is exactly the user's window before the
     target, so that the target is in it only where the user bought it before; positions belong to their split; no
     steering or sentiment preference is in two splits, and no pair repeats; ids are in the catalog; every set has five
-    preferences; counts and fingerprints equal those of the report. Steering `as_released` guarantees neither unique
-    pairs nor disjoint splits, so these are not tested there.
+    preferences; counts and fingerprints equal those of the report; weaknesses of the rows (see
+    [`~dataset_builders.benchmark.weaknesses`]) are those that the report states. Balanced steering has no item as a
+    target more often than its bound, and no more targets of test among those of train than the report states.
+    Steering `as_released` guarantees neither unique pairs nor disjoint splits, so these are not tested there.
 
     A promise that the report itself says is broken, in `noted` with that count, is a property of the data and no
     violation: a public set of other makers is as it is. Without any preferences of positions, as there, whether a
@@ -78,7 +83,8 @@ def untestable(report: BuildReport) -> list[str]:
 
 
 def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
-    rows = {}
+    rows: dict[tuple[str, str], list[dict]] = {}
+    read: dict[tuple[str, str], pa.Table] = {}
     for config, counts in report.rows.items():
         name = config.removeprefix(f"{report.domain}_")
         tables = {}
@@ -93,7 +99,7 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
                 return
             if table.num_rows != counts[split]:
                 yield "counts differ from the report", f"{config}/{split}: {table.num_rows}, not {counts[split]}"
-            rows[name, split] = table.to_pylist()
+            read[name, split], rows[name, split] = table, table.to_pylist()
         if content_fingerprint(tables) != report.fingerprints[config]:
             yield "the rows are not those of the fingerprint", config
     actions: _Actions = {}
@@ -103,8 +109,14 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
     for (name, split), split_rows in rows.items():
         if name in AXES and "window" in AXES[name].promises:
             yield from _check_sequences(AXES[name], split, split_rows, actions, report)
-    if report.options["steering"] == "paper":
+    if report.options["steering"] in ("paper", "balanced"):
         yield from _check_steering(rows)
+    if report.options["steering"] == "balanced":
+        yield from _check_balance(rows, report)
+    for weakness, count in find_weaknesses(read, report).items():
+        if report.weaknesses.get(weakness) != count:
+            stated = report.weaknesses.get(weakness, "none")
+            yield "a weakness is not the one that the report states", f"{weakness}: {count}, stated {stated}"
     for axis in AXES.values():
         if "inversion" in axis.promises:
             yield from _check_inversions(axis.name, rows)
@@ -198,6 +210,21 @@ def _check_steering(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[s
                 if owner.setdefault(row["preference"], split) != split:
                     yield "a steering preference is in two splits", where
                 seen.add(pair)
+
+
+def _check_balance(rows: dict[tuple[str, str], list[dict]], report: BuildReport) -> Iterator[tuple[str, str]]:
+    """Tests that no item is a target too often, and no target of test is one of train but those of the report."""
+    bound = report.options["steering_bound"]
+    for name in [axis.name for axis in AXES.values() if "steering" in axis.promises]:
+        targets = {split: Counter(row["target"] for row in rows.get((name, split), [])) for split in SPLITS}
+        for split, counts in targets.items():
+            for item, count in counts.items():
+                if count > bound:
+                    yield f"an item is a target more than {bound} times", f"{name}/{split}: item {item}, {count} times"
+        shared = [item for item in targets["test"] if item in targets["train"]]
+        stated = report.steering.shared_targets.get(f"{name}_test", 0) if report.steering else 0
+        if sum(targets["test"][item] for item in shared) != stated:
+            yield "targets of test are targets of train", f"{name}: items {shared[:MAX_EXAMPLES]}, stated {stated}"
 
 
 def _check_inversions(name: str, rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[str, str]]:

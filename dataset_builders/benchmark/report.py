@@ -74,7 +74,8 @@ class BuildReport:
         left_out: Axis -> reason.
         skipped, noted: Raw records dropped, or kept though incomplete: reason -> count. Of a public set, `noted` also
             counts the promises that its rows break, see [`~dataset_builders.benchmark.checks.check_benchmark`].
-        steering: Deviations from the paper's procedure, see [`SteeringReport`].
+        steering: Facts of steering, see [`SteeringReport`].
+        weaknesses: Weakness -> rows that have it, see [`~dataset_builders.benchmark.weaknesses.find_weaknesses`].
         seconds: Stage -> wall-clock time of this build; not saved, since the files must be reproducible.
     """
 
@@ -104,6 +105,7 @@ class BuildReport:
     skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
     steering: SteeringReport | None = None
+    weaknesses: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -167,11 +169,19 @@ class BuildReport:
         for word, counts in (("skipped", self.skipped), ("noted", self.noted)):
             what = "" if "from_hub" in self.options else " raw records"
             lines += [f"{word}: {count:,}{what}: {reason}" for reason, count in counts.items() if count]
-        for name, counts in (asdict(self.steering) if self.steering else {}).items():
-            if any(counts.values()):
-                lines.append(f"steering, {name}: " + ", ".join(f"{key} {n:,}" for key, n in counts.items() if n))
+        lines += self.steering_facts()
+        lines += [f"weakness: {count:,} {weakness}" for weakness, count in self.weaknesses.items()]
         lines.append("seconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in self.seconds.items()))
         return "\n".join(lines)
+
+    def steering_facts(self) -> list[str]:
+        """One line per fact of steering that is not 0 everywhere."""
+        facts = asdict(self.steering) if self.steering else {}
+        return [
+            f"steering, {name}: " + ", ".join(f"{key} {value:,}" for key, value in values.items() if value)
+            for name, values in facts.items()
+            if any(values.values())
+        ]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import split_file
 from ..benchmark.report import BuildReport, report_file
 from ..benchmark.schema import config_name, features_of
+from ..benchmark.weaknesses import find_weaknesses
 from .review_sentiment import measured_text
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
@@ -47,7 +48,17 @@ def publish(folder: Path, configs: Mapping[str, Path], report: BuildReport, name
         name (`str`): Name that the card's code loads.
     """
     copy_configs(folder, configs, report)
+    report.weaknesses = find_weaknesses(read_configs(folder, report), report)
     describe(folder, [report], name)
+
+
+def read_configs(folder: Path, report: BuildReport) -> dict[tuple[str, str], pa.Table]:
+    """Reads the rows of a domain's configs: (axis or table, split) -> rows."""
+    return {
+        (config.removeprefix(f"{report.domain}_"), split): pq.read_table(folder / config / split_file(split))
+        for config, splits in report.rows.items()
+        for split in splits
+    }
 
 
 def copy_configs(folder: Path, configs: Mapping[str, Path], report: BuildReport) -> None:
@@ -229,6 +240,9 @@ def _steering_notes(report: BuildReport) -> list[str]:
         "dropped": "rows were dropped: no preference was left to pair them with uniquely",
         "own_history": "fine rows use the user's own history: no other user has the same ground truth",
         "empty_history": "rows have an empty history: their ground truth only ever comes first in a window",
+        "no_target": "ground truths have no row: no item was left as their target within the bound",
+        "beyond_candidates": "rows lead to an item that is not among those that fit best, which were all taken",
+        "shared_targets": "test rows lead to an item that train rows of the same axis lead to, too",
     }
     notes = []
     for name, sentence in said.items():

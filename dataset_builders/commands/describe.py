@@ -74,6 +74,10 @@ def describe(arguments: DescriptionArguments) -> int:
         for report in read_reports(folder):
             for line in untestable(report):
                 print(f"  - not tested: {line}")
+            for line in report.steering_facts():
+                print(f"  - {report.domain}: {line}")
+            for weakness, count in report.weaknesses.items():
+                print(f"  - {report.domain}: weakness: {count:,} {weakness}")
     return broken
 
 

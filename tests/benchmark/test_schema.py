@@ -11,7 +11,7 @@ from dataset_builders.benchmark.schema import TABLES, config_name, features, ite
 
 COLUMNS = {
     "recommendation": ["user_id", "position", "history", "preference", "target"],
-    "fine": ["user_id", "position", "history", "preference", "target", "source_item"],
+    "fine": ["user_id", "position", "history", "preference", "target", "source_item", "history_from"],
     "coarse": ["user_id", "position", "history", "preference", "target", "source_item"],
     "sentiment": ["preference_positive", "preference_negative", "target"],
     "history": ["user_id", "position", "history", "preferences", "target"],

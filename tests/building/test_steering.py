@@ -357,7 +357,7 @@ def test_as_released_chooses_by_the_seed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "as_relased"}, r"variant \('as_relased'\) must be one of paper, as_released"),
+        ({"variant": "as_relased"}, r"variant \('as_relased'\) must be one of balanced, paper, as_released"),
         ({"variant": "as_released"}, "needs matched, one preference .* got none"),
         ({"variant": "as_released", "matched": np.zeros(3, np.int64)}, "got 3 for 6 actions"),
         (

@@ -17,7 +17,8 @@ from ...benchmark.fingerprints import content_fingerprint
 from ...benchmark.negation import num_negative
 from ...benchmark.report import BuildReport
 from ...benchmark.schema import SPLITS, WINDOW, config_name, features
-from ..publication import copy_configs, describe, write_splits
+from ...benchmark.weaknesses import find_weaknesses
+from ..publication import copy_configs, describe, read_configs, write_splits
 from .known_sets import HubSet, find_set
 from .reading import Catalog, Request, open_set, read_catalog, read_requests
 from .rows import Users, paired_rows, single_rows, users_sequences
@@ -97,6 +98,7 @@ def build_from_hub(
             copy_configs(folder, folders, report)
             _write_semantic_ids(folder / SEMANTIC_IDS, catalog, report)
         with report.stage("checks"):
+            report.weaknesses = find_weaknesses(read_configs(folder, report), report)
             report.noted |= {promise: len(found) for promise, found in broken_promises(folder, report).items()}
         describe(folder, [report], Path(output_dir).name)
     return report
