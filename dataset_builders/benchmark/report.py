@@ -46,6 +46,8 @@ class BuildReport:
         domain, source, approximator, approximator_description, polarity, polarity_description, embedding_model:
             Domain, source of the data, and the approximator and models in use.
         options: Options of the build, see [`~dataset_builders.building.options.BuildOptions`].
+        embedding_dtype: Data type in which the embedding model computed, `float32` or `bfloat16`; the last digits of
+            cosines depend on it, and with them rows, above all of the steering axes.
         notice: The source's notice on its data, shown before any score.
         about: `title`, `terms` and `citation` of the data, where known.
         num_users, num_items, num_actions: Of table 3.
@@ -72,6 +74,7 @@ class BuildReport:
     polarity_description: str
     embedding_model: str
     options: dict[str, Any]
+    embedding_dtype: str = "float32"
     notice: str = ""
     about: dict[str, str] = field(default_factory=dict)
     num_users: int = 0

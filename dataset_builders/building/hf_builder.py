@@ -5,12 +5,10 @@ A benchmark that exists needs no builder: `load_dataset(<folder or name on the H
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow.parquet as pq
 
 from ..benchmark.axes import AXES
@@ -26,6 +24,7 @@ from .review_sentiment import DEFAULT_POLARITY, get_polarity_classifier
 from .sources import get_source
 from .stage_cache import StageCache
 from .stages import BenchmarkBuild
+from .text_embedding import TextEmbedder, published_name
 
 SAMPLE = "sample"
 PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
@@ -42,7 +41,10 @@ class PreferenceDiscerningConfig(datasets.BuilderConfig):
         journals (`tuple[str, ...]`): Preferences by a language model, from `scripts/approximate_preferences.py`; from
             metadata by default.
         polarity (`str`): See [`~dataset_builders.building.review_sentiment.get_polarity_classifier`].
-        embedding_model (`str`): Name of the text encoder.
+        embedding_model (`str`): Name of the text encoder, see
+            [`~dataset_builders.building.text_embedding.load_embedder`].
+        embedding_dtype (`str`): Data type in which it computes, see
+            [`~dataset_builders.building.text_embedding.resolve_dtype`].
         steering, steering_pool, user_stride, min_count, window, seed: See
             [`~dataset_builders.building.options.BuildOptions`]; `user_stride` is the domain's own by default.
     """
@@ -52,6 +54,7 @@ class PreferenceDiscerningConfig(datasets.BuilderConfig):
     journals: tuple[str, ...] = ()
     polarity: str = DEFAULT_POLARITY
     embedding_model: str = PAPER_EMBEDDING_MODEL
+    embedding_dtype: str = "auto"
     steering: str = "paper"
     steering_pool: str = "all"
     user_stride: int | None = None
@@ -139,12 +142,12 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
         return BenchmarkBuild(
             source,
             config.domain,
-            self._embed or partial(_sentence_embeddings, config.embedding_model),
+            self._embed or TextEmbedder(config.embedding_model, progress=False, dtype=config.embedding_dtype),
             StageCache(Path(self._cache_dir_root) / "mender_stages"),
             approximator=JournalApproximator([Path(path) for path in config.journals]) if config.journals else None,
             polarity=get_polarity_classifier(config.polarity),
             options=options,
-            embedding_model=config.embedding_model,
+            embedding_model=published_name(config.embedding_model),
         )
 
     def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -153,15 +156,3 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
             for row in batch.to_pylist():
                 yield number, row
                 number += 1
-
-
-def _sentence_embeddings(model: str, texts: list[str]) -> np.ndarray:
-    """Unit vectors of a sentence-transformers model, which is loaded at the first call."""
-    return _sentence_transformer(model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
-
-
-@cache
-def _sentence_transformer(model: str) -> Any:
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(model)

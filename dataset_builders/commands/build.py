@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..building.text_embedding import EMBEDDING_DTYPES
 from .command_line import HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
@@ -35,6 +36,7 @@ class BuildArguments(SourceArguments):
     journal: Sequence[Path] | None = None
     polarity: str = "siebert/sentiment-roberta-large-english"
     embedding_model: str = field(default_factory=default_embedding_model)
+    embedding_dtype: str = "auto"
     item_text_fields: Sequence[str] | None = None
     steering: str = "paper"
     steering_pool: str = "all"
@@ -69,6 +71,12 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     parser.add_argument(
         "--embedding_model",
         help=f"'minilm', a sentence-transformers folder or a model on the Hub; the paper uses {PAPER_EMBEDDING_MODEL}",
+    )
+    parser.add_argument(
+        "--embedding_dtype",
+        choices=EMBEDDING_DTYPES,
+        help="data type in which the embedding model computes; auto: bfloat16 on a CPU that multiplies it (AMX, "
+        "AVX-512 BF16), else float32. Steering rows in particular depend on it; the report and the card name it",
     )
     parser.add_argument(
         "--item_text_fields", nargs="+", help="item columns that are embedded; default: those of the domain"
@@ -161,7 +169,9 @@ def build(arguments: BuildArguments) -> None:
     }
     embed: Embed = no_embedding
     if STAGES.index(arguments.until) >= STAGES.index("embeddings"):
-        embed = load_embedder(arguments.embedding_model, arguments.device, progress=False)
+        embed = load_embedder(
+            arguments.embedding_model, arguments.device, progress=False, dtype=arguments.embedding_dtype
+        )
     if output_dir is None or not whole:
         assert cache_dir is not None  # checked above
         build = BenchmarkBuild(source, arguments.domain, embed, StageCache(cache_dir), **inputs)

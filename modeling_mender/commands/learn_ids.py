@@ -23,6 +23,7 @@ from dataset_builders.atomic_write import new_directory
 from dataset_builders.benchmark.report import is_on_the_hub
 from dataset_builders.benchmark.schema import features, item_text
 from dataset_builders.benchmark.tables import load_table
+from dataset_builders.building.text_embedding import EMBEDDING_DTYPES
 from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 
 METHODS = ("rqvae", "residual_kmeans")
@@ -43,6 +44,7 @@ class SemanticIdArguments:
     output_dir: Path
     overwrite: bool = False
     embedding_model: str = "minilm"
+    embedding_dtype: str = "auto"
     item_fields: Sequence[str] = ("title", "price", "brand", "categories")
     method: str = "rqvae"
     num_codebooks: int = 3
@@ -69,6 +71,11 @@ def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
     parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
     parser.add_argument(
         "--embedding_model", help="embedding model: name or folder for sentence-transformers, or minilm"
+    )
+    parser.add_argument(
+        "--embedding_dtype",
+        choices=EMBEDDING_DTYPES,
+        help="data type in which it computes; auto: bfloat16 on a CPU that multiplies it, else float32",
     )
     parser.add_argument("--item_fields", nargs="+", help="columns that make up the text of an item")
     parser.add_argument("--method", choices=METHODS, help="quantizer")
@@ -101,7 +108,7 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
     # imported here, so that --help and bad arguments do not wait for torch
     from safetensors.numpy import save_file
 
-    from dataset_builders.building.text_embedding import load_embedder
+    from dataset_builders.building.text_embedding import dtype_of, load_embedder
 
     from ..quantization.assignment import assign_semantic_ids, quantization_report
     from ..quantization.residual_kmeans import check_codebook_size
@@ -119,7 +126,8 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
         )
 
     started = time.perf_counter()
-    embeddings = load_embedder(arguments.embedding_model, device=arguments.device)(texts)
+    embed = load_embedder(arguments.embedding_model, device=arguments.device, dtype=arguments.embedding_dtype)
+    embeddings = embed(texts)
     embedded = time.perf_counter()
     codes, reconstruction, save_quantizer = quantize(embeddings, arguments)
     quantized = time.perf_counter()
@@ -132,6 +140,7 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
         save_file({"item_embeddings": embeddings}, folder / "item_embeddings.safetensors")
         save_quantizer(folder)
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+        settings["embedding_dtype"] = dtype_of(embed)
         seconds = {"embedding": embedded - started, "quantization": quantized - embedded}
         (folder / "report.json").write_text(
             json.dumps({**report.to_dict(), "seconds": seconds, "settings": settings}, indent=2) + "\n",

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -164,7 +165,8 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
         for row, item in zip(rows, items, strict=True)
     ]
     semantic_ids = read_semantic_ids(arguments) if isinstance(arguments, DecoderArguments) else None
-    return Catalogue(items, embedding_texts, semantic_ids, plain_texts, load_embedder)
+    embedder = partial(load_embedder, dtype="float32")  # a model does not depend on the processor that trained it
+    return Catalogue(items, embedding_texts, semantic_ids, plain_texts, embedder)
 
 
 def read_semantic_ids(arguments: DecoderArguments) -> SemanticIds:
