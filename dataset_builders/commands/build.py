@@ -166,9 +166,7 @@ def build(arguments: BuildArguments) -> None:
     }
     embed: Embed = no_embedding
     if STAGES.index(arguments.until) >= STAGES.index("embeddings"):
-        embed = load_embedder(
-            embedding_model, arguments.device, progress=False, dtype=arguments.embedding_dtype
-        )
+        embed = load_embedder(embedding_model, arguments.device, progress=False, dtype=arguments.embedding_dtype)
     if output_dir is None or not whole:
         assert cache_dir is not None  # checked above
         build = BenchmarkBuild(source, arguments.domain, embed, StageCache(cache_dir), **inputs)
