@@ -18,7 +18,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from transformers import GenerationConfig, PreTrainedModel
 
 from dataset_builders.benchmark.report import read_item_text_fields
-from dataset_builders.benchmark.schema import ITEM_TEXT_FIELDS, item_text
+from dataset_builders.benchmark.schema import ITEM_TEXT_FIELDS, item_text, item_title
 from dataset_builders.benchmark.tables import load_table
 from dataset_builders.building.text_embedding import load_embedder
 from dataset_builders.ranking_metrics import score_run
@@ -165,8 +165,8 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
         fields = arguments.item_fields or ["title", *further]
     items, embedding_texts, plain_texts = [], [], []
     for row in rows:
-        name = row["title"] or item_text(row) or row["source_id"]
-        items.append({"title": name, "text": f"Title: {item_text(row, fields) or name}"})
+        name = item_title(row)
+        items.append({"title": name, "text": f"Title: {item_text({**row, 'title': name}, fields) or name}"})
         embedding_texts.append(item_text(row, embedded) or name)
         parts = row["title"], row["brand"], *(row["categories"] or ()), *(row[column] for column in further)
         plain_texts.append(", ".join(part for part in parts if part) or name)

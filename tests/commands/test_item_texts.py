@@ -1,4 +1,4 @@
-"""Item texts of semantic IDs and models: the fields that the benchmark embedded."""
+"""Item texts of semantic IDs and models: the fields that the benchmark embedded, and items without titles."""
 
 import json
 
@@ -9,8 +9,11 @@ from dataset_builders.benchmark.report import read_item_text_fields
 from dataset_builders.building import text_embedding
 from dataset_builders.building.build import build_benchmark
 from dataset_builders.building.options import BuildOptions
+from dataset_builders.building.sources.tables import TablesSource
+from modeling_mender import ItemIdProcessor
+from modeling_mender.commands import recommend
 from modeling_mender.commands.learn_ids import SemanticIdArguments, learn_semantic_ids
-from modeling_mender.commands.training_run import read_catalogue
+from modeling_mender.commands.training_run import read_catalogue, train_on_benchmark
 from modeling_mender.training.arguments import make_arguments
 
 KINDS = ["soap", "lamp", "comb", "vase", "mug", "bell"]
@@ -98,3 +101,50 @@ def test_the_usual_fields_leave_every_text_as_it_was(usual, embedded, tmp_path):
 
 def test_a_folder_without_reports_has_the_usual_fields(tmp_path):
     assert read_item_text_fields(tmp_path, "toy") == ("title", "price", "brand", "categories")
+
+
+@pytest.fixture(scope="module")
+def own_tables(tmp_path_factory):
+    """A benchmark of a user's own tables, half of whose items have no title."""
+    folder = tmp_path_factory.mktemp("own")
+    items = [
+        {"item_id": number, "title": None if number % 2 else f"{kind} {number}", "brand": "Dove", "categories": kind}
+        for number, kind in enumerate(KINDS, 1)
+    ]
+    actions = [
+        {"user_id": user, "item_id": (user + step) % 6 + 1, "timestamp": step, "rating": 5 - 4 * (step % 2)}
+        for user in range(6)
+        for step in range(5)
+    ]
+    for name, rows in (("items", items), ("actions", actions)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = TablesSource(folder / "actions.jsonl", folder / "items.jsonl")
+    options = BuildOptions(min_count=1)
+    report = build_benchmark(source, "toy", folder / "b", hash_embed, options=options, progress=False)
+    assert list(report.noted.values()) == [3]
+    return str(folder / "b")
+
+
+def test_items_without_titles_are_learned_trained_on_and_shown_by_brand_and_categories(
+    own_tables, embedded, tmp_path, capsys
+):
+    made = catalogue(own_tables, tmp_path)
+    assert len(embedded["texts"]) == len(made.items) == 6
+    shown = [one["title"] for one in made.items]
+    untitled = [title for title in shown if title.startswith("Dove, ")]
+    assert len(untitled) == 3 and "lamp 2" in shown
+    assert f"Title: {untitled[0]}" in [one["text"] for one in made.items] and untitled[0] in made.plain_texts
+    train_on_benchmark(
+        make_arguments(benchmark=own_tables, domain="toy", output_dir=str(tmp_path / "m"), method="most_popular")
+    )
+    capsys.readouterr()
+    assert recommend.main([str(tmp_path / "m" / "model"), "--history", "lamp 2", "--k", "5"]) == 0
+    assert capsys.readouterr().out.count("Dove, ") == 3
+    assert recommend.main([str(tmp_path / "m" / "model"), "--search", "dove soap"]) == 0
+    assert "Dove, soap" in capsys.readouterr().out
+
+
+def test_a_processor_names_an_item_without_a_title_by_its_number(tmp_path):
+    processor = ItemIdProcessor(5, False, items=[{"title": None, "text": "Title: a"}, {"title": "b", "text": "c"}])
+    processor.save_pretrained(tmp_path)
+    assert processor.titles([1, 2]) == ItemIdProcessor.from_pretrained(tmp_path).titles([1, 2]) == ["item 1", "b"]
