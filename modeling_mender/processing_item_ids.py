@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import BatchFeature, ProcessorMixin
 
-from .processing_mender import MenderEmbProcessor, MenderProcessor
+from .processing_mender import MenderEmbProcessor, MenderProcessor, named_items
 
 
 class ItemIdProcessor(MenderProcessor):
@@ -27,7 +27,7 @@ class ItemIdProcessor(MenderProcessor):
     ) -> None:
         self.max_history_length = max_history_length
         self.answers_empty_requests = answers_empty_requests
-        self.items = [dict(item) for item in items or ()]
+        self.items = named_items(items or ())
         ProcessorMixin.__init__(self)  # that of MenderProcessor requires a tokenizer
 
     def __call__(

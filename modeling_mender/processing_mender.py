@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,6 +17,11 @@ ITEMS_FILE = "items.jsonl"
 Processor = TypeVar("Processor", bound="MenderProcessor")
 
 
+def named_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Copies items 1..N, and names those without a title by their numbers."""
+    return [{**item, "title": item.get("title") or f"item {number}"} for number, item in enumerate(items, start=1)]
+
+
 class MenderProcessor(ProcessorMixin):
     """Base of the processors: the items of the catalogue, and the checks of a request.
 
@@ -26,7 +31,8 @@ class MenderProcessor(ProcessorMixin):
         max_length (`int`, defaults to 512): Largest number of tokens of a text: the whole request for Mender_Tok, one
             preference for Mender_Emb.
         items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
-            (for display) and `text` (read by Mender_Tok). Saved in `items.jsonl` beside the configuration.
+            (for display; "item 17" where it is missing) and `text` (read by Mender_Tok). Saved in `items.jsonl` beside
+            the configuration.
     """
 
     def __init__(
@@ -39,7 +45,7 @@ class MenderProcessor(ProcessorMixin):
     ) -> None:
         self.max_history_length = max_history_length
         self.max_length = max_length
-        self.items = [dict(item) for item in items or ()]
+        self.items = named_items(items or ())
         super().__init__(tokenizer)
 
     @property
@@ -97,9 +103,10 @@ class MenderProcessor(ProcessorMixin):
         subfolder = kwargs.get("subfolder") or ""
         path = cached_file(pretrained_model_name_or_path, ITEMS_FILE, **hub, subfolder=subfolder)
         with Path(cast(str, path)).open(encoding="utf-8") as file:
-            processor.items = [
-                {key: value for key, value in json.loads(line).items() if key != "item_id"} for line in file
-            ]
+            items = map(json.loads, file)
+            processor.items = named_items(
+                {key: value for key, value in item.items() if key != "item_id"} for item in items
+            )
         return processor
 
     def _check_items(self, items: Sequence[int], name: str) -> None:

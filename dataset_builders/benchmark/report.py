@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from ..hub_http import is_repo_id
-from .schema import config_name
+from .schema import ITEM_TEXT_FIELDS, config_name
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ class BuildReport:
         domain, source, approximator, approximator_description, polarity, polarity_description, embedding_model:
             Domain, source of the data, and the approximator and models in use.
         options: Options of the build, see [`~dataset_builders.building.options.BuildOptions`].
+        embedding_dtype: Data type in which the embedding model computed, `float32` or `bfloat16`; the last digits of
+            cosines depend on it, and with them rows, above all of the steering axes.
         notice: The source's notice on its data, shown before any score.
         about: `title`, `terms` and `citation` of the data, where known.
         num_users, num_items, num_actions: Of table 3.
@@ -87,6 +89,7 @@ class BuildReport:
     polarity_description: str
     embedding_model: str
     options: dict[str, Any]
+    embedding_dtype: str = "float32"
     notice: str = ""
     about: dict[str, str] = field(default_factory=dict)
     num_users: int = 0
@@ -325,6 +328,24 @@ def read_report(benchmark: Path | str, domain: str, revision: str | None = None)
             f"{benchmark}: {report_file(domain)} is the report of {report.domain!r}; a report is named by its domain."
         )
     return report
+
+
+def read_item_text_fields(benchmark: Path | str, domain: str, revision: str | None = None) -> tuple[str, ...]:
+    """Reads which fields of an item the build of a benchmark embedded, and in which order.
+
+    Args:
+        benchmark, domain, revision: As in [`report_text`].
+
+    Returns:
+        `tuple[str, ...]`: Columns of the config `items`; those of appendix A.1 for a local directory without reports,
+        which no build wrote.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: As [`read_report`].
+    """
+    if not is_on_the_hub(benchmark) and not (Path(benchmark) / REPORTS_FOLDER).is_dir():
+        return ITEM_TEXT_FIELDS
+    return tuple(read_report(benchmark, domain, revision).options.get("item_text_fields", ITEM_TEXT_FIELDS))
 
 
 def read_reports(benchmark: Path | str, revision: str | None = None) -> list[BuildReport]:

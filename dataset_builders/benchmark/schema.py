@@ -138,3 +138,21 @@ def item_text(item: Mapping[str, Any], fields: Sequence[str] = ITEM_TEXT_FIELDS)
         if value:
             parts.append(value if field == "title" else f"{field}: {value}")
     return "; ".join(parts)
+
+
+def item_title(item: Mapping[str, Any]) -> str:
+    """Title that is shown for an item: its own, else its brand and categories, else its number.
+
+    Args:
+        item (`Mapping`): A row of the config `items`.
+
+    >>> item_title({"item_id": 17, "title": None, "brand": "Dove", "categories": ["Bath", "Soaps"]})
+    'Dove, Bath, Soaps'
+    >>> item_title({"item_id": 17, "title": " ", "brand": "Unknown", "categories": []})
+    'item 17'
+    """
+    title = item.get("title") or ""
+    if title.strip():
+        return title
+    parts = (known_brand(item.get("brand")), *(item.get("categories") or ()))
+    return ", ".join(part for part in parts if part) or f"item {item['item_id']}"

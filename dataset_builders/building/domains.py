@@ -12,6 +12,11 @@ from .sources import SOURCES
 
 Splits = tuple[int, int, int]
 
+PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
+DEFAULT_EMBEDDING_MODEL = "minilm"
+"""Embedding model of every domain that is none of the paper's: needs no download, see
+[`~dataset_builders.building.text_embedding.minilm_path`]."""
+
 
 @dataclass(frozen=True)
 class PaperCounts:
@@ -49,6 +54,7 @@ class Domain:
             can get.
         item_text_fields (`tuple[str, ...]`): Fields of an item that are embedded (appendix A.1), in the order of
             [`~dataset_builders.benchmark.schema.item_text`].
+        embedding_model (`str`): Embedding model that a build of it uses unless another is given.
         terms (`str`): Origin, license and terms of use, with the place to read them; for the card.
         citation (`str`): Works to cite.
         user_stride (`int`): Stride of the users that are kept after the k-core.
@@ -64,6 +70,7 @@ class Domain:
     item_text_fields: tuple[str, ...]
     terms: str
     citation: str
+    embedding_model: str = DEFAULT_EMBEDDING_MODEL
     user_stride: int = 1
     paper: PaperCounts | None = None
     remark: str = ""
@@ -183,7 +190,8 @@ def _of_the_paper(
     category: str, name: str, paper: PaperCounts, item_text_fields: tuple[str, ...] = ITEM_TEXT_FIELDS
 ) -> Domain:
     of_2014 = amazon_domain(category, 2014, name)
-    return Domain(**{**vars(of_2014), "item_text_fields": item_text_fields, "paper": paper, "remark": _EDITION})
+    own = {"item_text_fields": item_text_fields, "embedding_model": PAPER_EMBEDDING_MODEL, "paper": paper}
+    return Domain(**{**vars(of_2014), **own, "remark": _EDITION})
 
 
 _EDITION = (
@@ -248,6 +256,7 @@ DOMAINS: Mapping[str, Domain] = {
                 "McAuley, Item recommendation on monotonic behavior chains, RecSys 2018; A. Pathak, K. Gupta and J. "
                 "McAuley, Generating and personalizing bundle recommendations on Steam, SIGIR 2017."
             ),
+            embedding_model=PAPER_EMBEDDING_MODEL,
             user_stride=7,  # the authors' code keeps every seventh user; the paper says only that it sub-samples
             paper=PaperCounts(
                 *(47_761, 10_403, 12.554, 54.6549, 599_620),
@@ -274,6 +283,7 @@ DOMAINS: Mapping[str, Domain] = {
                 + _WHAT_IS_IN_THE_ROWS.format(items="businesses")
             ),
             citation=f"Yelp Open Dataset, {_YELP}.",
+            embedding_model=PAPER_EMBEDDING_MODEL,
             paper=PaperCounts(19_855, 14_540, 10.4279, 14.2387, 207_045),
             remark=(
                 "The paper states neither the edition nor the filter behind table 3, and has no row in table 4; "
@@ -299,6 +309,16 @@ def get_domain(name: str) -> Domain:
             f"--source and files"
         )
     return DOMAINS[name]
+
+
+def default_embedding_model(domain: str) -> str:
+    """Returns the embedding model of a domain by its name, whatever is installed: the paper's for a domain of the
+    paper, MiniLM for the sample, one's own tables and other Amazon categories.
+
+    >>> default_embedding_model("beauty"), default_embedding_model("sample")
+    ('sentence-transformers/sentence-t5-base', 'minilm')
+    """
+    return DOMAINS[domain].embedding_model if domain in DOMAINS else DEFAULT_EMBEDDING_MODEL
 
 
 def source_terms(source: str) -> str:

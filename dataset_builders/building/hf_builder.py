@@ -5,12 +5,10 @@ A benchmark that exists needs no builder: `load_dataset(<folder or name on the H
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow.parquet as pq
 
 from ..benchmark.axes import AXES
@@ -18,7 +16,7 @@ from ..benchmark.fingerprints import split_file
 from ..benchmark.schema import ITEM_TEXT_FIELDS, TABLES, config_name, features_of, splits_of
 from .axes import UnsupportedAxis
 from .domain_files import domain_source
-from .domains import DOMAINS, get_domain
+from .domains import DOMAINS, default_embedding_model, get_domain
 from .options import BuildOptions
 from .preferences.llm.journal_approximator import JournalApproximator
 from .preferences.matching import Embed
@@ -26,9 +24,9 @@ from .review_sentiment import DEFAULT_POLARITY, get_polarity_classifier
 from .sources import get_source
 from .stage_cache import StageCache
 from .stages import BenchmarkBuild
+from .text_embedding import TextEmbedder, published_name
 
 SAMPLE = "sample"
-PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
 
 
 @dataclass
@@ -42,7 +40,11 @@ class PreferenceDiscerningConfig(datasets.BuilderConfig):
         journals (`tuple[str, ...]`): Preferences by a language model, from `scripts/approximate_preferences.py`; from
             metadata by default.
         polarity (`str`): See [`~dataset_builders.building.review_sentiment.get_polarity_classifier`].
-        embedding_model (`str`): Name of the text encoder.
+        embedding_model (`str`, *optional*): Name of the text encoder, see
+            [`~dataset_builders.building.text_embedding.load_embedder`]; the domain's own by default, see
+            [`~dataset_builders.building.domains.default_embedding_model`].
+        embedding_dtype (`str`): Data type in which it computes, see
+            [`~dataset_builders.building.text_embedding.resolve_dtype`].
         steering, steering_pool, user_stride, min_count, window, seed: See
             [`~dataset_builders.building.options.BuildOptions`]; `user_stride` is the domain's own by default.
     """
@@ -51,7 +53,8 @@ class PreferenceDiscerningConfig(datasets.BuilderConfig):
     table: str = "recommendation"
     journals: tuple[str, ...] = ()
     polarity: str = DEFAULT_POLARITY
-    embedding_model: str = PAPER_EMBEDDING_MODEL
+    embedding_model: str | None = None
+    embedding_dtype: str = "auto"
     steering: str = "balanced"
     steering_pool: str = "all"
     user_stride: int | None = None
@@ -124,6 +127,7 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
 
     def _build(self, downloads: Path) -> BenchmarkBuild:
         config = self.config
+        embedding_model = config.embedding_model or default_embedding_model(config.domain)
         stride, fields = 1, ITEM_TEXT_FIELDS
         if config.domain == SAMPLE:
             source = get_source(SAMPLE)
@@ -144,12 +148,12 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
         return BenchmarkBuild(
             source,
             config.domain,
-            self._embed or partial(_sentence_embeddings, config.embedding_model),
+            self._embed or TextEmbedder(embedding_model, progress=False, dtype=config.embedding_dtype),
             StageCache(Path(self._cache_dir_root) / "mender_stages"),
             approximator=JournalApproximator([Path(path) for path in config.journals]) if config.journals else None,
             polarity=get_polarity_classifier(config.polarity),
             options=options,
-            embedding_model=config.embedding_model,
+            embedding_model=published_name(embedding_model),
         )
 
     def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -158,15 +162,3 @@ class PreferenceDiscerning(datasets.GeneratorBasedBuilder):
             for row in batch.to_pylist():
                 yield number, row
                 number += 1
-
-
-def _sentence_embeddings(model: str, texts: list[str]) -> np.ndarray:
-    """Unit vectors of a sentence-transformers model, which is loaded at the first call."""
-    return _sentence_transformer(model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
-
-
-@cache
-def _sentence_transformer(model: str) -> Any:
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(model)

@@ -38,6 +38,7 @@ from .sources.raw_tables import Source
 from .stage_cache import StageCache, StageResult, digest_of
 from .steering.assignment import SteeringRows, plan_steering, read_rows, training_matches, write_rows
 from .steering.neighbors import TooAlike
+from .text_embedding import dtype_of
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class BenchmarkBuild:
             polarity=self.classifier.name,
             polarity_description=self.classifier.description,
             embedding_model=embedding_model,
+            embedding_dtype=dtype_of(embed),
             options=self.options.published(),
         )
 

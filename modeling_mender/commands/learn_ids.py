@@ -20,9 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset_builders.atomic_write import new_directory
-from dataset_builders.benchmark.report import is_on_the_hub
+from dataset_builders.benchmark.report import is_on_the_hub, read_item_text_fields
 from dataset_builders.benchmark.schema import features, item_text
 from dataset_builders.benchmark.tables import load_table
+from dataset_builders.building.domains import default_embedding_model
+from dataset_builders.building.text_embedding import EMBEDDING_DTYPES
 from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 
 METHODS = ("rqvae", "residual_kmeans")
@@ -42,8 +44,9 @@ class SemanticIdArguments:
     domain: str | None = None
     output_dir: Path
     overwrite: bool = False
-    embedding_model: str = "minilm"
-    item_fields: Sequence[str] = ("title", "price", "brand", "categories")
+    embedding_model: str | None = None
+    embedding_dtype: str = "auto"
+    item_fields: Sequence[str] | None = None
     method: str = "rqvae"
     num_codebooks: int = 3
     codebook_size: int = 256
@@ -68,9 +71,20 @@ def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
     parser.add_argument("--output_dir", required=True, type=Path, help="output directory")
     parser.add_argument("--overwrite", action="store_true", help="replace the output directory if it exists")
     parser.add_argument(
-        "--embedding_model", help="embedding model: name or folder for sentence-transformers, or minilm"
+        "--embedding_model",
+        help="embedding model: name or folder for sentence-transformers, or minilm; default: that of the domain, see "
+        "mender build --help",
     )
-    parser.add_argument("--item_fields", nargs="+", help="columns that make up the text of an item")
+    parser.add_argument(
+        "--embedding_dtype",
+        choices=EMBEDDING_DTYPES,
+        help="data type in which it computes; auto: bfloat16 on a CPU that multiplies it, else float32",
+    )
+    parser.add_argument(
+        "--item_fields",
+        nargs="+",
+        help="columns that make up the text of an item; default: those that the benchmark embedded",
+    )
     parser.add_argument("--method", choices=METHODS, help="quantizer")
     parser.add_argument("--num_codebooks", type=int, help="learned levels of a semantic ID")
     parser.add_argument("--codebook_size", type=int, help="number of codes per level")
@@ -101,25 +115,29 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
     # imported here, so that --help and bad arguments do not wait for torch
     from safetensors.numpy import save_file
 
-    from dataset_builders.building.text_embedding import load_embedder
+    from dataset_builders.building.text_embedding import dtype_of, load_embedder
 
     from ..quantization.assignment import assign_semantic_ids, quantization_report
     from ..quantization.residual_kmeans import check_codebook_size
 
     if arguments.output_dir.exists() and not arguments.overwrite:
         raise ValueError(f"{arguments.output_dir} exists; pass --overwrite to replace it, or another --output_dir.")
-    items = read_items(arguments.benchmark, arguments.domain, arguments.item_fields)
+    domain = _choose_domain(arguments.benchmark, arguments.domain)
+    fields = list(arguments.item_fields or read_item_text_fields(arguments.benchmark, domain))
+    embedding_model = arguments.embedding_model or default_embedding_model(domain)
+    items = read_items(arguments.benchmark, domain, fields)
     check_codebook_size(len(items), arguments.codebook_size)
-    texts = [item_text(item, arguments.item_fields) for item in items]
+    texts = [item_text(item, fields) for item in items]
     empty = [item["item_id"] for item, text in zip(items, texts, strict=True) if not text]
     if empty:
         print(
-            f"{len(empty)} items have no text in {arguments.item_fields} (first: item {empty[0]}); "
+            f"{len(empty)} items have no text in {', '.join(fields)} (first: item {empty[0]}); "
             "all of them get the same embedding."
         )
 
     started = time.perf_counter()
-    embeddings = load_embedder(arguments.embedding_model, device=arguments.device)(texts)
+    embed = load_embedder(embedding_model, device=arguments.device, dtype=arguments.embedding_dtype)
+    embeddings = embed(texts)
     embedded = time.perf_counter()
     codes, reconstruction, save_quantizer = quantize(embeddings, arguments)
     quantized = time.perf_counter()
@@ -132,6 +150,11 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
         save_file({"item_embeddings": embeddings}, folder / "item_embeddings.safetensors")
         save_quantizer(folder)
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+        settings |= {
+            "embedding_model": embedding_model,
+            "embedding_dtype": dtype_of(embed),
+            "item_fields": fields,
+        }
         seconds = {"embedding": embedded - started, "quantization": quantized - embedded}
         (folder / "report.json").write_text(
             json.dumps({**report.to_dict(), "seconds": seconds, "settings": settings}, indent=2) + "\n",
@@ -193,17 +216,16 @@ def quantize(
     return quantized.numpy(), model.decode(quantized).numpy(), save
 
 
-def read_items(benchmark: str, domain: str | None, fields: Sequence[str]) -> list[dict]:
+def read_items(benchmark: str, domain: str, fields: Sequence[str]) -> list[dict]:
     """Reads the rows of the config `{domain}_items` in item_id order.
 
     Raises:
-        ValueError: If the domain or a column is missing, or the ids are not 1..N.
+        ValueError: If the config or a column is missing, or the ids are not 1..N.
     """
     if unknown := [field for field in fields if field not in features("items")]:
         raise ValueError(
             f"--item_fields {' '.join(unknown)}: no such column; choose among {', '.join(features('items'))}."
         )
-    domain = _choose_domain(benchmark, domain)
     items = load_table(benchmark, domain, "items")
     if items is None:
         raise ValueError(f"{benchmark} has no config {domain}_items; publish the benchmark again.")

@@ -53,7 +53,7 @@ def read_titles(name: str, revision: str | None) -> list[str]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                titles.append(str(json.loads(line)["title"]))
+                titles.append(str(json.loads(line)["title"] or f"item {number}"))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"line {number} of {path} is no item with a title; save or publish the model again."

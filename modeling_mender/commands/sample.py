@@ -12,7 +12,13 @@ from dataset_builders.building.text_embedding import load_embedder, published_na
 from .learn_ids import SemanticIdArguments, learn_semantic_ids
 
 # 354 items: 32 codes per level distinguish them and are few enough to be shared; the RQ-VAE takes a few seconds.
-SAMPLE_IDS: dict[str, Any] = {"codebook_size": 32, "hidden_sizes": [128, 64], "epochs": 200, "batch_size": 128}
+SAMPLE_IDS: dict[str, Any] = {
+    "codebook_size": 32,
+    "hidden_sizes": [128, 64],
+    "epochs": 200,
+    "batch_size": 128,
+    "embedding_dtype": "float32",  # the same IDs on every processor
+}
 
 
 def prepare_sample(benchmark: str, semantic_ids: str | None) -> None:
@@ -29,7 +35,7 @@ def prepare_sample(benchmark: str, semantic_ids: str | None) -> None:
             get_source("sample"),
             "sample",
             Path(benchmark),
-            load_embedder("minilm", progress=False),
+            load_embedder("minilm", progress=False, dtype="float32"),  # the same rows on every processor
             polarity=RatingVader(),  # needs no download
             about=ABOUT,
             embedding_model=published_name("minilm"),

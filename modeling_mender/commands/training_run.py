@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +17,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from transformers import GenerationConfig, PreTrainedModel
 
-from dataset_builders.benchmark.schema import item_text
+from dataset_builders.benchmark.report import read_item_text_fields
+from dataset_builders.benchmark.schema import ITEM_TEXT_FIELDS, item_text, item_title
 from dataset_builders.benchmark.tables import load_table
 from dataset_builders.building.text_embedding import load_embedder
 from dataset_builders.ranking_metrics import score_run
@@ -147,24 +149,30 @@ def read_data(arguments: TrainingArguments, method: Method) -> tuple[list[Exampl
 
 
 def read_catalogue(arguments: TrainingArguments) -> Catalogue:
-    """Reads the items of the benchmark, the texts to embed, and the semantic IDs if the method generates them."""
+    """Reads the items of the benchmark, the texts to embed, and the semantic IDs if the method generates them.
+
+    Texts that are embedded or searched for words have the fields that the build of the benchmark embedded.
+    """
     rows = load_table(arguments.benchmark, arguments.domain, "items")
     if rows is None:
         raise FileNotFoundError(
             f"{arguments.benchmark} has no config {arguments.domain}_items; build the benchmark again."
         )
-    fields = arguments.item_fields if isinstance(arguments, MenderTokArguments) else ["title"]
-    items = []
+    embedded = read_item_text_fields(arguments.benchmark, arguments.domain)
+    further = [name for name in embedded if name not in ITEM_TEXT_FIELDS]
+    fields = ["title"]
+    if isinstance(arguments, MenderTokArguments):
+        fields = arguments.item_fields or ["title", *further]
+    items, embedding_texts, plain_texts = [], [], []
     for row in rows:
-        name = row["title"] or item_text(row) or row["source_id"]
-        items.append({"title": name, "text": f"Title: {item_text(row, fields) or name}"})
-    embedding_texts = [item_text(row) or item["title"] for row, item in zip(rows, items, strict=True)]
-    plain_texts = [
-        ", ".join(part for part in (row["title"], row["brand"], *(row["categories"] or ())) if part) or item["title"]
-        for row, item in zip(rows, items, strict=True)
-    ]
+        name = item_title(row)
+        items.append({"title": name, "text": f"Title: {item_text({**row, 'title': name}, fields) or name}"})
+        embedding_texts.append(item_text(row, embedded) or name)
+        parts = row["title"], row["brand"], *(row["categories"] or ()), *(row[column] for column in further)
+        plain_texts.append(", ".join(part for part in parts if part) or name)
     semantic_ids = read_semantic_ids(arguments) if isinstance(arguments, DecoderArguments) else None
-    return Catalogue(items, embedding_texts, semantic_ids, plain_texts, load_embedder)
+    embedder = partial(load_embedder, dtype="float32")  # a model does not depend on the processor that trained it
+    return Catalogue(items, embedding_texts, semantic_ids, plain_texts, embedder)
 
 
 def read_semantic_ids(arguments: DecoderArguments) -> SemanticIds:

@@ -228,7 +228,11 @@ class MenderEmbArguments(CodeArguments, HistoryArguments, PreferenceArguments, C
 class MenderTokArguments(CodeArguments, PreferenceArguments, CachedEncoderArguments, TunedEncoderArguments):
     """Arguments of Mender_Tok."""
 
-    item_fields: list[str] = option(["title"], "fields of each item of a history that the model reads")
+    item_fields: list[str] | None = option(
+        None,
+        "fields of each item of a history that the model reads; default: title, and those that the benchmark embedded "
+        "beside title, price, brand and categories",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

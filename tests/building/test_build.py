@@ -552,10 +552,27 @@ def test_what_the_command_says_before_anything_is_loaded_is_what_the_package_kno
     assert script.STAGES == STAGES
     defaults = script.parse_arguments(["--domain", "toy"])
     assert defaults.polarity == PreferenceDiscerningConfig().polarity
-    assert PreferenceDiscerningConfig().embedding_model == script.PAPER_EMBEDDING_MODEL
     built = BuildOptions()
     for name in ("min_count", "window", "seed", "steering", "steering_pool", "steering_engine", "engine"):
         assert getattr(defaults, name) == getattr(built, name), name
+
+
+@pytest.mark.parametrize(
+    ("domain", "given", "expected"),
+    [
+        ("sample", [], "sentence-transformers/all-MiniLM-L6-v2"),
+        ("beauty", [], "sentence-transformers/sentence-t5-base"),
+        ("beauty", ["--embedding_model", "minilm"], "sentence-transformers/all-MiniLM-L6-v2"),
+    ],
+)
+def test_the_embedding_model_is_that_of_the_domain_even_where_no_package_has_one(
+    script, tmp_path, monkeypatch, domain, given, expected
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    folder = tmp_path / domain
+    options = ["--source", "sample", "--domain", domain, "--output_dir", str(folder), "--polarity", "rating_vader"]
+    assert script.main([*options, *given]) == 0
+    assert read_report(folder, domain).embedding_model == expected
 
 
 def test_the_help_names_every_domain_and_every_source(script, capsys):

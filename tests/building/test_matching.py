@@ -1,5 +1,7 @@
 """Embeddings once per distinct text, kept on disk without pickle, and the argmax of eq. (1)."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from benchmark_world import hash_embed
@@ -44,6 +46,19 @@ def test_two_models_of_one_name_do_not_share_vectors(tmp_path):
     smaller = EmbeddingTable(lambda texts: hash_embed(texts, 64), tmp_path, "model", progress=False)
     assert smaller(["a b"]).shape == (1, 64)
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".parquet"}
+
+
+def test_one_model_in_bfloat16_does_not_share_vectors_with_float32_whose_folder_keeps_its_name(tmp_path):
+    EmbeddingTable(hash_embed, tmp_path, "m", progress=False)(["a mug"])
+    (named_before,) = tmp_path.iterdir()
+    probe = np.round(hash_embed(["A sentence by which text encoders can be told apart"]), 2) + np.float32(0)
+    assert named_before.name == hashlib.blake2b(b"m" + probe.tobytes(), digest_size=8).hexdigest()
+    for dtype, found in (("float32", 0), ("bfloat16", 1)):
+        embed = CountingEmbed()
+        embed.dtype = dtype
+        EmbeddingTable(embed, tmp_path, "m", progress=False)(["a mug"])
+        assert embed.texts.count("a mug") == found
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_interrupted_work_resumes_at_the_last_shard(tmp_path, monkeypatch):

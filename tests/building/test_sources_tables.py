@@ -184,11 +184,16 @@ BROKEN = [
         r"lacks the column 'timestamp'; it has user_id, item_id, rating",
     ),
     ("no user", without(ACTIONS, "user_id"), ITEMS, "lacks the column 'user_id' or 'user'"),
-    ("no title column", ACTIONS, without(ITEMS, "title"), r"items file .* lacks the column 'title'"),
+    ("no title column", ACTIONS, without(ITEMS, "title"), r"1 items have neither title nor brand nor .* x \(row 2\);"),
     ("no item column", ACTIONS, without(ITEMS, "item_id"), "lacks the column 'item_id' or 'item'"),
     ("unknown item", changed(ACTIONS, item_id="zz"), ITEMS, r"lacks 1 items .* for example zz; add them"),
     ("item twice", ACTIONS, [*ITEMS, ITEMS[0]], "1 items stand in more than one row, for example 10"),
-    ("untitled item", ACTIONS, changed(ITEMS, title=" "), "1 items have no title, for example 10"),
+    (
+        "nameless item",
+        ACTIONS,
+        changed(ITEMS, title=" ", categories=[]),
+        r"1 items have neither title nor brand nor categories, for example 10 \(row 1\); these .* give each",
+    ),
     ("user NULL", changed(ACTIONS, user_id=None), ITEMS, "user_id is empty in 1 rows, first in row 1"),
     ("item NULL", changed(ACTIONS, item_id=None), ITEMS, "item_id is empty in 1 rows, first in row 1"),
     ("time NULL", changed(ACTIONS, timestamp=None), ITEMS, "timestamp is empty in 1 rows, first in row 1"),
@@ -220,6 +225,19 @@ def test_at_most_five_examples_are_named(tmp_path):
         load(tmp_path, [{**ACTIONS[0], "item_id": f"z{number}"} for number in range(9)])
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_brand_or_categories_stand_for_a_title_and_the_items_without_are_counted(tmp_path, suffix):
+    items = [{**ITEMS[0], "title": ""}, {**ITEMS[1], "title": None, "brand": "Dove"}]
+    for number, rows in enumerate((items, [{k: v for k, v in item.items() if k != "title"} for item in items])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        raw, _, found = load(folder, items=rows, suffix=suffix)
+        assert [(item["title"], item["brand"]) for item in found] == [(None, ""), (None, "Dove")]
+        assert dict(raw.noted) == {
+            f"items file {folder / f'items{suffix}'}: no title, brand and categories stand for it": 2
+        }
+
+
 def test_untitled_item_that_nobody_bought_is_no_obstacle(tmp_path):
     items = load(tmp_path, items=[*ITEMS, {**ITEMS[0], "item_id": "unsold", "title": None}])[2]
     assert [item["source_id"] for item in items] == ["10", "x"]
@@ -228,8 +246,8 @@ def test_untitled_item_that_nobody_bought_is_no_obstacle(tmp_path):
 def test_braces_in_a_path_do_not_disturb_the_message(tmp_path):
     folder = tmp_path / "{count}{other}"
     folder.mkdir()
-    with pytest.raises(ValueError, match="have no title"):
-        load(folder, items=changed(ITEMS, title=None))
+    with pytest.raises(ValueError, match="have neither title"):
+        load(folder, items=changed(ITEMS, title=None, categories=None))
 
 
 def test_unknown_suffix_is_answered_with_the_known_ones(tmp_path):

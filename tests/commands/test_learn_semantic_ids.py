@@ -27,7 +27,7 @@ def command(project, monkeypatch):
     spec = importlib.util.spec_from_file_location("learn_semantic_ids", project / "scripts" / "learn_semantic_ids.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(embed_items, "load_embedder", lambda name, device=None: letter_counts)
+    monkeypatch.setattr(embed_items, "load_embedder", lambda name, **options: letter_counts)
     return module
 
 

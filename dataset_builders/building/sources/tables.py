@@ -3,14 +3,16 @@
 | interactions | | items | |
 |---|---|---|---|
 | `user_id` (or `user`) | required | `item_id` (or `item`) | required, unique |
-| `item_id` (or `item`) | required | `title` | required |
+| `item_id` (or `item`) | required | `title` | optional, but see below |
 | `timestamp` | required: integer, or date and time | `brand` | optional |
 | `rating` | optional: 1 to 5 | `categories` | optional: list, or text "Beauty > Bath > Soaps" |
 | `review` | optional | `price` | optional |
 | | | `description` | optional |
 
-Keys may have any type; they are compared as text. Other columns are ignored. Unlike crawled files, these tables are
-not cleaned: missing or contradictory values are errors, because their owner can correct them.
+An item without a title needs a brand or categories, which are embedded and shown in its place; a price or a
+description alone does not stand for an item. Keys may have any type; they are compared as text. Other columns are
+ignored. Unlike crawled files, these tables are not cleaned: missing or contradictory values are errors, because their
+owner can correct them.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from .raw_tables import ITEM_SCHEMA, RawTables, RecordCounts, is_array_of_string
 
 ALIASES = {"user_id": ("user_id", "user"), "item_id": ("item_id", "item")}
 INTERACTION_COLUMNS = ("user_id", "item_id", "timestamp")
-ITEM_COLUMNS = ("item_id", "title")
+ITEM_COLUMNS = ("item_id",)
 CATEGORY_SEPARATOR = " > "
 FORMATS = ".parquet, .csv, .csv.gz, .jsonl, .jsonl.gz"
 EXAMPLES = 5  # named in an error
@@ -65,8 +67,8 @@ class TablesSource:
         Raises:
             FileNotFoundError: If a file does not exist.
             ValueError: If a file has an unknown suffix, is unreadable or empty, lacks a column, has a column of an
-                unusable type, a NULL key or a repeated item, or an interaction has an item that is missing or
-                untitled.
+                unusable type, a NULL key or a repeated item, or an interaction has an item that is missing or has
+                neither title nor brand nor categories.
         """
         noted = RecordCounts()
         actions = _read(connection, self.interactions, "interactions", INTERACTION_COLUMNS)
@@ -102,7 +104,7 @@ class TablesSource:
         brand, description = _optional_text(table, "brand"), _optional_text(table, "description")
         items = table.select(
             source_id=_text(table.item_id),
-            title=_text(table.title),
+            title=_optional_text(table, "title"),
             brand=ibis.ifelse(brand.lower().isin(sorted(NO_BRAND)), "", brand).fill_null(""),
             categories=_categories(table, label),
             price=_price(table, label, noted),
@@ -128,12 +130,15 @@ class TablesSource:
             "their interactions",
         )
         items = items.semi_join(named, "source_id")
+        nameless = items.filter(items.title.isnull() & (items.brand == "") & (items.categories.length() == 0))
         _refuse(
             label,
-            items.filter(items.title.isnull()).source_id,
-            "{count} items have no title, for example {examples}; the title is what the models read, so "
-            "give each one, or drop the items and their interactions",
+            (nameless.source_id + " (row " + (nameless.row + 1).cast("string") + ")").name("source_id"),
+            "{count} items have neither title nor brand nor categories, for example {examples}; these are what the "
+            "models read, so give each one of them, or drop the items and their interactions",
         )
+        if untitled := _size(items.filter(items.title.isnull())):
+            noted[f"{label}: no title, brand and categories stand for it"] += untitled
         return connection.create_table(gen_name("items"), items.order_by("row").select(*ITEM_SCHEMA.names), temp=True)
 
 
@@ -167,7 +172,7 @@ def _read(connection: ibis.BaseBackend, path: Path, label: str, required: tuple[
 
 def _renamed(table: ibis.Table, label: str, required: tuple[str, ...]) -> ibis.Table:
     """Selects the documented columns, under their documented names."""
-    optional = ("rating", "review", "brand", "categories", "price", "description")
+    optional = ("rating", "review", "title", "brand", "categories", "price", "description")
     found = {}
     for column in (*required, *optional):
         present = [name for name in ALIASES.get(column, (column,)) if name in table.columns]
