@@ -116,7 +116,7 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
     for weakness, count in find_weaknesses(read, report).items():
         if report.weaknesses.get(weakness) != count:
             stated = report.weaknesses.get(weakness, "none")
-            yield "a weakness is not the one that the report states", f"{weakness}: {count}, stated {stated}"
+            yield f"a weakness is not as the report states, {weakness}", f"{count}, stated {stated}"
     for axis in AXES.values():
         if "inversion" in axis.promises:
             yield from _check_inversions(axis.name, rows)
