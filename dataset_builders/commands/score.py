@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import datasets
 
 from ..benchmark.axes import AXES
 from ..benchmark.report import report_text, resolve_revision
-from ..benchmark.tables import check_fingerprints, count_items, load_axes
-from ..scoring.figures import format_table, score_axes
-from ..scoring.ranks import check_queries, rank_rows, write_ranks
+from ..benchmark.tables import check_fingerprints, count_items, load_axes, load_table
+from ..obedience.planted import obeying_sets
+from ..scoring.figures import format_obeying, format_parts, format_table, score_axes
+from ..scoring.ranks import Obeying, check_queries, rank_rows, write_ranks
 from ..scoring.result_parts import BenchmarkIdentity, Maker
 from ..scoring.results import RESULTS_FILE, Results, read_identity
 from ..scoring.runs import Run, read_run
@@ -130,7 +132,7 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
     benchmark = identify(arguments, report, [*tables, "items"], revision)
     answers, maker = answer(tables, num_items)
     check_queries(answers, {axis: len(rows) for axis, rows in every_axis.items()})
-    ranks = rank_rows(answers, tables, arguments.max_rows)
+    ranks = rank_rows(answers, tables, arguments.max_rows, obeying_of(arguments, report, revision))
     results = Results(
         maker=maker,
         domain=arguments.domain,
@@ -150,6 +152,14 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
         write_ranks(ranks, arguments.output_dir / "rows.parquet", results.about)
         draw(results, arguments.output_dir / "axes.png")
     return results
+
+
+def obeying_of(arguments: ScoringArguments, report: Mapping[str, Any], revision: str | None) -> Obeying | None:
+    """Finds the items that obey a preference, by the planted truth of the sample shop; `None` of other domains."""
+    if report.get("source") != "sample":
+        return None
+    items = load_table(arguments.benchmark, arguments.domain, "items", "train", revision=revision)
+    return None if items is None else partial(obeying_sets, items.to_list())
 
 
 def identify(
@@ -186,6 +196,10 @@ def show(results: Results, longest_history: int, num_items: int) -> None:
     if any(result.record.has_history for result in results.axes.values()):
         print("\nWithout the items of each row's own history:\n")
         print(format_table(results.axes, results.table_k, "unseen"))
+    if obeying := format_obeying(results.axes):
+        print(f"\n{obeying}")
+    if parts := format_parts(results.axes, results.table_k):
+        print(f"\n{parts}")
     for axis, reason in results.left_out.items():
         print(f"left out: {axis} ({reason})")
     depth, deepest = results.depth or 0, max(results.k)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ..benchmark.axes import VARIANTS, get_axis
 from .ranks import OTHER_VARIANTS, rank_column
-from .result_parts import OBEYING, AxisResult, Sides
+from .result_parts import OBEYING, SHARE_OF_ROWS, AxisResult, Sides
 from .significance import bootstrap_intervals, wilson_interval
 
 SIDES = {"with_preference": "", "without_preference": "no_preference"}
@@ -89,6 +89,11 @@ def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: i
             values = side_values(rows, side, k, "unseen")
             unseen[side] = None if values is None else _means(values)
         original = side_values(rows, "original", k)
+        parts = {}
+        for part in pc.unique(rows.column("part").drop_null()).to_pylist():
+            of_part = rows.filter(pc.equal(rows.column("part"), part))
+            if (values := side_values(of_part, "with_preference", k)) is not None:
+                parts[part] = {SHARE_OF_ROWS: len(of_part) / len(rows), **_means(values)}
         results[axis] = AxisResult(
             axis,
             len(rows),
@@ -96,6 +101,7 @@ def score_axes(ranks: pa.Table, k: Sequence[int], resamples: int = 1000, seed: i
             Sides(**unseen),
             Sides(**intervals),
             original=None if original is None else _means(original),
+            parts=parts,
         )
     return results
 
@@ -149,6 +155,42 @@ def format_table(axes: Mapping[str, AxisResult], k: int = 10, protocol: str = "a
         values = [result.figures(side, protocol).get(name) for name in shown for side in SIDES]
         cells = ["-" if value is None else f"{value:.4f}" for value in values]
         lines.append(f"| {axis} | {result.num_rows} | {main} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def format_obeying(axes: Mapping[str, AxisResult]) -> str:
+    """Formats the share of the first ten items that obey, with and without the preference; empty if it is unknown.
+
+    >>> sides = Sides({"obeying@10": 0.75}, {"obeying@10": 0.1})
+    >>> print(format_obeying({"fine": AxisResult("fine", 8, sides)}))
+    first ten that obey, with and without the preference: fine 0.75, 0.10
+    """
+    known = {axis: [found.figures(side).get(OBEYING) for side in SIDES] for axis, found in axes.items()}
+    shown = [
+        f"{axis} {', '.join('-' if value is None else f'{value:.2f}' for value in values)}"
+        for axis, values in known.items()
+        if any(value is not None for value in values)
+    ]
+    return f"first ten that obey, with and without the preference: {'; '.join(shown)}" if shown else ""
+
+
+def format_parts(axes: Mapping[str, AxisResult], k: int = 10) -> str:
+    """Formats the main metric of the parts of each axis, a line per axis; empty if no axis has any.
+
+    >>> parts = {"another user": {"share": 0.75, "recall@10": 0.5}, "own user": {"share": 0.25, "recall@10": 1.0}}
+    >>> print(format_parts({"fine": AxisResult("fine", 8, parts=parts)}))
+    fine, history_from: another user 0.5000 (75 % of the rows), own user 1.0000 (25 % of the rows)
+    """
+    lines = []
+    for axis, result in axes.items():
+        main = result.record.main_metric(k)
+        shown = [
+            f"{part} {figures[main]:.4f} ({figures[SHARE_OF_ROWS]:.0%} of the rows)".replace("%", " %")
+            for part, figures in sorted(result.parts.items())
+            if main in figures
+        ]
+        if shown:
+            lines.append(f"{axis}, {result.record.part}: {', '.join(shown)}")
     return "\n".join(lines)
 
 

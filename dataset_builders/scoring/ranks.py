@@ -51,6 +51,7 @@ RANKS_SCHEMA = pa.schema(
         "history_length": pa.int32(),
         "target": pa.int32(),
         "other": pa.int32(),
+        "part": pa.string(),
         **dict.fromkeys(_RANKS, pa.int32()),
         "obeying": pa.float32(),
         "obeying_no_preference": pa.float32(),
@@ -176,7 +177,7 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
 
 def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray, obeying: Obeying | None) -> pa.Table:
     record = get_axis(axis)
-    names = [name for name in ("user_id", "history", "target", record.other) if name in rows.column_names]
+    names = [name for name in ("user_id", "history", "target", record.other, record.part) if name in rows.column_names]
     table = rows.select_columns(names).with_format("arrow")[:].take(pa.array(numbers))
     targets = table.column("target").to_numpy()
     others = table.column(record.other).to_numpy() if record.other else None
@@ -192,6 +193,7 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray,
         "history_length": lengths,
         "target": targets,
         "other": others,
+        "part": table.column(record.part).combine_chunks() if record.part in names else None,
     }
     answered = {variant: _places(run, axis, numbers, variant) for variant in record.asked}
     if "negative" in answered and answered[""] is None and answered["negative"] is not None:

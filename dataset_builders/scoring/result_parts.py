@@ -12,6 +12,7 @@ AGAIN = "score again with mender evaluate"
 SHARE = "a finite number from 0 to 1"
 OBEYING = "obeying@10"
 """Share of the first ten items that obey the request; known for the sample shop alone."""
+SHARE_OF_ROWS = "share"
 LARGEST = 2**31 - 1
 LONGEST = 1e9  # seconds, 31 years
 
@@ -48,6 +49,8 @@ class AxisResult:
         intervals ([`Sides`]): 95 % intervals of `all`, lower and upper end: Wilson's for proportions, else the
             bootstrap's.
         original (`Mapping`, *optional*): Means with the preference in its original words, of an axis that rewords it.
+        parts (`Mapping`): Value of the axis' part, such as the origin of a history, to the means of its rows with the
+            preference, and under `share` their share of the rows.
         baselines (`Mapping`): Baseline of the benchmark, such as `constant_list`, to its means with the preference.
     """
 
@@ -57,6 +60,7 @@ class AxisResult:
     unseen: Sides[Figures] = field(default_factory=Sides)
     intervals: Sides[Intervals] = field(default_factory=Sides)
     original: Figures | None = None
+    parts: Mapping[str, Figures] = field(default_factory=dict)
     baselines: Mapping[str, Figures] = field(default_factory=dict)
 
     @property
@@ -82,6 +86,7 @@ class AxisResult:
             "unseen": dict(self.unseen.items()),
             "intervals": dict(self.intervals.items()),
             **({} if self.original is None else {"original": dict(self.original)}),
+            **({"parts": {name: dict(found) for name, found in self.parts.items()}} if self.parts else {}),
             **({"baselines": {name: dict(found) for name, found in self.baselines.items()}} if self.baselines else {}),
         }
 
@@ -101,10 +106,11 @@ class AxisResult:
                     yield from check_value(f"{key}.{protocol}{side}.{OBEYING}", figures.get(OBEYING), is_share, SHARE)
         if self.original is not None:
             yield from check_means(f"{key}.original", self.original, both)
-        for name, figures in self.baselines.items():
-            for metric, value in figures.items():
-                if not is_share(value):
-                    yield must_be(f"{key}.baselines.{name}.{metric}", value, SHARE)
+        for group, found in (("parts", self.parts), ("baselines", self.baselines)):
+            for name, figures in found.items():
+                for metric, value in figures.items():
+                    if not is_share(value):
+                        yield must_be(f"{key}.{group}.{name}.{metric}", value, SHARE)
         for side, intervals in self.intervals.items():
             if intervals and self.all[side] is None:
                 yield f"{key}.{side} is missing, and has intervals; {AGAIN}."

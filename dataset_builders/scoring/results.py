@@ -278,6 +278,7 @@ class _Reader:
             unseen=self.sides(f"{key}.unseen", self.object(f"{key}.unseen", entry.get("unseen")) or {}),
             intervals=self.sides(f"{key}.intervals", self.object(f"{key}.intervals", entry.get("intervals")) or {}),
             original=self.object(f"{key}.original", entry.get("original")),
+            parts=self.objects(f"{key}.parts", entry.get("parts")),
             baselines=self.objects(f"{key}.baselines", entry.get("baselines")),
         )
 

@@ -395,6 +395,18 @@ class TestObeying:
         assert "obeying@10" not in found.unseen.with_preference
 
 
+class TestParts:
+    def test_the_figures_of_each_part_are_those_of_its_rows_alone(self):
+        columns = TABLES["fine"].to_dict() | {"history_from": ["another user", "own user", "another user"]}
+        rows = datasets.Dataset.from_dict(columns)
+        ranks = rank_rows(make_run(ANSWERS), {"fine": rows})
+        found = score_axes(ranks, [2])["fine"]
+        assert found.parts["another user"]["share"] == pytest.approx(2 / 3)
+        assert found.parts["another user"]["recall@2"] == 0.5 and found.parts["own user"]["recall@2"] == 1.0
+        assert found.figures()["recall@2"] == pytest.approx(2 / 3)
+        assert score_axes(rank_rows(make_run(ANSWERS), TABLES), [2])["fine"].parts == {}
+
+
 class TestSignificance:
     def test_an_interval_is_that_of_drawing_rows_one_by_one(self):
         values = np.stack(list(axis_values("recall", {"": np.arange(60) % 17}, [5, 10]).values()), axis=1)
