@@ -6,7 +6,9 @@ from typing import Any
 import gradio as gr
 
 ALL = "all"
-WITH, WITHOUT = "#4f46e5", "#94a3b8"
+WITH, WITHOUT, UNTRAINED = "#4f46e5", "#94a3b8", "#d97706"
+# Baselines of the results without training, in the order of tables.
+BASELINES = {"constant_list": "constant list", "preference_only": "preference only", "history_only": "history only"}
 # Titles of the axes for files of earlier versions, which lack them.
 AXIS_TITLES = {
     "recommendation": "Recommendation",
@@ -32,8 +34,9 @@ LEADERBOARD_WIDTHS = [75, 190, 95, 105, 130, 165, 130, 80, 130, 108]  # 1208 pix
 
 
 def main_metric(found: Mapping[str, Any]) -> str:
-    """Metric that an axis is ranked by: m@10 where there is one, else recall@10."""
-    return "m@10" if "m@10" in (found.get("with_preference") or {}) or found.get("metric") == "m" else "recall@10"
+    """Metric that an axis is ranked by: the file's own at 10; if none, m@10 where there is one, or recall@10."""
+    known = "m" if "m@10" in (found.get("with_preference") or {}) else "recall"
+    return f"{found.get('metric') or known}@10"
 
 
 def title_of(axis: str, found: Mapping[str, Any]) -> str:
@@ -53,6 +56,35 @@ def axes_rows(results: Mapping[str, Any]) -> list[list[Any]]:
         texts = ["-" if value is None else f"{value:.4f}" for value in values]
         rows.append([title_of(axis, found), metric, *texts, found.get("num_rows")])
     return rows
+
+
+def baselines_of(found: Mapping[str, Any]) -> dict[str, float]:
+    """Main metric of each known baseline of an axis."""
+    metric, known = main_metric(found), found.get("baselines") or {}
+    return {name: known[name][metric] for name in BASELINES if metric in (known.get(name) or {})}
+
+
+def baselines_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of axis, metric, and the score of each baseline; empty if the results have none."""
+    if not any(baselines_of(found) for found in results["axes"].values()):
+        return []
+    rows = []
+    for axis, found in results["axes"].items():
+        values = baselines_of(found)
+        cells = [f"{values[name]:.4f}" if name in values else "-" for name in BASELINES]
+        rows.append([title_of(axis, found), main_metric(found), *cells])
+    return rows
+
+
+def not_beaten(results: Mapping[str, Any]) -> list[str]:
+    """Titles of the axes on which the model is not above the best baseline."""
+    titles = []
+    for axis, found in results["axes"].items():
+        value, _ = _side(found, "with_preference", main_metric(found))
+        best = max(baselines_of(found).values(), default=None)
+        if value is not None and best is not None and value <= best + 1e-9:
+            titles.append(title_of(axis, found))
+    return titles
 
 
 def axes_figure(results: Mapping[str, Any]) -> Any:
@@ -79,6 +111,12 @@ def axes_figure(results: Mapping[str, Any]) -> Any:
                 plot.plot([low, high], [i + shift] * 2, color="0.15", linewidth=1.2)
             text, at = ("not defined" if value is None else f"{value:.3f}"), (high, i + shift)
             plot.annotate(text, at, (4, 0), textcoords="offset points", va="center", fontsize=9.5, color="0.25")
+    best = [max(baselines_of(axis).values(), default=None) for axis in axes.values()]
+    for i, value in enumerate(best):
+        if value is not None:
+            label = None if any(known is not None for known in best[:i]) else "best without training"
+            plot.plot([value] * 2, [i - 0.13, i + 0.45], color=UNTRAINED, linewidth=2, label=label)
+            highest = max(highest, value)
     for i, (axis, found) in enumerate(axes.items()):
         title = f"{title_of(axis, found)}, {main_metric(found)}"
         plot.annotate(title, (0, i - 0.3), (1, 0), textcoords="offset points", va="center", fontsize=10.5)
@@ -173,6 +211,16 @@ def axes_tab(results: Mapping[str, Any] | None, model_name: str, preferences: bo
         elem_id="axes-table",
         headers=["axis", "metric", "with preference", "without", "NDCG@10 with", "without", "rows"],
     )
+    if baselines := baselines_rows(results):
+        gr.Dataframe(
+            baselines,
+            label="What needs no training, on the same rows",
+            interactive=False,
+            elem_id="baselines-table",
+            headers=["axis", "metric", *BASELINES.values()],
+        )
+        for title in not_beaten(results):
+            gr.Markdown(f"**{title}**: this model does not beat the best of them.")
     for axis, reason in (results.get("left_out") or {}).items():
         gr.Markdown(f"Left out: **{axis}** ({reason}).")
     gr.Markdown(
