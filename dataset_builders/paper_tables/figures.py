@@ -78,7 +78,7 @@ def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Pa
         ]
     largest = max((value for values in outlines.values() for value in values if value is not None), default=0.0)
     styles = {label: (COLOURS[i], "-") for i, label in enumerate(outlines)} | {UNTRAINED: (GREY, "--")}
-    figure = _new_figure(7.6, 6.2)
+    figure = _new_figure(8.6, 6.2)
     draw_star(figure, labels, outlines, styles, max(largest, 1e-3), ticks=True)
     figure.suptitle(title)
     _save(figure, path)
@@ -114,7 +114,9 @@ def draw_star(
     for angle, label in zip(angles, labels, strict=True):
         side = np.sin(angle)  # corners on the right are written from their left edge, and the other way round
         alignment = "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
-        plot.text(angle, 1.14 * largest, label, ha=alignment, va="center", linespacing=1.4)
+        is_top = np.cos(angle) > 0.9  # written from its lower edge, whatever its number of lines
+        place = {"ha": alignment, "va": "bottom" if is_top else "center"}
+        plot.text(angle, (1.06 if is_top else 1.14) * largest, label, linespacing=1.4, **place)
     figure.legend(loc="outside lower center", ncols=min(4, len(outlines)), frameon=False)
 
 

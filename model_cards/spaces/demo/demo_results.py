@@ -1,6 +1,7 @@
 """Tabs of results: scores of a model on all axes, and a leaderboard."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import gradio as gr
@@ -17,6 +18,7 @@ AXIS_TITLES = {
     "coarse": "Coarse-grained steering",
     "history": "History consolidation",
 }
+NO_MODEL = {"url": None, "interval": None, "without_preference": None, "method": "no training", "date": ""}
 LEADERBOARD_HEADERS = [
     "rank",
     "model",
@@ -144,7 +146,7 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
     """Rows of the leaderboard, best first among scores on the same rows of a benchmark; equal values share a rank.
 
     Scores on other rows (another fingerprint, a part of the rows, an earlier benchmark) are ranked separately, the
-    largest number of rows first.
+    largest number of rows first. Baselines without training follow the models of the same rows, without a rank.
 
     Args:
         records: One flat record per model, domain and axis.
@@ -158,28 +160,34 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
         return (*task, bool(record.get("stale")), -(record.get("num_rows") or 0), record.get("fingerprint") or "")
 
     kept.sort(key=lambda r: (*asked(r), -r["value"], r["model"]))
-    rows, group, values = [], None, []
-    for record in kept:
-        if asked(record) != group:
-            group, values = asked(record), []
-        values.append(record["value"])
-        interval = record.get("interval")
-        without = record.get("without_preference")
-        rows.append(
-            [
-                values.index(record["value"]) + 1,
-                _model_link(record["model"], record.get("url")),
-                f"{record['value']:.4f}",  # of one width, so that they sort as strings
-                "" if without is None else f"{without:.4f}",
-                f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "",
-                f"{record['domain']}: {record['axis']}, {record['metric']}",
-                record.get("method") or "",
-                record.get("num_rows"),
-                (record.get("fingerprint") or "")[:8],
-                record.get("date") or "",
-            ]
-        )
+    rows: list[list[Any]] = []
+    for _, found in groupby(kept, asked):
+        group = list(found)
+        values = [record["value"] for record in group]
+        rows += [_leaderboard_row(record, values.index(record["value"]) + 1) for record in group]
+        known: Mapping[str, float] = next((r["baselines"] for r in group if r.get("baselines")), {})
+        for name, title in BASELINES.items():
+            if name in known:  # a row in italics, without a rank
+                row = _leaderboard_row({**group[0], "model": "", "value": known[name], **NO_MODEL}, None)
+                rows.append([row[0], f"*{title}*", *row[2:]])
     return rows
+
+
+def _leaderboard_row(record: Mapping[str, Any], rank: int | None) -> list[Any]:
+    interval = record.get("interval")
+    without = record.get("without_preference")
+    return [
+        rank,
+        _model_link(record["model"], record.get("url")),
+        f"{record['value']:.4f}",  # of one width, so that they sort as strings
+        "" if without is None else f"{without:.4f}",
+        f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "",
+        f"{record['domain']}: {record['axis']}, {record['metric']}",
+        record.get("method") or "",
+        record.get("num_rows"),
+        (record.get("fingerprint") or "")[:8],
+        record.get("date") or "",
+    ]
 
 
 def _model_link(model: str, url: str | None) -> str:
