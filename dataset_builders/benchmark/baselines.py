@@ -205,7 +205,7 @@ def nearest(
     transposed = np.zeros((vectors.shape[1], width), np.float32)
     transposed[:, :num_items] = vectors.T
     block = max(1, BLOCK_ENTRIES // width)
-    asked = queries.any(axis=1)
+    asked: np.ndarray = (queries != 0).any(axis=1)
     for start in range(0, len(queries), block):
         part = slice(start, start + block)
         scores = queries[part] @ transposed

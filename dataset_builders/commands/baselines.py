@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..benchmark.axes import get_axis
 from ..benchmark.baselines import BASELINES, Catalog, depth_of, rank_axis
 from ..benchmark.report import report_text, resolve_revision
@@ -43,7 +41,7 @@ class BaselineArguments(ScoringArguments):
 def parse_arguments(argv: list[str] | None) -> BaselineArguments:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
-    add_scoring_arguments(parser, benchmark="benchmark")
+    add_scoring_arguments(parser, benchmark="benchmark", needs_output=True)
     parser.add_argument("--baselines", nargs="+", choices=list(BASELINES), help="baselines to score")
     parser.add_argument(
         "--embedding_model",
@@ -136,7 +134,7 @@ def make_run(
     description: dict[str, Any],
 ) -> Run:
     """Ranks the items for every row of the axes that a baseline can answer."""
-    answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    answers: dict[str, tuple[Any, Any]] = {}
     for axis, table in tables.items():
         numbers = choose_rows(len(table), arguments.max_rows)
         rows = table.with_format("arrow")[:].take(numbers)

@@ -68,10 +68,12 @@ class ScoreArguments(ScoringArguments):
 BY_SCORE_HELP = "rank each query's items by their scores; default: the file's order, in which scores never rise"
 
 
-def add_scoring_arguments(parser: argparse.ArgumentParser, benchmark: str = "--benchmark") -> None:
+def add_scoring_arguments(
+    parser: argparse.ArgumentParser, benchmark: str = "--benchmark", needs_output: bool = False
+) -> None:
     """Adds the options of [`ScoringArguments`] to a parser; without dashes, the benchmark is a positional argument."""
-    required = {"required": True} if benchmark.startswith("-") else {}
-    parser.add_argument(benchmark, **required, help="local benchmark directory, or a dataset's name on the Hub")
+    action = parser.add_argument(benchmark, help="local benchmark directory, or a dataset's name on the Hub")
+    action.required = True
     parser.add_argument("--benchmark_revision", help="branch, tag or commit of a benchmark on the Hub")
     parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
     parser.add_argument("--split", choices=["train", "validation", "test"], help="split to score")
@@ -79,7 +81,8 @@ def add_scoring_arguments(parser: argparse.ArgumentParser, benchmark: str = "--b
     parser.add_argument("--k", nargs="+", type=int, help="cut-offs")
     parser.add_argument("--max_rows", type=int, help="maximum rows of each axis, drawn with a fixed seed; 0: all")
     parser.add_argument("--resamples", type=int, help="number of resamples of the bootstrap intervals")
-    parser.add_argument("--output_dir", type=Path, help="folder for the result files; default: none are written")
+    absent = "" if needs_output else "; default: none are written"
+    parser.add_argument("--output_dir", type=Path, required=needs_output, help=f"folder for the result files{absent}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -80,7 +80,7 @@ def baseline_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    known = next((record["baselines"] for record in records if record.get("baselines")), {})
+    known: Mapping[str, float] = next((record["baselines"] for record in records if record.get("baselines")), {})
     return {name: known[name] for name in BASELINES if name in known}
 
 
