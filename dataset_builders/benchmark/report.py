@@ -13,6 +13,8 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from ..hub_http import is_repo_id
+from .axes import get_axis
+from .baselines import BASELINES
 from .schema import ITEM_TEXT_FIELDS, config_name
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class BuildReport:
             [`~dataset_builders.benchmark.fingerprints.content_fingerprint`].
         negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
         left_out: Axis -> reason.
+        baselines: Axis -> baseline -> metric -> value on the split test, see
+            [`~dataset_builders.benchmark.baselines.axis_baselines`]; empty in reports of earlier versions.
         skipped, noted: Raw records dropped, or kept though incomplete: reason -> count. Of a public set, `noted` also
             counts the promises that its rows break, see [`~dataset_builders.benchmark.checks.check_benchmark`].
         steering: Facts of steering, see [`SteeringReport`].
@@ -105,6 +109,7 @@ class BuildReport:
     fingerprints: dict[str, str] = field(default_factory=dict)
     negative_rows: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    baselines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
     steering: SteeringReport | None = None
@@ -169,6 +174,10 @@ class BuildReport:
             for config, splits in self.rows.items()
         ]
         lines += [f"left out: {axis}: {reason}" for axis, reason in self.left_out.items()]
+        for axis, found in self.baselines.items():
+            metric = get_axis(axis).main_metric()
+            figures = [f"{BASELINES[name]} {values[metric]:.3f}" for name, values in found.items()]
+            lines.append(f"without training, {metric} of {axis}: {', '.join(figures)}")
         for word, counts in (("skipped", self.skipped), ("noted", self.noted)):
             what = "" if "from_hub" in self.options else " raw records"
             lines += [f"{word}: {count:,}{what}: {reason}" for reason, count in counts.items() if count]

@@ -61,6 +61,7 @@ def build_benchmark(
         )
         build.report.about = dict(about or {})
         configs = {config_name(domain, name): build.config(name) for name in (*TABLES, *AXES)}
+        build.score_baselines({name: configs[config_name(domain, name)] for name in AXES})
         with build.report.stage("write"):
             folders = {config: result.folder for config, result in configs.items() if result is not None}
             publish(folder, folders, build.report, Path(output_dir).name)

@@ -14,6 +14,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..benchmark.axes import AXES
+from ..benchmark.baselines import BASELINES
 from ..benchmark.fingerprints import split_file
 from ..benchmark.report import BuildReport, report_file
 from ..benchmark.schema import config_name, features_of
@@ -154,6 +155,7 @@ def dataset_card(
             "report": report,
             "title": _title(report),
             "axes": _axes_of(report),
+            "baselines": _baseline_rows(report),
             "polarity_measured": measured_text(report.polarity_measured) if report.polarity_measured else "",
             "steering_notes": _steering_notes(report),
         }
@@ -167,6 +169,7 @@ def dataset_card(
         domains=domains,
         axes={name: axis.description for name, axis in AXES.items() if name in built},
         main_metrics=[f"{axis.main_metric()} on {name}" for name, axis in AXES.items() if name in built],
+        baseline_titles=list(BASELINES.values()),
         columns={config: list(info.features) for config, info in infos.items()},
     )
     return str(card)
@@ -174,6 +177,17 @@ def dataset_card(
 
 def _axes_of(report: BuildReport) -> list[str]:
     return [axis for axis in AXES if config_name(report.domain, axis) in report.rows]
+
+
+def _baseline_rows(report: BuildReport) -> list[list[str]]:
+    """Axis, metric, and the figure of each baseline, as cells of a table."""
+    rows = []
+    for axis in _axes_of(report):
+        if found := report.baselines.get(axis):
+            metric = AXES[axis].main_metric()
+            values = [found.get(name, {}).get(metric) for name in BASELINES]
+            rows.append([axis, metric, *("-" if value is None else f"{value:.4f}" for value in values)])
+    return rows
 
 
 def _title(report: BuildReport) -> str:

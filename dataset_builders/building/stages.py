@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..benchmark.axes import AXES
-from ..benchmark.fingerprints import content_fingerprint
+from ..benchmark.baselines import Catalog, axis_baselines
+from ..benchmark.fingerprints import content_fingerprint, split_file
 from ..benchmark.negation import num_negative
 from ..benchmark.report import BuildReport, SteeringReport
 from ..benchmark.schema import TABLES, config_name, features, item_text, splits_of
@@ -348,6 +349,29 @@ class BenchmarkBuild:
         self.report.fingerprints[config] = result.info["fingerprint"]
         if "negative_rows" in result.info:
             self.report.negative_rows[name] = result.info["negative_rows"]
+        return result
+
+    def score_baselines(self, configs: Mapping[str, StageResult | None]) -> StageResult:
+        """Scores the baselines without training on the split test of axes, and puts the figures into the report.
+
+        Args:
+            configs (`Mapping[str, StageResult]`): Axis -> result of [`config`]; `None` where it was left out.
+        """
+        built = [(AXES[axis], config) for axis, config in configs.items() if config is not None]
+
+        def make(inputs: Inputs, folder: Path) -> dict[str, Any]:
+            vectors = inputs.item_embeddings
+            catalog = Catalog(len(vectors), vectors, inputs.embed)
+            figures = {}
+            for axis, config in built:
+                test, train = (pq.read_table(config.folder / split_file(split)) for split in ("test", "train"))
+                figures[axis.name] = axis_baselines(axis, test, train, catalog)
+            return {"baselines": figures}
+
+        variant = {axis.name: [config.digest, axis.metric, axis.other, axis.asked] for axis, config in built}
+        reads = ["item_embeddings", "embed"]
+        result = self._stage("baselines", make, reads, [], (axis_baselines,), {"axes": variant})
+        self.report.baselines = result.info["baselines"]
         return result
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
+    "baselines": Command("dataset_builders.commands.baselines", "score what needs no training on every axis"),
     "compare": Command("dataset_builders.commands.compare", "compare two methods by a paired test"),
     "tables": Command("dataset_builders.commands.tables", "make the paper's tables and figures from results"),
     "submit": Command("dataset_builders.commands.submit", "submit scores to the leaderboard of a benchmark"),

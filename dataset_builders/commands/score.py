@@ -11,20 +11,22 @@ import datetime
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 
-from ..benchmark.axes import AXES
+from ..benchmark.axes import AXES, get_axis
 from ..benchmark.report import report_text, resolve_revision
 from ..benchmark.tables import check_fingerprints, count_items, load_axes, load_table
 from ..obedience.planted import obeying_sets
+from ..scoring.baselines import baselines_table, find_baselines, not_beaten
 from ..scoring.figures import format_obeying, format_parts, format_table, score_axes
-from ..scoring.ranks import Obeying, check_queries, rank_rows, write_ranks
-from ..scoring.result_parts import BenchmarkIdentity, Maker
+from ..scoring.ranks import Obeying, check_queries, choose_rows, rank_rows, write_ranks
+from ..scoring.result_parts import AxisResult, BenchmarkIdentity, Maker
 from ..scoring.results import RESULTS_FILE, Results, read_identity
 from ..scoring.runs import Run, read_run
 from .command_line import HelpFormatter, defaults_of, run_command
@@ -67,9 +69,12 @@ class ScoreArguments(ScoringArguments):
 BY_SCORE_HELP = "rank each query's items by their scores; default: the file's order, in which scores never rise"
 
 
-def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of [`ScoringArguments`] to a parser."""
-    parser.add_argument("--benchmark", required=True, help="local benchmark directory, or a dataset's name on the Hub")
+def add_scoring_arguments(
+    parser: argparse.ArgumentParser, benchmark: str = "--benchmark", needs_output: bool = False
+) -> None:
+    """Adds the options of [`ScoringArguments`] to a parser; without dashes, the benchmark is a positional argument."""
+    action = parser.add_argument(benchmark, help="local benchmark directory, or a dataset's name on the Hub")
+    action.required = True
     parser.add_argument("--benchmark_revision", help="branch, tag or commit of a benchmark on the Hub")
     parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
     parser.add_argument("--split", choices=["train", "validation", "test"], help="split to score")
@@ -77,7 +82,8 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k", nargs="+", type=int, help="cut-offs")
     parser.add_argument("--max_rows", type=int, help="maximum rows of each axis, drawn with a fixed seed; 0: all")
     parser.add_argument("--resamples", type=int, help="number of resamples of the bootstrap intervals")
-    parser.add_argument("--output_dir", type=Path, help="folder for the result files; default: none are written")
+    absent = "" if needs_output else "; default: none are written"
+    parser.add_argument("--output_dir", type=Path, required=needs_output, help=f"folder for the result files{absent}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -133,6 +139,7 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
     answers, maker = answer(tables, num_items)
     check_queries(answers, {axis: len(rows) for axis, rows in every_axis.items()})
     ranks = rank_rows(answers, tables, arguments.max_rows, obeying_of(arguments, report, revision))
+    scored = score_axes(ranks, sorted(arguments.k), arguments.resamples)
     results = Results(
         maker=maker,
         domain=arguments.domain,
@@ -141,7 +148,7 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
         k=tuple(sorted(arguments.k)),
         depth=answers.depth,
         benchmark=benchmark,
-        axes=score_axes(ranks, sorted(arguments.k), arguments.resamples),
+        axes=add_baselines(scored, arguments, tables, num_items, report, revision),
         left_out=report.get("left_out", {}),
     )
     results.check(f"the results of {maker.method}")
@@ -160,6 +167,43 @@ def obeying_of(arguments: ScoringArguments, report: Mapping[str, Any], revision:
         return None
     items = load_table(arguments.benchmark, arguments.domain, "items", "train", revision=revision)
     return None if items is None else partial(obeying_sets, items.to_list())
+
+
+def add_baselines(
+    axes: Mapping[str, AxisResult],
+    arguments: ScoringArguments,
+    tables: Tables,
+    num_items: int,
+    report: Mapping[str, Any],
+    revision: str | None,
+) -> dict[str, AxisResult]:
+    """Adds to the results of each axis what baselines without training reach on the same rows."""
+
+    def columns(rows: datasets.Dataset, axis: str) -> pa.Table:
+        names = [name for name in ("target", get_axis(axis).other) if name]
+        return rows.select_columns(names).with_format("arrow")[:]
+
+    def train(axis: str) -> pa.Table | None:
+        try:
+            rows = load_table(arguments.benchmark, arguments.domain, axis, "train", revision)
+        except ValueError:  # the benchmark was published without that split
+            return None
+        return None if rows is None else columns(rows, axis)
+
+    found = {}
+    for axis, result in axes.items():
+        numbers = choose_rows(len(tables[axis]), arguments.max_rows)
+        is_whole_test = arguments.split == "test" and len(numbers) == len(tables[axis])
+        baselines = find_baselines(
+            report if is_whole_test else None,
+            get_axis(axis),
+            columns(tables[axis], axis).take(pa.array(numbers)),
+            partial(train, axis),
+            num_items,
+            sorted(arguments.k),
+        )
+        found[axis] = replace(result, baselines=baselines)
+    return found
 
 
 def identify(
@@ -191,7 +235,7 @@ def read_answers(arguments: ScoreArguments, num_items: int) -> tuple[Run, Maker]
 
 
 def show(results: Results, longest_history: int, num_items: int) -> None:
-    """Prints both tables, and notes on axes left out and on short rankings."""
+    """Prints the tables, and notes on axes left out, on baselines that are not beaten, and on short rankings."""
     print(format_table(results.axes, results.table_k))
     if any(result.record.has_history for result in results.axes.values()):
         print("\nWithout the items of each row's own history:\n")
@@ -200,6 +244,10 @@ def show(results: Results, longest_history: int, num_items: int) -> None:
         print(f"\n{obeying}")
     if parts := format_parts(results.axes, results.table_k):
         print(f"\n{parts}")
+    if baselines := baselines_table(results.axes, results.table_k):
+        print(f"\nWhat needs no training:\n\n{baselines}")
+    for sentence in not_beaten(results.axes, results.table_k, results.maker.method):
+        print(f"note: {sentence}.")
     for axis, reason in results.left_out.items():
         print(f"left out: {axis} ({reason})")
     depth, deepest = results.depth or 0, max(results.k)

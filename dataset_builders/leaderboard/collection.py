@@ -15,6 +15,7 @@ from ..atomic_write import write_text
 from ..benchmark.axes import AXES, Axis, get_axis
 from ..benchmark.report import BuildReport, is_on_the_hub, read_report, resolve_revision
 from ..benchmark.schema import config_name
+from ..scoring.baselines import main_baselines, main_figures, read_baselines
 from ..scoring.result_parts import is_share
 from ..scoring.results import RESULTS_FILE, InvalidResults, Results
 from .hub import list_models, model_url, newest_commit, read_text
@@ -108,6 +109,7 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
                 results = results_at(domain)
                 if results is not None and _agrees(results, axis, item["value"]):
                     record |= figures_of(results, axis)  # its own rows, should they differ from the revision's
+                    record |= _baselines_of(report_at(domain, revision), domain, axis, record["fingerprint"])
                 records.append(record | {"revision": revision, "url": model_url(model)})
     return records
 
@@ -138,6 +140,7 @@ def make_record(model: str, domain: str, axis: str, value: float, date: str) -> 
         "metric": get_axis(axis).main_metric(),
         "value": value,
         "without_preference": None,
+        "baselines": {},
         "interval": None,
         "num_rows": None,
         "fingerprint": None,
@@ -155,6 +158,7 @@ def figures_of(results: Results, axis: str) -> dict[str, Any]:
     return {
         "method": results.maker.method,
         "without_preference": found.main_value("without_preference"),
+        "baselines": main_baselines(found),
         "interval": (found.intervals.with_preference or {}).get(found.record.main_metric()),
         "num_rows": found.num_rows,
         "fingerprint": benchmark.fingerprints.get(config_name(results.domain, axis)),
@@ -242,4 +246,14 @@ def _rows_of(report: BuildReport | None, domain: str, axis: str) -> dict[str, An
         "fingerprint": report.fingerprints[config],
         "num_rows": report.rows[config][SPLIT],
         "approximator": report.approximator,
+        **_baselines_of(report, domain, axis, report.fingerprints[config]),
     }
+
+
+def _baselines_of(report: BuildReport | None, domain: str, axis: str, fingerprint: str | None) -> dict[str, Any]:
+    """Baselines in the benchmark's own report of the same rows, which count before those of a submission."""
+    if report is None or report.fingerprints.get(config_name(domain, axis)) != fingerprint:
+        return {}
+    record = get_axis(axis)
+    found = main_figures(read_baselines({"baselines": report.baselines}, record, [10]), record.main_metric())
+    return {"baselines": found} if found else {}

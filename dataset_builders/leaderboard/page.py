@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.axes import AXES
+from ..benchmark.baselines import BASELINES
 
 TITLE = "Preference discerning leaderboard"
 
@@ -18,7 +19,8 @@ def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         `list[dict]`: By domain and axis, those of the benchmark as it is now first: `domain`, `axis`, `title`,
         `metric`, `description`, `num_rows`, `fingerprint`, `stale`, and `entries`, best first: records with `rank`
-        (equal values share one) and `bar`, the interval and the value in percent of the table's largest figure.
+        (equal values share one) and `bar`, the interval and the value in percent of the table's largest figure; and
+        `baselines`, which have no rank: `title`, `value` and `bar`.
     """
     order = list(AXES)
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
@@ -39,6 +41,7 @@ def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "fingerprint": fingerprint or None,
                 "stale": stale,
                 "entries": rank_records(groups[key]),
+                "baselines": baseline_rows(groups[key]),
             }
         )
     return tables
@@ -51,7 +54,7 @@ def rank_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     >>> [(record["rank"], record["model"]) for record in rank_records(records)]
     [(1, 'b'), (1, 'c'), (3, 'a')]
     """
-    largest = max((record["interval"] or [0, record["value"]])[1] for record in records) or 1
+    largest = _largest(records)
     ranked = []
     for record in sorted(records, key=lambda record: (-record["value"], record["model"])):
         rank = 1 + sum(other["value"] > record["value"] for other in records)
@@ -59,6 +62,32 @@ def rank_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         bar = [round(100 * min(figure / largest, 1), 2) for figure in (low, record["value"], high)]
         ranked.append({**record, "rank": rank, "bar": bar})
     return ranked
+
+
+def baseline_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What needs no training on the rows of one table, from the first record that has it, best first.
+
+    >>> baseline_rows([{"value": 0.5, "interval": None, "baselines": {"constant_list": 0.25}}])
+    [{'title': 'constant list', 'value': 0.25, 'bar': 50.0}]
+    """
+    found = _baselines(records)
+    largest = _largest(records)
+    rows = [
+        {"title": BASELINES[name], "value": value, "bar": round(100 * value / largest, 2)}
+        for name, value in found.items()
+    ]
+    return sorted(rows, key=lambda row: -row["value"])
+
+
+def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    known: Mapping[str, float] = next((record["baselines"] for record in records if record.get("baselines")), {})
+    return {name: known[name] for name in BASELINES if name in known}
+
+
+def _largest(records: Sequence[Mapping[str, Any]]) -> float:
+    """The largest figure of a table, baselines included; 1 if all are 0."""
+    ends = [(record["interval"] or [0, record["value"]])[1] for record in records]
+    return max(*ends, *_baselines(records).values(), 0) or 1
 
 
 def writers(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from ..atomic_write import atomic_write
 from ..benchmark.axes import get_axis
+from ..scoring.baselines import best_baseline
 from ..scoring.ranks import read_ranks
 from ..scoring.result_parts import AxisResult
 from .layout import domain_title
@@ -29,6 +30,8 @@ from .tables import (
     with_default_encoder,
 )
 
+UNTRAINED = "best without training"
+GREY = "0.45"
 K = 10  # the cut-off of the paper's figures
 SIDES = (("with_preference", "with preference"), ("without_preference", "without"))
 
@@ -49,7 +52,8 @@ class Skipped(Exception):
 def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Path) -> None:
     """Draws the main metric of every axis of one model, with the preference and without it, on one common scale.
 
-    An axis on which neither was asked says so, and leaves a gap in the outline.
+    A dashed outline is the best baseline without training of each axis, where the results have it. An axis on which
+    neither was asked says so, and leaves a gap in the outline.
 
     Args:
         axes (`Mapping[str, AxisResult]`): Name -> figures.
@@ -65,9 +69,16 @@ def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Pa
         f"{axis}\n{result.record.main_metric(k)}  " + " | ".join(_shown(values[i], 3) for values in outlines.values())
         for i, (axis, result) in enumerate(axes.items())
     ]
+    best = [best_baseline(result, k) for result in axes.values()]
+    if any(best):
+        outlines[UNTRAINED] = [None if found is None else found[1] for found in best]
+        labels = [
+            label if found is None else f"{label}\nwithout training {found[1]:.3f}"
+            for label, found in zip(labels, best, strict=True)
+        ]
     largest = max((value for values in outlines.values() for value in values if value is not None), default=0.0)
-    styles = {label: (COLOURS[i], "-") for i, label in enumerate(outlines)}
-    figure = _new_figure(7.6, 6.2)
+    styles = {label: (COLOURS[i], "-") for i, label in enumerate(outlines)} | {UNTRAINED: (GREY, "--")}
+    figure = _new_figure(8.6, 6.2)
     draw_star(figure, labels, outlines, styles, max(largest, 1e-3), ticks=True)
     figure.suptitle(title)
     _save(figure, path)
@@ -89,7 +100,7 @@ def draw_star(
         radii = np.array([np.nan if value is None else value for value in values], dtype=float)
         colour, dash = styles[label]
         plot.plot(angles[closed], radii[closed], dash, color=colour, label=label, marker="o", markersize=4, zorder=3)
-        if len(outlines) < 4:  # more of them would make one grey field
+        if len(outlines) < 4 and dash == "-":  # more of them would make one grey field
             plot.fill(angles, np.nan_to_num(radii), color=colour, alpha=0.12)
     plot.set_xticks(angles, [])
     plot.set_ylim(0, 1.05 * largest)
@@ -103,7 +114,9 @@ def draw_star(
     for angle, label in zip(angles, labels, strict=True):
         side = np.sin(angle)  # corners on the right are written from their left edge, and the other way round
         alignment = "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
-        plot.text(angle, 1.14 * largest, label, ha=alignment, va="center", linespacing=1.4)
+        is_top = np.cos(angle) > 0.9  # written from its lower edge, whatever its number of lines
+        place = {"ha": alignment, "va": "bottom" if is_top else "center"}
+        plot.text(angle, (1.06 if is_top else 1.14) * largest, label, linespacing=1.4, **place)
     figure.legend(loc="outside lower center", ncols=min(4, len(outlines)), frameon=False)
 
 

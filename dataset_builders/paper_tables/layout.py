@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from ..benchmark.axes import get_axis
+from ..benchmark.baselines import BASELINES
 from .results import Group
 from .tables import (
     DOMAIN_TITLES,
@@ -183,6 +184,11 @@ def notes(block: Block) -> list[str]:
         if block.protocol == "all"
         else f"- A cell holds {ours}. A target that is in the history counts as a miss; nothing is published for this."
     )
+    if stated := dict.fromkeys(entry.label for entry in block.entries if entry.method in BASELINES):
+        lines.append(
+            f"- {' / '.join(stated)}: without training, as the results state it; a figure that is not above means "
+            "nothing."
+        )
     lines.append(
         "- Recommendation chooses its preference with the target in view (eq. 1), which favours methods that read "
         "preferences; history consolidation is the axis without that help."

@@ -5,16 +5,19 @@ and differ in their rows are refused, see [`~dataset_builders.paper_tables.resul
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..benchmark.axes import get_axis
+from ..benchmark.baselines import BASELINES
+from ..scoring.result_parts import Figures
 from .published import Published, read_published
 from .results import TIMES, Cell, Group, axes_in_order, encoder_size
 
 QUALITY = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 DOMAIN_TITLES = {"sports": "Sports", "beauty": "Beauty", "toys": "Toys", "steam": "Steam"}  # the order of table 1
-# In the order of the rows: ours that read nothing, table 2's, table 1's, ours; names that are not here come last.
+# In the order of the rows: without training, ours that read nothing, table 2's, table 1's, ours; others come last.
 METHOD_TITLES = {
+    "constant_list": "Constant list", "preference_only": "Preference only", "history_only": "History only",
     "most_popular": "Most popular", "transition_graph": "Transition graph",
     "transition_graph_text": "Transition graph + text", "p5": "P5", "caser": "Caser", "hgn": "HGN",
     "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "fdsa": "FDSA", "sasrec": "SASRec", "sasrec_bce": "SASRec-BCE",
@@ -25,25 +28,30 @@ METHOD_TITLES = {
 NOT_IN_TABLE_2 = ("vocabext_rnd", "lc_rec", "vocabext_lm", "liger", "mender_emb", "mender_tok", "mender_steer")
 MIXTURES = ("none", "pos", "neg", "pos_neg", "fine", "coarse", "fine_coarse", "all")  # the order of table 5
 OUR_MIXTURES = ("wanted",)  # these come after the paper's
-OUR_METHODS = ("mender_steer",)  # no Mender of the paper, and no baseline of it
+OUR_METHODS = ("mender_steer", *BASELINES)  # no Mender of the paper, and no baseline of it
+WITH_BASELINES = (1, 2, 5, 8, 9)  # tables of quality alone
 IMPROVEMENT = "relative_improvement"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: one configuration, over the domains. `variant` is the published one it stands beside."""
+    """A row of a table: one configuration, over the domains. `variant` is the published one it stands beside.
+
+    `stated` holds figures that other results state: domain and axis -> metric -> value.
+    """
 
     label: str
     method: str
     variant: str
     groups: dict[str, Group]
+    stated: dict[tuple[str, str], Figures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Entry:
     """A value of a table, ours beside the published one.
 
-    Ours is over no seed where it is made of other figures (a relative improvement).
+    Ours is over no seed where it is made of other figures (a relative improvement) or stated beside them (a baseline).
     """
 
     label: str
@@ -297,11 +305,11 @@ def section_entries(
     entries = []
     for axis in spec.axes:
         of_axis = []
-        for row in section.rows:
+        for row in [*section.rows, *(baseline_rows(section) if table in WITH_BASELINES else ())]:
             figures = [
                 Entry(
                     row.label, row.method, row.variant, domain, axis, metric,
-                    _ours(table, row.groups.get(domain), axis, metric, protocol),
+                    _ours(table, row, domain, axis, metric, protocol),
                     _published(table, row, domain, axis, metric) if protocol == "all" else None,
                 )
                 for domain in domains
@@ -315,7 +323,28 @@ def section_entries(
     return entries
 
 
-def _ours(table: int, group: Group | None, axis: str, metric: str, protocol: str) -> Cell | None:
+def baseline_rows(section: Section) -> list[Row]:
+    """One row per baseline without training that the results of a section state, unless it has a row as a method."""
+    groups = [group for row in section.rows for group in row.groups.values()]
+    rows = []
+    for name in BASELINES:
+        if any(group.first.method == name for group in groups):
+            continue
+        stated = {
+            (result.domain, axis): found.baselines[name]
+            for group in groups
+            for result in group.results
+            for axis, found in result.results.axes.items()
+            if name in found.baselines
+        }
+        rows += [Row(title_of(name), name, "", {}, stated)] if stated else []
+    return rows
+
+
+def _ours(table: int, row: Row, domain: str, axis: str, metric: str, protocol: str) -> Cell | None:
+    if protocol == "all" and (stated := row.stated.get((domain, axis), {}).get(metric)) is not None:
+        return Cell(stated, seeds=0)
+    group = row.groups.get(domain)
     cell = group.cell(axis, metric, protocol) if group is not None else None
     if table == 6:
         return Cell(cell.std, None, cell.seeds) if cell is not None and cell.std is not None else None

@@ -32,6 +32,7 @@ from dataset_builders.commands.score import (
     score_answers,
 )
 from dataset_builders.resources import resource
+from dataset_builders.scoring.baselines import baselines_table, not_beaten
 from dataset_builders.scoring.figures import format_table
 from dataset_builders.scoring.ranks import choose_rows
 from dataset_builders.scoring.result_parts import Maker, Ranking, Training, Weights
@@ -230,6 +231,8 @@ def card_evaluation(results: Results) -> "Evaluation":
         table=format_table(results.axes, results.table_k),
         figures=figures,
         left_out=results.left_out,
+        baselines=baselines_table(results.axes, results.table_k),
+        not_beaten=not_beaten(results.axes, results.table_k, results.maker.method),
         num_beams=results.maker.num_beams,
         benchmark=results.benchmark.name,
         revision=results.benchmark.revision,

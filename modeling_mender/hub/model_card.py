@@ -76,6 +76,8 @@ class Evaluation:
         table (`str`): Scores on all axes, in Markdown.
         figures (`Sequence[tuple[str, str, float]]`): Axis, metric and score, for the `model-index` of the card.
         left_out (`Mapping[str, str]`): Reasons by axis that was not evaluated.
+        baselines (`str`): What needs no training, a table in Markdown; empty if it is not known.
+        not_beaten (`Sequence[str]`): A sentence for each axis on which the model is not above the best baseline.
         num_beams (`int`, *optional*): Beams of the search.
         benchmark, revision (`str`, *optional*): Name and commit of the benchmark; a local directory has no commit.
     """
@@ -85,6 +87,8 @@ class Evaluation:
     table: str
     figures: Sequence[tuple[str, str, float]]
     left_out: Mapping[str, str]
+    baselines: str = ""
+    not_beaten: Sequence[str] = ()
     num_beams: int | None = None
     benchmark: str | None = None
     revision: str | None = None

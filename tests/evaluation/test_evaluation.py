@@ -1,5 +1,6 @@
 """From a model to its answers on the axes: rankings in order, the ways of asking, the plot, the card."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import datasets
@@ -270,6 +271,24 @@ def test_a_card_is_filled_from_results_and_is_valid(results, tmp_path, project):
     data = ModelCard(text).data
     assert data["library_name"] == "transformers"
     assert not data.eval_results and not data.datasets  # a local benchmark is no dataset of the Hub
+
+
+def test_a_card_names_the_baselines_that_the_model_does_not_beat(results, tmp_path, project):
+    folder = train_tiny("mender_emb", tmp_path, seed=7)
+    beaten, best = results["recommendation"].main_value(k=3), results["fine"].main_value(k=3)
+    known = {
+        "recommendation": {"constant_list": {"recall@3": beaten - 0.01}},
+        "fine": {"history_only": {"recall@3": best}},
+    }
+    axes = {axis: replace(results[axis], baselines=known[axis]) for axis in known}
+    scored = Results(maker=Maker("mender_emb"), domain="toy", split="test", k=(1, 3), axes=axes)
+    text = model_card(folder, project / "model_cards/model_card.md", str(folder), card_evaluation(scored))
+    assert f"| fine | recall@3 | - | - | {best:.4f} |" in text
+    assert f"**Not beaten**, fine: recall@3 {best:.4f} does not beat the baseline history only ({best:.4f})." in text
+    assert text.count("**Not beaten**") == 1
+    bare = replace(scored, axes={axis: results[axis] for axis in known})
+    text = model_card(folder, project / "model_cards/model_card.md", str(folder), card_evaluation(bare))
+    assert "needs no training" not in text and "Not beaten" not in text
 
 
 def test_two_axes_that_ask_the_same_are_answered_once():

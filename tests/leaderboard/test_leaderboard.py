@@ -16,6 +16,7 @@ from leaderboard_world import (
     ROWS,
     TASKS,
     benchmark_files,
+    make_report,
     make_results,
     use_memory_hub,
     write_benchmark,
@@ -29,8 +30,8 @@ from dataset_builders.leaderboard.page import make_tables, render_page
 from dataset_builders.resources import resource
 
 KEYS = (
-    "model method domain axis title metric value without_preference interval num_rows fingerprint revision date url "
-    "approximator stale"
+    "model method domain axis title metric value without_preference baselines interval num_rows fingerprint revision "
+    "date url approximator stale"
 ).split()
 
 
@@ -72,6 +73,7 @@ def test_a_local_result_gives_a_record_per_axis(tmp_path):
         "metric": "recall@10",
         "value": 1 / 3,
         "without_preference": 0.0,
+        "baselines": {},
         "num_rows": 3,
         "fingerprint": "digest of fine",
         "revision": DATA_COMMIT,
@@ -248,6 +250,44 @@ def test_tables_come_by_domain_and_axis_and_stale_ones_last_of_their_axis():
 def test_the_bar_is_in_percent_of_the_largest_figure():
     (table,) = make_tables([record("a", 0.2, interval=[0.1, 0.4]), record("b", 0.0)])
     assert [item["bar"] for item in table["entries"]] == [[25.0, 50.0, 100.0], [0.0, 0.0, 0.0]]
+
+
+BASELINES = {"constant_list": {"recall@10": 0.25}, "history_only": {"recall@10": 0.5}, "<b>": {"recall@10": 1.0}}
+
+
+def test_baselines_of_the_results_are_rows_without_a_rank(tmp_path):
+    results = make_results()
+    results["axes"]["fine"]["baselines"] = BASELINES
+    write_results(tmp_path / "mine", results)
+    records = collect_local([tmp_path])
+    assert {item["axis"]: item["baselines"] for item in records}["fine"] == {
+        "constant_list": 0.25,
+        "history_only": 0.5,
+    }
+    (fine,) = (table for table in make_tables(records) if table["axis"] == "fine")
+    assert [row["title"] for row in fine["baselines"]] == ["history only", "constant list"]
+    assert [entry["rank"] for entry in fine["entries"]] == [1]
+    page = render_page(records, resource("model_cards/spaces/leaderboard/index.html"))
+    assert page.count('<tr class="baseline">') == 2 and "Rows in grey need no training" in page
+    assert "<b>:" not in page and ">history only<" in page
+
+
+def test_without_baselines_the_page_has_no_line_of_them(tmp_path):
+    page = render_page([record("a", 0.5)], resource("model_cards/spaces/leaderboard/index.html"))
+    assert "Rows in grey" not in page and '<tr class="baseline">' not in page
+
+
+def test_baselines_of_the_benchmark_s_report_count_before_those_of_a_submission(memory):
+    report = json.loads(make_report().to_json())
+    report["baselines"] = {"fine": {"constant_list": {"recall@10": 0.125, "ndcg@10": 0.1}}}
+    memory.repos[("dataset", BENCHMARK)][DATA_COMMIT]["reports/toy.json"] = json.dumps(report)
+    results = make_results()
+    results["axes"]["fine"]["baselines"] = BASELINES
+    memory.set_model("a/mine", entry_files(entry(TASKS[1], 1 / 3), **{"results/toy.json": json.dumps(results)}))
+    memory.set_model("a/bare", entry_files(entry(TASKS[1], 0.25)))
+    records = collect_hub(BENCHMARK, ["a/mine", "a/bare"])
+    assert [item["baselines"] for item in records] == [{"constant_list": 0.125}] * 2
+    assert records[0]["method"] == "my_method"
 
 
 def test_everything_on_the_page_is_escaped_and_only_web_addresses_are_links():

@@ -125,6 +125,43 @@ def test_published_figures_are_those_printed(key, value, std):
     assert (figure.value, figure.std) == (value, std)
 
 
+def with_baselines(path, **values):
+    """Adds baselines to every axis of a results.json: their recall@10, and half of it for the other metrics."""
+    content = json.loads(path.read_text())
+    for axis, entry in content["axes"].items():
+        entry["baselines"] = {name: metrics(value, axis) for name, value in values.items()}
+    path.write_text(json.dumps(content))
+
+
+def test_baselines_of_the_results_stand_under_ours(tmp_path):
+    with_baselines(write_result(tmp_path / "a", levels=0.4), constant_list=0.2, history_only=0.6)
+    write_result(tmp_path / "b", levels=0.5, mixture="fine")
+    run(tmp_path, "--output_dir", tmp_path / "out", "--figures", "--protocol", "both")
+    for name in ("table_1.md", "table_5.md"):
+        every, unseen = (tmp_path / "out" / name).read_text().split("taken out")
+        assert cells(every, "Constant list", "Recommendation")[2] == "0.2000"
+        assert cells(every, "History only", "Recommendation")[2] == "**0.6000**"
+        assert "Preference only" not in every and "without training, as the results state it" in every
+        assert "Constant list" not in unseen
+    with (tmp_path / "out/tables.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["method"] == "constant_list" and line["table"] == "1"]
+    assert {line["seeds"] for line in lines} == {"0"} and {line["published"] for line in lines} == {""}
+
+
+def test_a_baseline_that_was_scored_as_a_method_has_one_row(tmp_path):
+    with_baselines(write_result(tmp_path / "a", levels=0.4), constant_list=0.2)
+    write_result(tmp_path / "b", "constant_list", levels=0.2)
+    run(tmp_path, "--output_dir", tmp_path / "out", "--figures", "--tables", "1")
+    text = (tmp_path / "out/table_1.md").read_text()
+    assert text.count("| Constant list |") == len(ROWS)
+
+
+def test_results_without_baselines_give_no_row_of_them(tmp_path):
+    write_result(tmp_path / "a")
+    run(tmp_path, "--output_dir", tmp_path / "out", "--figures", "--tables", "1")
+    assert "Constant list" not in (tmp_path / "out/table_1.md").read_text()
+
+
 def test_zeros_that_stand_for_methods_not_asked_are_marked_and_no_others():
     unasked = {key[:2] + (key[4],) for key, figure in read_published().items() if not figure.was_run}
     assert unasked == {(table, "tiger", axis) for table in (1, 6) for axis in ("sentiment", "history")}
@@ -371,6 +408,23 @@ def test_the_star_of_one_model_takes_axes_that_were_not_asked(tmp_path):
     assert imread(tmp_path / "axes.png").shape[2] == 4
     star_plot({"sentiment": axes["sentiment"]}, 3, "nothing asked", tmp_path / "axes.png")
     assert [path.name for path in tmp_path.iterdir()] == ["axes.png"]
+
+
+def test_the_star_draws_the_best_baseline_where_there_is_one(tmp_path, monkeypatch):
+    drawn = {}
+
+    def draw_star(figure, labels, outlines, styles, *rest, **more):
+        drawn.update(outlines=outlines, labels=labels)
+
+    monkeypatch.setattr("dataset_builders.paper_tables.figures.draw_star", draw_star)
+    known = {"constant_list": {"recall@3": 0.75}, "history_only": {"recall@3": 0.25}}
+    axes = {name: AxisResult(name, 4, Sides({"recall@3": 0.5})) for name in ("fine", "coarse")}
+    star_plot(axes, 3, "toy", tmp_path / "axes.png")
+    assert list(drawn["outlines"]) == ["with preference", "without"]
+    axes["fine"] = AxisResult("fine", 4, Sides({"recall@3": 0.5}), baselines=known)
+    star_plot(axes, 3, "toy", tmp_path / "axes.png")
+    assert drawn["outlines"]["best without training"] == [0.75, None]
+    assert "without training 0.750" in drawn["labels"][0] and "without training" not in drawn["labels"][1]
 
 
 # -- errors ---------------------------------------------------------------------------------------------------------

@@ -257,6 +257,37 @@ def test_the_figure_draws_two_bars_per_axis_with_their_values_and_intervals():
     assert [list(line.get_xdata()) for line in plot.lines] == [[0.375, 0.75]]
 
 
+def with_baselines(**values):
+    """The results above, with baselines of the recommendation axis."""
+    found = {name: {"recall@10": value} for name, value in values.items()}
+    axes = {**RESULTS["axes"], "recommendation": {**RESULTS["axes"]["recommendation"], "baselines": found}}
+    return {**RESULTS, "axes": axes}
+
+
+def test_baselines_are_a_table_and_a_mark_and_are_said_where_they_are_not_beaten():
+    results = with_baselines(constant_list=0.25, history_only=0.5, **{"<b>": 1.0})
+    assert demo_results.baselines_rows(results) == [
+        ["Recommendation", "recall@10", "0.2500", "-", "0.5000"],
+        ["Sentiment following", "m@10", "-", "-", "-"],
+    ]
+    assert demo_results.not_beaten(results) == ["Recommendation"]
+    assert demo_results.not_beaten(with_baselines(constant_list=0.25)) == []
+    plot = demo_results.axes_figure(results).axes[0]
+    assert [list(line.get_xdata()) for line in plot.lines][-1] == [0.5, 0.5]
+    assert demo_results.baselines_rows(RESULTS) == [] and demo_results.not_beaten(RESULTS) == []
+
+
+def test_baselines_follow_the_models_of_their_task_without_a_rank():
+    known = {"constant_list": 0.25, "<b>": 1.0}
+    rows = demo_results.leaderboard_rows([record("a", 0.5, baselines=known), record("b", 0.125, baselines=known)])
+    assert [(row[0], row[1], row[2]) for row in rows] == [
+        (1, "a", "0.5000"),
+        (2, "b", "0.1250"),
+        (None, "*constant list*", "0.2500"),
+    ]
+    assert all(len(row) == len(demo_results.LEADERBOARD_HEADERS) for row in rows)
+
+
 def test_the_leaderboard_ranks_within_a_task_and_filters():
     rows = demo_results.leaderboard_rows(LEADERBOARD, domain="toy", axis="recommendation")
     assert [row[:5] for row in rows] == [

@@ -1,12 +1,15 @@
 """Tabs of results: scores of a model on all axes, and a leaderboard."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import gradio as gr
 
 ALL = "all"
-WITH, WITHOUT = "#4f46e5", "#94a3b8"
+WITH, WITHOUT, UNTRAINED = "#4f46e5", "#94a3b8", "#d97706"
+# Baselines of the results without training, in the order of tables.
+BASELINES = {"constant_list": "constant list", "preference_only": "preference only", "history_only": "history only"}
 # Titles of the axes for files of earlier versions, which lack them.
 AXIS_TITLES = {
     "recommendation": "Recommendation",
@@ -15,6 +18,7 @@ AXIS_TITLES = {
     "coarse": "Coarse-grained steering",
     "history": "History consolidation",
 }
+NO_MODEL = {"url": None, "interval": None, "without_preference": None, "method": "no training", "date": ""}
 LEADERBOARD_HEADERS = [
     "rank",
     "model",
@@ -32,8 +36,9 @@ LEADERBOARD_WIDTHS = [75, 190, 95, 105, 130, 165, 130, 80, 130, 108]  # 1208 pix
 
 
 def main_metric(found: Mapping[str, Any]) -> str:
-    """Metric that an axis is ranked by: m@10 where there is one, else recall@10."""
-    return "m@10" if "m@10" in (found.get("with_preference") or {}) or found.get("metric") == "m" else "recall@10"
+    """Metric that an axis is ranked by: the file's own at 10; if none, m@10 where there is one, or recall@10."""
+    known = "m" if "m@10" in (found.get("with_preference") or {}) else "recall"
+    return f"{found.get('metric') or known}@10"
 
 
 def title_of(axis: str, found: Mapping[str, Any]) -> str:
@@ -53,6 +58,35 @@ def axes_rows(results: Mapping[str, Any]) -> list[list[Any]]:
         texts = ["-" if value is None else f"{value:.4f}" for value in values]
         rows.append([title_of(axis, found), metric, *texts, found.get("num_rows")])
     return rows
+
+
+def baselines_of(found: Mapping[str, Any]) -> dict[str, float]:
+    """Main metric of each known baseline of an axis."""
+    metric, known = main_metric(found), found.get("baselines") or {}
+    return {name: known[name][metric] for name in BASELINES if metric in (known.get(name) or {})}
+
+
+def baselines_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of axis, metric, and the score of each baseline; empty if the results have none."""
+    if not any(baselines_of(found) for found in results["axes"].values()):
+        return []
+    rows = []
+    for axis, found in results["axes"].items():
+        values = baselines_of(found)
+        cells = [f"{values[name]:.4f}" if name in values else "-" for name in BASELINES]
+        rows.append([title_of(axis, found), main_metric(found), *cells])
+    return rows
+
+
+def not_beaten(results: Mapping[str, Any]) -> list[str]:
+    """Titles of the axes on which the model is not above the best baseline."""
+    titles = []
+    for axis, found in results["axes"].items():
+        value, _ = _side(found, "with_preference", main_metric(found))
+        best = max(baselines_of(found).values(), default=None)
+        if value is not None and best is not None and value <= best + 1e-9:
+            titles.append(title_of(axis, found))
+    return titles
 
 
 def axes_figure(results: Mapping[str, Any]) -> Any:
@@ -79,6 +113,12 @@ def axes_figure(results: Mapping[str, Any]) -> Any:
                 plot.plot([low, high], [i + shift] * 2, color="0.15", linewidth=1.2)
             text, at = ("not defined" if value is None else f"{value:.3f}"), (high, i + shift)
             plot.annotate(text, at, (4, 0), textcoords="offset points", va="center", fontsize=9.5, color="0.25")
+    best = [max(baselines_of(axis).values(), default=None) for axis in axes.values()]
+    for i, value in enumerate(best):
+        if value is not None:
+            label = None if any(known is not None for known in best[:i]) else "best without training"
+            plot.plot([value] * 2, [i - 0.13, i + 0.45], color=UNTRAINED, linewidth=2, label=label)
+            highest = max(highest, value)
     for i, (axis, found) in enumerate(axes.items()):
         title = f"{title_of(axis, found)}, {main_metric(found)}"
         plot.annotate(title, (0, i - 0.3), (1, 0), textcoords="offset points", va="center", fontsize=10.5)
@@ -106,7 +146,7 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
     """Rows of the leaderboard, best first among scores on the same rows of a benchmark; equal values share a rank.
 
     Scores on other rows (another fingerprint, a part of the rows, an earlier benchmark) are ranked separately, the
-    largest number of rows first.
+    largest number of rows first. Baselines without training follow the models of the same rows, without a rank.
 
     Args:
         records: One flat record per model, domain and axis.
@@ -120,28 +160,34 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
         return (*task, bool(record.get("stale")), -(record.get("num_rows") or 0), record.get("fingerprint") or "")
 
     kept.sort(key=lambda r: (*asked(r), -r["value"], r["model"]))
-    rows, group, values = [], None, []
-    for record in kept:
-        if asked(record) != group:
-            group, values = asked(record), []
-        values.append(record["value"])
-        interval = record.get("interval")
-        without = record.get("without_preference")
-        rows.append(
-            [
-                values.index(record["value"]) + 1,
-                _model_link(record["model"], record.get("url")),
-                f"{record['value']:.4f}",  # of one width, so that they sort as strings
-                "" if without is None else f"{without:.4f}",
-                f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "",
-                f"{record['domain']}: {record['axis']}, {record['metric']}",
-                record.get("method") or "",
-                record.get("num_rows"),
-                (record.get("fingerprint") or "")[:8],
-                record.get("date") or "",
-            ]
-        )
+    rows: list[list[Any]] = []
+    for _, found in groupby(kept, asked):
+        group = list(found)
+        values = [record["value"] for record in group]
+        rows += [_leaderboard_row(record, values.index(record["value"]) + 1) for record in group]
+        known: Mapping[str, float] = next((r["baselines"] for r in group if r.get("baselines")), {})
+        for name, title in BASELINES.items():
+            if name in known:  # a row in italics, without a rank
+                row = _leaderboard_row({**group[0], "model": "", "value": known[name], **NO_MODEL}, None)
+                rows.append([row[0], f"*{title}*", *row[2:]])
     return rows
+
+
+def _leaderboard_row(record: Mapping[str, Any], rank: int | None) -> list[Any]:
+    interval = record.get("interval")
+    without = record.get("without_preference")
+    return [
+        rank,
+        _model_link(record["model"], record.get("url")),
+        f"{record['value']:.4f}",  # of one width, so that they sort as strings
+        "" if without is None else f"{without:.4f}",
+        f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "",
+        f"{record['domain']}: {record['axis']}, {record['metric']}",
+        record.get("method") or "",
+        record.get("num_rows"),
+        (record.get("fingerprint") or "")[:8],
+        record.get("date") or "",
+    ]
 
 
 def _model_link(model: str, url: str | None) -> str:
@@ -173,6 +219,16 @@ def axes_tab(results: Mapping[str, Any] | None, model_name: str, preferences: bo
         elem_id="axes-table",
         headers=["axis", "metric", "with preference", "without", "NDCG@10 with", "without", "rows"],
     )
+    if baselines := baselines_rows(results):
+        gr.Dataframe(
+            baselines,
+            label="What needs no training, on the same rows",
+            interactive=False,
+            elem_id="baselines-table",
+            headers=["axis", "metric", *BASELINES.values()],
+        )
+        for title in not_beaten(results):
+            gr.Markdown(f"**{title}**: this model does not beat the best of them.")
     for axis, reason in (results.get("left_out") or {}).items():
         gr.Markdown(f"Left out: **{axis}** ({reason}).")
     gr.Markdown(
