@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 WORDINGS = ("metadata/1", "metadata/2")
 """Wordings of preferences from metadata: in the words of titles, and without these."""
-DEFAULT_WORDINGS = {"sample": "metadata/1"}
+DEFAULT_WORDINGS = {"sample": "metadata/2"}
 """Source -> wording; metadata/1 for every other source."""
 
 
