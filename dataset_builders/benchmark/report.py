@@ -58,6 +58,7 @@ class BuildReport:
         fingerprints: Config -> digest of its rows, see
             [`~dataset_builders.benchmark.fingerprints.content_fingerprint`].
         negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
+        notes: Axis -> what was counted, as the end of a sentence that begins with the number -> split -> count.
         left_out: Axis -> reason.
         skipped, noted: Raw records dropped, or kept though incomplete: reason -> count.
         steering: Deviations from the paper's procedure, see [`SteeringReport`].
@@ -86,6 +87,7 @@ class BuildReport:
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     negative_rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
@@ -149,6 +151,7 @@ class BuildReport:
             f"{config}: " + " / ".join(f"{count:,} {split}" for split, count in splits.items())
             for config, splits in self.rows.items()
         ]
+        lines += self.note_lines()
         lines += [f"left out: {axis}: {reason}" for axis, reason in self.left_out.items()]
         for word, counts in (("skipped", self.skipped), ("noted", self.noted)):
             lines += [f"{word}: {count:,} raw records: {reason}" for reason, count in counts.items() if count]
@@ -157,6 +160,15 @@ class BuildReport:
                 lines.append(f"steering, {name}: " + ", ".join(f"{key} {n:,}" for key, n in counts.items() if n))
         lines.append("seconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in self.seconds.items()))
         return "\n".join(lines)
+
+    def note_lines(self) -> list[str]:
+        """The notes whose count is not 0, one sentence each: `avoid: 3 train, 1 test rows ...`."""
+        return [
+            f"{axis}: {', '.join(f'{count:,} {split}' for split, count in counts.items() if count)} {note}"
+            for axis, notes in self.notes.items()
+            for note, counts in notes.items()
+            if any(counts.values())
+        ]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Rows of the two steering axes, which differ only in their plans."""
+"""Rows of the axes that follow a plan of steering, and differ only in which."""
 
 import pyarrow as pa
 
@@ -6,12 +6,13 @@ from ...benchmark.schema import SPLITS
 from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
 
 
-def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """Makes the rows of one steering axis.
+def steered_rows(axis: str, tables: BenchmarkTables, plan_of: str | None = None) -> dict[str, pa.Table]:
+    """Makes the rows of one axis from a plan of steering.
 
     Args:
-        axis (`str`): `"fine"` or `"coarse"`.
+        axis (`str`): Name of the axis.
         tables ([`BenchmarkTables`]): The intermediate tables.
+        plan_of (`str`, *optional*): `"fine"` or `"coarse"`, the steering axis of the plan; by default the axis itself.
 
     Returns:
         `dict[str, pa.Table]`: Split -> rows.
@@ -23,7 +24,7 @@ def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
         raise UnsupportedAxis(axis, tables.steering)
     splits = {}
     for split in SPLITS:
-        plan = tables.steering[axis, split]
+        plan = tables.steering[plan_of or axis, split]
         splits[split] = as_table(
             axis,
             {
