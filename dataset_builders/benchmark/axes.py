@@ -228,8 +228,8 @@ register_axis(
         metric="m",
         promises=("inversion", "elicited"),
         limits=(
-            "The history lacks the disliked item, which its user had bought by then, so it does not show whether a "
-            "real history that holds the item is overruled."
+            "The history lacks the disliked item, though its user had bought it when the aversion arose, so it does "
+            "not show whether a real history that holds the item is overruled."
         ),
     )
 )

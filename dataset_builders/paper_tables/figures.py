@@ -61,10 +61,11 @@ def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Pa
         ImportError: If matplotlib is not installed.
     """
     outlines = {label: [result.main_value(side, k) for result in axes.values()] for side, label in SIDES}
-    labels = [
-        f"{axis}\n{result.record.main_metric(k)}  " + " | ".join(_shown(values[i], 3) for values in outlines.values())
-        for i, (axis, result) in enumerate(axes.items())
-    ]
+    labels = []
+    for i, (axis, result) in enumerate(axes.items()):
+        values = [outline[i] for outline in outlines.values()]
+        values = values if result.record.metric == "recall" else values[:1]  # the others compare requests themselves
+        labels.append(f"{axis}\n{result.record.main_metric(k)}  " + " | ".join(_shown(value, 3) for value in values))
     largest = max((value for values in outlines.values() for value in values if value is not None), default=0.0)
     styles = {label: (COLOURS[i], "-") for i, label in enumerate(outlines)}
     figure = _new_figure(7.6, 6.2)
@@ -111,7 +112,7 @@ def draw_star(
 
 
 def figure_3(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
-    """Every method on the five axes of one domain, each corner scaled to the best method and labelled with it."""
+    """Every method on the axes of one domain, each corner scaled to the best method and labelled with it."""
     chosen = _sorted(recommendation_groups(groups))
     if not chosen:
         raise Skipped("no method was trained on recommendation data alone")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from benchmark_world import ToySource, hash_embed, item, sequences
 
@@ -338,3 +339,21 @@ def test_the_axes_of_a_shop_without_ratings_are_those_that_need_none_and_break_n
     assert check_benchmark(tmp_path / "benchmark") == []
     card = (tmp_path / "benchmark/README.md").read_text()
     assert AXES["compose"].limits in card and "rows of the fine axis are in no pair" in card
+
+
+@pytest.mark.parametrize(
+    ("change", "promise"),
+    [
+        (lambda row: {"second_target": row["target"]}, "the second item is the target or in the history"),
+        (lambda row: {"second_target": 999}, "ids are not in the catalog"),
+        (lambda row: {"preferences": row["preferences"][:1] * 2}, "a row has not two different preferences"),
+        (lambda row: {"preferences": row["preferences"][::-1]}, "a pair is of no steering row of its split"),
+    ],
+)
+def test_a_broken_composition_is_found(tmp_path, change, promise):
+    build(tmp_path / "benchmark", None)
+    (path,) = (tmp_path / "benchmark/toy_compose").glob("test-*.parquet")
+    table = pq.read_table(path)
+    rows = [row | change(row) for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    assert any(f"toy: {promise}" in line for line in check_benchmark(tmp_path / "benchmark"))

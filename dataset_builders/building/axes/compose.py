@@ -16,10 +16,10 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     """Pairs rows of fine-grained steering of the same split, each used once, in an order drawn with a fixed seed.
 
     Fine targets are as varied as the items of a split; the few targets of coarse steering would let a constant list
-    find both. Since a row of the plan is used once, a (preference, item) pair occurs once, and no preference is in two
-    splits, wherever the plan holds that. The first row of a pair gives the user and the history; it has a history, and
-    its position is of the same split. Both preferences are positive and different; the second item is not in the
-    history, and the two items have different texts and are not alike.
+    find both. A (preference, item) pair occurs once, also where the plan repeats it (`as_released`), and no preference
+    is in two splits wherever the plan holds that. The first row of a pair gives the user and the history, which is not
+    empty, and whose position is of the same split. Both preferences are positive and different; the second item is not
+    in the history, and the two items have different texts and are not alike.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.
@@ -58,7 +58,8 @@ def _pairs(tables: BenchmarkTables, plan: SteeringRows, split: int) -> list[tupl
     sequences, items, texts = tables.sequences, tables.item_embeddings, tables.item_texts
     is_first = (sequences.history_length[plan.occurrence] > 0) & (sequences.split[plan.occurrence] == split)
     order = np.random.default_rng(split).permutation(len(plan.target))
-    waiting = [index for index in order.tolist() if not tables.preferences.negative[plan.preference[index]]]
+    asks = {(int(plan.preference[index]), int(plan.target[index])): index for index in order.tolist()}
+    waiting = [index for (preference, _), index in asks.items() if not tables.preferences.negative[preference]]
 
     def fits(i: int, j: int) -> bool:
         a, b = int(plan.target[i]) - 1, int(plan.target[j]) - 1
