@@ -19,7 +19,7 @@ METRICS_OF_TWO_ITEMS = ("avoid", "all")
 VARIANTS = ("", "no_preference", "negative", "original", "weaker", "stronger")
 """Variants of a row's request: with its preference (of two, the positive one), without any, with the negative one,
 with the preference in its original words, and with less and more strength."""
-PROMISES = ("window", "past_preference", "steering", "inversion")
+PROMISES = ("window", "past_preference", "steering", "inversion", "elicited")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class Axis:
         limits (`str`): Sentence on what the axis does not show.
         promises (`tuple[str, ...]`): Invariants, of [`PROMISES`], that
             [`~dataset_builders.benchmark.checks.check_benchmark`] tests: the history is the user's window, the
-            preference precedes the target, steering changes the ground truth, and the positive preference is the
-            inversion of the negative one.
+            preference precedes the target, steering changes the ground truth, the positive preference is the
+            inversion of the negative one, and the history is the window without the item that elicited an aversion.
 
     Raises:
         ValueError: If the fields contradict each other.
@@ -212,5 +212,116 @@ register_axis(
         builder="dataset_builders.building.axes.history:build",
         needs=("sequences", "preferences"),
         promises=("window", "past_preference"),
+    )
+)
+register_axis(
+    Axis(
+        name="sentiment_with_history",
+        title="Sentiment following with a history",
+        description=(
+            "a negative preference, its inversion, an item that its user disliked, and the user's history without "
+            "that item; `item_from` says whether the item was disliked at a position of the row's own split"
+        ),
+        columns={
+            **_SEQUENCE,
+            "preference_positive": Value("string"),
+            "preference_negative": Value("string"),
+            **_TARGET,
+            "item_from": Value("string"),
+        },
+        asked={"": "preference_positive", "negative": "preference_negative", "no_preference": None},
+        builder="dataset_builders.building.axes.sentiment_with_history:build",
+        needs=("sequences", "polarity", "items", "preferences", "preference_embeddings", "embed"),
+        metric="m",
+        promises=("inversion", "elicited"),
+        limits=(
+            "The history lacks the disliked item, though its user had bought it when the aversion arose, so it does "
+            "not show whether a real history that holds the item is overruled."
+        ),
+    )
+)
+register_axis(
+    Axis(
+        name="avoid",
+        title="Avoidance",
+        description=(
+            "history, a negative preference, an item that it names (`avoided`), and the true next item; the first "
+            "must leave the list and the second must not"
+        ),
+        columns={**_SEQUENCE, "preference": Value("string"), **_TARGET, "avoided": Value("int32")},
+        asked=_WITH_AND_WITHOUT,
+        builder="dataset_builders.building.axes.avoid:build",
+        needs=("sequences", "polarity", "preferences", "item_embeddings", "item_texts", "embed"),
+        metric="avoid",
+        other="avoided",
+        promises=("window", "past_preference"),
+        limits=(
+            "A row counts only where the item to avoid is in the list without the preference, so a low figure can "
+            "also come from lists that never held it, and the item is named by its nearness to the words, not by "
+            "having all that they say."
+        ),
+    )
+)
+register_axis(
+    Axis(
+        name="strength",
+        title="Strength",
+        description=(
+            "rows of coarse-grained steering, asked with the preference at the strengths 0.5, 1 and 2 and without it; "
+            "the target must rise with the strength"
+        ),
+        columns=_STEERED,
+        asked={"": "preference", "no_preference": None, "weaker": "preference", "stronger": "preference"},
+        strengths={"weaker": 0.5, "stronger": 2.0},
+        builder="dataset_builders.building.axes.strength:build",
+        needs=("sequences", "preferences", "steering"),
+        metric="strength",
+        promises=("window",),
+        limits=(
+            "A method without an option for strength gives one answer to the three strengths, and is credited only "
+            "with targets that its preference puts first; it does not show whether people mean such strengths."
+        ),
+    )
+)
+register_axis(
+    Axis(
+        name="compose",
+        title="Composition",
+        description="a user's history and two preferences, which ask for two items unlike each other; recommend both",
+        columns={
+            **_SEQUENCE,
+            "preferences": List(Value("string")),
+            **_TARGET,
+            "second_target": Value("int32"),
+        },
+        asked={"": "preferences", "no_preference": None},
+        builder="dataset_builders.building.axes.compose:build",
+        needs=("sequences", "preferences", "steering", "item_embeddings", "item_texts"),
+        metric="all",
+        other="second_target",
+        promises=("window",),
+        limits=(
+            "The two wishes are for two items, one each, so it does not show whether one item that satisfies both is "
+            "found."
+        ),
+    )
+)
+register_axis(
+    Axis(
+        name="words",
+        title="Other words",
+        description=(
+            "rows of the recommendation axis with the preference in other words, and in its `original` ones; "
+            "recommend the next item"
+        ),
+        columns={**_SEQUENCE, "preference": Value("string"), "original": Value("string"), **_TARGET},
+        asked={"": "preference", "no_preference": None, "original": "original"},
+        builder="dataset_builders.building.axes.words:build",
+        needs=("sequences", "preferences", "matched", "items"),
+        promises=("window", "past_preference"),
+        limits=(
+            "Where a domain has no table of paraphrases, only the sentence around the content words changes, and the "
+            "axis does not show whether meaning is understood without shared words."
+        ),
     )
 )

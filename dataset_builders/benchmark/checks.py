@@ -26,11 +26,12 @@ def check_benchmark(folder: Path | str) -> list[str]:
 
     The invariants: every preference of a row precedes its target; a history is exactly the user's window before the
     target, so that the target is in it only where the user bought it before; positions belong to their split; no
-    steering or sentiment preference is in two splits, and no pair repeats; ids are in the catalog; every set has five
-    preferences; counts and fingerprints equal those of the report; weaknesses of the rows (see
-    [`~dataset_builders.benchmark.weaknesses`]) are those that the report states. Balanced steering has no item as a
-    target more often than its bound, and no more targets of test among those of train than the report states.
-    Steering `as_released` guarantees neither unique pairs nor disjoint splits, so these are not tested there.
+    steering or sentiment preference is in two splits, and no pair repeats; ids are in the catalog, and a second item
+    is neither the target nor in the history; every set has five preferences; counts and fingerprints equal those of
+    the report; weaknesses of the rows (see [`~dataset_builders.benchmark.weaknesses`]) are those that the report
+    states. Balanced steering has no item as a target more often than its bound, and no more targets of test among
+    those of train than the report states. Steering `as_released` guarantees neither unique pairs nor disjoint splits,
+    so these are not tested there.
 
     A promise that the report itself says is broken, in `noted` with that count, is a property of the data and no
     violation: a public set of other makers is as it is. Without any preferences of positions, as there, whether a
@@ -107,7 +108,7 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
     yield from _check_counts(actions, report)
     yield from _check_ids(rows, report)
     for (name, split), split_rows in rows.items():
-        if name in AXES and "window" in AXES[name].promises:
+        if name in AXES and {"window", "elicited"} & set(AXES[name].promises):
             yield from _check_sequences(AXES[name], split, split_rows, actions, report)
     if report.options["steering"] in ("paper", "balanced"):
         yield from _check_steering(rows)
@@ -120,6 +121,8 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
     for axis in AXES.values():
         if "inversion" in axis.promises:
             yield from _check_inversions(axis.name, rows)
+        if axis.metric == "all":
+            yield from _check_composed(axis, rows)
 
 
 def _check_counts(actions: _Actions, report: BuildReport) -> Iterator[tuple[str, str]]:
@@ -154,9 +157,10 @@ def _check_ids(rows: dict[tuple[str, str], list[dict]], report: BuildReport) -> 
     ids = {row["item_id"] for row in rows["items", "train"]}
     if ids != set(range(1, report.num_items + 1)):
         yield "item ids are not 1..N", f"{len(ids)} ids, {report.num_items} items"
+    others = {axis.other for axis in AXES.values() if axis.other}
     for (name, split), split_rows in rows.items():
         for row in split_rows:
-            used = [row[column] for column in ("target", "source_item", "item_id") if column in row]
+            used = [row[column] for column in ("target", "source_item", "item_id", *others) if column in row]
             unknown = [item for item in used + row.get("history", []) if item is not None and item not in ids]
             if unknown:
                 yield "ids are not in the catalog", f"{name}/{split}: {unknown[0]}"
@@ -177,9 +181,18 @@ def _check_sequences(
         if not first < position <= len(sequence):
             yield "the position is outside the user's window", where
             continue
-        if row["history"] != [item for item, _ in sequence[first : position - 1]]:
+        is_elicited, history = "elicited" in axis.promises, [item for item, _ in sequence[first : position - 1]]
+        if row["history"] != [item for item in history if not is_elicited or item != row["target"]]:
             yield "the history is not the window before the target", where
-        if row.get("source_item", row["target"]) != sequence[position - 1][0]:
+        if is_elicited:
+            if row["target"] not in [*history, sequence[position - 1][0]]:
+                yield "the disliked item is not of the user's window", where
+            if row["preference_negative"] not in (sequence[position - 1][1] or []):
+                yield "the aversion is not one of the position", where
+        if axis.other and row[axis.other] in (row["target"], *row["history"]):
+            yield "the second item is the target or in the history", where
+        is_next = not is_elicited and axis.metric != "all"  # the target, or source_item, is the user's next item
+        if is_next and row.get("source_item", row["target"]) != sequence[position - 1][0]:
             yield "the ground truth is not the user's item at that position", where
         own_split = SPLITS[max(0, 2 - (len(sequence) - position))]
         allowed = SPLITS[: SPLITS.index(split) + 1] if is_lent else (split,)
@@ -190,7 +203,8 @@ def _check_sequences(
         if "past_preference" not in axis.promises or not report.num_preferences:
             continue
         past = (sequence[position - 2][1] if position > 1 else None) or []
-        if row.get("preferences", past) != past or row.get("preference", past[0] if past else None) not in past:
+        said = row.get("original", row.get("preference", past[0] if past else None))
+        if row.get("preferences", past) != past or said not in past:
             yield "the preference is not one of the position before the target", where
 
 
@@ -225,6 +239,27 @@ def _check_balance(rows: dict[tuple[str, str], list[dict]], report: BuildReport)
         stated = report.steering.shared_targets.get(f"{name}_test", 0) if report.steering else 0
         if sum(targets["test"][item] for item in shared) != stated:
             yield "targets of test are targets of train", f"{name}: items {shared[:MAX_EXAMPLES]}, stated {stated}"
+
+
+def _check_composed(axis: Axis, rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[str, str]]:
+    for split in SPLITS:
+        steered = {
+            (row["preference"], row["target"])
+            for name in AXES
+            if "steering" in AXES[name].promises
+            for row in rows.get((name, split), [])
+        }
+        seen: set[tuple[str, int]] = set()
+        for row in rows.get((axis.name, split), []):
+            pairs = list(zip(row["preferences"], (row["target"], row[str(axis.other)]), strict=False))
+            where = f"{axis.name}/{split}: {pairs}"
+            if len(set(row["preferences"])) != 2 or len(row["preferences"]) != 2:
+                yield "a row has not two different preferences", where
+            if not steered.issuperset(pairs):
+                yield "a pair is of no steering row of its split", where
+            if not seen.isdisjoint(pairs):
+                yield f"a {axis.name} pair repeats", where
+            seen.update(pairs)
 
 
 def _check_inversions(name: str, rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[str, str]]:

@@ -75,6 +75,7 @@ class BuildReport:
         fingerprints: Config -> digest of its rows, see
             [`~dataset_builders.benchmark.fingerprints.content_fingerprint`].
         negative_rows: Axis -> split -> rows whose one preference is negative; eq. (1) and (3) admit them.
+        notes: Axis -> what was counted, as the end of a sentence that begins with the number -> split -> count.
         left_out: Axis -> reason.
         baselines: Axis -> baseline -> metric -> value on the split test, see
             [`~dataset_builders.benchmark.baselines.axis_baselines`]; empty in reports of earlier versions.
@@ -108,6 +109,7 @@ class BuildReport:
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     negative_rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     baselines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
@@ -173,6 +175,7 @@ class BuildReport:
             f"{config}: " + " / ".join(f"{count:,} {split}" for split, count in splits.items())
             for config, splits in self.rows.items()
         ]
+        lines += self.note_lines()
         lines += [f"left out: {axis}: {reason}" for axis, reason in self.left_out.items()]
         for axis, found in self.baselines.items():
             metric = get_axis(axis).main_metric()
@@ -193,6 +196,15 @@ class BuildReport:
             f"steering, {name}: " + ", ".join(f"{key} {value:,}" for key, value in values.items() if value)
             for name, values in facts.items()
             if any(values.values())
+        ]
+
+    def note_lines(self) -> list[str]:
+        """The notes whose count is not 0, one sentence each: `avoid: 3 train, 1 test rows ...`."""
+        return [
+            f"{axis}: {', '.join(f'{count:,} {split}' for split, count in counts.items() if count)} {note}"
+            for axis, notes in self.notes.items()
+            for note, counts in notes.items()
+            if any(counts.values())
         ]
 
     @contextmanager

@@ -167,7 +167,7 @@ def dataset_card(
         template_path=str(CARD_TEMPLATE),
         name=name,
         domains=domains,
-        axes={name: axis.description for name, axis in AXES.items() if name in built},
+        axes={name: (axis.description, axis.limits) for name, axis in AXES.items() if name in built},
         main_metrics=[f"{axis.main_metric()} on {name}" for name, axis in AXES.items() if name in built],
         baseline_titles=list(BASELINES.values()),
         columns={config: list(info.features) for config, info in infos.items()},

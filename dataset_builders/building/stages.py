@@ -332,6 +332,8 @@ class BenchmarkBuild:
             except UnsupportedAxis as error:
                 return {"left_out": error.reason}
             info: dict[str, Any] = {"rows": write_splits(folder, splits), "fingerprint": content_fingerprint(splits)}
+            if notes := getattr(splits, "notes", None):
+                info["notes"] = notes
             if "preference" in splits[splits_of(name)[0]].column_names:
                 info["negative_rows"] = {
                     split: num_negative(table["preference"].to_pylist()) for split, table in splits.items()
@@ -349,6 +351,8 @@ class BenchmarkBuild:
         self.report.fingerprints[config] = result.info["fingerprint"]
         if "negative_rows" in result.info:
             self.report.negative_rows[name] = result.info["negative_rows"]
+        if "notes" in result.info:
+            self.report.notes[name] = result.info["notes"]
         return result
 
     def score_baselines(self, configs: Mapping[str, StageResult | None]) -> StageResult:

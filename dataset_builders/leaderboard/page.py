@@ -129,6 +129,6 @@ def readme(benchmark: str | None = None) -> str:
     return (
         f"---\ntitle: {TITLE}\nsdk: static\ntags:\n- leaderboard\n- preference-discerning\n- recommender-systems\n"
         f"{datasets}---\n\n# {TITLE}\n\n"
-        f"Scores{of} on the five axes, collected by `mender leaderboard`: `index.html` is the page, "
+        f"Scores{of} on the evaluation axes, collected by `mender leaderboard`: `index.html` is the page, "
         "`leaderboard.json` holds its records.\n"
     )

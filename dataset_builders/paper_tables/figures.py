@@ -65,10 +65,11 @@ def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Pa
         ImportError: If matplotlib is not installed.
     """
     outlines = {label: [result.main_value(side, k) for result in axes.values()] for side, label in SIDES}
-    labels = [
-        f"{axis}\n{result.record.main_metric(k)}  " + " | ".join(_shown(values[i], 3) for values in outlines.values())
-        for i, (axis, result) in enumerate(axes.items())
-    ]
+    labels = []
+    for i, (axis, result) in enumerate(axes.items()):
+        values = [outline[i] for outline in outlines.values()]
+        values = values if result.record.metric == "recall" else values[:1]  # the others compare requests themselves
+        labels.append(f"{axis}\n{result.record.main_metric(k)}  " + " | ".join(_shown(value, 3) for value in values))
     best = [best_baseline(result, k) for result in axes.values()]
     if any(best):
         outlines[UNTRAINED] = [None if found is None else found[1] for found in best]
@@ -124,7 +125,7 @@ def draw_star(
 
 
 def figure_3(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
-    """Every method on the five axes of one domain, each corner scaled to the best method and labelled with it."""
+    """Every method on the axes of one domain, each corner scaled to the best method and labelled with it."""
     chosen = _sorted(recommendation_groups(groups))
     if not chosen:
         raise Skipped("no method was trained on recommendation data alone")

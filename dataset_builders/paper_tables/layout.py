@@ -108,7 +108,7 @@ def block_markdown(block: Block) -> str:
     for i, entry in enumerate(block.entries):
         column = (
             entry.domain,
-            entry.metric.replace("m@", "recall@") if get_axis(entry.axis).metric == "m" else entry.metric,
+            entry.metric.replace(f"{get_axis(entry.axis).metric}@", "recall@"),
         )
         cells.setdefault((entry.axis, entry.label, entry.method, entry.variant), {})[column] = format_entry(
             entry, i in best
@@ -127,7 +127,8 @@ def _by_axis(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[str]
     ]
     lines = [f"| Method | {' | '.join(titles)} |", "|---|" + "---:|" * len(columns)]
     for axis in dict.fromkeys(axis for axis, *_ in cells):
-        words = get_axis(axis).title + (" (m@k in place of Recall@k)" if get_axis(axis).metric == "m" else "")
+        own = get_axis(axis).metric
+        words = get_axis(axis).title + (f" ({own}@k in place of Recall@k)" if own != "recall" else "")
         lines.append(f"| **{words}** |" + " |" * len(columns))
         for (of_axis, label, *_), row in cells.items():
             if of_axis == axis:

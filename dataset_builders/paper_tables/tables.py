@@ -292,10 +292,11 @@ TABLES = {
 
 
 def metric_on(axis: str, metric: str) -> str | None:
-    """The name of a column's metric on an axis: m@k for recall@k on sentiment, which has no NDCG."""
-    if get_axis(axis).metric != "m":
-        return metric
-    return metric.replace("recall", "m") if metric.startswith("recall") else None
+    """The name of a column's metric on an axis: its own metric for recall@k; no NDCG where that is m@k."""
+    own = get_axis(axis).metric
+    if metric.startswith("ndcg"):
+        return None if own == "m" else metric
+    return metric.replace("recall", own)
 
 
 def section_entries(

@@ -66,7 +66,7 @@ def quickstart(method: str = "mender_steer") -> None:
     step(2, f"training {method}")
     arguments = load_recipe(method, "sample", resource("scripts/recipes"), output_dir=str(OUTPUT))
     print_outcome(train_on_benchmark(arguments), OUTPUT)
-    step(3, "five axes of the test split, with and without preference")
+    step(3, "all axes of the test split, with and without preference")
     evaluate(
         EvaluationArguments(
             model=str(OUTPUT / "model"),

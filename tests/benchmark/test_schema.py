@@ -15,6 +15,19 @@ COLUMNS = {
     "coarse": ["user_id", "position", "history", "preference", "target", "source_item"],
     "sentiment": ["preference_positive", "preference_negative", "target"],
     "history": ["user_id", "position", "history", "preferences", "target"],
+    "sentiment_with_history": [
+        "user_id",
+        "position",
+        "history",
+        "preference_positive",
+        "preference_negative",
+        "target",
+        "item_from",
+    ],
+    "avoid": ["user_id", "position", "history", "preference", "target", "avoided"],
+    "strength": ["user_id", "position", "history", "preference", "target", "source_item"],
+    "compose": ["user_id", "position", "history", "preferences", "target", "second_target"],
+    "words": ["user_id", "position", "history", "preference", "original", "target"],
     "items": ["item_id", "source_id", "title", "brand", "categories", "price", "description"],
     "preferences": ["user_id", "position", "item_id", "preferences"],
 }
@@ -29,7 +42,7 @@ def test_types_are_the_published_ones():
     assert features("items")["price"] == Value("float32")
     assert features("recommendation")["history"].feature == Value("int32")
     assert features("history")["preferences"].feature == Value("string")
-    assert [len(splits_of(name)) for name in (*AXES, *TABLES)] == [3, 3, 3, 3, 3, 1, 1]
+    assert [len(splits_of(name)) for name in (*AXES, *TABLES)] == [3] * len(AXES) + [1, 1]
 
 
 @pytest.mark.parametrize("domain", ["", "my shop", "../up", "a/b", "_x", "x__y", "é"])

@@ -142,7 +142,8 @@ def test_nothing_but_parquet_and_text_is_written(benchmark):
 
 
 def test_the_same_input_and_seed_give_the_same_bytes(benchmark, tmp_path):
-    build(tmp_path / "again" / "sample", embedding_model="hashed words")  # the card's code names the directory
+    again = tmp_path / "again" / "sample"  # the card's code names the directory
+    build(again, approximator=MetadataApproximator(), embedding_model="hashed words")
     first, again = (
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (benchmark[0], tmp_path / "again" / "sample")
@@ -158,7 +159,13 @@ def test_without_ratings_sentiment_is_left_out_with_its_reason_and_the_rest_is_w
     generator = np.random.default_rng(0)
     users = [generator.permutation(9)[:7] + 1 for _ in range(12)]
     report = build(tmp_path / "toy", ToySource([user.tolist() for user in users], shop), min_count=1)
-    assert report.left_out == {"sentiment": "the interactions carry neither ratings nor review texts"}
+    without_opinions = "the interactions carry neither ratings nor review texts"
+    assert report.left_out == {
+        "sentiment": without_opinions,
+        "sentiment_with_history": without_opinions,
+        "avoid": "no preference is negative",
+        "compose": "no rows for the split(s) validation",  # nine items: most are alike
+    }
     assert not (tmp_path / "toy" / "sample_sentiment").exists()
     assert "**sentiment**: the interactions carry" in (tmp_path / "toy" / "README.md").read_text(encoding="utf-8")
     assert check_benchmark(tmp_path / "toy") == []
@@ -169,8 +176,12 @@ def test_without_ratings_sentiment_is_left_out_with_its_reason_and_the_rest_is_w
 def test_items_of_one_text_leave_the_steering_axes_out(tmp_path):
     users = [[1, 2, 3, 4, 1], [4, 3, 2, 1, 2]]
     report = build(tmp_path / "toy", ToySource(users, [item(n, "Same") for n in range(1, 5)]), min_count=1)
-    assert set(report.left_out) == {"sentiment", "fine", "coarse"}
-    assert "distinct texts" in report.left_out["fine"]
+    of_opinions, of_steering = (
+        {"sentiment", "sentiment_with_history", "avoid"},
+        {"fine", "coarse", "strength", "compose"},
+    )
+    assert set(report.left_out) == of_opinions | of_steering
+    assert all("distinct texts" in report.left_out[axis] for axis in of_steering)
     assert check_benchmark(tmp_path / "toy") == []
 
 
@@ -226,9 +237,14 @@ def test_a_config_streams_like_it_loads(benchmark, name):
 def test_the_leaderboard_has_one_task_per_axis_that_was_built(benchmark):
     folder, report = benchmark
     tasks = yaml.safe_load((folder / "eval.yaml").read_text())["tasks"]
-    assert [task["id"] for task in tasks] == [
-        f"sample_{axis}_{'m' if axis == 'sentiment' else 'recall'}_at_10" for axis in AXES
-    ]
+    metrics = {
+        "sentiment": "m",
+        "sentiment_with_history": "m",
+        "avoid": "avoid",
+        "strength": "strength",
+        "compose": "all",
+    }
+    assert [task["id"] for task in tasks] == [f"sample_{axis}_{metrics.get(axis, 'recall')}_at_10" for axis in AXES]
     assert all(task["config"] in report.rows and task["split"] == "test" for task in tasks)
 
 

@@ -15,6 +15,7 @@ from datasets import load_dataset
 from tiny_models import save_text_encoder
 from transformers import AutoModel, AutoProcessor
 
+from dataset_builders.benchmark.axes import AXES
 from dataset_builders.benchmark.checks import check_benchmark
 from dataset_builders.building.interactions import connect
 from dataset_builders.building.sources.sample import SampleSource
@@ -99,7 +100,7 @@ def test_a_trained_model_is_evaluated_on_all_axes_and_gets_a_card(trained, world
     command = [str(trained / "model"), "--benchmark", benchmark, "--domain", "sample", "--max_rows", "15"]
     assert evaluate_axes.main([*command, "--num_beams", "12", "--card", "--output_dir", str(trained)]) == 0
     results = json.loads((trained / "results.json").read_text())
-    assert list(results["axes"]) == ["recommendation", "sentiment", "fine", "coarse", "history"]
+    assert list(results["axes"]) == list(AXES)
     for axis, entry in results["axes"].items():
         assert entry["num_rows"] == 15
         assert (entry["without_preference"] is None) == (axis == "sentiment")

@@ -95,7 +95,8 @@ def parquet_of(folder):
 def test_two_directories_become_one_dataset_with_every_config_of_both(built, hub, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(publish_benchmark, "check_loading", CHECK_LOADING)
     assert publish(*built.values()) == 0
-    assert "loaded with datasets alone: 13 configs" in capsys.readouterr().out
+    count = sum(len(read_report(folder, domain).rows) for domain, folder in built.items())
+    assert f"loaded with datasets alone: {count} configs" in capsys.readouterr().out
     assert list_domains(hub) == ["beauty", "toys"]
     for domain, folder in built.items():
         report = read_report(folder, domain)
@@ -103,7 +104,7 @@ def test_two_directories_become_one_dataset_with_every_config_of_both(built, hub
         for config, counts in report.rows.items():
             assert rows_of(config, tmp_path / "cache") == counts
     tasks = yaml.safe_load((hub / "eval.yaml").read_text())["tasks"]
-    assert len(tasks) == 9 and len({task["id"] for task in tasks}) == 9
+    assert len(tasks) == len({task["id"] for task in tasks}) == count - 4  # two tables a domain have no task
     assert {"beauty_sentiment_m_at_10", "toys_fine_recall_at_10"} < {task["id"] for task in tasks}
 
 

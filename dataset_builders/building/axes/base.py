@@ -27,11 +27,26 @@ class UnsupportedAxis(Exception):
         self.reason = reason
 
 
+class SplitRows(dict[str, pa.Table]):
+    """Rows of an axis by split, with counts that its report states.
+
+    Args:
+        splits (`Mapping[str, pa.Table]`): Split -> rows.
+        notes (`Mapping`): What is counted, as the end of a sentence that begins with its number, to counts by split.
+    """
+
+    def __init__(self, splits: Mapping[str, pa.Table], notes: Mapping[str, Mapping[str, int]]) -> None:
+        super().__init__(splits)
+        self.notes = {note: dict(counts) for note, counts in notes.items()}
+
+
 class BenchmarkTables(Protocol):
     """Everything an axis may use; each table is computed on first use.
 
     Attributes:
         items (`pa.Table`): The catalog; row `item_id - 1` is the item `item_id`.
+        item_texts (`list[str]`): Text that is embedded for each item; entry `item_id - 1`.
+        item_embeddings (`np.ndarray`): float32 `(num_items, hidden_size)`; row `item_id - 1`.
         sequences (`Sequences`): All actions.
         preferences (`Preferences`): Preferences of all actions.
         matched (`np.ndarray`): int64 `(num_actions,)`, the index of the preference of eq. (1) of every target; -1 for
@@ -43,6 +58,10 @@ class BenchmarkTables(Protocol):
 
     @property
     def items(self) -> pa.Table: ...
+    @property
+    def item_texts(self) -> list[str]: ...
+    @property
+    def item_embeddings(self) -> np.ndarray: ...
     @property
     def sequences(self) -> Sequences: ...
     @property
@@ -109,8 +128,10 @@ def as_table(name: str, columns: Mapping[str, pa.Array | np.ndarray]) -> pa.Tabl
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def require_rows(axis: str, splits: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    """Returns the splits if all of them have rows.
+def require_rows(
+    axis: str, splits: Mapping[str, pa.Table], notes: Mapping[str, Mapping[str, int]] | None = None
+) -> SplitRows:
+    """Returns the splits, with the notes of [`SplitRows`], if all of them have rows.
 
     Raises:
         UnsupportedAxis: If a split has none.
@@ -118,4 +139,4 @@ def require_rows(axis: str, splits: Mapping[str, pa.Table]) -> dict[str, pa.Tabl
     empty = [split for split, table in splits.items() if not table.num_rows]
     if empty:
         raise UnsupportedAxis(axis, f"no rows for the split(s) {', '.join(empty)}")
-    return dict(splits)
+    return SplitRows(splits, notes or {})

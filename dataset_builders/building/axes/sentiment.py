@@ -34,19 +34,27 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     """
     if not tables.sequences.has_opinions:
         raise UnsupportedAxis(NAME, "the interactions carry neither ratings nor review texts")
-    items_of: dict[int, dict[int, set[int]]] = {}  # preference -> split -> items
-    aversions = _aversions(tables)
-    for aversion, row in zip(aversions, _triggers(tables, aversions), strict=True):
-        for split in aversion.splits:
-            items = items_of.setdefault(aversion.preference, {}).setdefault(split, set())
-            items.add(int(tables.sequences.item_id[row]))
+    # preference -> split -> item -> splits of the actions that elicited it
+    items_of: dict[int, dict[int, dict[int, set[int]]]] = {}
+    aversions = find_aversions(tables)
+    for aversion, row in zip(aversions, find_triggers(tables, aversions), strict=True):
+        for split in aversion.rows:
+            items = items_of.setdefault(aversion.preference, {}).setdefault(split, {})
+            items.setdefault(int(tables.sequences.item_id[row]), set()).add(int(tables.sequences.split[row]))
     if not items_of:
         raise UnsupportedAxis(NAME, "no negative preference meets a negatively reviewed item")
     owner = divide({preference: {s: len(i) for s, i in splits.items()} for preference, splits in items_of.items()})
     chosen: dict[int, list[tuple[int, int]]] = {split: [] for split in SHARES}
     for preference, split in owner.items():
         chosen[split] += [(preference, item) for item in items_of[preference][split]]
-    return require_rows(NAME, {name: _rows(tables, sorted(chosen[split])) for split, name in enumerate(SPLITS)})
+    earlier = {
+        name: sum(split not in items_of[preference][split][item] for preference, item in chosen[split])
+        for split, name in enumerate(SPLITS)
+    }
+    splits = {name: _rows(tables, sorted(chosen[split])) for split, name in enumerate(SPLITS)}
+    return require_rows(
+        NAME, splits, {"rows have an item that was disliked at a position of an earlier split": earlier}
+    )
 
 
 def divide(counts: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
@@ -85,22 +93,23 @@ def _rows(tables: BenchmarkTables, pairs: Sequence[tuple[int, int]]) -> pa.Table
 
 
 @dataclass
-class _Aversion:
+class Aversion:
     """A negative preference of one user.
 
     Attributes:
         preference (`int`): Index of the preference.
         disliked (`list[int]`): Rows of the negative reviews in the window when the preference first occurs with one,
             newest first.
-        splits (`set[int]`): Splits of the positions that have the preference, from then on.
+        rows (`dict[int, list[int]]`): Split -> rows of its positions that have the preference, from then on, oldest
+            first.
     """
 
     preference: int
     disliked: list[int]
-    splits: set[int] = field(default_factory=set)
+    rows: dict[int, list[int]] = field(default_factory=dict)
 
 
-def _aversions(tables: BenchmarkTables) -> list[_Aversion]:
+def find_aversions(tables: BenchmarkTables) -> list[Aversion]:
     """Finds each user's negative preferences that occur with a negative review.
 
     A later dislike cannot have elicited a preference that the user had before: the same sentence at a later position
@@ -110,19 +119,19 @@ def _aversions(tables: BenchmarkTables) -> list[_Aversion]:
     # -1 stands for a missing preference and must not be read as the last one.
     is_negative = np.r_[preferences.negative, False][preferences.ids]
     polarity, user, split = sequences.polarity.tolist(), sequences.user.tolist(), sequences.split.tolist()
-    known: dict[tuple[int, int], _Aversion] = {}
+    known: dict[tuple[int, int], Aversion] = {}
     for row in np.flatnonzero(sequences.in_window & is_negative.any(axis=1)).tolist():
         first = row - int(sequences.history_length[row])
         disliked = [past for past in range(row, first - 1, -1) if polarity[past] == NEGATIVE]
         if not disliked:
             continue
         for preference in preferences.ids[row][is_negative[row]].tolist():
-            aversion = known.setdefault((user[row], preference), _Aversion(preference, disliked))
-            aversion.splits.add(split[row])
+            aversion = known.setdefault((user[row], preference), Aversion(preference, disliked))
+            aversion.rows.setdefault(split[row], []).append(row)
     return list(known.values())
 
 
-def _triggers(tables: BenchmarkTables, aversions: Sequence[_Aversion]) -> list[int]:
+def find_triggers(tables: BenchmarkTables, aversions: Sequence[Aversion]) -> list[int]:
     """Finds for each aversion the action whose review elicited it: the only one, else the closest by cosine (D.1).
 
     A review is embedded together with its item's title, since the review alone seldom names the item and the

@@ -1,4 +1,4 @@
-"""Rows of the two steering axes, which differ only in their plans."""
+"""Rows of the axes that follow a plan of steering, and differ only in which."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +10,13 @@ FELLOW, OWN = "another user", "own user"
 """Values of `history_from`: whether another user of the split had the ground truth."""
 
 
-def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
-    """Makes the rows of one steering axis.
+def steered_rows(axis: str, tables: BenchmarkTables, plan_of: str | None = None) -> dict[str, pa.Table]:
+    """Makes the rows of one axis from a plan of steering.
 
     Args:
-        axis (`str`): `"fine"` or `"coarse"`.
+        axis (`str`): Name of the axis.
         tables ([`BenchmarkTables`]): The intermediate tables.
+        plan_of (`str`, *optional*): `"fine"` or `"coarse"`, the steering axis of the plan; by default the axis itself.
 
     Returns:
         `dict[str, pa.Table]`: Split -> rows.
@@ -27,7 +28,7 @@ def steered_rows(axis: str, tables: BenchmarkTables) -> dict[str, pa.Table]:
         raise UnsupportedAxis(axis, tables.steering)
     splits = {}
     for split in SPLITS:
-        plan = tables.steering[axis, split]
+        plan = tables.steering[plan_of or axis, split]
         columns = {
             "user_id": tables.sequences.user_column(plan.occurrence),
             "position": tables.sequences.position[plan.occurrence],

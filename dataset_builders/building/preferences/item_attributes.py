@@ -83,7 +83,9 @@ def item_attributes(
         [`ItemAttributes`]: Words that its brand or categories already say are dropped.
     """
     brand = known_brand(item.get("brand"))
-    path = tuple(dict.fromkeys(_phrase(category) for category in item.get("categories") or () if category.strip()))
+    path = tuple(
+        dict.fromkeys(category_phrase(category) for category in item.get("categories") or () if category.strip())
+    )
     leaf = path[-1] if path else ""
     if leaf in _VAGUE_LEAVES and len(path) > 1:
         leaf = f"{leaf} {path[-2]}"
@@ -112,7 +114,12 @@ def _distinctiveness(frequency: int, num_items: int) -> float:
     return max(weight, 1e-3) * (0.5 if frequency < 2 else 1.0)
 
 
-def _phrase(category: str) -> str:
+def category_phrase(category: str) -> str:
+    """A category as preferences name it.
+
+    >>> category_phrase("Bath & Body")
+    'bath and body'
+    """
     return " ".join(category.replace("&", " and ").split()).lower()
 
 
