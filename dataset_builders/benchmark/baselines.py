@@ -1,7 +1,7 @@
 """Baselines without training, on any axis: a constant list, the preference alone, and the history alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,8 @@ BASELINES: dict[str, str] = {
 """Name -> title, in the order of tables."""
 CUTOFFS = (1, 5, 10, 20)
 """Cut-offs of the figures in a build's report."""
+MAX_ROWS = 5000
+"""Test rows of an axis that a build scores the baselines on; of more, as many are drawn with a fixed seed."""
 BLOCK_ENTRIES = 1 << 22
 """Scores that are held at once, 16 MB."""
 _GROUP = 64
@@ -106,10 +108,13 @@ def rank_axis(
         return dict.fromkeys(axis.asked, every_row)
     if catalog.embed is None:
         return {}
-    found = {}
+    found, by_column = {}, dict[str, Rankings]()
     for variant, column in axis.asked.items():
         if column is not None:
-            found[variant] = _by_preference(rows.column(column).to_pylist(), catalog.vectors, catalog.embed, depth)
+            if column not in by_column:
+                texts = rows.column(column).to_pylist()
+                by_column[column] = _by_preference(texts, catalog.vectors, catalog.embed, depth)
+            found[variant] = by_column[column]
         elif variant in METRICS[axis.metric]:
             found[variant] = _nothing(len(rows), depth)
     return found
@@ -163,8 +168,10 @@ def axis_baselines(
         `dict[str, dict[str, float]]`: Baseline -> metric -> value; without baselines that cannot answer the axis.
     """
     found = {}
+    needed = {variant: axis.asked[variant] for variant in ("", *METRICS[axis.metric])}
+    scored = replace(axis, asked=needed, strengths={})
     for name in names if len(rows) else ():
-        if rankings := rank_axis(name, axis, rows, train, catalog, depth_of(k, catalog.num_items)):
+        if rankings := rank_axis(name, scored, rows, train, catalog, depth_of(k, catalog.num_items)):
             found[name] = axis_figures(axis, rows, rankings, k)
     return found
 

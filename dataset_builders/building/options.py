@@ -43,7 +43,7 @@ class BuildOptions:
     steering: str = "balanced"
     steering_bound: int = BOUND
     steering_pool: str = "all"
-    steering_engine: str = "faiss"
+    steering_engine: str = "torch"
     device: str | None = None
     seed: int = 0
     engine: str = "duckdb"

@@ -42,7 +42,7 @@ class BuildArguments(SourceArguments):
     steering: str = "balanced"
     steering_bound: int = 2
     steering_pool: str = "all"
-    steering_engine: str = "faiss"
+    steering_engine: str = "torch"
     device: str | None = None
     seed: int = 0
     engine: str = "duckdb"
@@ -108,8 +108,8 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     )
     parser.add_argument(
         "--steering_engine",
-        choices=("faiss", "torch", "numpy"),
-        help="library of the exact nearest-neighbor search; torch can use a GPU",
+        choices=("torch", "faiss", "numpy"),
+        help="library of the exact nearest-neighbor search, with the same rows; torch can use a GPU",
     )
     parser.add_argument(
         "--device", help="torch device of the models and of --steering_engine torch; default: a GPU if available"

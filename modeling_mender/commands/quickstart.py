@@ -1,6 +1,6 @@
 """Build, train, evaluate and try one small model on synthetic data, without Hub or GPU.
 
-Builds the five-axis benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and
+Builds the benchmark of the synthetic sample shop, learns semantic IDs, trains Mender, evaluates it with and
 without preference, and shows one steering example. An interrupted run continues; a finished one starts again.
 """
 

@@ -14,6 +14,8 @@ BLOCK_SIZE = 4096
 """Queries per block."""
 KEY_BLOCK_SIZE = 8192
 """Keys per block: with `BLOCK_SIZE`, 128 MB of float32 products."""
+WIDTH = 65536
+"""Keys per block of PyTorch, with fewer queries: merging the best results of blocks costs more than products."""
 _SPARE = 8
 """Results requested beyond `k`, so that equal products at the end of a list are complete."""
 _CLOSE = 4e-6
@@ -65,7 +67,10 @@ def top_k(
     asked = min(k + _SPARE, len(keys))
     budget = block_size * key_block_size
     # During the search and the final sort, several numbers are held for each requested result.
+    width = min(len(keys), max(WIDTH, key_block_size)) if budget >= WIDTH else key_block_size
     step = min(block_size, max(1, budget // (len(keys) if engine == "numpy" else 16 * asked)))
+    if engine == "torch":
+        step = min(step, max(1, budget // width))
     for start in range(0, len(queries), step):
         block = slice(start, start + step)
         if engine == "numpy":
@@ -74,7 +79,7 @@ def top_k(
         if engine == "faiss":
             found = _top_k_faiss(queries[block], keys, asked)
         else:
-            found = _top_k_torch(queries[block], keys, asked, device or "cpu", key_block_size)
+            found = _top_k_torch(queries[block], keys, asked, device or "cpu", width)
         scores[block], indices[block], whole = _in_order(*found, k, queries[block], keys)
         torn = start + np.flatnonzero(~whole)
         rows_at_a_time = max(1, budget // len(keys))
