@@ -365,7 +365,7 @@ def test_as_released_chooses_by_the_seed():
             "two items in the split test: .*1 distinct text",
         ),
         ({"engine": "annoy"}, "must be one of faiss, torch, numpy"),
-        ({"device": "cuda"}, "give engine='torch' for a GPU"),
+        ({"engine": "faiss", "device": "cuda"}, "give engine='torch' for a GPU"),
     ],
 )
 def test_bad_arguments_of_steering_are_named(arguments, message):

@@ -173,7 +173,8 @@ def test_when_most_items_have_one_text_the_rows_that_the_bound_forbids_are_left_
 
 
 def test_a_large_catalog_is_compared_in_random_parts(monkeypatch):
-    monkeypatch.setattr(balanced, "KEY_BLOCK_SIZE", 30)
+    monkeypatch.setattr(balanced, "NUM_COMPARED", 30)
+    monkeypatch.setattr(balanced, "SOURCES_PER_SAMPLE", 7)
     vectors = hub_vectors(200)
     found = assign_targets(
         "coarse", vectors, np.arange(200), np.arange(100), np.ones(200, bool), 1, np.random.default_rng(0)

@@ -6,6 +6,7 @@ It words titles, brands and categories as the short imperatives of appendix C an
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -51,7 +52,7 @@ class Choice:
     items: tuple[ItemAttributes, ...] = ()
     generic: str = ""
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The preference in the words of titles, brands and categories.
 
@@ -168,12 +169,16 @@ class MetadataApproximator(PreferenceApproximator):
         for choice in choices:
             content = content_of(choice.text)
             sentence = None if content in contents else self.word(choice, tastes)
-            if sentence is not None and sentence.casefold() not in sentences:
+            if sentence is None:
+                continue
+            folded = sentence.casefold()
+            if folded not in sentences:
                 contents.add(content)
-                sentences.add(sentence.casefold())
+                sentences.add(folded)
                 yield sentence
 
 
+@lru_cache(maxsize=1 << 17)  # most preferences recur at the next position
 def _content(preference: str) -> frozenset[str]:
     """The words of a preference but its verb, "for" and "and", case-folded and without order.
 

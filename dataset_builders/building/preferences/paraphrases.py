@@ -454,6 +454,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "Prefer versatile products": ("Lean towards what suits many purposes", "It should fit any occasion"),
 }
 """Generic preference of metadata/1 -> that of metadata/2, and a sentence held out."""
+_HELD_OUT_SENTENCES = {
+    text.casefold(): held_out for known, (other, held_out) in SENTENCES.items() for text in (known, other)
+}
 
 FRAMES: dict[str, tuple[str, ...]] = {
     "Search for": ("Suggest", "Recommend"),
@@ -563,9 +566,8 @@ def paraphrase(preference: str, leaf: str = "", brand: str = "") -> Paraphrase |
     >>> paraphrase("Avoid OPI nail polish", leaf="nail polish", brand="OPI")
     Paraphrase(text='No nail polish from OPI', kind='frame')
     """
-    for known, sentences in SENTENCES.items():
-        if preference.casefold() in (known.casefold(), sentences[0].casefold()):
-            return Paraphrase(sentences[1], "full")
+    if (held_out := _HELD_OUT_SENTENCES.get(preference.casefold())) is not None:
+        return Paraphrase(held_out, "full")
     begun = _VERB.fullmatch(preference)
     if begun is None or begun[1].casefold() == HELD_OUT_FRAME.casefold():
         return None

@@ -88,7 +88,7 @@ def plan_steering(
     seed: int = 0,
     progress: bool = False,
     *,
-    engine: str = "faiss",
+    engine: str = "torch",
     device: str | None = None,
     variant: str = "paper",
     matched: np.ndarray | None = None,

@@ -21,6 +21,10 @@ QUANTILE = 0.1
 """Share of the catalog, the least similar to an item, that its distinct item is drawn from."""
 CANDIDATES = 32
 """Candidates of each source item before any free item will do."""
+NUM_COMPARED = 1024
+"""Allowed items of which a distinct item is among the least similar; a random sample where there are more."""
+SOURCES_PER_SAMPLE = 128
+"""Source items that share a random sample."""
 NONE = -1
 _NO_CANDIDATE = 1e4
 """Weight of a source without any of its candidates, above the sum of many similarities."""
@@ -33,7 +37,7 @@ class Assignment:
     Attributes:
         targets (`np.ndarray`): int64 `(num_sources,)`, index of each source's target, [`NONE`] where none is left.
         beyond (`int`): Sources whose target is none of their candidates: their [`CANDIDATES`] most similar items, or
-            the least similar [`QUANTILE`].
+            the least similar [`QUANTILE`] of [`NUM_COMPARED`].
     """
 
     targets: np.ndarray
@@ -78,16 +82,15 @@ def assign_targets(
     allowed: np.ndarray,
     bound: int,
     generator: np.random.Generator,
-    engine: str = "faiss",
+    engine: str = "torch",
     device: str | None = None,
 ) -> Assignment:
     """Assigns a target to every source item, as far as the bound allows.
 
     Similar items are those of the largest sum of similarities (a minimum-weight matching over the most similar items
-    of each source). Distinct items are random ones of the least similar tenth (a maximum matching); of a catalog of
-    more than 8,192 items, of the least similar tenth of as many random ones. A source without a candidate left gets
-    the best free item. Every source gets a target unless the bound, the division of the catalog and equal texts make
-    it impossible for some.
+    of each source). Distinct items are random ones of the least similar tenth of the allowed items, or of 1,024 random
+    ones of more (a maximum matching). A source without a candidate left gets the best free item. Every source gets a
+    target unless the bound, the division of the catalog and equal texts make it impossible for some.
 
     Memory holds one block of products, and [`CANDIDATES`] numbers per source.
 
@@ -133,11 +136,12 @@ def _distinct(
     vectors: np.ndarray, groups: np.ndarray, sources: np.ndarray, items: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
     """Random ones of the least similar allowed items of each source, in the shape of [`_similar`]."""
-    num_compared = min(len(items), KEY_BLOCK_SIZE)
+    num_compared = min(len(items), NUM_COMPARED)
     size = max(1, round(QUANTILE * num_compared))
     count = min(CANDIDATES, size)
     candidates = np.full((len(sources), count), NONE)
-    for block in _blocks(len(sources), num_compared):
+    for start in range(0, len(sources), SOURCES_PER_SAMPLE):
+        block = slice(start, start + SOURCES_PER_SAMPLE)
         compared = items
         if len(items) > num_compared:
             compared = np.sort(generator.choice(items, num_compared, replace=False))

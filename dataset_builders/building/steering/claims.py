@@ -42,7 +42,7 @@ class PreferenceClaims:
         forbidden: Mapping[int, np.ndarray],
         pool: np.ndarray | None = None,
         block_size: int = BLOCK_SIZE,
-        engine: str = "faiss",
+        engine: str = "torch",
         device: str | None = None,
     ) -> None:
         check_engine(engine, device)
@@ -90,7 +90,7 @@ class PreferenceClaims:
         if np.all(self._claimed >= self._quota):
             return
         num_free = int(np.count_nonzero(self._owner == _FREE))
-        short = [item for item, left in self._left.items() if left and self._num_free(item) < min(2 * left, num_free)]
+        short = self._short(num_free)
         step = max(1, BLOCK_SIZE * KEY_BLOCK_SIZE // max(1, len(self._ids)))
         for start in range(0, len(short), step):
             block = short[start : start + step]
@@ -114,9 +114,20 @@ class PreferenceClaims:
         preference = self._reuse(item, split)
         return (preference if preference == NO_PREFERENCE else int(self._ids[preference])), True
 
-    def _num_free(self, item: int) -> int:
-        unread = self._ranked.get(item, self._ids[:0])[self._place.get(item, 0) :]
-        return int(np.count_nonzero(self._owner[unread] == _FREE))
+    def _short(self, num_free: int) -> list[int]:
+        """Items whose lists hold fewer free preferences than twice their remaining requests."""
+        items = [item for item, left in self._left.items() if left]
+        unread = [self._ranked.get(item, self._ids[:0])[self._place.get(item, 0) :] for item in items]
+        if not items:
+            return []
+        is_free = self._owner[np.concatenate(unread)] == _FREE
+        ends = np.cumsum([len(one) for one in unread])
+        counts = np.diff(np.r_[0, np.cumsum(is_free)][np.r_[0, ends]])
+        return [
+            item
+            for item, count in zip(items, counts.tolist(), strict=True)
+            if count < min(2 * self._left[item], num_free)
+        ]
 
     def _depth(self, item: int) -> int:
         return 4 * self._need[item] + _SLACK + len(self._forbidden.get(item, ()))

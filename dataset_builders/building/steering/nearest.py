@@ -28,7 +28,7 @@ def top_k(
     queries: np.ndarray,
     keys: np.ndarray,
     k: int,
-    engine: str = "faiss",
+    engine: str = "torch",
     device: str | None = None,
     block_size: int = BLOCK_SIZE,
     key_block_size: int = KEY_BLOCK_SIZE,
@@ -92,7 +92,7 @@ def top_k(
 def nearest_and_farthest(
     vectors: np.ndarray,
     groups: np.ndarray,
-    engine: str = "faiss",
+    engine: str = "torch",
     device: str | None = None,
     block_size: int = BLOCK_SIZE // 2,
     key_block_size: int = KEY_BLOCK_SIZE,

@@ -19,7 +19,7 @@ def similar_and_distinct(
     embeddings: np.ndarray,
     texts: Sequence[str],
     block_size: int = BLOCK_SIZE // 2,
-    engine: str = "faiss",
+    engine: str = "torch",
     device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the most similar and the most distinct item of each item, over the whole catalog (eq. 2).
