@@ -56,7 +56,7 @@ class PreferenceDiscerningConfig(datasets.BuilderConfig):
     embedding_model: str | None = None
     embedding_dtype: str = "auto"
     steering: str = "balanced"
-    steering_pool: str = "all"
+    steering_pool: str | None = None
     user_stride: int | None = None
     min_count: int = 5
     window: int = 20

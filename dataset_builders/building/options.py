@@ -23,8 +23,8 @@ class BuildOptions:
         steering (`str`): `"balanced"`, the paper's rows without frequent targets; `"paper"`; or `"as_released"` for
             the two rows per source item that the authors' code makes.
         steering_bound (`int`): Times that an item may be a target of one axis in one split of `"balanced"`.
-        steering_pool (`str`): The set P of eq. (3): `"all"` preferences as in the paper, or the `"positive"` ones, so
-            that no steering preference is an aversion.
+        steering_pool (`str`, *optional*): The set P of eq. (3): `"all"` preferences as in the paper, or the
+            `"positive"` ones, so that no row asks to avoid what it counts as right; see [`default_pool`].
         steering_engine (`str`): Engine of the nearest-neighbor search, see
             [`~dataset_builders.building.steering.nearest.top_k`].
         device (`str`, *optional*): Device of the engine `"torch"`.
@@ -42,7 +42,7 @@ class BuildOptions:
     item_text_fields: tuple[str, ...] = ITEM_TEXT_FIELDS
     steering: str = "balanced"
     steering_bound: int = BOUND
-    steering_pool: str = "all"
+    steering_pool: str | None = None
     steering_engine: str = "torch"
     device: str | None = None
     seed: int = 0
@@ -50,9 +50,10 @@ class BuildOptions:
     memory_limit: str | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("steering", STEERING_VARIANTS), ("steering_pool", STEERING_POOLS)):
+        for name, allowed in (("steering", STEERING_VARIANTS), ("steering_pool", (None, *STEERING_POOLS))):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {', '.join(allowed)}.")
+                choices = ", ".join(filter(None, allowed))
+                raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {choices}.")
         for name, least in (("min_count", 1), ("user_stride", 1), ("window", 2), ("steering_bound", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least {least}.")
@@ -63,4 +64,14 @@ class BuildOptions:
         if self.steering != "balanced":
             how = (*how, "steering_bound")
         values = {name: value for name, value in asdict(self).items() if name not in how}
-        return {**values, "item_text_fields": list(self.item_text_fields)}
+        pool = self.steering_pool or default_pool(self.steering)
+        return {**values, "item_text_fields": list(self.item_text_fields), "steering_pool": pool}
+
+
+def default_pool(steering: str) -> str:
+    """The set P of eq. (3) where none is chosen.
+
+    >>> default_pool("balanced"), default_pool("paper")
+    ('positive', 'all')
+    """
+    return "positive" if steering == "balanced" else "all"

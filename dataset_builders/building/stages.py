@@ -27,7 +27,7 @@ from .axes.tables import TABLES_AS_ROWS
 from .engines import close, connect
 from .inputs import Inputs, UnclassifiedSequences
 from .interactions import load_source, prepare_interactions, write_interactions
-from .options import BuildOptions
+from .options import BuildOptions, default_pool
 from .preferences.approximation import PreferenceApproximator
 from .preferences.matching import Embed, EmbeddingTable
 from .preferences.table import Preferences, approximate_preferences, match_targets
@@ -278,7 +278,8 @@ class BenchmarkBuild:
 
         def make(inputs: Inputs, folder: Path) -> dict[str, Any]:
             negative = inputs.preferences.negative
-            pool = np.ones_like(negative) if inputs.option("steering_pool") == "all" else ~negative
+            chosen = inputs.option("steering_pool") or default_pool(inputs.option("steering"))
+            pool = np.ones_like(negative) if chosen == "all" else ~negative
             try:
                 rows, report = plan_steering(
                     inputs.sequences,

@@ -41,7 +41,7 @@ class BuildArguments(SourceArguments):
     item_text_fields: Sequence[str] | None = None
     steering: str = "balanced"
     steering_bound: int = 2
-    steering_pool: str = "all"
+    steering_pool: str | None = None
     steering_engine: str = "torch"
     device: str | None = None
     seed: int = 0
@@ -104,7 +104,7 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     parser.add_argument(
         "--steering_pool",
         choices=("all", "positive"),
-        help="preferences for steering: all as in the paper, or only positive ones",
+        help="preferences for steering: all as in the paper, or only positive ones, the default if balanced",
     )
     parser.add_argument(
         "--steering_engine",

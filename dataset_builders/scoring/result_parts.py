@@ -100,7 +100,7 @@ class AxisResult:
         for protocol, sides in (("", self.all), ("unseen.", self.unseen)):
             for side, figures in sides.items():
                 if figures is not None:
-                    names = both + own if side == "with_preference" else both
+                    names = both + (own if side == "with_preference" else [name for name in own if name in figures])
                     known = {name: value for name, value in figures.items() if name != OBEYING}
                     yield from check_means(f"{key}.{protocol}{side}", known, names)
                     yield from check_value(f"{key}.{protocol}{side}.{OBEYING}", figures.get(OBEYING), is_share, SHARE)

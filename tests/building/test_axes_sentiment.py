@@ -36,10 +36,10 @@ def pairs(users, fives, polarity, reviews=None, titles=TITLES, window=20):
         preference_embeddings=hash_embed(strings or [""]),
         embed=EmbeddingTable(hash_embed, progress=False),
     )
-    aversions = sentiment._aversions(tables)
-    triggers = sentiment._triggers(tables, aversions)
+    aversions = sentiment.find_aversions(tables)
+    triggers = sentiment.find_triggers(tables, aversions)
     return [
-        (int(table.user[row]), strings[aversion.preference], int(table.item_id[row]), aversion.splits)
+        (int(table.user[row]), strings[aversion.preference], int(table.item_id[row]), set(aversion.rows))
         for aversion, row in zip(aversions, triggers, strict=True)
     ]
 

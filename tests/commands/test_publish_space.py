@@ -75,7 +75,7 @@ def world(tmp_path_factory):
 class TestMetric:
     def test_it_loads_by_its_published_name_and_its_card_runs_without_our_packages(self, world):
         *_, card, figures = run_without_us(world, DOCTEST + LOAD).splitlines()
-        assert card == "TestResults(failed=0, attempted=6)"
+        assert card == "TestResults(failed=0, attempted=9)"
         assert json.loads(figures) == score_run([[3, 9, 1]], [9], k=[5, 10])
 
     def test_nothing_in_it_names_a_path_of_the_checkout(self, world):

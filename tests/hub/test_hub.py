@@ -205,7 +205,7 @@ class TestLeaderboard:
         assert submitted[1][1]["status"] == 0, submitted[1][1]
         records = json.loads((submitted[2] / "leaderboard.json").read_text())
         assert {record["model"] for record in records} == {MODEL}
-        assert {record["axis"] for record in records} >= {"recommendation", "fine", "coarse", "history"}
+        assert {record["axis"] for record in records} >= {"recommendation", "fine", "history", "compose", "words"}
         assert not any(record["stale"] for record in records)
         assert MODEL in (submitted[2] / "index.html").read_text()
 

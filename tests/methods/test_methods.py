@@ -32,7 +32,7 @@ OTHER_ITEMS = [{"title": f"mug {title}", "text": f"Title: mug {title}"} for titl
 
 def asked(method, request=ASKED):
     """A request as the processor's arguments, without what the method may not see."""
-    history, preferences, user = method.restrict(request)
+    history, preferences, user, _ = method.restrict(request)
     fields = {"history": [list(history)]}
     fields |= {"preference": [list(preferences)]} if preferences else {}
     return fields | ({"user": [user]} if user else {})

@@ -24,8 +24,8 @@ STEERING_VARIANTS = ("balanced", "paper", "as_released")
 - `balanced`: as `paper`, but no item is a target of an axis more often than a bound within a split, and targets of
   train are not targets of validation or test, as far as the catalog allows (see
   [`~dataset_builders.building.steering.balanced`]): a list of frequent targets then scores nothing. The distinct item
-  is one of the least similar tenth. Histories never come from another split; a fine row for which no other user of
-  the split has the ground truth uses the user's own history and says so in the column `history_from`.
+  is one of the least similar tenth of a sample. Histories never come from another split; a fine row for which no
+  other user of the split has the ground truth uses the user's own history and says so in the column `history_from`.
 - `paper`: one fine and one coarse row per distinct target of each split. The similar or distinct item of the whole
   catalog is the new target; eq. (3) assigns a preference. The assignment is greedy over all rows: a preference
   that is already assigned is replaced by the next most similar one (appendix D.2), so that every (preference,
