@@ -20,7 +20,7 @@ BASELINES: dict[str, str] = {
 CUTOFFS = (1, 5, 10, 20)
 """Cut-offs of the figures in a build's report."""
 MAX_ROWS = 5000
-"""Test rows of an axis that a build scores the baselines on; of more, as many are drawn with a fixed seed."""
+"""Test rows of an axis that a build scores the vector baselines on; of more, as many are drawn with a fixed seed."""
 BLOCK_ENTRIES = 1 << 22
 """Scores that are held at once, 16 MB."""
 _GROUP = 64

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..benchmark.axes import AXES
-from ..benchmark.baselines import MAX_ROWS, Catalog, axis_baselines
+from ..benchmark.baselines import BASELINES, MAX_ROWS, Catalog, axis_baselines
 from ..benchmark.fingerprints import content_fingerprint, split_file
 from ..benchmark.negation import num_negative
 from ..benchmark.report import BuildReport, SteeringReport
@@ -359,7 +359,7 @@ class BenchmarkBuild:
     def score_baselines(self, configs: Mapping[str, StageResult | None]) -> StageResult:
         """Scores the baselines without training on rows of the split test, and puts the figures into the report.
 
-        At most [`MAX_ROWS`] rows of an axis are scored.
+        The constant list is scored on all rows, the others, which compare vectors, on at most [`MAX_ROWS`].
 
         Args:
             configs (`Mapping[str, StageResult]`): Axis -> result of [`config`]; `None` where it was left out.
@@ -372,10 +372,11 @@ class BenchmarkBuild:
             figures = {}
             for axis, config in built:
                 test, train = (pq.read_table(config.folder / split_file(split)) for split in ("test", "train"))
+                figures[axis.name] = axis_baselines(axis, test, train, catalog, names=("constant_list",))
                 if test.num_rows > MAX_ROWS:
                     drawn = np.random.default_rng(0).choice(test.num_rows, MAX_ROWS, replace=False)
                     test = test.take(np.sort(drawn))
-                figures[axis.name] = axis_baselines(axis, test, train, catalog)
+                figures[axis.name] |= axis_baselines(axis, test, train, catalog, names=list(BASELINES)[1:])
             return {"baselines": figures}
 
         variant = {axis.name: [config.digest, axis.metric, axis.other, axis.asked] for axis, config in built}
