@@ -177,6 +177,18 @@ def test_reviews_polarity_counts_only_for_those_who_declare_it(register, tmp_pat
         ({"metric": "strength"}, "lacks the variant 'weaker'"),
         ({"metric": "avoid"}, "must name the column of a second item in other"),
         ({"other": "target"}, "if and only if its metric is avoid or all; its metric is recall"),
+        ({"metric": "all", "other": "target"}, "names target as its second item"),
+        ({"asked": {"": None}}, "must ask '' with a column"),
+        ({"name": 5}, "letters, digits and underscores"),
+        ({"columns": {"preference": Value("string"), "target": Value("int32")}}, "promises the window of a history"),
+        (
+            {
+                "asked": {"": "preference", "no_preference": None, "weaker": "preference", "stronger": "preference"},
+                "metric": "strength",
+                "strengths": {"weaker": 2.0, "stronger": 0.5},
+            },
+            "must be finite, above 0 and rise",
+        ),
         ({"strengths": {"stronger": 2.0}}, "has a strength of 'stronger', which is not in asked"),
         ({"promises": ("fame",)}, "promises 'fame'"),
     ],
@@ -188,5 +200,8 @@ def test_fields_that_contradict_each_other_are_refused(changes, message):
 
 def test_a_name_is_given_once(register):
     register()
-    with pytest.raises(ValueError, match="there is an axis toy_words already"):
+    with pytest.raises(ValueError, match="there is an axis or a table toy_words already"):
         register_axis(toy_axis())
+    for name in ("items", "Fine"):
+        with pytest.raises(ValueError, match="axis or a table"):
+            register_axis(toy_axis(name=name))

@@ -1,5 +1,6 @@
 """Registry of the evaluation axes (section 3.2), one record each."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,8 @@ class Axis:
     limits: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name.replace("_", "").isalnum() or not self.name.isascii():
+        is_text = isinstance(self.name, str)
+        if not is_text or not self.name.replace("_", "").isalnum() or not self.name.isascii():
             raise ValueError(f"the axis {self.name!r} must be named by ASCII letters, digits and underscores.")
         named = filter(None, (self.other, self.part, *self.optional, *self.asked.values()))
         missing = {"target", *named} - self.columns.keys()
@@ -93,8 +95,24 @@ class Axis:
                 f"the axis {self.name} must name the column of a second item in other if and only if its metric is "
                 f"{' or '.join(METRICS_OF_TWO_ITEMS)}; its metric is {self.metric}."
             )
+        if self.other == "target":
+            raise ValueError(f"the axis {self.name} names target as its second item; name another column in other.")
+        if self.asked[""] is None or self.asked.get("no_preference") is not None:
+            raise ValueError(
+                f"the axis {self.name} must ask '' with a column of preferences and 'no_preference' with None; it has "
+                f"{dict(self.asked)}."
+            )
+        if "window" in self.promises and not self.has_history:
+            raise ValueError(f"the axis {self.name} promises the window of a history and has none; add the column.")
         if unknown := [variant for variant in self.strengths if variant not in self.asked]:
             raise ValueError(f"the axis {self.name} has a strength of {unknown[0]!r}, which is not in asked; add it.")
+        if self.metric == "strength":
+            ordered = [self.strengths.get(variant, 1.0) for variant in ("weaker", "", "stronger")]
+            if not all(math.isfinite(one) for one in ordered) or not 0 < ordered[0] < ordered[1] < ordered[2]:
+                raise ValueError(
+                    f"the axis {self.name} has the strengths {ordered} of weaker, '' and stronger; they must be "
+                    "finite, above 0 and rise."
+                )
 
     @property
     def has_history(self) -> bool:
@@ -115,6 +133,8 @@ class Axis:
         return f"{self.metric}@{k}"
 
 
+RESERVED = ("items", "preferences")
+"""Names of the tables beside the axes."""
 AXES: dict[str, Axis] = {}
 """Name -> axis, in the order of tables and cards."""
 
@@ -125,8 +145,8 @@ def register_axis(axis: Axis) -> Axis:
     Raises:
         ValueError: If another axis has its name.
     """
-    if axis.name in AXES:
-        raise ValueError(f"there is an axis {axis.name} already; choose another name.")
+    if axis.name.casefold() in [*map(str.casefold, AXES), *RESERVED]:
+        raise ValueError(f"there is an axis or a table {axis.name} already; choose another name.")
     AXES[axis.name] = axis
     return axis
 
@@ -149,6 +169,10 @@ _SEQUENCE = {"user_id": Value("string"), "position": Value("int32"), "history": 
 _TARGET = {"target": Value("int32")}
 _STEERED = {**_SEQUENCE, "preference": Value("string"), **_TARGET, "source_item": Value("int32")}
 _WITH_AND_WITHOUT = {"": "preference", "no_preference": None}
+_DISJOINT = (
+    "Where steering is balanced, no target of test is one of train. A method that strikes the targets of train from "
+    "its lists gains by it without reading the preference, and must say so."
+)
 
 register_axis(
     Axis(
@@ -183,6 +207,7 @@ register_axis(
         columns={**_STEERED, "history_from": Value("string")},
         optional=("history_from",),
         part="history_from",
+        limits=_DISJOINT,
         asked=_WITH_AND_WITHOUT,
         builder="dataset_builders.building.axes.fine:build",
         needs=("sequences", "preferences", "steering"),
@@ -195,6 +220,7 @@ register_axis(
         title="Coarse-grained steering",
         description="a user's history; the preference asks for a very distinct item",
         columns=_STEERED,
+        limits=_DISJOINT,
         asked=_WITH_AND_WITHOUT,
         builder="dataset_builders.building.axes.coarse:build",
         needs=("sequences", "preferences", "steering"),

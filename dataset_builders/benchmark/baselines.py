@@ -24,6 +24,7 @@ MAX_ROWS = 5000
 BLOCK_ENTRIES = 1 << 22
 """Scores that are held at once, 16 MB."""
 _GROUP = 64
+_PAIR_LENGTH = 10
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts to float32 `(num_texts, hidden_size)`, rows L2-normalized."""
@@ -72,7 +73,9 @@ def rank_axis(
     """Ranks the items for every row and every variant that a baseline can answer.
 
     - `constant_list`: the most frequent targets of the axis' own train split, ties by the smaller id; the same list
-      for all rows and variants. Both targets count on an axis judged by `all`; an item to avoid does not.
+      for all rows and variants. Both targets count on an axis judged by `all`. On an axis judged by `avoid`, which
+      compares two requests, there are two lists of ten: the most frequent items to avoid without the request, and the
+      most frequent targets beside them with it.
     - `preference_only`: by cosine of the item with the preference, several preferences by the mean of their vectors.
       It is not answered without a preference, or by empty lists where the axis' metric needs an answer. A negative
       preference is a text to search for like any other.
@@ -100,6 +103,8 @@ def rank_axis(
         if train is None:
             return {}
         every_row = _same_list(axis, train, len(rows), depth)
+        if axis.metric == "avoid":
+            return _constant_pair(axis, train, len(rows), catalog.num_items)
         return dict.fromkeys(axis.asked, every_row)
     if catalog.vectors is None or (baseline == "history_only" and not axis.has_history):
         return {}
@@ -169,7 +174,7 @@ def axis_baselines(
     """
     found = {}
     needed = {variant: axis.asked[variant] for variant in ("", *METRICS[axis.metric])}
-    scored = replace(axis, asked=needed, strengths={})
+    scored = replace(axis, asked=needed)
     for name in names if len(rows) else ():
         if rankings := rank_axis(name, scored, rows, train, catalog, depth_of(k, catalog.num_items)):
             found[name] = axis_figures(axis, rows, rankings, k)
@@ -183,8 +188,13 @@ def frequent_targets(axis: Axis, train: pa.Table, depth: int) -> tuple[np.ndarra
         Item ids and their counts, both `(at most depth,)`.
     """
     columns = ["target", axis.other] if axis.metric == "all" and axis.other is not None else ["target"]
-    items, counts = np.unique(np.concatenate([train.column(name).to_numpy() for name in columns]), return_counts=True)
-    order = np.lexsort((items, -counts))[:depth]
+    return _most_frequent(np.concatenate([train.column(name).to_numpy() for name in columns]), depth)
+
+
+def _most_frequent(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most frequent values and their counts; ties go to the smaller value."""
+    items, counts = np.unique(values, return_counts=True)
+    order = np.lexsort((items, -counts))[:count]
     return items[order], counts[order]
 
 
@@ -255,6 +265,22 @@ def _same_list(axis: Axis, train: pa.Table, num_rows: int, depth: int) -> Rankin
     items, counts = frequent_targets(axis, train, depth)
     shape = num_rows, len(items)
     return Rankings(np.broadcast_to(items.astype(np.int32), shape), np.broadcast_to(counts.astype(np.float32), shape))
+
+
+def _constant_pair(axis: Axis, train: pa.Table, num_rows: int, num_items: int) -> dict[str, Rankings]:
+    """Two lists, one for each request, that avoid the most without reading anything."""
+    avoided, counts = _most_frequent(train.column(str(axis.other)).to_numpy(), _PAIR_LENGTH)
+    targets, _ = _most_frequent(train.column("target").to_numpy(), num_items)
+    others = np.concatenate([targets, np.setdiff1d(np.arange(1, num_items + 1), targets)])
+    others = others[~np.isin(others, avoided)][: len(avoided)]
+    pair = {"no_preference": (avoided, counts), "": (others, np.arange(len(others), 0, -1))}
+    return {
+        variant: Rankings(
+            np.broadcast_to(items.astype(np.int32), (num_rows, len(items))),
+            np.broadcast_to(scores.astype(np.float32), (num_rows, len(items))),
+        )
+        for variant, (items, scores) in pair.items()
+    }
 
 
 def _by_preference(

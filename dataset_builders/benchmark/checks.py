@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .axes import AXES, Axis
+from .baselines import Catalog, axis_baselines
 from .fingerprints import content_fingerprint, split_file
 from .negation import invert, is_negative_preference
 from .report import BuildReport, read_reports
@@ -106,7 +107,8 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
     actions: _Actions = {}
     yield from _read_actions(rows["preferences", "train"], actions)
     yield from _check_counts(actions, report)
-    yield from _check_ids(rows, report)
+    unknown_ids = list(_check_ids(rows, report))
+    yield from unknown_ids
     for (name, split), split_rows in rows.items():
         if name in AXES and {"window", "elicited"} & set(AXES[name].promises):
             yield from _check_sequences(AXES[name], split, split_rows, actions, report)
@@ -114,7 +116,10 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
         yield from _check_steering(rows)
     if report.options["steering"] == "balanced":
         yield from _check_balance(rows, report)
-    for weakness, count in find_weaknesses(read, report).items():
+    for name in AXES:
+        yield from _check_values(AXES[name], rows, actions, report)
+    yield from _check_baselines(read, report)
+    for weakness, count in ({} if unknown_ids else find_weaknesses(read, report)).items():
         if report.weaknesses.get(weakness) != count:
             stated = report.weaknesses.get(weakness, "none")
             yield f"a weakness is not as the report states, {weakness}", f"{count}, stated {stated}"
@@ -226,9 +231,56 @@ def _check_steering(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[s
                 seen.add(pair)
 
 
+def _check_values(
+    axis: Axis, rows: dict[tuple[str, str], list[dict]], actions: _Actions, report: BuildReport
+) -> Iterator[tuple[str, str]]:
+    """Tests what the columns of one axis say about its rows."""
+    coarse = {split: {_asked(row) for row in rows.get(("coarse", split), [])} for split in SPLITS}
+    window, users_of = report.options["window"], dict[tuple[int, str], set[str]]()
+    if axis.part == "history_from":
+        for user, sequence in actions.items():
+            for place, (item, _) in enumerate(sequence[-window:], start=max(0, len(sequence) - window)):
+                split = SPLITS[max(0, 3 - (len(sequence) - place))]
+                users_of.setdefault((item, split), set()).add(user)
+    for split in SPLITS:
+        for row in rows.get((axis.name, split), []):
+            where = f"{axis.name}/{split}: {_asked(row)}"
+            if "history_from" in row:
+                is_own = len(users_of.get((row["source_item"], split), ())) < 2
+                if row["history_from"] != ("own user" if is_own else "another user"):
+                    yield "history_from is not what the users' actions say", where
+            if row.get("item_from", "own split") not in ("own split", "earlier split"):
+                yield "item_from is neither of its values", where
+            if "original" in row and row["original"] == row["preference"]:
+                yield "a preference in other words is the original", where
+            if axis.metric == "strength" and coarse[split] and _asked(row) not in coarse[split]:
+                yield "a row of strength is none of coarse", where
+
+
+def _asked(row: dict) -> tuple:
+    return tuple(row.get(name) for name in ("user_id", "position", "preference", "target"))
+
+
+def _check_baselines(tables: dict[tuple[str, str], pa.Table], report: BuildReport) -> Iterator[tuple[str, str]]:
+    """Tests that the constant list's figures are those of the rows; the others need the encoder."""
+    for name, found in report.baselines.items():
+        train, test = (tables.get((name, split)) for split in ("train", "test"))
+        if name not in AXES or test is None or "constant_list" not in found:
+            continue
+        try:
+            again = axis_baselines(AXES[name], test, train, Catalog(report.num_items), names=("constant_list",))
+        except ValueError as error:  # rows that no metric takes; another check names them
+            yield "a baseline cannot be computed", f"{name}: {error}"
+            continue
+        if again.get("constant_list") != found["constant_list"]:
+            yield "a baseline is not as the rows give it", f"{name}: constant_list"
+
+
 def _check_balance(rows: dict[tuple[str, str], list[dict]], report: BuildReport) -> Iterator[tuple[str, str]]:
     """Tests that no item is a target too often, and no target of test is one of train but those of the report."""
     bound = report.options["steering_bound"]
+    if report.steering is None and any("steering" in AXES[name].promises for name, _ in rows if name in AXES):
+        yield "the report says nothing of steering", "steering is missing"
     for name in [axis.name for axis in AXES.values() if "steering" in axis.promises]:
         targets = {split: Counter(row["target"] for row in rows.get((name, split), [])) for split in SPLITS}
         for split, counts in targets.items():

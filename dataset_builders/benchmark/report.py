@@ -153,7 +153,15 @@ class BuildReport:
             values = json.loads(text)
             if values.get("steering") is not None:
                 values["steering"] = SteeringReport(**values["steering"])
-            return cls(**values)
+            report = cls(**values)
+            for name in ("options", "rows", "fingerprints", "baselines", "weaknesses", "notes", "left_out"):
+                if not isinstance(getattr(report, name), dict):
+                    raise TypeError(f"{name} is no object")
+            for figures in report.baselines.values():
+                for found in figures.values():
+                    if not all(isinstance(value, int | float) for value in found.values()):
+                        raise TypeError("a baseline is no number")
+            return report
         except (TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"The report is not one that this version writes ({error}); build again.") from error
 

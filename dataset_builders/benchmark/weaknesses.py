@@ -96,7 +96,7 @@ def _weak_steering(
     where = zip(table["user_id"].to_pylist(), table["position"].to_pylist(), strict=True)
     earlier = sum(positions.split_of.get(place, own) < own for place in where)
     found = {f"{axis.name}/{split}: rows whose history ends in an earlier split": earlier}
-    preferences = table["preference"].to_pylist()
+    preferences = [preference or "" for preference in table["preference"].to_pylist()]
     counts = Counter(preferences)
     reused = sum(count for count in counts.values() if count > 1)
     said = sum(

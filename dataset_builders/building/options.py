@@ -5,7 +5,7 @@ from typing import Any
 
 from ..benchmark.schema import ITEM_TEXT_FIELDS, WINDOW
 from .steering.assignment import STEERING_VARIANTS
-from .steering.balanced import BOUND
+from .steering.balanced import BOUND, MAX_BOUND
 
 STEERING_POOLS = ("all", "positive")
 
@@ -57,6 +57,10 @@ class BuildOptions:
         for name, least in (("min_count", 1), ("user_stride", 1), ("window", 2), ("steering_bound", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least {least}.")
+        if self.steering_bound > MAX_BOUND:
+            raise ValueError(
+                f"steering_bound ({self.steering_bound}) must be at most {MAX_BOUND}; steering paper has no bound."
+            )
 
     def published(self) -> dict[str, Any]:
         """Options that the rows depend on, as JSON values; without those of how they are computed."""

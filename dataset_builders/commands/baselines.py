@@ -100,14 +100,15 @@ def load_catalog(arguments: BaselineArguments, revision: str | None) -> Catalog:
         return Catalog(len(items))
     report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
     name = arguments.embedding_model or report.get("embedding_model")
-    if not name:
+    if not name or name == "not stated":
         raise ValueError(
             f"the report of {arguments.benchmark} does not name the embedding model of the build; pass "
             "--embedding_model, or --baselines constant_list, which needs none."
         )
     from ..building.text_embedding import load_embedder  # imports torch
 
-    embed = load_embedder(installed_name(name), device=arguments.device)
+    dtype = report.get("embedding_dtype") or "float32"
+    embed = load_embedder(installed_name(name), device=arguments.device, dtype=dtype)
     chosen = (report.get("options") or {}).get("item_text_fields") or ITEM_TEXT_FIELDS
     return Catalog(len(items), embed([item_text(item, chosen) for item in items]), embed)
 

@@ -99,7 +99,10 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
         "as in the authors' code but without its leak",
     )
     parser.add_argument(
-        "--steering_bound", type=int, help="times that an item may be a target of an axis in a split, if balanced"
+        "--steering_bound",
+        type=int,
+        help="times that an item may be a target of an axis in a split, if balanced; with 1, most catalogs are too "
+        "small to keep the targets of train out of test",
     )
     parser.add_argument(
         "--steering_pool",

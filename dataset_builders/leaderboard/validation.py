@@ -87,6 +87,15 @@ def check_benchmark(results: Results, benchmark: Benchmark) -> list[str]:
                 f"axes.{axis} has no task: {task_id(domain, axis)!r} is not in eval.yaml of {where}; name the "
                 "revision that has it, or take the axis out."
             )
+    for axis, found in results.axes.items():
+        stated = report.baselines.get(axis, {})
+        for name, figures in found.baselines.items():
+            for metric, value in figures.items():
+                known = stated.get(name, {}).get(metric, value)
+                if abs(known - value) > TOLERANCE:
+                    problems.append(
+                        f"axes.{axis}.baselines.{name}.{metric} ({value}) must be {known}, as in {where}; {AGAIN}."
+                    )
     for config, fingerprint in report.fingerprints.items():
         given = results.benchmark.fingerprints.get(config)
         if given != fingerprint:

@@ -118,7 +118,8 @@ def avoid_at_k(
     """Avoidance, row by row.
 
     1 where an item to avoid is among the first k without the request to avoid it, none is with the request, and no
-    relevant item is lost by it; else 0. Doing nothing gives 0, and so does showing no such item in the first place.
+    relevant item is lost by it; else 0. Doing nothing gives 0, and so do showing no such item in the first place and a
+    list that is shorter with the request than without.
 
     Args:
         predictions: Item ids for the requests to avoid, (num_rows, width) or one list per row.
@@ -284,6 +285,8 @@ def _m(positive: np.ndarray, negative: np.ndarray, relevant: np.ndarray, k: int)
 
 def _avoid(ranked: np.ndarray, before: np.ndarray, unwanted: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     shown_before, shown = (_hits(lists, unwanted, k).any(axis=1) for lists in (before, ranked))
+    num_before, num_items = ((lists[:, :k] != EMPTY).sum(axis=1) for lists in (before, ranked))
+    shown |= num_items < num_before  # leaving items out is no way to avoid one
     lost = _hits(before, relevant, k).sum(axis=1) > _hits(ranked, relevant, k).sum(axis=1)
     return np.asarray(shown_before & ~shown & ~lost, np.float64)
 
@@ -307,6 +310,10 @@ def _all(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: 
 
 def _check_strengths(rankings: Sequence[Rankings], references: Relevant) -> tuple[list[np.ndarray], np.ndarray]:
     """Rankings (num_rows, width) of each strength, and relevant items (num_rows, most relevant)."""
+    if not isinstance(rankings, list | tuple | np.ndarray):
+        raise ValueError(
+            f"predictions_by_strength is {type(rankings).__name__}; give a list of rankings, no preference first."
+        )
     if len(rankings) < 3:
         raise ValueError(
             f"predictions_by_strength holds {len(rankings)} rankings; give one without the preference and at least "
@@ -350,6 +357,7 @@ def _check_rankings(predictions: Rankings, name: str) -> np.ndarray:
 
 
 def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
+    _check_is_list(references, "references")
     rows = references if isinstance(references, np.ndarray) else list(references)  # a Series has labels
     if len(rows) and np.asarray(rows[0]).ndim == 0:  # one relevant item for each row
         rows = rows[:, None] if isinstance(rows, np.ndarray) else [[cast(int, item)] for item in rows]
@@ -366,6 +374,7 @@ def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
 
 def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.ndarray]:
     """Pads lists of any length to int64 (num_rows, longest); also returns their lengths (num_rows,)."""
+    _check_is_list(rows, name)
     if not len(rows):
         raise ValueError(f"{name} is empty; give at least one row.")
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
@@ -384,9 +393,17 @@ def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.nda
     return matrix, lengths
 
 
+def _check_is_list(rows: object, name: str) -> None:
+    is_scalar = isinstance(rows, np.ndarray) and rows.ndim == 0
+    if is_scalar or isinstance(rows, str | bytes | dict) or not hasattr(rows, "__len__"):
+        raise ValueError(f"{name} is {type(rows).__name__}; give a list or an array with one entry per row.")
+
+
 def _check_integers(array: np.ndarray, name: str) -> None:
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} holds {array.dtype} values; item ids are integers.")
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} holds {array.max()}; item ids are below 2**63.")
 
 
 def _check_unique(matrix: np.ndarray, name: str, lowest: int) -> None:

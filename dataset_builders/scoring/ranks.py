@@ -217,6 +217,11 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray,
             if items is not None and (not other or variant in OTHER_VARIANTS):
                 pair = rank_column(variant, other), rank_column(variant, other, unseen=True)
                 columns |= dict(zip(pair, _find(run, places, items, lengths, seen), strict=True))
+        if record.metric == "avoid" and variant == "" and (before := answered["no_preference"]) is not None:
+            # Leaving items out is no way to avoid one: a shorter list counts as one that shows it.
+            shorter = _is_shorter(run, places, before)
+            for unseen in (False, True):
+                columns[rank_column(other=True, unseen=unseen)][shorter] = 1
         if wanted is not None and variant in OTHER_VARIANTS:
             columns["_".join(filter(None, ("obeying", variant)))] = _obeying_shares(run, places, wanted)
     nothing = pa.nulls(len(numbers))
@@ -228,6 +233,12 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray,
         ],
         schema=RANKS_SCHEMA,
     )
+
+
+def _is_shorter(run: Run, places: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether each ranking has fewer items, of the first ten, than another one."""
+    lengths = np.minimum(np.diff(run.offsets), OBEYING_PLACES)
+    return lengths[places] < lengths[others]
 
 
 def _obeying_shares(run: Run, places: np.ndarray, wanted: Sequence[frozenset[int] | None]) -> list[float | None]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from ..atomic_write import atomic_write
 
 METADATA_KEY = b"mender"
+_FLOAT32 = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
 COLUMNS = {"query": "string", "items": "list of integers", "scores": "list of floats"}
 
 
@@ -55,7 +56,14 @@ class Run:
         ([0, 2, 2], [3, 9])
         """
         all_items, all_scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-        for query, (items, scores) in answers.items():
+        for query, answer in answers.items():
+            if not isinstance(query, str):
+                raise ValueError(f"query {query!r} is {type(query).__name__}; name queries by text, as in fine/3.")
+            try:
+                items, scores = answer
+                len(items), len(scores)
+            except (TypeError, ValueError):
+                raise ValueError(f"query {query} has no pair of items and scores, but {answer!r:.60}.") from None
             if len(items) != len(scores):
                 raise ValueError(f"query {query} has {len(items)} items and {len(scores)} scores; give one per item.")
             if len(items):
@@ -136,13 +144,14 @@ def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
         queries=columns["query"].cast(pa.string()),
         offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         items=columns["items"].flatten().cast(pa.int64(), safe=False).to_numpy(),
-        scores=columns["scores"].flatten().cast(pa.float32()).to_numpy(),
+        scores=columns["scores"].flatten().cast(pa.float64()).to_numpy(),
         about=_read_about(table.schema, path),
     )
     if by_score:
         run = rank_by_score(run)
     _check(run, str(path), num_items)
-    return Run(run.queries, run.offsets, run.items.astype(np.int32), run.scores, run.about)
+    scores = np.clip(run.scores, *_FLOAT32).astype(np.float32)
+    return Run(run.queries, run.offsets, run.items.astype(np.int32), scores, run.about)
 
 
 def rank_by_score(run: Run) -> Run:
@@ -192,13 +201,17 @@ def _check_types(schema: pa.Schema, path: str | Path) -> None:
         if name == "query":
             fits = pa.types.is_string(found) or pa.types.is_large_string(found)
         else:
-            is_value = pa.types.is_integer if name == "items" else pa.types.is_floating
+            is_value = pa.types.is_integer if name == "items" else _is_number
             # an Arrow list of nothing but empty lists has no type of its own
             fits = any(is_kind(found) for is_kind in is_list) and (
                 is_value(found.value_type) or pa.types.is_null(found.value_type)
             )
         if not fits:
             raise ValueError(f"{path}: column {name} is {found}; make it {expected}.")
+
+
+def _is_number(found: pa.DataType) -> bool:
+    return pa.types.is_floating(found) or pa.types.is_integer(found)
 
 
 def _read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:

@@ -69,12 +69,18 @@ class TestConstantList:
         assert found["constant_list"]["recall@1"] == 0.5 and found["constant_list"]["recall@2"] == 0.75
         assert found["constant_list"]["ndcg@2"] == pytest.approx((2 + 1 / np.log2(3)) / 4)
 
-    @pytest.mark.parametrize(("metric", "expected"), [("all", [2, 1, 3]), ("avoid", [1, 3])])
-    def test_a_second_target_counts_and_an_item_to_avoid_does_not(self, metric, expected):
-        asked = {"": "text", **({"no_preference": None} if metric == "avoid" else {})}
+    def test_a_second_target_counts(self):
         train = rows(target=[1, 1, 3], second=[2, 2, 2], text=["red"] * 3)
-        found = rank_axis("constant_list", toy_axis(metric, asked, "second"), train, train, CATALOG, depth=4)
-        assert lists_of(found[""])[0] == expected
+        found = rank_axis("constant_list", toy_axis("all", {"": "text"}, "second"), train, train, CATALOG, depth=4)
+        assert lists_of(found[""])[0] == [2, 1, 3]
+
+    def test_of_avoidance_it_is_two_lists_that_avoid_the_most_without_reading_anything(self):
+        axis = toy_axis("avoid", {"": "text", "no_preference": None}, "second")
+        train = rows(target=[1, 1, 3], second=[2, 2, 2], text=["red"] * 3)
+        test = rows(target=[4, 4], second=[2, 3], text=["red"] * 2)
+        found = rank_axis("constant_list", axis, test, train, CATALOG, depth=4)
+        assert lists_of(found["no_preference"])[0] == [2] and lists_of(found[""])[0] == [1]
+        assert axis_baselines(axis, test, train, CATALOG, [2])["constant_list"]["avoid@2"] == 0.5
 
     def test_without_a_training_split_it_is_not_known(self):
         assert axis_baselines(FINE, rows(target=[1]), None, Catalog(4), [1]) == {}

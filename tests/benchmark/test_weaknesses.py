@@ -150,7 +150,30 @@ def plant_train_item(folder):
     change(folder, "sentiment", "test", lambda rows: [row.update(target=early) for row in rows])
 
 
+def edit_report(folder, edit):
+    content = json.loads((folder / report_file("sample")).read_text())
+    edit(content)
+    (folder / report_file("sample")).write_text(json.dumps(content))
+
+
 PLANTED = {
+    "history_from is not what the users' actions say": lambda f: change(
+        f, "fine", "test", lambda rows: [row.update(history_from="own user") for row in rows]
+    ),
+    "item_from is neither of its values": lambda f: change(
+        f, "sentiment_with_history", "test", lambda rows: rows[0].update(item_from="bogus")
+    ),
+    "a preference in other words is the original": lambda f: change(
+        f, "words", "test", lambda rows: rows[0].update(preference=rows[0]["original"])
+    ),
+    "a row of strength is none of coarse": lambda f: change(
+        f, "strength", "test", lambda rows: rows[0].update(preference="Find a thing")
+    ),
+    "a baseline is not as the rows give it": lambda f: edit_report(
+        f, lambda content: content["baselines"]["recommendation"]["constant_list"].update({"recall@10": 0.9})
+    ),
+    "the report says nothing of steering": lambda f: edit_report(f, lambda content: content.update(steering=None)),
+    "ids are not in the catalog": lambda f: change(f, "coarse", "test", lambda rows: rows[0].update(target=9999)),
     "an item is a target more than 2 times": plant_hub,
     "coarse/test: rows that the 10 most frequent targets of coarse/train answer": plant_hub,
     "targets of test are targets of train": plant_train_target,
@@ -168,6 +191,18 @@ def test_a_planted_fault_is_found(copy, fault):
     PLANTED[fault](copy)
     found = "\n".join(check_benchmark(copy))
     assert fault not in before and fault in found, found
+
+
+@pytest.mark.parametrize(("name", "value"), [("weaknesses", "none"), ("baselines", {"fine": 7}), ("rows", [1])])
+def test_a_report_of_other_types_is_refused_and_no_crash(copy, name, value):
+    edit_report(copy, lambda content: content.update({name: value}))
+    with pytest.raises(ValueError, match="not one that this version writes"):
+        check_benchmark(copy)
+
+
+def test_a_missing_preference_is_no_crash(copy):
+    change(copy, "fine", "test", lambda rows: rows[0].update(preference=None))
+    assert check_benchmark(copy)
 
 
 def test_the_description_says_what_the_report_says(papers, balanced, capsys):

@@ -253,6 +253,9 @@ class TestMetricsOfSteering:
         #        gone     still   never    target lost  gone, target gained
         assert avoid_at_k(after, before, [4] * 5, [2] * 5, k=2).tolist() == [1, 0, 0, 0, 1]
 
+    def test_leaving_items_out_avoids_nothing(self):
+        assert avoid_at_k([[], [1], [1, -1], [1, 2]], [[4, 2]] * 4, [4] * 4, [9] * 4, k=2).tolist() == [0, 0, 0, 1]
+
     def test_a_list_that_does_not_change_avoids_nothing_and_is_not_turned_by_strength(self):
         lists = [[3, 1, 2], [2, 1, 3]]
         assert avoid_at_k(lists, lists, [3, 3], [1, 1], k=3).tolist() == [0, 0]
@@ -289,6 +292,7 @@ class TestMetricsOfSteering:
     @pytest.mark.parametrize(
         ("extra", "message"),
         [
+            ({"predictions_by_strength": {0: [[1]]}}, "predictions_by_strength is dict"),
             ({"avoided": [1]}, "avoided is given without predictions_without"),
             ({"predictions_without": [[1]]}, "predictions_without is given without avoided"),
             ({"predictions_by_strength": [[[1]], [[1]]]}, "holds 2 rankings"),
@@ -298,3 +302,18 @@ class TestMetricsOfSteering:
     def test_half_of_what_a_metric_needs_is_refused(self, extra, message):
         with pytest.raises(ValueError, match=message):
             score_run([[1, 2]], [2], k=2, **extra)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [
+        (None, [1], "predictions is NoneType; give a list"),
+        ([[1]], None, "references is NoneType; give a list"),
+        (np.array(3), [1], "predictions is ndarray; give a list"),
+        ((row for row in [[1]]), [1], "predictions is generator; give a list"),
+        (np.array([[2**64 - 1]], np.uint64), [1], "item ids are below"),
+    ],
+)
+def test_what_is_no_list_of_ids_is_refused(predictions, references, message):
+    with pytest.raises(ValueError, match=message):
+        score_run(predictions, references, k=1)

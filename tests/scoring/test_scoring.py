@@ -200,6 +200,21 @@ class TestOrderOfScores:
         path = self.write(tmp_path / "run.parquet", scores=[[0.1, 0.1, 0.5], [0.1, 0.25]])
         assert read_run(path, NUM_ITEMS, by_score=True).items.tolist() == [4, 3, 9, 2, 5]
 
+    def test_scores_are_compared_as_the_file_has_them(self, tmp_path):
+        scores = [[1.0, 1.0 + 1e-9, 0.5], [1e300, 2e300]]
+        path = self.write(tmp_path / "run.parquet", scores=scores)
+        with pytest.raises(ValueError, match="query fine/0 has the score 1.0 and then the higher one 1.000000001"):
+            read_run(path, NUM_ITEMS)
+        found = read_run(path, NUM_ITEMS, by_score=True)
+        assert found.items.tolist() == [9, 3, 4, 2, 5] and np.isfinite(found.scores).all()
+        whole = self.write(tmp_path / "whole.parquet", scores=[[3, 2, 1], [2, 1]])
+        assert read_run(whole, NUM_ITEMS).scores.tolist() == [3, 2, 1, 2, 1]
+
+    @pytest.mark.parametrize("answers", [{3: ([1], [0.1])}, {"fine/0": 3}, {"fine/0": ([1], None)}])
+    def test_answers_that_are_no_pairs_are_named(self, answers):
+        with pytest.raises(ValueError, match="query (3|fine/0)"):
+            Run.from_answers(answers)
+
     def test_scores_may_rise_from_one_query_to_the_next_and_be_equal_within_one(self, tmp_path):
         path = self.write(tmp_path / "run.parquet", scores=[[0.5, 0.5, 0.1], [0.9, 0.9]])
         assert read_run(path, NUM_ITEMS).items.tolist() == [3, 9, 4, 5, 2]

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ...benchmark.report import SteeringReport
 from ...benchmark.schema import SPLITS
 from ..sequences import TEST, TRAIN, VALIDATION, Sequences
-from .balanced import BOUND, NONE, assign_targets, divide_catalog
+from .balanced import BOUND, MAX_BOUND, NONE, assign_targets, divide_catalog
 from .claims import NO_PREFERENCE, PreferenceClaims
 from .nearest import check_engine
 from .neighbors import TooAlike, choose_occurrences, choose_users, similar_and_distinct, text_groups
@@ -125,8 +125,8 @@ def plan_steering(
     check_engine(engine, device)
     if variant not in STEERING_VARIANTS:
         raise ValueError(f"variant ({variant!r}) must be one of {', '.join(STEERING_VARIANTS)}.")
-    if bound < 1:
-        raise ValueError(f"bound ({bound}) must be at least 1: an item is a target once or more.")
+    if not 1 <= bound <= MAX_BOUND:
+        raise ValueError(f"bound ({bound}) must be in 1..{MAX_BOUND}; to leave out the bound, take variant='paper'.")
     generator = np.random.default_rng(seed)
     if variant == "as_released":
         if matched is None or len(matched) != len(sequences):

@@ -17,6 +17,8 @@ from .nearest import KEY_BLOCK_SIZE, precise_products, top_k
 
 BOUND = 2
 """Times that an item may be a target of one axis in one split."""
+MAX_BOUND = 100
+"""Largest bound; a larger one bounds nothing, and its edges would fill the memory."""
 QUANTILE = 0.1
 """Share of the catalog, the least similar to an item, that its distinct item is drawn from."""
 CANDIDATES = 32
