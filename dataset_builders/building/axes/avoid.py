@@ -20,9 +20,10 @@ With 20 of them, few of the items to avoid have what the words say, and a recomm
 def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     """Makes one row per target of each split whose P^(t-1) has a negative preference that does not contradict it.
 
-    The first such preference counts. Of the items that the words after "Avoid" name, the item to avoid is the one
-    nearest to the last item of the history that was not disliked (the last one, if all were), so that a recommender
-    may well have it in its list; it is neither the target, nor of the same text, nor in the history.
+    The first such preference counts. Of the items that the words after "Avoid" name, the item to avoid is one that the
+    split has avoided least often so far, so that no list of a few items avoids many; of these the one nearest to the
+    last item of the history that was not disliked (the last one, if all were), so that a recommender may well have it
+    in its list. It is neither the target, nor of the same text, nor in the history.
 
     Args:
         tables ([`BenchmarkTables`]): The intermediate tables.
@@ -49,6 +50,7 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     splits, contradicted, exhausted = {}, {}, {}
     for split, name in enumerate(SPLITS):
         rows, chosen, avoided = [], [], []
+        times = np.zeros(len(items), np.int64)
         contradicted[name] = exhausted[name] = 0
         for row in known_targets(tables, split).tolist():
             target, history = int(sequences.item_id[row]) - 1, sequences.history(row) - 1
@@ -63,10 +65,13 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
                 contradicted[name] += bool(own and not fitting)
                 exhausted[name] += bool(fitting)
                 continue
-            cosines = items[free[best]] @ items[_last_liked(sequences, row) - 1]
+            named_items = np.array(free[best])
+            cosines = items[named_items] @ items[_last_liked(sequences, row) - 1]
+            item = int(named_items[np.lexsort((-cosines, times[named_items]))[0]])
+            times[item] += 1
             rows.append(row)
             chosen.append(best)
-            avoided.append(free[best][int(cosines.argmax())] + 1)
+            avoided.append(item + 1)
         at = np.array(rows, np.int64)
         columns = {
             "user_id": sequences.user_column(at),
