@@ -40,7 +40,18 @@ MODELS = ("BERT4Rec", "Caser", "FDSA", "GRU4Rec", "HGN", "S3Rec", "SASRec")
 FEATURE_MODELS = ("FDSA", "S3Rec")
 """Those that read the brand and the categories of an item too."""
 
-AXES = ("recommendation", "history", "fine", "coarse")
+AXES: dict[str, tuple[str, ...]] = {
+    "recommendation": ("",),
+    "history": ("",),
+    "fine": ("",),
+    "coarse": ("",),
+    "sentiment_with_history": ("", "/negative"),
+    "avoid": ("", "/no_preference"),
+    "strength": ("", "/no_preference", "/weaker", "/stronger"),
+    "compose": ("",),
+    "words": ("",),
+}
+"""Axis with histories -> endings of the queries that its metric needs; all have the same answer, from the history."""
 SPLITS = ("train", "validation", "test")
 K = 10
 """Cut-off of the metric that selects the epoch, and of the check against RecBole's evaluator."""
@@ -101,7 +112,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--domain", required=True, help="domain of the benchmark, as in beauty")
     parser.add_argument("--output", type=Path, required=True, help="the run file, as in runs/gru4rec.parquet")
     parser.add_argument("--split", default="test", choices=SPLITS[1:], help="whose queries are answered")
-    parser.add_argument("--axes", nargs="+", choices=AXES, help="axes to answer; default: all that the benchmark has")
+    parser.add_argument(
+        "--axes", nargs="+", choices=list(AXES), help="axes to answer; default: all that the benchmark has"
+    )
     parser.add_argument("--depth", type=int, default=39, help="items per query: 20, and 19 that a history may hold")
     parser.add_argument("--loss", default="CE", choices=("CE", "BPR"), help="against all items, or one drawn item")
     parser.add_argument("--epochs", type=int, default=300, help="at most so many")
@@ -517,8 +530,13 @@ def run_metadata(
 
 def write_run(path: Path, answers: Mapping[str, Sequence[Answer]], depth: int, metadata: Mapping[str, object]) -> None:
     """Writes the run file: the `depth` best of each answer, axis by axis in the order of its rows."""
-    queries = [f"{axis}/{row}" for axis, of_axis in answers.items() for row in range(len(of_axis))]
-    in_order = [answer for of_axis in answers.values() for answer in of_axis]
+    named = [
+        (f"{axis}/{row}{ending}", answer)
+        for axis, of_axis in answers.items()
+        for ending in AXES[axis]
+        for row, answer in enumerate(of_axis)
+    ]
+    queries, in_order = [query for query, _ in named], [answer for _, answer in named]
     columns = {
         "query": pa.array(queries, pa.string()),
         "items": pa.array([answer.items[:depth] for answer in in_order], pa.list_(pa.int32())),

@@ -18,6 +18,9 @@ import pytest
 import recbole_run
 from recbole_run import Answer, Rows, item_list
 
+from dataset_builders.benchmark.axes import AXES as BENCHMARK_AXES
+from dataset_builders.benchmark.axes import METRICS
+
 RING = 12
 NUM_ITEMS = 13  # the last one is in no row
 
@@ -348,3 +351,12 @@ def test_a_setting_that_the_model_does_not_know_is_one_line(project, recbole_pyt
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and not output.exists()
     assert done.stderr == f"error: {settings} sets hidden_sise, which GRU4Rec does not know.\n"
+
+
+def test_every_axis_with_histories_is_answered_in_all_ways_that_its_metric_needs():
+    expected = {
+        name: {"", *(f"/{variant}" for variant in METRICS[axis.metric])}
+        for name, axis in BENCHMARK_AXES.items()
+        if axis.has_history
+    }
+    assert {axis: set(endings) for axis, endings in recbole_run.AXES.items()} == expected
