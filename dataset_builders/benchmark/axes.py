@@ -133,8 +133,12 @@ class Axis:
         return f"{self.metric}@{k}"
 
 
-RESERVED = ("items", "preferences")
-"""Names of the tables beside the axes."""
+TABLES = ("items", "preferences")
+"""Configs beside the axes; each has only the split train."""
+HISTORY_FROM = ("another user", "own user")
+"""Values of `history_from`: whether another user of the split had the ground truth."""
+ITEM_FROM = ("own split", "earlier split")
+"""Values of `item_from`: whether the item was disliked at a position of the row's split, or of an earlier one."""
 AXES: dict[str, Axis] = {}
 """Name -> axis, in the order of tables and cards."""
 
@@ -145,7 +149,7 @@ def register_axis(axis: Axis) -> Axis:
     Raises:
         ValueError: If another axis has its name.
     """
-    if axis.name.casefold() in [*map(str.casefold, AXES), *RESERVED]:
+    if axis.name.casefold() in [*map(str.casefold, AXES), *TABLES]:
         raise ValueError(f"there is an axis or a table {axis.name} already; choose another name.")
     AXES[axis.name] = axis
     return axis
@@ -255,6 +259,8 @@ register_axis(
             **_TARGET,
             "item_from": Value("string"),
         },
+        optional=("item_from",),
+        part="item_from",
         asked={"": "preference_positive", "negative": "preference_negative", "no_preference": None},
         builder="dataset_builders.building.axes.sentiment_with_history:build",
         needs=("sequences", "polarity", "items", "preferences", "preference_embeddings", "embed"),

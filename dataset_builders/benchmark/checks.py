@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .axes import AXES, Axis
+from .axes import AXES, HISTORY_FROM, ITEM_FROM, Axis
 from .baselines import Catalog, axis_baselines
 from .fingerprints import content_fingerprint, split_file
 from .negation import invert, is_negative_preference
 from .report import BuildReport, read_reports
 from .schema import NUM_PREFERENCES, SPLITS, config_name, features_of
-from .weaknesses import find_weaknesses
+from .weaknesses import Positions, find_weaknesses
 
 MAX_EXAMPLES = 3
 NO_POSITION = "their history does not begin their user's sequence, so their position is null"
@@ -116,10 +116,10 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
         yield from _check_steering(rows)
     if report.options["steering"] == "balanced":
         yield from _check_balance(rows, report)
-    for name in AXES:
-        yield from _check_values(AXES[name], rows, actions, report)
+    positions = Positions(read["preferences", "train"], report.options["window"])
+    yield from _check_values(rows, positions)
     yield from _check_baselines(read, report)
-    for weakness, count in ({} if unknown_ids else find_weaknesses(read, report)).items():
+    for weakness, count in ({} if unknown_ids else find_weaknesses(read, positions)).items():
         if report.weaknesses.get(weakness) != count:
             stated = report.weaknesses.get(weakness, "none")
             yield f"a weakness is not as the report states, {weakness}", f"{count}, stated {stated}"
@@ -231,29 +231,22 @@ def _check_steering(rows: dict[tuple[str, str], list[dict]]) -> Iterator[tuple[s
                 seen.add(pair)
 
 
-def _check_values(
-    axis: Axis, rows: dict[tuple[str, str], list[dict]], actions: _Actions, report: BuildReport
-) -> Iterator[tuple[str, str]]:
-    """Tests what the columns of one axis say about its rows."""
-    coarse = {split: {_asked(row) for row in rows.get(("coarse", split), [])} for split in SPLITS}
-    window, users_of = report.options["window"], dict[tuple[int, str], set[str]]()
-    if axis.part == "history_from":
-        for user, sequence in actions.items():
-            for place, (item, _) in enumerate(sequence[-window:], start=max(0, len(sequence) - window)):
-                split = SPLITS[max(0, 3 - (len(sequence) - place))]
-                users_of.setdefault((item, split), set()).add(user)
-    for split in SPLITS:
-        for row in rows.get((axis.name, split), []):
-            where = f"{axis.name}/{split}: {_asked(row)}"
+def _check_values(rows: dict[tuple[str, str], list[dict]], positions: Positions) -> Iterator[tuple[str, str]]:
+    """Tests what the columns of the axes say about their rows."""
+    for (name, split), split_rows in rows.items():
+        is_strength = name in AXES and AXES[name].metric == "strength" and ("coarse", split) in rows
+        coarse = {_asked(row) for row in rows["coarse", split]} if is_strength else set()
+        for row in split_rows:
+            where = f"{name}/{split}: {_asked(row)}"
             if "history_from" in row:
-                is_own = len(users_of.get((row["source_item"], split), ())) < 2
-                if row["history_from"] != ("own user" if is_own else "another user"):
+                users = positions.users_of.get((row["source_item"], SPLITS.index(split)), ())
+                if row["history_from"] != HISTORY_FROM[len(users) < 2]:
                     yield "history_from is not what the users' actions say", where
-            if row.get("item_from", "own split") not in ("own split", "earlier split"):
+            if row.get("item_from", ITEM_FROM[0]) not in ITEM_FROM:
                 yield "item_from is neither of its values", where
             if "original" in row and row["original"] == row["preference"]:
                 yield "a preference in other words is the original", where
-            if axis.metric == "strength" and coarse[split] and _asked(row) not in coarse[split]:
+            if is_strength and _asked(row) not in coarse:
                 yield "a row of strength is none of coarse", where
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 OUT_OF_REACH = "{} is not a local directory, and the Hub did not provide it; check the connection."
 REPORTS_FOLDER = "reports"
+NOT_STATED = "not stated"
+"""Value of a field that the makers of a public set do not state."""
 
 
 @dataclass
@@ -135,6 +137,15 @@ class BuildReport:
     def negative_share(self) -> float:
         """Share of negative preferences among all, not among the distinct ones."""
         return self.num_negative / self.num_preferences if self.num_preferences else 0.0
+
+    def add_config(self, name: str, info: Mapping[str, Any]) -> None:
+        """Adds what [`~dataset_builders.building.publication.write_config`] returned for an axis or a table."""
+        config = config_name(self.domain, name)
+        self.rows[config], self.fingerprints[config] = info["rows"], info["fingerprint"]
+        if "negative_rows" in info:
+            self.negative_rows[name] = info["negative_rows"]
+        if "notes" in info:
+            self.notes[name] = info["notes"]
 
     def to_json(self) -> str:
         """The report as JSON text, without the times."""

@@ -5,15 +5,13 @@ from typing import Any
 
 from datasets import Features, List, Value
 
-from .axes import AXES
+from .axes import AXES, TABLES
 
 NUM_PREFERENCES = 5
 """Preferences per user and position (section 3.1)."""
 WINDOW = 20
 """Number of a user's most recent items that are used: at most 19 of history and the target (appendix A.4)."""
 
-TABLES = ("items", "preferences")
-"""Configs beside the axes; each has only the split train."""
 SPLITS = ("train", "validation", "test")
 
 ITEM_TEXT_FIELDS: tuple[str, ...] = ("title", "price", "brand", "categories")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
@@ -154,3 +155,15 @@ def count_items(benchmark: str, domain: str, revision: str | None = None) -> int
     if items is None:
         raise ValueError(f"{benchmark} has no config {domain}_items; build the benchmark again.")
     return len(items)
+
+
+def choose_rows(num_rows: int, max_rows: int = 0) -> np.ndarray:
+    """Row numbers to score, in ascending order, the same for every method.
+
+    Args:
+        num_rows (`int`): Rows of the axis.
+        max_rows (`int`, defaults to 0): Maximum number of rows, drawn with a fixed seed; 0 means all.
+    """
+    if not 0 < max_rows < num_rows:
+        return np.arange(num_rows)
+    return np.sort(np.random.default_rng(0).choice(num_rows, max_rows, replace=False))

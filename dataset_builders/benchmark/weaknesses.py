@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .axes import AXES, Axis
-from .report import BuildReport
+from .baselines import frequent_targets
 from .schema import SPLITS
 
 HUB_SHARE = 0.02
@@ -28,12 +28,12 @@ Tables = Mapping[tuple[str, str], pa.Table]
 """(axis or table, split) -> rows."""
 
 
-def find_weaknesses(tables: Tables, report: BuildReport) -> dict[str, int]:
+def find_weaknesses(tables: Tables, positions: "Positions") -> dict[str, int]:
     """Counts the weak rows of one domain.
 
     Args:
         tables (`Mapping`): (axis, or `items` or `preferences`; split) -> rows.
-        report ([`~dataset_builders.benchmark.report.BuildReport`]): Report of the build; its options give the window.
+        positions ([`Positions`]): Positions of the users' actions.
 
     Returns:
         `dict[str, int]`: Weakness, with axis and split -> number of rows that have it. Only weaknesses that matter: a
@@ -42,12 +42,12 @@ def find_weaknesses(tables: Tables, report: BuildReport) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     steered = [axis for axis in AXES.values() if "steering" in axis.promises]
-    positions = _Positions(tables["preferences", "train"], report.options["window"])
     texts = _item_words(tables["items", "train"])
     for axis in steered:
         rows = {split: tables[axis.name, split] for split in SPLITS if (axis.name, split) in tables}
         if len(rows) == len(SPLITS):
-            frequent = _answered_by_frequent(rows["train"], rows["test"])
+            items, _ = frequent_targets(axis, rows["train"], LIST_LENGTH)
+            frequent = int(np.isin(rows["test"]["target"].to_numpy(), items).sum())
             if frequent > HUB_SHARE * rows["test"].num_rows:
                 found[
                     f"{axis.name}/test: rows that the {LIST_LENGTH} most frequent targets of {axis.name}/train answer"
@@ -67,21 +67,26 @@ def find_weaknesses(tables: Tables, report: BuildReport) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-class _Positions:
+class Positions:
     """Splits of all positions (appendix A.4), and the users that have an item in a split.
 
+    Args:
+        preferences (`pa.Table`): The config `preferences`, in the order of users and positions.
+        window (`int`): Number of a user's most recent items that are used.
+
     Attributes:
+        users (`list[str]`): User of each row of the config.
         split_of (`dict`): (user, position) -> index into `SPLITS`, of positions inside their user's window.
         users_of (`dict`): (item, split) -> users.
     """
 
     def __init__(self, preferences: pa.Table, window: int) -> None:
-        users = preferences["user_id"].to_pylist()
-        last = dict(zip(users, preferences["position"].to_pylist(), strict=True))  # in order of positions
+        self.users: list[str] = preferences["user_id"].to_pylist()
+        last = dict(zip(self.users, preferences["position"].to_pylist(), strict=True))  # in order of positions
         self.split_of: dict[tuple[str, int], int] = {}
         self.users_of: dict[tuple[int, int], set[str]] = {}
         columns = (preferences[name].to_pylist() for name in ("position", "item_id"))
-        for user, position, item in zip(users, *columns, strict=True):
+        for user, position, item in zip(self.users, *columns, strict=True):
             after = last[user] - position
             if after < window:
                 split = max(0, 2 - after)
@@ -90,7 +95,7 @@ class _Positions:
 
 
 def _weak_steering(
-    axis: Axis, split: str, table: pa.Table, positions: _Positions, texts: Sequence[frozenset[str]]
+    axis: Axis, split: str, table: pa.Table, positions: Positions, texts: Sequence[frozenset[str]]
 ) -> dict[str, int]:
     own = SPLITS.index(split)
     where = zip(table["user_id"].to_pylist(), table["position"].to_pylist(), strict=True)
@@ -136,14 +141,7 @@ def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") else word
 
 
-def _answered_by_frequent(train: pa.Table, test: pa.Table) -> int:
-    """Rows of test whose target is among the most frequent ones of train; of equally frequent ones the smallest."""
-    items, counts = np.unique(train["target"].to_numpy(), return_counts=True)
-    frequent = items[np.lexsort((items, -counts))][:LIST_LENGTH]
-    return int(np.isin(test["target"].to_numpy(), frequent).sum())
-
-
-def _shared_users(fine: pa.Table, coarse: pa.Table, split: str, positions: _Positions) -> int:
+def _shared_users(fine: pa.Table, coarse: pa.Table, split: str, positions: Positions) -> int:
     """Ground truths whose fine and coarse rows have one user, though several users of the split have them."""
     user_of = dict(zip(coarse["source_item"].to_pylist(), coarse["user_id"].to_pylist(), strict=True))
     pairs = zip(fine["source_item"].to_pylist(), fine["user_id"].to_pylist(), strict=True)
@@ -151,7 +149,7 @@ def _shared_users(fine: pa.Table, coarse: pa.Table, split: str, positions: _Posi
     return sum(user_of.get(item) == user and count > 1 for (item, user), count in zip(pairs, having, strict=True))
 
 
-def _chosen_in_train(rows: pa.Table, preferences: pa.Table, positions: _Positions) -> int:
+def _chosen_in_train(rows: pa.Table, preferences: pa.Table, positions: Positions) -> int:
     """Rows whose item no user of the negative preference chose at a position of validation or test."""
     wanted: dict[str, list[int]] = {}
     texts = zip(rows["preference_negative"].to_pylist(), rows["target"].to_pylist(), strict=True)
@@ -160,12 +158,11 @@ def _chosen_in_train(rows: pa.Table, preferences: pa.Table, positions: _Position
     lists = preferences["preferences"].combine_chunks()
     place = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).fill_null(0).to_numpy())
     is_wanted = pc.is_in(lists.flatten(), value_set=pa.array(list(wanted), pa.string())).to_numpy(zero_copy_only=False)
-    users = preferences["user_id"].to_pylist()
     having: dict[str, set[str]] = {}
     for text, row in zip(
         lists.flatten().filter(pa.array(is_wanted)).to_pylist(), place[is_wanted].tolist(), strict=True
     ):
-        having.setdefault(text, set()).add(users[row])
+        having.setdefault(text, set()).add(positions.users[row])
     late = {key: found for key, found in positions.users_of.items() if key[1] > 0}
 
     def is_late(preference: str, item: int) -> bool:

@@ -73,7 +73,7 @@ class BuildOptions:
 
 
 def default_pool(steering: str) -> str:
-    """The set P of eq. (3) where none is chosen.
+    """The default set P of eq. (3).
 
     >>> default_pool("balanced"), default_pool("paper")
     ('positive', 'all')

@@ -15,10 +15,11 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..benchmark.axes import AXES
 from ..benchmark.baselines import BASELINES
-from ..benchmark.fingerprints import split_file
+from ..benchmark.fingerprints import content_fingerprint, split_file
+from ..benchmark.negation import num_negative
 from ..benchmark.report import BuildReport, report_file
 from ..benchmark.schema import config_name, features_of
-from ..benchmark.weaknesses import find_weaknesses
+from ..benchmark.weaknesses import Positions, find_weaknesses
 from .review_sentiment import measured_text
 
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
@@ -39,6 +40,20 @@ def write_splits(folder: Path, splits: Mapping[str, pa.Table]) -> dict[str, int]
     return {split: table.num_rows for split, table in splits.items()}
 
 
+def write_config(folder: Path, splits: Mapping[str, pa.Table]) -> dict[str, Any]:
+    """Writes the splits of a config as [`write_splits`], and describes them.
+
+    Returns:
+        `dict`: `rows` and, of a config with the column `preference`, `negative_rows`, counts by split; `fingerprint`.
+    """
+    info: dict[str, Any] = {"rows": write_splits(folder, splits), "fingerprint": content_fingerprint(splits)}
+    if all("preference" in table.column_names for table in splits.values()):
+        info["negative_rows"] = {
+            split: num_negative(table["preference"].to_pylist()) for split, table in splits.items()
+        }
+    return info
+
+
 def publish(folder: Path, configs: Mapping[str, Path], report: BuildReport, name: str) -> None:
     """Fills the dataset directory of one domain: the configs' files, report, card and tasks.
 
@@ -49,17 +64,19 @@ def publish(folder: Path, configs: Mapping[str, Path], report: BuildReport, name
         name (`str`): Name that the card's code loads.
     """
     copy_configs(folder, configs, report)
-    report.weaknesses = find_weaknesses(read_configs(folder, report), report)
+    count_weaknesses(folder, report)
     describe(folder, [report], name)
 
 
-def read_configs(folder: Path, report: BuildReport) -> dict[tuple[str, str], pa.Table]:
-    """Reads the rows of a domain's configs: (axis or table, split) -> rows."""
-    return {
+def count_weaknesses(folder: Path, report: BuildReport) -> None:
+    """Counts the weak rows of a domain's files, and puts the counts into the report."""
+    tables = {
         (config.removeprefix(f"{report.domain}_"), split): pq.read_table(folder / config / split_file(split))
         for config, splits in report.rows.items()
         for split in splits
     }
+    positions = Positions(tables["preferences", "train"], report.options["window"])
+    report.weaknesses = find_weaknesses(tables, positions)
 
 
 def copy_configs(folder: Path, configs: Mapping[str, Path], report: BuildReport) -> None:

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from ..benchmark.axes import AXES
 from ..benchmark.baselines import BASELINES, MAX_ROWS, Catalog, axis_baselines
-from ..benchmark.fingerprints import content_fingerprint, split_file
-from ..benchmark.negation import num_negative
+from ..benchmark.fingerprints import split_file
 from ..benchmark.report import BuildReport, SteeringReport
-from ..benchmark.schema import TABLES, config_name, features, item_text, splits_of
+from ..benchmark.schema import TABLES, config_name, features, item_text
+from ..benchmark.tables import choose_rows
 from .axes import UnsupportedAxis, builder_of
 from .axes.base import as_table
 from .axes.tables import TABLES_AS_ROWS
@@ -32,7 +32,7 @@ from .preferences.approximation import PreferenceApproximator
 from .preferences.matching import Embed, EmbeddingTable
 from .preferences.table import Preferences, approximate_preferences, match_targets
 from .preferences.wordings import metadata_approximator
-from .publication import write_splits
+from .publication import write_config
 from .review_sentiment import PolarityClassifier, RatingVader
 from .sequences import Sequences
 from .sources.raw_tables import Source
@@ -332,28 +332,18 @@ class BenchmarkBuild:
                 splits = rows_of(inputs)
             except UnsupportedAxis as error:
                 return {"left_out": error.reason}
-            info: dict[str, Any] = {"rows": write_splits(folder, splits), "fingerprint": content_fingerprint(splits)}
+            info = write_config(folder, splits)
             if notes := getattr(splits, "notes", None):
                 info["notes"] = notes
-            if "preference" in splits[splits_of(name)[0]].column_names:
-                info["negative_rows"] = {
-                    split: num_negative(table["preference"].to_pylist()) for split, table in splits.items()
-                }
             return info
 
         variant = {"name": name, "columns": list(features(name))}
-        result = self._stage("configs", make, reads, [], (as_table, write_splits, rows_of), variant)
+        result = self._stage("configs", make, reads, [], (as_table, write_config, rows_of), variant)
         if "left_out" in result.info:
             self.report.left_out[name] = result.info["left_out"]
             logger.warning("The axis %s is left out: %s.", name, result.info["left_out"])
             return None
-        config = config_name(self.domain, name)
-        self.report.rows[config] = result.info["rows"]
-        self.report.fingerprints[config] = result.info["fingerprint"]
-        if "negative_rows" in result.info:
-            self.report.negative_rows[name] = result.info["negative_rows"]
-        if "notes" in result.info:
-            self.report.notes[name] = result.info["notes"]
+        self.report.add_config(name, result.info)
         return result
 
     def score_baselines(self, configs: Mapping[str, StageResult | None]) -> StageResult:
@@ -373,10 +363,8 @@ class BenchmarkBuild:
             for axis, config in built:
                 test, train = (pq.read_table(config.folder / split_file(split)) for split in ("test", "train"))
                 figures[axis.name] = axis_baselines(axis, test, train, catalog, names=("constant_list",))
-                if test.num_rows > MAX_ROWS:
-                    drawn = np.random.default_rng(0).choice(test.num_rows, MAX_ROWS, replace=False)
-                    test = test.take(np.sort(drawn))
-                figures[axis.name] |= axis_baselines(axis, test, train, catalog, names=list(BASELINES)[1:])
+                some = test.take(choose_rows(test.num_rows, MAX_ROWS))
+                figures[axis.name] |= axis_baselines(axis, some, train, catalog, names=list(BASELINES)[1:])
             return {"baselines": figures}
 
         variant = {axis.name: [config.digest, axis.metric, axis.other, axis.asked] for axis, config in built}

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..benchmark.axes import get_axis
 from ..benchmark.baselines import BASELINES, Catalog, depth_of, rank_axis
-from ..benchmark.report import report_text, resolve_revision
+from ..benchmark.report import NOT_STATED, report_text, resolve_revision
 from ..benchmark.schema import ITEM_TEXT_FIELDS, item_text
 from ..benchmark.tables import load_table
 from ..ranking_metrics.metrics import EMPTY
@@ -100,7 +100,7 @@ def load_catalog(arguments: BaselineArguments, revision: str | None) -> Catalog:
         return Catalog(len(items))
     report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
     name = arguments.embedding_model or report.get("embedding_model")
-    if not name or name == "not stated":
+    if not name or name == NOT_STATED:
         raise ValueError(
             f"the report of {arguments.benchmark} does not name the embedding model of the build; pass "
             "--embedding_model, or --baselines constant_list, which needs none."

@@ -22,7 +22,6 @@ import pyarrow as pa
 from ..benchmark.axes import AXES, get_axis
 from ..benchmark.report import report_text, resolve_revision
 from ..benchmark.tables import check_fingerprints, count_items, load_axes, load_table
-from ..obedience.planted import obeying_sets
 from ..scoring.baselines import baselines_table, find_baselines, not_beaten
 from ..scoring.figures import format_obeying, format_parts, format_table, score_axes
 from ..scoring.ranks import Obeying, check_queries, choose_rows, rank_rows, write_ranks
@@ -165,6 +164,8 @@ def obeying_of(arguments: ScoringArguments, report: Mapping[str, Any], revision:
     """Finds the items that obey a preference, by the planted truth of the sample shop; `None` of other domains."""
     if report.get("source") != "sample":
         return None
+    from ..obedience.planted import obeying_sets  # tables of paraphrases, which no other domain needs
+
     items = load_table(arguments.benchmark, arguments.domain, "items", "train", revision=revision)
     return None if items is None else partial(obeying_sets, items.to_list())
 

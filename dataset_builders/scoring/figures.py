@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..benchmark.axes import VARIANTS, get_axis
-from .ranks import OTHER_VARIANTS, rank_column
+from .ranks import OTHER_VARIANTS, obeying_column, other_name, rank_column
 from .result_parts import OBEYING, SHARE_OF_ROWS, AxisResult, Sides
 from .significance import bootstrap_intervals, wilson_interval
 
@@ -46,7 +46,7 @@ def axis_values(
     if first is None:
         return None
     wanted = [first]
-    if metric == "all" and (second := ranks.get(f"other_{variant}".rstrip("_"))) is not None:
+    if metric == "all" and (second := ranks.get(other_name(variant))) is not None:
         wanted.append(second)
     values: dict[str, np.ndarray] = {}
     for cutoff in k:
@@ -124,7 +124,7 @@ def side_values(rows: pa.Table, side: str, k: Sequence[int], protocol: str = "al
     unseen = protocol == "unseen" and axis.has_history
     ranks = {variant: _ranks(rows, rank_column(variant, unseen=unseen)) for variant in VARIANTS}
     for variant in OTHER_VARIANTS:
-        ranks["_".join(filter(None, ("other", variant)))] = _ranks(rows, rank_column(variant, True, unseen))
+        ranks[other_name(variant)] = _ranks(rows, rank_column(variant, True, unseen))
     return axis_values(axis.metric, ranks, k, SIDES.get(side, side))
 
 
@@ -240,7 +240,7 @@ def _ranks(rows: pa.Table, column: str) -> np.ndarray | None:
 
 def _obeying(rows: pa.Table, variant: str) -> np.ndarray | None:
     """Shares of the rows on which it is known what obeys; `None` if there are none."""
-    values = rows.column("_".join(filter(None, ("obeying", variant)))).drop_null()
+    values = rows.column(obeying_column(variant)).drop_null()
     return values.to_numpy().astype(np.float64) if len(values) else None
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ..atomic_write import atomic_write
 from ..benchmark.axes import METRICS, VARIANTS, get_axis
+from ..benchmark.tables import choose_rows
 from .runs import METADATA_KEY, Run
 
 NOT_FOUND = 0
@@ -33,7 +34,24 @@ def rank_column(variant: str = "", other: bool = False, unseen: bool = False) ->
     >>> rank_column(), rank_column("no_preference", other=True, unseen=True)
     ('rank', 'rank_other_no_preference_unseen')
     """
-    parts = ("rank", "other" if other else "", variant, "unseen" if unseen else "")
+    return _joined("rank", "other" if other else "", variant, "unseen" if unseen else "")
+
+
+def obeying_column(variant: str = "") -> str:
+    """Name of a column of shares that obey.
+
+    >>> obeying_column(), obeying_column("no_preference")
+    ('obeying', 'obeying_no_preference')
+    """
+    return _joined("obeying", variant)
+
+
+def other_name(variant: str = "") -> str:
+    """Name of the second item's ranks among those of the variants, as in `other_no_preference`."""
+    return _joined("other", variant)
+
+
+def _joined(*parts: str) -> str:
     return "_".join(filter(None, parts))
 
 
@@ -53,8 +71,7 @@ RANKS_SCHEMA = pa.schema(
         "other": pa.int32(),
         "part": pa.string(),
         **dict.fromkeys(_RANKS, pa.int32()),
-        "obeying": pa.float32(),
-        "obeying_no_preference": pa.float32(),
+        **{obeying_column(variant): pa.float32() for variant in OTHER_VARIANTS},
     }
 )
 """Columns of rows.parquet; files of earlier versions lack some, which are null."""
@@ -77,18 +94,6 @@ def query_ids(axis: str, rows: Iterable[int], variant: str = "") -> list[str]:
     """
     ending = f"/{variant}" if variant else ""
     return [f"{axis}/{row}{ending}" for row in rows]
-
-
-def choose_rows(num_rows: int, max_rows: int = 0) -> np.ndarray:
-    """Row numbers to score, in ascending order, the same for every method.
-
-    Args:
-        num_rows (`int`): Rows of the axis.
-        max_rows (`int`, defaults to 0): Maximum number of rows, drawn with a fixed seed; 0 means all.
-    """
-    if not 0 < max_rows < num_rows:
-        return np.arange(num_rows)
-    return np.sort(np.random.default_rng(0).choice(num_rows, max_rows, replace=False))
 
 
 def check_queries(run: Run, num_rows: Mapping[str, int]) -> None:
@@ -223,7 +228,7 @@ def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray,
             for unseen in (False, True):
                 columns[rank_column(other=True, unseen=unseen)][shorter] = 1
         if wanted is not None and variant in OTHER_VARIANTS:
-            columns["_".join(filter(None, ("obeying", variant)))] = _obeying_shares(run, places, wanted)
+            columns[obeying_column(variant)] = _obeying_shares(run, places, wanted)
     nothing = pa.nulls(len(numbers))
     arrays = [columns.get(field.name) for field in RANKS_SCHEMA]
     return pa.table(

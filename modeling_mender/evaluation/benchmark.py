@@ -27,7 +27,7 @@ def ask_axes(
         restrict (`Callable`): Removes the parts of a request that the method does not read, see
             [`~modeling_mender.methods.table.Method`].
         rows (`Mapping[str, Sequence[int]]`, *optional*): Numbers of the rows to query by axis; defaults to all.
-        strengths (`Mapping`, *optional*): Strengths of the preferences by axis and variant; 1 where none is given.
+        strengths (`Mapping`, *optional*): Strengths of the preferences by axis and variant; 1 by default.
 
     Returns:
         `dict[str, Request]`: Requests by query: `axis/row` has the row's preference, `axis/row/no_preference` its

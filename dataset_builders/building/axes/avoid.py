@@ -7,6 +7,7 @@ from ...benchmark.negation import NEGATIVE, invert
 from ...benchmark.schema import SPLITS
 from ..sequences import Sequences
 from ..steering.nearest import top_k
+from ..steering.neighbors import number_texts
 from .base import BenchmarkTables, UnsupportedAxis, as_table, known_targets, require_rows
 
 NAME = "avoid"
@@ -44,8 +45,7 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
     ]
     vectors, items = tables.embed(words, "aversions"), tables.item_embeddings
     named = dict(zip(aversions.tolist(), top_k(vectors, items, NAMED)[1], strict=True))
-    groups: dict[str, int] = {}
-    text = np.array([groups.setdefault(" ".join(t.casefold().split()), len(groups)) for t in tables.item_texts])
+    text = number_texts(tables.item_texts)
 
     splits, contradicted, exhausted = {}, {}, {}
     for split, name in enumerate(SPLITS):

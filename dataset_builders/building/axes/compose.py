@@ -6,6 +6,7 @@ import pyarrow as pa
 from ...benchmark.schema import SPLITS
 from ..steering.assignment import SteeringRows
 from ..steering.nearest import top_k
+from ..steering.neighbors import number_texts
 from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
 
 NAME = "compose"
@@ -56,7 +57,8 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
 
 def _pairs(tables: BenchmarkTables, plan: SteeringRows, split: int) -> list[tuple[int, int]]:
     """Pairs of indices into the plan, in ascending order of the first."""
-    sequences, texts, near = tables.sequences, tables.item_texts, _neighbors(tables.item_embeddings, plan.target)
+    sequences, text = tables.sequences, number_texts(tables.item_texts)
+    near = _neighbors(tables.item_embeddings, plan.target)
     is_first = (sequences.history_length[plan.occurrence] > 0) & (sequences.split[plan.occurrence] == split)
     order = np.random.default_rng(split).permutation(len(plan.target))
     asks = {(int(plan.preference[index]), int(plan.target[index])): index for index in order.tolist()}
@@ -66,7 +68,7 @@ def _pairs(tables: BenchmarkTables, plan: SteeringRows, split: int) -> list[tupl
         a, b = int(plan.target[i]) - 1, int(plan.target[j]) - 1
         if not is_first[i] or plan.preference[i] == plan.preference[j]:
             return False
-        if texts[a].casefold().split() == texts[b].casefold().split():
+        if text[a] == text[b]:
             return False
         return a not in near[b] and b not in near[a] and b + 1 not in sequences.history(plan.occurrence[i])
 

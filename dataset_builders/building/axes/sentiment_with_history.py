@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from ...benchmark.axes import ITEM_FROM
 from ...benchmark.negation import invert
 from ...benchmark.schema import SPLITS
 from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
 from .sentiment import SHARES, divide, find_aversions, find_triggers
 
 NAME = "sentiment_with_history"
-OWN, EARLIER = "own split", "earlier split"
-"""Values of `item_from`: the item was disliked at a position of the row's split, or of an earlier one."""
 
 
 @dataclass(frozen=True, order=True)
@@ -107,6 +106,6 @@ def _rows(tables: BenchmarkTables, chosen: Sequence[tuple[int, _Row]]) -> pa.Tab
             "preference_positive": pa.array([invert(preference) for preference in negative], pa.string()),
             "preference_negative": pa.array(negative, pa.string()),
             "target": pa.array([row.item for _, row in chosen], pa.int32()),
-            "item_from": pa.array([EARLIER if row.is_earlier else OWN for _, row in chosen], pa.string()),
+            "item_from": pa.array([ITEM_FROM[row.is_earlier] for _, row in chosen], pa.string()),
         },
     )

@@ -3,11 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
+from ...benchmark.axes import HISTORY_FROM
 from ...benchmark.schema import SPLITS
 from .base import BenchmarkTables, UnsupportedAxis, as_table, require_rows
-
-FELLOW, OWN = "another user", "own user"
-"""Values of `history_from`: whether another user of the split had the ground truth."""
 
 
 def steered_rows(axis: str, tables: BenchmarkTables, plan_of: str | None = None) -> dict[str, pa.Table]:
@@ -38,6 +36,6 @@ def steered_rows(axis: str, tables: BenchmarkTables, plan_of: str | None = None)
             "source_item": plan.source_item,
         }
         if plan.is_own is not None:
-            columns["history_from"] = pa.array(np.where(plan.is_own, OWN, FELLOW).tolist(), pa.string())
+            columns["history_from"] = pa.array(np.array(HISTORY_FROM)[plan.is_own.astype(int)].tolist(), pa.string())
         splits[split] = as_table(axis, columns)
     return require_rows(axis, splits)

@@ -1,8 +1,8 @@
 """Strength: the rows of coarse-grained steering, whose target must rise as the strength of the preference does."""
 
-import numpy as np
 import pyarrow as pa
 
+from ...benchmark.tables import choose_rows
 from .base import BenchmarkTables, require_rows
 from .steered import steered_rows
 
@@ -24,8 +24,6 @@ def build(tables: BenchmarkTables) -> dict[str, pa.Table]:
         UnsupportedAxis: If the catalog has no items to steer to, or a split has no rows.
     """
     splits = steered_rows(NAME, tables, "coarse")
-    for split, rows in splits.items():
-        if rows.num_rows > MAX_ROWS:
-            drawn = np.random.default_rng(0).choice(rows.num_rows, MAX_ROWS, replace=False)
-            splits[split] = rows.take(pa.array(np.sort(drawn)))
-    return require_rows(NAME, splits)
+    return require_rows(
+        NAME, {split: rows.take(choose_rows(rows.num_rows, MAX_ROWS)) for split, rows in splits.items()}
+    )

@@ -13,12 +13,9 @@ from datasets import Dataset
 from ...atomic_write import new_directory
 from ...benchmark.axes import AXES
 from ...benchmark.checks import NO_POSITION, broken_promises
-from ...benchmark.fingerprints import content_fingerprint
-from ...benchmark.negation import num_negative
 from ...benchmark.report import BuildReport
 from ...benchmark.schema import SPLITS, WINDOW, config_name, features
-from ...benchmark.weaknesses import find_weaknesses
-from ..publication import copy_configs, describe, read_configs, write_splits
+from ..publication import copy_configs, count_weaknesses, describe, write_config
 from .known_sets import HubSet, find_set
 from .reading import Catalog, Request, open_set, read_catalog, read_requests
 from .rows import Users, paired_rows, single_rows, users_sequences
@@ -41,7 +38,7 @@ def build_from_hub(
 
     Rows keep the set's sentences and targets. What the set does not have is null (preferences of a position,
     positions and ground truths outside the users' sequences), empty (fields of items) or left out (axes), and the
-    report and the card name each with its count. So they do with the promises that the set's rows break, which
+    report and the card name each with its count, and also the promises that the set's rows break, which
     [`~dataset_builders.benchmark.checks.check_benchmark`] then takes for properties of the set.
 
     Args:
@@ -98,7 +95,7 @@ def build_from_hub(
             copy_configs(folder, folders, report)
             _write_semantic_ids(folder / SEMANTIC_IDS, catalog, report)
         with report.stage("checks"):
-            report.weaknesses = find_weaknesses(read_configs(folder, report), report)
+            count_weaknesses(folder, report)
             report.noted |= {promise: len(found) for promise, found in broken_promises(folder, report).items()}
         describe(folder, [report], Path(output_dir).name)
     return report
@@ -208,13 +205,7 @@ def _count(report: BuildReport, users: Users, catalog: Catalog) -> None:
 
 def _write(report: BuildReport, name: str, splits: Mapping[str, pa.Table], folder: Path) -> None:
     folder.mkdir()
-    config = config_name(report.domain, name)
-    report.rows[config] = write_splits(folder, splits)
-    report.fingerprints[config] = content_fingerprint(splits)
-    if name in AXES and "preference" in AXES[name].columns:
-        report.negative_rows[name] = {
-            split: num_negative(table["preference"].to_pylist()) for split, table in splits.items()
-        }
+    report.add_config(name, write_config(folder, splits))
 
 
 def _write_semantic_ids(path: Path, catalog: Catalog, report: BuildReport) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...benchmark.report import NOT_STATED
+
 TEXT, INTEGER, INTEGERS = "text", "integer", "list of integer"
 """Kinds of columns."""
 
@@ -30,8 +32,8 @@ class HubSet:
     domain: str
     about: Mapping[str, str]
     approximator: str
-    polarity: str = "not stated"
-    embedding_model: str = "not stated"
+    polarity: str = NOT_STATED
+    embedding_model: str = NOT_STATED
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     revision: str = ""

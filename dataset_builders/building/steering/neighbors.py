@@ -42,8 +42,18 @@ def similar_and_distinct(
     return nearest_and_farthest(embeddings, text_groups(texts), engine, device, block_size)
 
 
+def number_texts(texts: Sequence[str]) -> np.ndarray:
+    """Numbers the distinct texts, up to case and spaces: int `(num_texts,)`, equal for equal texts.
+
+    >>> number_texts(["Red cap", "red  CAP", "blue cap"]).tolist()
+    [0, 0, 1]
+    """
+    groups: dict[str, int] = {}
+    return np.array([groups.setdefault(" ".join(text.casefold().split()), len(groups)) for text in texts], np.int64)
+
+
 def text_groups(texts: Sequence[str]) -> np.ndarray:
-    """Numbers the distinct texts, up to case and spaces.
+    """Numbers the distinct texts of a catalog, see [`number_texts`].
 
     Args:
         texts (`Sequence[str]`): The embedded texts of the items.
@@ -54,10 +64,9 @@ def text_groups(texts: Sequence[str]) -> np.ndarray:
     Raises:
         TooAlike: If there are fewer than two distinct texts.
     """
-    groups: dict[str, int] = {}
-    group = np.array([groups.setdefault(" ".join(text.casefold().split()), len(groups)) for text in texts])
-    if len(groups) < 2:
-        raise TooAlike(f"the {len(texts)} items have {len(groups)} distinct texts; at least 2 are needed")
+    group = number_texts(texts)
+    if (count := len(np.unique(group))) < 2:
+        raise TooAlike(f"the {len(texts)} items have {count} distinct texts; at least 2 are needed")
     return group
 
 
