@@ -1,19 +1,35 @@
-"""Atomic writes of files: whole or absent, never partial.
+"""Atomic writes of files and directories, and removal of what killed runs have left.
 
 A copy of `dataset_builders/atomic_write.py`, which this package does not import.
 """
 
+import ctypes
+import errno
 import os
+import re
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+if sys.platform != "win32":
+    import fcntl
+
+_PROBE_BYTES = 1 << 20  # of free space, without which no directory is begun
+_LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, renamed to it if the block succeeds and removed otherwise.
+    """Yields a temporary path beside `path`, renamed to it when the block succeeds and removed otherwise.
 
-    Processes that write the same file use different temporary paths; the last one wins.
+    Two processes may write the same file; the last one to finish wins.
+
+    Raises:
+        OSError: If the file cannot be written; names `path`, also where the disk is full.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -23,16 +39,170 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     ['scores.json']
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _place_beside(path) as place:
+        yield place / path.name
+        (place / path.name).replace(path)
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Writes a UTF-8 text file atomically."""
+    """Writes a text file atomically, in UTF-8."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+@contextmanager
+def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Creates a directory that appears under its final name only when it is complete.
+
+    Linux and macOS exchange the names of an old and a new directory in one step. Elsewhere a run that is killed
+    between two renamings leaves none under the final name; [`remove_leftovers`], which every call begins with,
+    restores it.
+
+    Args:
+        path (`str` or `Path`): The final name.
+        overwrite (`bool`): Whether an existing directory is replaced, at the end.
+
+    Yields:
+        `Path`: A temporary directory beside it; removed if the block raises.
+
+    Raises:
+        FileExistsError: If `path` exists and `overwrite` is false, or it is not a directory.
+        OSError: If nothing can be written, before the block if that shows already; names `path`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    if path.exists() and (not overwrite or not path.is_dir()):
+        raise FileExistsError(f"{path} already exists; choose another output directory, or ask to overwrite it.")
+    with _place_beside(path) as place:
+        new = place / "new"
+        new.mkdir()
+        (new / "probe").write_bytes(bytes(_PROBE_BYTES))
+        (new / "probe").unlink()
+        yield new
+        try:
+            new.rename(path)
+        except OSError as error:  # there is one, as before or by now
+            if not path.is_dir():
+                raise
+            if not overwrite:
+                raise FileExistsError(error.errno, "another run has just written it", str(path)) from None
+            if not _exchange(new, path):
+                path.rename(place / "old")
+                new.rename(path)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes what killed writers left in a folder, and restores a directory that one of them had moved away."""
+    for place in list(Path(folder).glob(".*.tmp")):
+        name = _LEFTOVER.fullmatch(place.name)
+        if name is None or not place.is_dir():
+            continue
+        path = place.with_name(name[1])
+        try:
+            if not {one.name for one in place.iterdir()} <= {"new", "old", path.name}:
+                continue  # not ours
+            lock = _lock(place)
+        except OSError:  # a living writer holds it, or has just removed it
+            continue
+        if lock is not None:
+            _clear(place, path)
+            os.close(lock)
+
+
+@contextmanager
+def hold_directory(path: str | Path) -> Iterator[None]:
+    """Holds a directory against other processes; the system frees it when this one ends, however it ends.
+
+    Raises:
+        BlockingIOError: If another process holds it.
+    """
+    try:
+        lock = _lock(Path(path))
+    except BlockingIOError as error:
+        reason = "another run is writing there; wait for it or stop it, or choose another folder"
+        raise BlockingIOError(error.errno, reason, str(path)) from None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def _place_beside(path: Path) -> Iterator[Path]:
+    """Yields a temporary directory beside `path`, held while the block runs and removed after it."""
+    remove_leftovers(path.parent)
+    place, lock = path.with_name(f".{path.name}.tmp"), None
+    try:
+        while True:
+            place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+            try:
+                lock = _lock(place)
+            except (BlockingIOError, FileNotFoundError):  # taken for a leftover, before it was held
+                continue
+            if place.is_dir():
+                break
+            if lock is not None:
+                os.close(lock)
+        yield place
+    except Exception as error:
+        if (named := _naming(error, path, place)) is not None:
+            raise named from error
+        raise
+    finally:
+        _clear(place, path)
+        if lock is not None:
+            os.close(lock)
+
+
+def _clear(place: Path, path: Path) -> None:
+    if (place / "old").is_dir() and not path.exists():
+        (place / "old").rename(path)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _naming(error: Exception, path: Path, place: Path) -> OSError | None:
+    """The error of a write under its final name instead of a temporary one or none; `None` for any other error."""
+    number = errno.ENOSPC if "No space left on device" in str(error) else getattr(error, "errno", None)
+    name = getattr(error, "filename", None)
+    if not isinstance(number, int) or not (
+        str(name).startswith(str(place.parent / f".{path.name}.")) or (name is None and number in _DISK_ERRORS)
+    ):
+        return None
+    way_out = "; make room there, or choose another place" if number in _DISK_ERRORS else ""
+    return OSError(number, f"cannot write ({os.strerror(number)}){way_out}", str(path))
+
+
+def _lock(folder: Path) -> int | None:
+    """Descriptor of a directory that this process now holds; `None` where the system holds none.
+
+    Raises:
+        BlockingIOError: If another holds it.
+        FileNotFoundError: If there is no such directory.
+    """
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None  # a file system without locks
+    return descriptor
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges the names of two directories in one step; `False` where the system cannot."""
+    names = os.fsencode(first), os.fsencode(second)
+    if sys.platform == "win32":
+        return False
+    library = ctypes.CDLL(None)
+    if hasattr(library, "renameat2"):  # Linux: AT_FDCWD is -100, RENAME_EXCHANGE 2
+        return bool(library.renameat2(-100, names[0], -100, names[1], 2) == 0)
+    if hasattr(library, "renamex_np"):  # macOS: RENAME_SWAP is 2
+        return bool(library.renamex_np(*names, 2) == 0)
+    return False

@@ -4,9 +4,7 @@ import ast
 import hashlib
 import json
 import logging
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..atomic_write import new_directory
 
 logger = logging.getLogger(__name__)
 
@@ -82,19 +82,11 @@ class StageCache:
         return StageResult(folder, kept["digest"], kept["info"])
 
     def _make(self, folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-        try:
+        # Another build may be faster, with the same result.
+        with new_directory(folder, overwrite=True) as temporary:
             info = dict(make(temporary))
             kept = {"digest": digest_of({"files": temporary, "info": info}), "info": info}
             (temporary / INFO_FILE).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not (folder / INFO_FILE).is_file():  # otherwise another build was faster, with the same result
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def digest_of(value: object) -> str:

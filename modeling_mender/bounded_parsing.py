@@ -1,0 +1,174 @@
+"""JSON and YAML of foreign origin, parsed within limits of size and depth, without aliases, repeated keys or NaN.
+
+A copy of `dataset_builders/bounded_parsing.py`, which this package does not import.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 10_000_000
+MAX_YAML_BYTES = 1_000_000  # about a second of parsing
+MAX_DEPTH = 50
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN = 120  # characters of a value in a message
+
+
+class UnreadableFile(ValueError):
+    """Error of a foreign text that exceeds a limit or is no valid JSON or YAML."""
+
+
+def read_bounded(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
+    """Reads a text file of a limited size.
+
+    Args:
+        path (`str` or `Path`): A file in UTF-8, with or without a byte order mark.
+        max_bytes (`int`): Largest size.
+
+    Raises:
+        FileNotFoundError: If there is no such regular file.
+        UnreadableFile: If it is larger or not UTF-8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; check the path.")
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UnreadableFile(f"{path} has more than {max_bytes:,} bytes, the limit for such a file.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); write it again.") from None
+
+
+def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+    """Parses JSON strictly.
+
+    Args:
+        text (`str` or `bytes`): JSON.
+        max_bytes (`int`): Largest length, in characters of a text.
+        max_depth (`int`): Largest number of arrays and objects within each other.
+
+    Raises:
+        UnreadableFile: If it exceeds a limit, is no JSON, repeats a key, or holds NaN, an infinity, or half a
+            surrogate pair.
+
+    >>> parse_json('{"k": [5, 10]}')
+    {'k': [5, 10]}
+    >>> parse_json('{"k": 5, "k": 10}')
+    Traceback (most recent call last):
+    modeling_mender.bounded_parsing.UnreadableFile: the key 'k' is set twice
+    """
+    _check_length(text, max_bytes)
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except UnreadableFile:
+        raise
+    except RecursionError:
+        raise _too_deep(max_depth) from None
+    except ValueError as error:  # also a number of more digits than Python converts, and bytes that are not UTF-8
+        raise UnreadableFile(f"no JSON: {_shortened(str(error))}") from None
+    return _checked(value, max_depth)
+
+
+def parse_yaml(text: str, max_bytes: int = MAX_YAML_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+    """Parses YAML to plain values; anchors and aliases, by which a few bytes expand to gigabytes, are refused.
+
+    Args:
+        text (`str`): YAML.
+        max_bytes, max_depth (`int`): As in [`parse_json`].
+
+    Raises:
+        UnreadableFile: If it exceeds a limit, is no YAML, has an alias, or repeats a key.
+
+    >>> parse_yaml("k: [5, 10]")
+    {'k': [5, 10]}
+    """
+    _check_length(text, max_bytes)
+    loader = None
+    try:
+        loader = _StrictLoader(text, max_depth)
+        return _checked(loader.get_single_data(), max_depth)
+    except yaml.YAMLError as error:
+        raise UnreadableFile(f"no YAML: {_shortened(' '.join(str(error).split()))}") from None
+    except RecursionError:
+        raise _too_deep(max_depth) from None
+    except UnreadableFile:
+        raise
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:  # an impossible date, a list as a key
+        raise UnreadableFile(f"no YAML: {_shortened(str(error))}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Loader that refuses aliases and repeated keys, and nesting before it is composed."""
+
+    def __init__(self, text: str, max_depth: int) -> None:
+        super().__init__(text)
+        self.depth, self.max_depth = 0, max_depth
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise UnreadableFile("no YAML that is read here: it has an alias (*name); write the value out")
+        self.depth += 1
+        if self.depth > self.max_depth + 1:
+            raise _too_deep(self.max_depth)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        _unique([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The mapping of pairs, of whose repeated keys both parsers would keep the last."""
+    mapping = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise UnreadableFile(f"the key {_shortened(repr(key))} is set twice")
+        mapping[key] = value
+    return mapping
+
+
+def _checked(value: Any, max_depth: int) -> Any:
+    """The value, if it is not too deep and holds no number and no text that JSON and UTF-8 cannot write."""
+    waiting = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if isinstance(one, dict | list | tuple | set):
+            if depth == max_depth:
+                raise _too_deep(max_depth)
+            inside = [*one.keys(), *one.values()] if isinstance(one, dict) else one
+            waiting.extend((each, depth + 1) for each in inside)
+        elif isinstance(one, float) and not math.isfinite(one):
+            raise UnreadableFile(f"{one} is no finite number")
+        elif isinstance(one, str) and _SURROGATE.search(one):
+            raise UnreadableFile(f"the text {_shortened(ascii(one))} holds half a surrogate pair")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise UnreadableFile(f"no JSON: {name} is no finite number")
+
+
+def _check_length(text: str | bytes, max_bytes: int) -> None:
+    if len(text) > max_bytes:
+        raise UnreadableFile(f"it has more than {max_bytes:,} bytes, the limit for such a file")
+
+
+def _too_deep(max_depth: int) -> UnreadableFile:
+    return UnreadableFile(f"it is nested more than {max_depth} deep, the limit for such a file")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
