@@ -93,11 +93,25 @@ def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
                 new.rename(path)
 
 
+@contextmanager
+def scratch_directory(folder: str | Path | None = None) -> Iterator[Path]:
+    """Creates a temporary directory, removed after the block, or by the next call if the process is killed.
+
+    Args:
+        folder (`str` or `Path`, *optional*): Its parent, created if missing; the system's temporary folder by default.
+    """
+    parent = Path(folder or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    with _place_beside(parent / "mender") as place:
+        (place / "new").mkdir()
+        yield place / "new"
+
+
 def remove_leftovers(folder: str | Path) -> None:
     """Removes what killed writers left in a folder, and restores a directory that one of them had moved away."""
     for place in list(Path(folder).glob(".*.tmp")):
         name = _LEFTOVER.fullmatch(place.name)
-        if name is None or not place.is_dir():
+        if name is None or place.is_symlink() or not place.is_dir():
             continue
         path = place.with_name(name[1])
         try:

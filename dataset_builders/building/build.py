@@ -1,6 +1,5 @@
 """Build a benchmark on disk from a source, or the users' sequences alone."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..atomic_write import new_directory
+from ..atomic_write import new_directory, scratch_directory
 from ..benchmark.axes import AXES
 from ..benchmark.report import BuildReport
 from ..benchmark.schema import TABLES, WINDOW, config_name
@@ -81,7 +80,7 @@ def stage_cache(cache_dir: Path | str | None) -> Iterator[StageCache]:
     if cache_dir is not None:
         yield StageCache(cache_dir)
         return
-    with tempfile.TemporaryDirectory(prefix="mender-stages-") as folder:
+    with scratch_directory() as folder:
         yield StageCache(folder)
 
 

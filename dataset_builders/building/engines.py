@@ -7,13 +7,15 @@ import importlib.util
 import os
 import re
 import shutil
-import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ibis
 from ibis.util import gen_name
+
+from ..atomic_write import scratch_directory
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -103,7 +105,7 @@ def drop(table: ibis.Table) -> None:
 
 def _connect_duckdb(memory: int | None, temp_directory: Path | str | None) -> ibis.BaseBackend:
     # DuckDB's own default for the spill is `.tmp` in the working directory.
-    spill = Path(temp_directory or Path(tempfile.gettempdir()) / f"mender-duckdb-{os.getpid()}")
+    spill = Path(temp_directory or _scratch() / gen_name("duckdb"))
     spill.parent.mkdir(parents=True, exist_ok=True)
     settings = {} if memory is None else {"memory_limit": f"{memory}MiB"}
     connection = ibis.duckdb.connect(temp_directory=spill, **settings)
@@ -167,9 +169,7 @@ def _start_local_spark(memory: int | None, temp_directory: Path | str | None) ->
             f"engine 'pyspark' needs Java 17 or newer, and {java} was not found; install it (such as the package "
             f"openjdk-17-jre-headless), or set JAVA_HOME"
         )
-    parent = None if temp_directory is None else _existing(temp_directory)
-    folder = tempfile.mkdtemp(prefix="mender-spark-", dir=parent)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = _scratch(temp_directory)
     settings = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -190,7 +190,9 @@ def _start_local_spark(memory: int | None, temp_directory: Path | str | None) ->
         raise OSError(f"Spark did not start ({error}); see what Java wrote above") from error
 
 
-def _existing(folder: Path | str) -> Path:
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+@cache
+def _scratch(parent: Path | str | None = None) -> Path:
+    """A temporary directory that lives as long as the process."""
+    scratch = scratch_directory(parent)
+    atexit.register(scratch.__exit__, None, None, None)
+    return scratch.__enter__()

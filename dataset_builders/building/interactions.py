@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.util import gen_name
 
-from ..atomic_write import atomic_write
+from ..atomic_write import atomic_write, scratch_directory
 from .engines import close, connect, drop, is_duckdb, materialize
 from .sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
 
@@ -93,9 +92,7 @@ def copy_tables(raw: RawTables, connection: ibis.BaseBackend, folder: Path | Non
         `RawTables`: The same rows and counts on `connection`.
     """
     copies: dict[str, ibis.Table] = {}
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mender-tables-", dir=folder) as temporary:
+    with scratch_directory(folder) as temporary:
         for name, table in (("interactions", raw.interactions), ("items", raw.items)):
             path = Path(temporary) / f"{name}.parquet"
             table.to_parquet(path)

@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ..atomic_write import scratch_directory
 
 OUR_PACKAGES = ("modeling_mender", "dataset_builders")
 # hides installed packages (also editable ones); a copy on the path is out of reach, for the child is isolated
@@ -42,7 +43,7 @@ def run_fresh(code: str, arguments: Sequence[str | Path] = ()) -> str:
         ValueError: If the process failed; holds the last line of its stderr.
     """
     words = [str(word.resolve()) if isinstance(word, Path) else word for word in arguments]
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_directory() as folder:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         for name in ("HF_MODULES_CACHE", "HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_EVALUATE_CACHE"):
             environment.pop(name, None)

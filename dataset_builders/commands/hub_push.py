@@ -1,7 +1,6 @@
 """Push a finished folder to a repository on the Hub, as one commit or pull request."""
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +52,9 @@ def stage_and_push(
     Returns:
         `str`: The address.
     """
-    from ..atomic_write import new_directory
+    from ..atomic_write import new_directory, scratch_directory
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_directory() as scratch:
         staged = arguments.output_dir or Path(scratch) / repo_type
         with new_directory(staged, arguments.overwrite) as folder:
             fill(folder)

@@ -13,11 +13,11 @@ import json
 import re
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import ranking_metrics
+from ..atomic_write import scratch_directory
 from ..hub_http import is_repo_id
 from ..resources import resource
 from .command_line import DISTRIBUTION, HelpFormatter, defaults_of, run_command
@@ -150,7 +150,7 @@ def check_metric(folder: Path, name: str) -> None:
     from ..ranking_metrics import score_run
 
     expected = score_run(PREDICTIONS, REFERENCES, CUTOFFS, PREDICTIONS_NEGATIVE)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_directory() as scratch:
         copy = shutil.copytree(folder, Path(scratch) / name)  # evaluate requires the folder to have the file's name
         found = run_fresh_json(LOAD_METRIC, [copy, json.dumps(KNOWN_ROWS)])
     if found != expected:

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -11,6 +10,7 @@ import torch
 from huggingface_hub import eval_result_entries_to_yaml
 from safetensors.torch import load_file
 
+from dataset_builders.atomic_write import scratch_directory
 from dataset_builders.benchmark.report import BuildReport, read_report, resolve_revision
 from dataset_builders.commands.fresh_process import run_fresh, run_fresh_json
 from dataset_builders.leaderboard.submission import entries_file, entries_text, make_entries, results_file
@@ -217,7 +217,7 @@ def check_recommender(source: Path, staged: Path) -> None:
     k = min(K, saved.num_items)
     inputs = [processor(**{name: [value] for name, value in one.items()}) for one in requests]
     found = [cast(Recommends, model).recommend(**one, k=k) for one in inputs]
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_directory() as scratch:
         asked, answered = Path(scratch) / "requests.json", Path(scratch) / "answers.safetensors"
         asked.write_text(json.dumps(requests), encoding="utf-8")
         used = run_fresh_json(CHECK_RECOMMENDER, [staged, asked, answered, str(torch.get_num_threads()), str(k)])
@@ -286,7 +286,7 @@ def publish_rqvae(arguments: "ModelPublication", staged: Path) -> None:
         staged,
     )
     embeddings = arguments.folder / "item_embeddings.safetensors"
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_directory() as scratch:
         answered = Path(scratch) / "codes.safetensors"
         run_fresh(CHECK_RQVAE, [staged, embeddings, answered, str(torch.get_num_threads())])
         codes = load_file(answered)["codes"]

@@ -1,7 +1,6 @@
 """Build a benchmark directory from a public set: the configs that it can give, and a report on all that it lacks."""
 
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from ...atomic_write import new_directory
+from ...atomic_write import new_directory, scratch_directory
 from ...benchmark.axes import AXES
 from ...benchmark.checks import NO_POSITION, broken_promises
 from ...benchmark.report import BuildReport
@@ -72,7 +71,7 @@ def build_from_hub(
         options={},
         about=dict(one.about),
     )
-    with new_directory(Path(output_dir), overwrite) as folder, tempfile.TemporaryDirectory() as made:
+    with new_directory(Path(output_dir), overwrite) as folder, scratch_directory() as made:
         with report.stage("read"), open_set(one, repository, revision) as (configs, commit):
             catalog = read_catalog(configs["catalog"]["full"])
             requests = _read_splits(one, configs["benchmark"], catalog, report)

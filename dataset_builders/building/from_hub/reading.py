@@ -1,6 +1,5 @@
 """Rows and catalog of a public set, loaded from the Hub or a folder and checked against the set's record."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from datasets import Dataset, get_dataset_config_names, load_dataset
 from datasets.exceptions import DatasetsError
 from datasets.table import CastError
 
+from ...atomic_write import scratch_directory
 from ...benchmark.report import resolve_revision
 from ...benchmark.schema import SPLITS
 from ...hub_http import is_repo_id
@@ -80,9 +80,9 @@ def open_set(
         )
     commit = resolve_revision(repository, revision)
     place = f"{repository} at revision {commit}" if commit else repository
-    with tempfile.TemporaryDirectory(prefix="mender-set-") as folder:
+    with scratch_directory() as folder:
         # the cache of datasets does not notice that a local file has changed
-        cache = None if commit else folder
+        cache = None if commit else str(folder)
         there = get_dataset_config_names(repository, revision=commit)
         if missing := [config for config in one.splits if config not in there]:
             raise ValueError(

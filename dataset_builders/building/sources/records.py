@@ -11,7 +11,6 @@ import gzip
 import json
 import math
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +27,7 @@ import pyarrow.parquet as pq
 from ibis.util import gen_name
 from tqdm.auto import tqdm
 
+from ...atomic_write import scratch_directory
 from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts
 
 FIRST_RECORDS = 1000  # if all of the first records are unusable, the file is of another kind
@@ -256,7 +256,7 @@ def load_records(
         ValueError: If no reviewed item has a record, or an iterator raises it.
     """
     item_schema = ITEM_SCHEMA.append(pa.field("row", pa.int64()))
-    with tempfile.TemporaryDirectory(prefix="mender-records-") as folder:
+    with scratch_directory() as folder:
         actions = _stage(connection, interactions, INTERACTION_SCHEMA, Path(folder))
         described = _stage(connection, items, item_schema, Path(folder))
     return RawTables(
