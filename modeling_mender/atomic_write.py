@@ -147,7 +147,8 @@ def hold_directory(path: str | Path) -> Iterator[None]:
 @contextmanager
 def _place_beside(path: Path) -> Iterator[Path]:
     """Yields a temporary directory beside `path`, held while the block runs and removed after it."""
-    remove_leftovers(path.parent)
+    for folder in {path.parent, Path(tempfile.gettempdir())}:
+        remove_leftovers(folder)
     place, lock = path.with_name(f".{path.name}.tmp"), None
     try:
         while True:

@@ -1,0 +1,401 @@
+"""Kills commands at random moments and shows that the same command, given again, ends as if nothing had happened.
+
+    python scripts/benchmarks/kill_test.py [--activities train build ...] [--kills 50] [--seed 0] [--output kills.md]
+
+Every trial runs a command in an empty folder, kills its whole process group with SIGKILL at a moment that is uniform
+over the time of an undisturbed run, in one trial of four a second time, and then gives the same command again. What is
+there afterwards is compared with the output of undisturbed runs: equal to the byte, except for the times and dates
+that two undisturbed runs differ by (`VARYING`), and weight for weight; and no file is there that they do not leave.
+The commands are forked from one process that has imported the libraries, so the kill falls into the work and not into
+the imports. Linux or macOS only; one thread, for the sums of several depend on their timing.
+"""
+
+import argparse
+import atexit
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+
+from dataset_builders.commands.command_line import HelpFormatter, run_command
+from dataset_builders.commands.main import main as mender
+
+# JSON keys whose values are times, dates or what depends on them.
+VARYING = {"seconds", "validation_seconds", "date", "time", "times", "created", "latency"}
+MODEL = "--embedding_model minilm --embedding_dtype float32"
+SHOP = (
+    "--source tables --interactions ../world/interactions.csv --items ../world/items.csv --domain shop --min_count 3"
+)
+KINDS = ("candle", "lamp", "mug", "scarf", "soap", "kettle")
+MATERIALS = ("lavender", "walnut", "copper", "linen", "cedar", "ivory")
+
+
+class Activity(NamedTuple):
+    """A command that is killed.
+
+    Attributes:
+        name (`str`): Name in the table.
+        command (`str`): Words of `mender`, run in the folder of the trial beside `world`; `{url}` is that of the
+            language-model server.
+        needs (`tuple`): Names of the activities whose outputs it reads from `world`.
+        output (`str`): What it writes into the folder of the trial.
+    """
+
+    name: str
+    command: str
+    needs: tuple[str, ...]
+    output: str
+
+
+ACTIVITIES = (
+    Activity(
+        "build",
+        f"build {SHOP} --polarity rating_vader {MODEL} --cache_dir cache --output_dir build --overwrite",
+        (), "build",
+    ),
+    Activity(
+        "approximate",
+        f"approximate {SHOP} --base_url {{url}} --model toy --journal approximate.jsonl --no_progress --concurrency 4",
+        (), "approximate.jsonl",
+    ),
+    Activity(
+        "learn-ids",
+        f"learn-ids --benchmark ../world/build --output_dir learn-ids --overwrite {MODEL} --codebook_size 8 "
+        "--hidden_sizes 32 --epochs 150 --batch_size 64",
+        ("build",), "learn-ids",
+    ),
+    Activity(
+        "train",
+        "train mender_emb --domain shop --benchmark ../world/build --semantic_ids ../world/learn-ids --output_dir train "
+        "--text_encoder minilm --d_model 32 --d_ff 64 --num_heads 2 --num_decoder_layers 1 --num_encoder_layers 1 "
+        "--max_steps 60 --warmup_steps 5 --eval_steps 20 --save_steps 6 --max_eval_rows 32 --num_beams 10 --bf16 false "
+        "--per_device_train_batch_size 16",
+        ("build", "learn-ids"), "train",
+    ),
+    Activity(
+        "evaluate",
+        "evaluate ../world/train/model --benchmark ../world/build --domain shop --max_rows 40 --resamples 50 "
+        "--output_dir evaluate",
+        ("build", "train"), "evaluate",
+    ),
+    Activity(
+        "publish-model",
+        "publish-model ../world/train/model --repo_id org/toy --dry_run --output_dir publish-model --overwrite",
+        ("train",), "publish-model",
+    ),
+    Activity(
+        "publish-benchmark",
+        "publish-benchmark ../world/build --repo_id org/toy --dry_run --output_dir publish-benchmark --overwrite",
+        ("build",), "publish-benchmark",
+    ),
+)  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    """Counts of the trials of an activity."""
+
+    name: str
+    seconds: float
+    kills: int
+    equal: int
+    clean: int
+    problems: list[str]
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    names = [one.name for one in ACTIVITIES]
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser.add_argument("--activities", nargs="+", choices=names, default=names, help="commands that are killed")
+    parser.add_argument("--kills", type=int, default=50, help="trials of each command")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments")
+    parser.add_argument("--folder", type=Path, help="folder of the trials, kept; default: a temporary one")
+    parser.add_argument("--output", type=Path, help="file for the table (Markdown)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs all trials; returns 0, or 1 if one ended otherwise than an undisturbed run."""
+    arguments = parse_arguments(argv)
+    return run_command(lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Everything between the arguments and the table.
+
+    Raises:
+        ValueError: If a trial ended otherwise than an undisturbed run.
+    """
+    import_libraries()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="kill-test-"))
+    (folder / "world").mkdir(parents=True, exist_ok=True)
+    write_shop(folder / "world")
+    server, url = start_server()
+    try:
+        outcomes = []
+        needed = {need for one in ACTIVITIES if one.name in arguments.activities for need in one.needs}
+        for one in ACTIVITIES:
+            if one.name in needed | set(arguments.activities):
+                seconds, expected = undisturbed(one, folder, url)
+            if one.name in arguments.activities:
+                generator = random.Random(f"{arguments.seed} {one.name}")
+                outcomes.append(disturbed(one, folder, url, seconds, expected, arguments.kills, generator))
+                print(row(outcomes[-1]), flush=True)
+    finally:
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
+        if arguments.folder is None:
+            shutil.rmtree(folder)
+    table = "\n".join([*HEAD, *map(row, outcomes)]) + "\n"
+    print(f"\n{table}")
+    if arguments.output is not None:
+        arguments.output.write_text(table, encoding="utf-8")
+    problems = [f"{one.name}: {problem}" for one in outcomes for problem in one.problems]
+    if problems:
+        raise ValueError(f"{len(problems)} trials ended otherwise: {'; '.join(problems)}")
+
+
+HEAD = (
+    "| command | seconds undisturbed | kills | ended equal | left nothing behind |",
+    "|---|---|---|---|---|",
+)
+
+
+def row(outcome: Outcome) -> str:
+    """A row of the table."""
+    return f"| {outcome.name} | {outcome.seconds:.1f} | {outcome.kills} | {outcome.equal} | {outcome.clean} |"
+
+
+def undisturbed(one: Activity, folder: Path, url: str) -> tuple[float, dict[str, str]]:
+    """Runs a command three times in folders of its own; the last output stays in `world`.
+
+    Returns:
+        `tuple`: The shortest time in seconds, and the content of the output.
+
+    Raises:
+        RuntimeError: If a run fails, or two runs differ.
+    """
+    times, contents = [], []
+    for number in range(3):
+        place = fresh(folder / f"{one.name}-{number}")
+        started = time.perf_counter()
+        status = finish(start(one, place, url))
+        times.append(time.perf_counter() - started)
+        if status:
+            raise RuntimeError(f"{one.name} failed: {(place / 'log').read_text()[-2000:]}")
+        contents.append(content(place))
+    if differing := sorted(
+        name for name in contents[0] if any(each.get(name) != contents[0][name] for each in contents)
+    ):
+        raise RuntimeError(f"undisturbed runs of {one.name} differ in {', '.join(differing)}")
+    kept = folder / "world" / one.output
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.move(place / one.output, kept)
+    return statistics.median(times), contents[0]
+
+
+def disturbed(
+    one: Activity,
+    folder: Path,
+    url: str,
+    seconds: float,
+    expected: Mapping[str, str],
+    kills: int,
+    generator: random.Random,
+) -> Outcome:
+    """Runs the trials of a command."""
+    equal = clean = killed = 0
+    problems = []
+    while killed < kills:
+        place = fresh(folder / f"{one.name}-trial")
+        moments = [generator.uniform(0, seconds) for _ in range(2 if generator.random() < 0.25 else 1)]
+        ended = [kill_after(start(one, place, url), moment) for moment in moments]
+        if not any(ended):
+            continue  # each was faster than its moment
+        killed += 1
+        status = finish(start(one, place, url))
+        found = content(place)
+        more = sorted(found.keys() - expected.keys())
+        other = sorted(name for name in expected if found.get(name) != expected[name])
+        equal += not other and not status
+        clean += not more
+        if status or other or more:
+            what = f"status {status}, other {other[:4]}, more {more[:4]}"
+            log = " ".join((place / "log").read_text(errors="replace").split())[-200:] if status else ""
+            problems.append(f"killed after {', '.join(f'{moment:.2f}' for moment in moments)} s: {what} {log}")
+            print(f"  {one.name}: {problems[-1]}", flush=True)
+            place.rename(folder / f"{one.name}-problem-{len(problems)}")
+    return Outcome(one.name, seconds, killed, equal, clean, problems)
+
+
+def fresh(place: Path) -> Path:
+    """An empty folder with one for temporary files."""
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "tmp").mkdir(parents=True)
+    return place
+
+
+def start(one: Activity, place: Path, url: str) -> int:
+    """Starts a command in a process group of its own, whose leader is a fork of this process; returns its id."""
+    if process := os.fork():
+        return process
+    status = 1
+    try:
+        os.setsid()
+        os.chdir(place)
+        log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(place.resolve() / "tmp")
+        status = mender(one.command.format(url=url).split())
+        sys.stdout.flush()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # a traceback is an outcome of its own
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()  # which os._exit leaves out
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def finish(process: int) -> int:
+    """Waits for the end of a process; returns its exit status."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def kill_after(process: int, seconds: float) -> bool:
+    """Kills a process group after a time; returns whether it was still alive."""
+    time.sleep(seconds)
+    ended, _ = os.waitpid(process, os.WNOHANG)
+    if ended:
+        return False
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return True
+
+
+def content(place: Path) -> dict[str, str]:
+    """Digests of all files by path, of what does not vary between two runs; folders and temporary files by name."""
+    found = {}
+    for path in sorted(place.rglob("*")):
+        name = str(path.relative_to(place))
+        if name in ("log", "tmp") or name.startswith("cache"):
+            if ".tmp" in name:
+                found[name] = "left in the cache"
+            continue
+        found[name] = digest(path) if path.is_file() else "folder"
+    return found
+
+
+def digest(path: Path) -> str:
+    """Digest of a file; without times in JSON, the order of JSON lines, and the metadata of safetensors."""
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        tensors = load_file(path)
+        parts = [f"{name} {array.dtype} {array.shape} {array.tobytes()!r}" for name, array in sorted(tensors.items())]
+    elif path.suffix == ".jsonl":
+        parts = sorted(json.dumps(lasting(json.loads(line))) for line in path.read_text(encoding="utf-8").splitlines())
+    elif path.suffix == ".json":
+        parts = [json.dumps(lasting(json.loads(path.read_text(encoding="utf-8"))))]
+    else:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def lasting(value: Any) -> Any:
+    """A JSON value without times and dates."""
+    if isinstance(value, dict):
+        return {key: lasting(one) for key, one in value.items() if key not in VARYING}
+    return [lasting(one) for one in value] if isinstance(value, list) else value
+
+
+def write_shop(world: Path) -> None:
+    """Writes the two tables of a small synthetic shop."""
+    generator = random.Random(0)
+    with (world / "items.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["item_id", "title", "brand", "categories", "price"])
+        for number in range(36):
+            kind, material = KINDS[number % 6], MATERIALS[number // 6]
+            title = f"{material.capitalize()} {kind}"
+            writer.writerow(
+                [f"i{number}", title, f"Maker {number % 5}", f"Home > {kind.capitalize()}s", 5 + number % 7]
+            )
+    with (world / "interactions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user_id", "item_id", "timestamp", "rating", "review"])
+        for user in range(40):
+            for place, item in enumerate(generator.sample(range(36), 9)):
+                rating = 1 if (item + user) % 5 == 0 else 5
+                review = f"I {'dislike' if rating == 1 else 'love'} this {KINDS[item % 6]}."
+                writer.writerow([f"u{user}", f"i{item}", 1_600_000_000 + 1000 * user + place, rating, review])
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Chat endpoint whose answer depends on the messages alone."""
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        number = sum(json.dumps(request["messages"]).encode()) % 1000
+        opening = ("Look for", "Prefer", "Search for", "Opt for", "Avoid")
+        text = json.dumps({"instructions": [f"{words} thing {number}" for words in opening]})
+        message = {"role": "assistant", "content": text}
+        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+        body = json.dumps({"id": "1", "object": "chat.completion", "model": "toy", "choices": choices}).encode()
+        time.sleep(0.01)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keeps the requests out of the log."""
+
+
+def start_server() -> tuple[int, str]:
+    """Starts the endpoint in a process of its own; returns its id and its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    process = os.fork()
+    if not process:
+        server.serve_forever()
+    server.server_close()
+    return process, f"http://127.0.0.1:{server.server_port}/v1"
+
+
+def import_libraries() -> None:
+    """Imports what the commands import, before the forks; nothing is computed, for threads do not survive a fork."""
+    import accelerate
+    import datasets
+    import duckdb
+    import ibis
+    import openai
+    import sentence_transformers
+    import torch
+    import transformers
+
+    from modeling_mender.commands import evaluate, learn_ids, staging, train, training_run
+
+    torch.set_num_threads(1)
+    assert all((accelerate, datasets, duckdb, ibis, openai, sentence_transformers, transformers))
+    assert all((evaluate, learn_ids, staging, train, training_run))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
