@@ -25,6 +25,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,10 +81,10 @@ ACTIVITIES = (
     ),
     Activity(
         "train",
-        "train mender_emb --domain shop --benchmark ../world/build --semantic_ids ../world/learn-ids --output_dir train "
+        "train mender_emb --domain shop --benchmark ../world/build --semantic_ids ../world/learn-ids --bf16 false "
         "--text_encoder minilm --d_model 32 --d_ff 64 --num_heads 2 --num_decoder_layers 1 --num_encoder_layers 1 "
-        "--max_steps 60 --warmup_steps 5 --eval_steps 20 --save_steps 6 --max_eval_rows 32 --num_beams 10 --bf16 false "
-        "--per_device_train_batch_size 16",
+        "--max_steps 60 --warmup_steps 5 --eval_steps 20 --save_steps 6 --max_eval_rows 32 --num_beams 10 "
+        "--per_device_train_batch_size 16 --output_dir train",
         ("build", "learn-ids"), "train",
     ),
     Activity(
@@ -252,10 +253,12 @@ def fresh(place: Path) -> Path:
 def start(one: Activity, place: Path, url: str) -> int:
     """Starts a command in a process group of its own, whose leader is a fork of this process; returns its id."""
     if process := os.fork():
+        with suppress(OSError):  # both set it, so that neither waits for the other
+            os.setpgid(process, process)
         return process
     status = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         os.chdir(place)
         log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
