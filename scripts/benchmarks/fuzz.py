@@ -42,6 +42,7 @@ method: mender_tok
 text_encoder: minilm
 learning_rate: 3e-4
 max_steps: 200
+warmup_steps: 10
 num_beams: 30
 seed: 0
 bf16: false
