@@ -22,6 +22,8 @@ _DISTRIBUTIONS = {
     "markdown_it": "markdown-it-py",
     "httpx2": "openai",  # a dependency of it
 }
+_NO_MEMORY = re.compile("can(?:no|')t allocate memory|out of memory|bad_alloc|failed to allocate", re.IGNORECASE)
+_NO_SPACE = re.compile("no space left on device|file too large|disk quota exceeded", re.IGNORECASE)
 USER_ERRORS = (ValueError, OSError, ImportError)
 _KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}
 _REPOSITORY = re.compile(
@@ -64,6 +66,11 @@ def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = 
     except expected as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
+    except Exception as error:
+        if (shortage := explain_shortage(error)) is None:
+            raise
+        print(f"error: {shortage}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -92,6 +99,24 @@ def explain(error: BaseException) -> str:
         if isinstance(cause, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
             return f"{own} The Hub is out of reach (HF_HUB_OFFLINE, or no connection), and the cache has no copy."
     return own
+
+
+def explain_shortage(error: BaseException) -> str | None:
+    """Message of an error that says, in whatever type, that the machine has no memory, space or files left.
+
+    >>> explain_shortage(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    "too little memory (DefaultCPUAllocator: can't allocate memory); close other programs, or give smaller batches"
+    >>> explain_shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    """
+    for cause in causes(error):
+        said = " ".join(str(cause).split())[:200]
+        if isinstance(cause, MemoryError) or _NO_MEMORY.search(said):
+            return f"too little memory ({said or type(cause).__name__}); close other programs, or give smaller batches"
+        if _NO_SPACE.search(said):
+            return f"a file cannot be written ({said}); make room there, or choose another place"
+        if "Too many open files" in said:
+            return f"too many open files ({said}); raise the limit (ulimit -n)"
+    return None
 
 
 def extra_of(module: str | None) -> str | None:

@@ -1,13 +1,22 @@
-"""Kills commands at random moments and shows that the same command, given again, ends as if nothing had happened.
+"""Disturbs commands and shows that the same command, given again, ends as if nothing had happened.
 
-    python scripts/benchmarks/kill_test.py [--activities train build ...] [--kills 50] [--seed 0] [--output kills.md]
+    python scripts/benchmarks/kill_test.py [--activities train build ...] [--trials 50] [--seed 0] [--output kills.md]
+    python scripts/benchmarks/kill_test.py --disturbances full_disk few_files little_memory removed_folder together
 
-Every trial runs a command in an empty folder, kills its whole process group with SIGKILL at a moment that is uniform
-over the time of an undisturbed run, in one trial of four a second time, and then gives the same command again. What is
-there afterwards is compared with the output of undisturbed runs: equal to the byte, except for the times and dates
-that two undisturbed runs differ by (`VARYING`), and weight for weight; and no file is there that they do not leave.
-The commands are forked from one process that has imported the libraries, so the kill falls into the work and not into
-the imports. Linux or macOS only; one thread, for the sums of several depend on their timing.
+Every trial runs a command in an empty folder, disturbs it, and then gives the same command again. What is there
+afterwards is compared with the output of undisturbed runs: equal to the byte, except for times and dates (`VARYING`),
+and weight for weight; and no file is there that they do not leave. The disturbances:
+
+- `kill`: SIGKILL to the whole process group at a moment that is uniform over the time of an undisturbed run, in one
+  trial of four a second time;
+- `full_disk`: no file may grow beyond a random size, as on a disk that is full; `few_files`: a random number of open
+  files; `little_memory`: a random number of megabytes beyond those of the imports;
+- `removed_folder`: what the command has written so far is removed at a random moment;
+- `together`: two processes run the command at once.
+
+A command that is disturbed but not killed must succeed or end with one line that begins with `error:`, and without a
+traceback. The commands are forked from one process that has imported the libraries, so the disturbance falls into the
+work and not into the imports. Linux only; one thread, for the sums of several depend on their timing.
 """
 
 import argparse
@@ -17,6 +26,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import statistics
@@ -24,7 +34,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -106,12 +116,29 @@ ACTIVITIES = (
 )  # fmt: skip
 
 
+DISTURBANCES = ("kill", "full_disk", "few_files", "little_memory", "removed_folder", "together")
+
+
 class Outcome(NamedTuple):
-    """Counts of the trials of an activity."""
+    """Counts of the trials of an activity.
+
+    Attributes:
+        name, disturbance (`str`): What was disturbed, and how.
+        seconds (`float`): Time of an undisturbed run.
+        trials (`int`): Trials that were disturbed in time.
+        failed (`int`): First runs that ended with an error.
+        told (`int`): Of these, those that ended with one line; those that were killed cannot.
+        equal (`int`): Trials whose output was equal in the end.
+        clean (`int`): Trials that left nothing behind.
+        problems (`list[str]`): What went wrong, in words.
+    """
 
     name: str
+    disturbance: str
     seconds: float
-    kills: int
+    trials: int
+    failed: int
+    told: int
     equal: int
     clean: int
     problems: list[str]
@@ -122,7 +149,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     names = [one.name for one in ACTIVITIES]
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--activities", nargs="+", choices=names, default=names, help="commands that are killed")
-    parser.add_argument("--kills", type=int, default=50, help="trials of each command")
+    parser.add_argument(
+        "--disturbances", nargs="+", choices=DISTURBANCES, default=["kill"], help="what happens to them"
+    )
+    parser.add_argument("--trials", type=int, default=50, help="trials of each command and disturbance")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the moments")
     parser.add_argument("--folder", type=Path, help="folder of the trials, kept; default: a temporary one")
     parser.add_argument("--output", type=Path, help="file for the table (Markdown)")
@@ -152,9 +182,11 @@ def run(arguments: argparse.Namespace) -> None:
         for one in ACTIVITIES:
             if one.name in needed | set(arguments.activities):
                 seconds, expected = undisturbed(one, folder, url)
-            if one.name in arguments.activities:
-                generator = random.Random(f"{arguments.seed} {one.name}")
-                outcomes.append(disturbed(one, folder, url, seconds, expected, arguments.kills, generator))
+            for disturbance in arguments.disturbances if one.name in arguments.activities else ():
+                trials = Trials(one, disturbance, folder, url, seconds, expected)
+                outcomes.append(
+                    trials.run(arguments.trials, random.Random(f"{arguments.seed} {one.name} {disturbance}"))
+                )
                 print(row(outcomes[-1]), flush=True)
     finally:
         os.kill(server, signal.SIGKILL)
@@ -171,14 +203,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 HEAD = (
-    "| command | seconds undisturbed | kills | ended equal | left nothing behind |",
-    "|---|---|---|---|---|",
+    "| command | disturbance | seconds undisturbed | trials | failed | with one line | equal again | nothing left |",
+    "|---|---|---|---|---|---|---|---|",
 )
 
 
 def row(outcome: Outcome) -> str:
     """A row of the table."""
-    return f"| {outcome.name} | {outcome.seconds:.1f} | {outcome.kills} | {outcome.equal} | {outcome.clean} |"
+    told = "-" if outcome.disturbance == "kill" else outcome.told
+    cells = (outcome.disturbance, f"{outcome.seconds:.1f}", outcome.trials, outcome.failed, told)
+    return f"| {outcome.name} | {' | '.join(map(str, cells))} | {outcome.equal} | {outcome.clean} |"
 
 
 def undisturbed(one: Activity, folder: Path, url: str) -> tuple[float, dict[str, str]]:
@@ -209,38 +243,76 @@ def undisturbed(one: Activity, folder: Path, url: str) -> tuple[float, dict[str,
     return statistics.median(times), contents[0]
 
 
-def disturbed(
-    one: Activity,
-    folder: Path,
-    url: str,
-    seconds: float,
-    expected: Mapping[str, str],
-    kills: int,
-    generator: random.Random,
-) -> Outcome:
-    """Runs the trials of a command."""
-    equal = clean = killed = 0
-    problems = []
-    while killed < kills:
-        place = fresh(folder / f"{one.name}-trial")
-        moments = [generator.uniform(0, seconds) for _ in range(2 if generator.random() < 0.25 else 1)]
-        ended = [kill_after(start(one, place, url), moment) for moment in moments]
-        if not any(ended):
-            continue  # each was faster than its moment
-        killed += 1
-        status = finish(start(one, place, url))
-        found = content(place)
-        more = sorted(found.keys() - expected.keys())
-        other = sorted(name for name in expected if found.get(name) != expected[name])
-        equal += not other and not status
-        clean += not more
-        if status or other or more:
-            what = f"status {status}, other {other[:4]}, more {more[:4]}"
-            log = " ".join((place / "log").read_text(errors="replace").split())[-200:] if status else ""
-            problems.append(f"killed after {', '.join(f'{moment:.2f}' for moment in moments)} s: {what} {log}")
-            print(f"  {one.name}: {problems[-1]}", flush=True)
-            place.rename(folder / f"{one.name}-problem-{len(problems)}")
-    return Outcome(one.name, seconds, killed, equal, clean, problems)
+class Trials(NamedTuple):
+    """Trials of an activity under a disturbance."""
+
+    activity: Activity
+    disturbance: str
+    folder: Path
+    url: str
+    seconds: float
+    expected: Mapping[str, str]
+
+    def run(self, number: int, generator: random.Random) -> Outcome:
+        """Runs trials until `number` of them were disturbed in time."""
+        trials = failed = told = equal = clean = 0
+        problems: list[str] = []
+        while trials < number:
+            place = fresh(self.folder / f"{self.activity.name}-trial")
+            how, statuses = self.disturb(place, generator)
+            if self.disturbance == "kill" and not any(statuses):
+                continue  # it was faster than its moment
+            trials += 1
+            failed += any(statuses)
+            log = (place / "log").read_text(errors="replace")
+            is_told = "error: " in log and "Traceback" not in log and min(statuses) >= 0
+            told += any(statuses) and is_told
+            status = finish(start(self.activity, place, self.url))
+            found = content(place)
+            more = sorted(found.keys() - self.expected.keys())
+            other = sorted(name for name in self.expected if found.get(name) != self.expected[name])
+            equal += not other and not status
+            clean += not more
+            is_silent = self.disturbance != "kill" and any(statuses) and not is_told
+            if status or other or more or is_silent:
+                words = " ".join((place / "log").read_text(errors="replace").split())[-300:]
+                problems.append(f"{how}: {statuses}, then {status}, other {other[:4]}, more {more[:4]}: {words}")
+                print(f"  {self.activity.name}, {self.disturbance}: {problems[-1]}", flush=True)
+                place.rename(self.folder / f"{self.activity.name}-{self.disturbance}-{len(problems)}")
+        return Outcome(
+            self.activity.name, self.disturbance, self.seconds, trials, failed, told, equal, clean, problems
+        )
+
+    def disturb(self, place: Path, generator: random.Random) -> tuple[str, list[int]]:
+        """Runs the command disturbed; returns how, and its exit statuses."""
+        moment = generator.uniform(0, self.seconds)
+        if self.disturbance == "kill":
+            moments = [moment, generator.uniform(0, self.seconds)] if generator.random() < 0.25 else [moment]
+            killed = [kill_after(start(self.activity, place, self.url), one) for one in moments]
+            return f"after {' and '.join(f'{one:.2f}' for one in moments)} s", [-9 * one for one in killed]
+        if self.disturbance == "together":
+            processes = [start(self.activity, place, self.url) for _ in range(2)]
+            return "two at once", [finish(one) for one in processes]
+        if self.disturbance == "removed_folder":
+            process = start(self.activity, place, self.url)
+            time.sleep(moment)
+            for path in place.glob("*"):
+                if path.name != "log":
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            (place / "tmp").mkdir(exist_ok=True)
+            return f"after {moment:.2f} s", [finish(process)]
+        kind, limit = {
+            "full_disk": (resource.RLIMIT_FSIZE, int(10 ** generator.uniform(3.5, 6))),
+            "few_files": (resource.RLIMIT_NOFILE, generator.randrange(5, 40)),
+            "little_memory": (resource.RLIMIT_AS, memory_in_use() + generator.randrange(0, 400) * 2**20),
+        }[self.disturbance]
+        process = start(self.activity, place, self.url, lambda: resource.setrlimit(kind, (limit, limit)))
+        return f"limit {limit}", [finish(process)]
+
+
+def memory_in_use() -> int:
+    """Address space of this process, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def fresh(place: Path) -> Path:
@@ -250,7 +322,7 @@ def fresh(place: Path) -> Path:
     return place
 
 
-def start(one: Activity, place: Path, url: str) -> int:
+def start(one: Activity, place: Path, url: str, limit: Callable[[], None] = lambda: None) -> int:
     """Starts a command in a process group of its own, whose leader is a fork of this process; returns its id."""
     if process := os.fork():
         with suppress(OSError):  # both set it, so that neither waits for the other
@@ -263,6 +335,8 @@ def start(one: Activity, place: Path, url: str) -> int:
         log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is an error, as on a full disk
+        limit()
         os.environ["TMPDIR"] = tempfile.tempdir = str(place.resolve() / "tmp")
         status = mender(one.command.format(url=url).split())
         sys.stdout.flush()
