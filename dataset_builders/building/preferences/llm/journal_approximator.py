@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,23 @@ class JournalApproximator(PreferenceApproximator):
             "attempts": {str(attempts): count for attempts, count in self.attempts.items()},
         }
 
+    def check_users(self, lengths: Mapping[str, int]) -> None:
+        """See [`PreferenceApproximator.check_users`].
+
+        Raises:
+            ValueError: If a journal has a position of a user who is not there, or after the user's last action.
+        """
+        others = [(user_id, position) for user_id, position in self._entries if position > lengths.get(user_id, 0)]
+        if others:
+            user_id, position = min(others)
+            what = f"{lengths[user_id]} actions of that user" if user_id in lengths else "no such user"
+            raise ValueError(
+                f"{' or '.join(map(str, self._paths))} has position {position} of user {user_id!r}, where these data "
+                f"have {what} ({len(others):,} such lines in all): it belongs to another file, another k-core, "
+                "another --user_stride or another version of the source. Use the journal's own data, or remove those "
+                "lines."
+            )
+
     def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
         """Preferences of a user from the journals, by position.
 
@@ -118,7 +135,7 @@ class JournalApproximator(PreferenceApproximator):
         for work in works:
             entry = self._entries.get(work.key)
             if entry is not None and entry.request != request_digest(work.messages):
-                raise other_data(self._paths[0], work.key)
+                raise other_data(self._paths, work.key)
             sets.append(None if entry is None else _five(entry))
         return sets
 
