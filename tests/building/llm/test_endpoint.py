@@ -340,6 +340,15 @@ def test_a_refusal_names_the_option_that_may_mend_it(said, options):
         ask(server, max_failures=1)
 
 
+def test_a_refused_name_of_the_limit_of_new_tokens_is_answered_with_the_other_one():
+    said = "Unrecognized request argument supplied: max_completion_tokens"
+    with (
+        always(status=400, body=said) as server,
+        pytest.raises(RequestError, match="--max_tokens_name max_tokens gives"),
+    ):
+        ask(server, max_tokens_name="max_completion_tokens")
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -263,6 +263,8 @@ def _way_out(asked: EndpointSettings, words: str) -> str:
     """Which options may mend a refusal."""
     if not words or "context" in words:
         return ""
+    if asked.max_tokens_name != MAX_TOKENS_NAMES[0] and asked.max_tokens_name in words:
+        return f" (--max_tokens_name {MAX_TOKENS_NAMES[0]} gives it the other name, --omit max_tokens leaves it out)"
     named = [name for name in PARAMETERS if name not in asked.omit and re.search(rf"\b{name}\b", words)]
     if named:
         return f" (--omit {' or --omit '.join(named)} leaves it out)"
