@@ -11,7 +11,7 @@ from fake_endpoint import Answer, FakeEndpoint, five
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_builders.building.preferences.approximation import PastItem
+from dataset_builders.building.preferences.approximation import PastItem, PreferenceApproximator
 from dataset_builders.building.preferences.llm.endpoint import EndpointError
 from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings
 from dataset_builders.building.preferences.llm.journal import Journal, read_journal
@@ -27,6 +27,7 @@ from dataset_builders.building.preferences.llm.work import (
     shard_of,
     training_reviews,
 )
+from dataset_builders.building.preferences.table import approximate_preferences
 
 PROMPT = PROMPTS["default"]
 LIMITS = (PROMPT, 3, 100)
@@ -528,6 +529,44 @@ def test_a_journal_of_properties_holds_no_preferences(tmp_path):
     Journal(tmp_path / "p.jsonl", header(PROMPTS["properties"])).close()
     with pytest.raises(ValueError, match="holds item properties"):
         JournalApproximator([tmp_path / "p.jsonl"])
+
+
+class Odd(PreferenceApproximator):
+    """Gives whatever it was made with."""
+
+    name, description = "odd", "Any."
+
+    def __init__(self, sets):
+        self.sets = sets
+
+    def approximate_user(self, user_id, events):
+        return self.sets
+
+
+FIVE = ["Look for a", "Prefer b", "Search for c", "Opt for d", "Avoid e"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ("abc", "gave a str for 3 actions of user 'u0'"),
+        (None, "gave a NoneType for 3 actions"),
+        (iter([None] * 3), "gave a list_iterator for 3 actions"),
+        ([FIVE] * 2, "gave 2 sets for 3 actions"),
+        ([FIVE, FIVE, "abcde"], "user 'u0', position 3: .*got 'abcde'"),
+        ([FIVE, "Look for a", FIVE], "position 2: .*got 'Look for a'"),
+        ([set(FIVE), None, None], "position 1: .*5 distinct"),
+        ([dict.fromkeys(FIVE), None, None], "position 1: .*5 distinct"),
+        ([[*FIVE[:4], None], None, None], "position 1: .*5 distinct"),
+        ([[*FIVE[:4], 5], None, None], "position 1: .*5 distinct"),
+        ([[*FIVE[:4], FIVE[0].upper()], None, None], "position 1: .*5 distinct"),
+        ([[*FIVE, "Avoid f"], None, None], "position 1: .*5 distinct"),
+    ],
+)
+def test_what_is_no_list_of_five_texts_is_refused_with_its_place(sets, words):
+    items = [item(number, f"Item {number}") for number in range(1, 4)]
+    with pytest.raises(ValueError, match=f"The approximator odd.*{words}"):
+        approximate_preferences(Odd(sets), sequences([[1, 2, 3]]), items, progress=False)
 
 
 # Item properties.
