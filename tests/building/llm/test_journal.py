@@ -265,20 +265,19 @@ def test_lines_without_a_check_are_read_and_a_changed_byte_is_never_taken_for_an
     assert read_journal(path) == content
     refused = 0
     for place in range(len(whole)):
-        for flip in (1, 32):
-            damaged = bytearray(whole)
-            damaged[place] ^= flip
-            path.write_bytes(damaged)
-            caplog.clear()
-            try:
-                read = read_journal(path)
-            except ValueError as error:
-                assert "j.jsonl" in str(error)
-                refused += 1
-                continue
-            assert read.header == content.header
-            assert read == content or (caplog.records and list(read.entries.items()) == [*content.entries.items()][:1])
-    assert refused > 1.5 * len(whole)
+        damaged = bytearray(whole)
+        damaged[place] ^= (1, 32)[place % 2]
+        path.write_bytes(damaged)
+        caplog.clear()
+        try:
+            read = read_journal(path)
+        except ValueError as error:
+            assert "j.jsonl" in str(error)
+            refused += 1
+            continue
+        assert read.header == content.header
+        assert read == content or (caplog.records and list(read.entries.items()) == [*content.entries.items()][:1])
+    assert refused > 0.75 * len(whole)
 
 
 @settings(max_examples=150, deadline=None)
