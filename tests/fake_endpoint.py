@@ -29,7 +29,7 @@ class Answer:
 
     text: str | None = None
     status: int = 200
-    body: str | None = None
+    body: str | bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     dropped: bool = False
@@ -86,7 +86,8 @@ class FakeEndpoint:
                 answer = endpoint._answer(request, self.headers["Authorization"])
                 message = {"role": "assistant", "content": five(request) if answer.text is None else answer.text}
                 completion = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
-                body = (completion if answer.body is None else answer.body).encode()
+                body = completion if answer.body is None else answer.body
+                body = body.encode() if isinstance(body, str) else body
                 try:
                     self.send_response(answer.status)
                     for name, value in {"Content-Type": "application/json", **answer.headers}.items():

@@ -4,6 +4,9 @@ Every transfer goes into `<name>.part` and is renamed when it is complete. An un
 with its address and validator (ETag or Last-Modified), which a request for the rest of the same file needs. The hosts
 of the review datasets publish no checksums: the first download writes `<name>.sha256`, in the format of `sha256sum`,
 and every later use is checked against it.
+
+A server may redirect, but not from https to http, and not to an address of a private network unless its own is one:
+the user's machine reaches what strangers do not.
 """
 
 # requests, because it has its own certificates and reads the proxy settings of the environment, which urllib leaves to
@@ -14,14 +17,18 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
+import ipaddress
 import json
 import logging
 import re
+import socket
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urljoin
 
 import requests
 import urllib3
@@ -29,6 +36,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ..atomic_write import write_text
+from ..foreign_text import printable, retry_after
 from .remote_file import RemoteFile
 
 logger = logging.getLogger(__name__)
@@ -37,9 +45,12 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 15.0, 60.0  # seconds
 WAITS = (1.0, 3.0, 10.0)  # seconds before each retry; a try that receives bytes starts them again
 LONGEST_WAIT = 60.0  # seconds, an upper bound on a server's Retry-After
 CHUNK = 1 << 20  # bytes
+MAX_REDIRECTS = 10
 GZIP_MAGIC = b"\x1f\x8b"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BUSY = (408, 425, 429)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class DownloadError(OSError):
@@ -51,7 +62,8 @@ def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
 
     The rest of a file is requested only if the server sent a validator, and only for the same content (If-Range);
     otherwise the file starts again. Failed connections, busy servers and interrupted transfers are retried after
-    [`WAITS`]; a permanent failure (404, an HTML page, a wrong checksum, a bad certificate) leads to the next address.
+    [`WAITS`]; a permanent failure (404, an HTML page, a wrong checksum, a bad certificate, a redirect to a private
+    address, more bytes than `remote.max_bytes`) leads to the next address.
     Of two processes that download the same file, the second waits for the first.
 
     Args:
@@ -71,12 +83,11 @@ def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
         if target.is_file():
             _verify(target, remote)
             return target
-        partial = _Partial(folder / f"{remote.name}.part")
+        partial = _Partial(folder / f"{remote.name}.part", remote.max_bytes)
         failures = []
         for url in sorted(remote.urls, key=lambda url: url != partial.url):  # the address of the partial file first
             try:
-                _fetch(url, partial, progress)
-                digest = _check(partial, remote)
+                digest = _complete(url, partial, remote, progress)
             except _Refused as error:
                 failures.append(f"{url} {error}")
             except OSError as error:
@@ -114,14 +125,17 @@ _TRANSIENT = (_Interrupted, requests.RequestException, urllib3.exceptions.HTTPEr
 class _Partial:
     """An unfinished file, its address, and the server's validator of its content."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._state = path, path.with_name(path.name + ".json")
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path, self._state, self.max_bytes = path, path.with_name(path.name + ".json"), max_bytes
         self.url = self.validator = ""
         try:
             state = json.loads(self._state.read_text(encoding="utf-8"))
-            self.url, self.validator = str(state["url"]), str(state["validator"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # missing or foreign: start again
-            pass
+            url, validator = state["url"], state["validator"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):  # missing or foreign: start again
+            return
+        # A validator goes into a header: a line break would begin another one.
+        if isinstance(url, str) and isinstance(validator, str) and validator.isprintable() and validator.isascii():
+            self.url, self.validator = url, validator
 
     @property
     def size(self) -> int:
@@ -146,6 +160,20 @@ class _Partial:
         self._state.unlink(missing_ok=True)
 
 
+def _complete(url: str, partial: _Partial, remote: RemoteFile, progress: bool) -> str:
+    """Fills the partial file, once more if bytes of an earlier run were damaged; returns the checksum."""
+    is_resumed = partial.url == url and partial.size > 0
+    _fetch(url, partial, progress)
+    try:
+        return _check(partial, remote)
+    except _Refused as error:
+        if not is_resumed:
+            raise
+        logger.warning("%s: with the bytes of an earlier run it %s; starting again", url, error)
+    _fetch(url, partial, progress)
+    return _check(partial, remote)
+
+
 def _fetch(url: str, partial: _Partial, progress: bool) -> None:
     """Fills the partial file from one address, with retries."""
     waits = iter(WAITS)
@@ -155,6 +183,8 @@ def _fetch(url: str, partial: _Partial, progress: bool) -> None:
             return _receive(url, partial, progress)
         except requests.exceptions.SSLError as error:
             raise _Refused(f"has no valid certificate ({_short(error)})") from error
+        except ValueError as error:  # of requests: a redirect to what is no address
+            raise _Refused(f"cannot be asked for ({_short(error)})") from error
         except _TRANSIENT as error:
             if partial.url == url and partial.size > before:
                 waits = iter(WAITS)
@@ -173,10 +203,12 @@ def _receive(url: str, partial: _Partial, progress: bool) -> None:
     start = partial.size if partial.url == url and partial.validator else 0
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": partial.validator}
-    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
+    with _opened(url, headers) as response:
         start, total = _offset_and_total(response, start, partial)
         if start and start == total:
             return
+        if total is not None and total > partial.max_bytes:
+            raise _Refused(f"gives {total:,} bytes, more than max_bytes ({partial.max_bytes:,})")
         # Not iter_content: it would decompress a .gz that a server declares as compressed for the transfer.
         chunks = response.raw.stream(CHUNK, decode_content=False)
         if not start:
@@ -186,17 +218,85 @@ def _receive(url: str, partial: _Partial, progress: bool) -> None:
             partial.begin(url, response.headers)
             chunks = chain([first], chunks)
         _append(partial, chunks, start, total, progress)
+    if total is not None and partial.size > total:
+        partial.discard()
+        raise _Refused(f"gives more than the {total:,} bytes that it says")
     if total is not None and partial.size != total:
         raise _Interrupted(f"the transfer ended after {partial.size:,} of {total:,} bytes")
 
 
+class _OneStep(requests.Session):
+    """A session that leaves redirects, and the reading of their bodies, to its caller."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, wherever the response leads."""
+
+
+@contextmanager
+def _opened(url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+    """The response of an address, or of the one that it leads to."""
+    current = url
+    with _OneStep() as session:
+        for _ in range(MAX_REDIRECTS + 1):
+            with session.get(
+                current, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
+            ) as response:
+                location = response.headers.get("Location")
+                if response.status_code not in _REDIRECTS or location is None:
+                    yield response
+                    return
+            target = urljoin(current, location.encode("latin-1").decode("utf-8", "replace"))
+            _check_redirect(url, current, target)
+            current = target
+    raise _Refused(f"redirects more than {MAX_REDIRECTS} times")
+
+
+def _check_redirect(first: str, current: str, target: str) -> None:
+    """Refuses a redirect to another scheme, to less protection, or into a network that its server may not reach."""
+    shown = printable(target)[:200]
+    if not target.lower().startswith(("https://", "http://")):
+        raise _Refused(f"redirects to {shown}, which is neither https nor http")
+    if current.lower().startswith("https://") and not target.lower().startswith("https://"):
+        raise _Refused(f"redirects from https to {shown}, which anyone on the way can change")
+    if (address := _private_address(target)) and not _private_address(first):
+        raise _Refused(f"redirects to {shown}, which is the private address {address}")
+
+
+def _private_address(url: str) -> str | None:
+    """The first address of a URL's host that is not one of the public internet."""
+    # The parser of requests, so that the host is the one that it would ask.
+    host = urllib3.util.parse_url(str(requests.Request("GET", url).prepare().url)).host or ""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a proxy may know it; else connecting names it
+        return None
+    return next((str(each[4][0]) for each in found if not _is_public(str(each[4][0]).partition("%")[0])), None)
+
+
+def _is_public(text: str) -> bool:
+    """Whether an IP address is of the public internet, also where one of version 4 is packed into version 6.
+
+    >>> _is_public("8.8.8.8"), _is_public("::ffff:127.0.0.1"), _is_public("64:ff9b::10.0.0.1"), _is_public("fe80::1")
+    (True, False, False, False)
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        packed = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if address in _NAT64 or int(address) < 2**32:
+            packed = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        address = packed or address
+    return address.is_global and not address.is_multicast
+
+
 def _offset_and_total(response: requests.Response, start: int, partial: _Partial) -> tuple[int, int | None]:
     """Offset of the response's body in the file, and the length of the file, if known."""
-    status = response.status_code
+    status, reason = response.status_code, printable(response.reason or "")[:100]
     if status == 200:
         length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
-    content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
+        return 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+    content_range = re.fullmatch(
+        r"bytes (?:([0-9]{1,18})-[0-9]+|\*)/([0-9]{1,18})", response.headers.get("Content-Range", "")
+    )
     if start and status == 206 and content_range and content_range[1] == str(start):
         return start, int(content_range[2])
     if start and status in (206, 416):
@@ -205,9 +305,8 @@ def _offset_and_total(response: requests.Response, start: int, partial: _Partial
         partial.discard()
         raise _Interrupted("it cannot give the rest of the file, which starts again")
     if status in _BUSY or status >= 500:
-        wait = response.headers.get("Retry-After", "")
-        raise _Interrupted(f"answers {status} {response.reason}", float(wait) if wait.isdigit() else 0.0)
-    raise _Refused(f"answers {status} {response.reason}")
+        raise _Interrupted(f"answers {status} {reason}", retry_after(response.headers.get("Retry-After", "")) or 0.0)
+    raise _Refused(f"answers {status} {reason}")
 
 
 def _append(partial: _Partial, chunks: Iterator[bytes], start: int, total: int | None, progress: bool) -> None:
@@ -219,8 +318,13 @@ def _append(partial: _Partial, chunks: Iterator[bytes], start: int, total: int |
         unit_scale=True,
         disable=not progress,
     )
+    left = partial.max_bytes - start
     with bar, partial.path.open("ab" if start else "wb") as file:
         for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                partial.discard()
+                raise _Refused(f"gives more than max_bytes ({partial.max_bytes:,})")
             file.write(chunk)
             bar.update(len(chunk))
 
@@ -246,14 +350,14 @@ def _check(partial: _Partial, remote: RemoteFile) -> str:
 def _verify(target: Path, remote: RemoteFile) -> None:
     """Checks an existing file against its checksum, or records its checksum."""
     record = _record_path(target)
-    recorded = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
+    recorded = record.read_text(encoding="utf-8", errors="replace").split()[:1] if record.is_file() else []
     expected = [remote.sha256.lower()] if remote.sha256 is not None else recorded
     digest = _sha256(target)
     if expected and expected != [digest]:
         origin = "is the published one" if remote.sha256 is not None else "it had when it was downloaded"
         raise DownloadError(
-            f"{target} has the sha256 {digest}, not {expected[0]}, which {origin}; delete it and {record.name} to "
-            f"download it again"
+            f"{target} has the sha256 {digest}, not {printable(expected[0])[:64]}, which {origin}; delete it and "
+            f"{record.name} to download it again"
         )
     if not expected and (damage := _damage(target, remote.name)) is not None:
         raise DownloadError(f"{target} is no whole gzip file ({damage}); delete it to download it again")
@@ -266,7 +370,10 @@ def _record_path(target: Path) -> Path:
 
 
 def _record(target: Path, digest: str) -> None:
-    write_text(_record_path(target), f"{digest}  {target.name}\n")
+    try:
+        write_text(_record_path(target), f"{digest}  {target.name}\n")
+    except OSError as error:
+        raise DownloadError(f"{target} is complete, but {_record_path(target)} cannot be written ({error})") from error
 
 
 def _sha256(path: Path) -> str:
@@ -292,6 +399,6 @@ def _damage(path: Path, name: str) -> str | None:
 
 def _short(error: Exception) -> str:
     """The innermost reason of an error of requests."""
-    text = str(error)
+    text = printable(str(error))
     innermost = re.search(r"\[Errno [^\]]*\] ([^'\")]+)", text)
     return innermost[1] if innermost else text[:200]

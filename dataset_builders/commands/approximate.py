@@ -137,7 +137,8 @@ def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max_failed_share",
         type=float,
-        help="share of requests failing for one reason above which the run ends, after at least 30 requests; 1: never",
+        help="share of requests failing for one reason above which the run ends, after at least 30 requests; 1: "
+        "never, and every failure is journaled as the model's",
     )
     group.add_argument("--max_reply_bytes", type=int, help="maximum size of an HTTP response in bytes")
     group.add_argument(
@@ -249,7 +250,7 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
             progress=not arguments.no_progress,
             counts=counts,
         )
-        check_answered(counts, arguments.journal, journal)
+        check_answered(counts, arguments.journal, journal, arguments.max_failed_share)
         lines = [counts.summary(), f"journal: {arguments.journal}"]
         if arguments.output is not None:
             rows = write_properties(journal, items, arguments.output)

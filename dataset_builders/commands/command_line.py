@@ -13,6 +13,8 @@ from typing import Any
 
 from huggingface_hub import errors
 
+from ..foreign_text import printable
+
 DISTRIBUTION = "mender-recommender"
 # module -> distribution, where the names differ
 _DISTRIBUTIONS = {
@@ -94,7 +96,7 @@ def explain(error: BaseException) -> str:
         if isinstance(cause, ModuleNotFoundError) and (extra := extra_of(cause.name)):
             way_out = f"pip install '{DISTRIBUTION}[{extra}]'"
             return f"{cause.name} is not installed; it comes with the extra {extra}: {way_out}"
-    own = " ".join(str(error).split()) or type(error).__name__
+    own = printable(str(error)) or type(error).__name__
     for cause in causes(error):
         if isinstance(cause, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
             return f"{own} The Hub is out of reach (HF_HUB_OFFLINE, or no connection), and the cache has no copy."

@@ -7,7 +7,9 @@ import http.server
 import json
 import random
 import re
+import socket
 import threading
+import tracemalloc
 
 import pytest
 
@@ -48,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, status, body, cut=None, **headers):
         self.close_connection = True
         self.send_response(status)
-        for name, value in ({"Content-Length": len(body)} | headers).items():
+        for name, value in ({"Content_Length": len(body)} | headers).items():
             if value is not None:
                 self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
@@ -349,15 +351,221 @@ def test_two_at_once_get_one_file_from_one_transfer(site, tmp_path):
     assert got == [DATA] * 4 and len(site.seen) == 1
 
 
+def moved(target, code=302, body=b"moved"):
+    return status(code, body, Location=target)
+
+
+@pytest.fixture
+def public(site, monkeypatch):
+    """The site, taken for one of the public internet; `inside.example` is a name of a private address."""
+    real, resolve = downloads._is_public, socket.getaddrinfo
+    monkeypatch.setattr(downloads, "_is_public", lambda text: text == "127.0.0.1" or real(text))
+    names = {"inside.example": "10.0.0.1"}
+    monkeypatch.setattr(downloads.socket, "getaddrinfo", lambda host, *a, **k: resolve(names.get(host, host), *a, **k))
+    return site
+
+
+def test_redirects_are_followed(public, tmp_path):
+    public.url("/b", moved("c", 307))
+    public.url("/c", file_of())
+    path = get(tmp_path, public.url("/a", moved(public.url("/b"), 301)))
+    assert path.read_bytes() == DATA and [path for path, _ in public.seen] == ["/a", "/b", "/c"]
+
+
+def test_a_redirect_keeps_what_is_there_and_is_resumed(public, tmp_path):
+    public.url("/b", file_of(cuts=[100_000]))
+    assert get(tmp_path, public.url("/a", moved("/b"))).read_bytes() == DATA
+    assert public.ranges() == [None, None, "bytes=100000-", "bytes=100000-"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "10.0.0.1",
+        "10.1",
+        "167772161",
+        "0x0a.0.0.1",
+        "012.0.0.1",
+        "[::ffff:10.0.0.1]",
+        "[::ffff:a00:1]",
+        "[::1]",
+        "[::]",
+        "[::10.0.0.1]",
+        "[fe80::1]",
+        "[fd00::1]",
+        "[64:ff9b::a00:1]",
+        "[2002:a00:1::]",
+        "169.254.169.254",
+        "192.168.0.1:8080",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "inside.example",
+        "INSIDE.example",
+        "user:pass@inside.example",
+        "127.0.0.1@10.0.0.1",
+    ],
+)
+def test_redirect_to_a_private_address_is_refused(public, tmp_path, host):
+    with pytest.raises(DownloadError, match=r"redirects to http://.*, which is the private address .*--raw_dir"):
+        get(tmp_path, public.url("/a", moved(f"http://{host}/x")))
+    assert len(public.seen) == 1 and names(tmp_path) == []
+
+
+def test_redirect_within_a_private_network_is_followed(site, tmp_path):
+    site.url("/b", file_of())
+    assert get(tmp_path, site.url("/a", moved("/b"))).read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("ftp://a.example/x", "which is neither https nor http"),
+        ("file:///etc/passwd", "which is neither https nor http"),
+        ("data:,x", "which is neither https nor http"),
+        ("http://:80/x", "cannot be asked for"),
+        ("http://[::1/x", "cannot be asked for"),
+        ("http://a..example/x\x1b[31m", "redirects to|cannot be asked for|failed 4 times"),
+        ("/a", "redirects more than 10 times"),
+    ],
+)
+def test_redirect_that_leads_nowhere_is_refused(public, tmp_path, target, reason):
+    with pytest.raises(DownloadError, match=reason) as error:
+        get(tmp_path, public.url("/a", moved(target)))
+    assert "\x1b" not in str(error.value) and len(public.seen) <= 11
+
+
+def test_redirect_from_https_to_http_is_refused():
+    with pytest.raises(downloads._Refused, match="redirects from https to http://a.example/x, which anyone"):
+        downloads._check_redirect("https://a.example/", "https://a.example/", "http://a.example/x")
+    downloads._check_redirect("http://a.example/", "http://a.example/", "HTTPS://8.8.8.8/x")
+
+
+def test_body_of_a_redirect_is_not_read(public, tmp_path):
+    public.url("/b", file_of())
+    tracemalloc.start()
+    assert get(tmp_path, public.url("/a", moved("/b", body=bytes(30_000_000)))).read_bytes() == DATA
+    assert tracemalloc.get_traced_memory()[1] < 45e6  # 30 MB are the server's own
+    tracemalloc.stop()
+
+
+def test_file_beyond_its_limit_is_refused(site, tmp_path):
+    said, hidden = site.url("/a", file_of()), site.url("/b", status(200, DATA, Content_Length=None))
+    remote = RemoteFile("reviews.json.gz", (said, hidden), max_bytes=200_000)
+    with pytest.raises(DownloadError, match=r"/a gives 300,\d+ bytes, more than max_bytes .*/b gives more than max_b"):
+        download(remote, tmp_path, progress=False)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "\xb2", "9" * 5000, "1e6", ""])
+def test_length_that_is_no_number_is_ignored(site, tmp_path, length):
+    assert get(tmp_path, site.url("/a", file_of(Content_Length=length))).read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"), [(400_000_000, "failed 4 times"), (1000, "no whole gzip file"), (0, "no whole gzip file")]
+)
+def test_length_that_is_wrong_is_found(site, tmp_path, length, reason):
+    with pytest.raises(DownloadError, match=reason):
+        get(tmp_path, site.url("/a", file_of(ranges=False, Content_Length=length)))
+
+
+@pytest.mark.parametrize(
+    "given", ["bytes 100000-100001/50", "bytes 5-9/300", "bytes 100000-/" + "9" * 5000, "items 1-2/3", "bytes */*"]
+)
+def test_rest_that_fits_nothing_starts_anew_or_is_refused(site, tmp_path, given):
+    rest = status(206, DATA[100_000:], Content_Range=given)
+    answers = in_turn(file_of(cuts=[100_000]), rest, file_of())
+    try:
+        assert get(tmp_path, site.url("/a", answers)).read_bytes() == DATA
+    except DownloadError as error:
+        assert "more than the 50 bytes that it says" in str(error)
+
+
+@pytest.mark.parametrize("wait", ["\xb2", "9" * 400, "-1", "nan", "tomorrow"])
+def test_wait_that_is_none_is_ignored(site, tmp_path, monkeypatch, wait):
+    waits = []
+    monkeypatch.setattr(downloads.time, "sleep", waits.append)
+    get(tmp_path, site.url("/a", in_turn(status(503, Retry_After=wait), file_of())))
+    assert waits in ([0.0], [60.0])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"url": 5, "validator": "x"}',
+        b'{"url": "URL", "validator": "x\\r\\nHost: evil"}',
+        b'{"url": "URL", "validator": "\\u2028"}',
+    ],
+)
+def test_damaged_state_of_a_part_starts_anew(site, tmp_path, state):
+    url = site.url("/a", file_of())
+    (tmp_path / "reviews.json.gz.part").write_bytes(b"old")
+    (tmp_path / "reviews.json.gz.part.json").write_bytes(state.replace(b"URL", url.encode()))
+    assert get(tmp_path, url).read_bytes() == DATA and site.ranges() == [None]
+
+
+@pytest.mark.parametrize("length", [50_000, len(DATA), len(DATA) + 5])
+def test_damaged_part_is_fetched_once_more(site, tmp_path, length):
+    url = site.url("/a", file_of())
+    (tmp_path / "reviews.json.gz.part").write_bytes(bytes(length))
+    (tmp_path / "reviews.json.gz.part.json").write_text(json.dumps({"url": url, "validator": '"v1"'}))
+    assert get(tmp_path, url).read_bytes() == DATA
+
+
+def test_what_a_server_says_obeys_no_terminal(site, tmp_path):
+    def answer(request):
+        request.close_connection = True
+        request.wfile.write(b"HTTP/1.1 404 \x1b[2JGone\x07\r\nContent-Length: 0\r\n\r\n")
+
+    with pytest.raises(DownloadError, match=r"answers 404 \\x1b\[2JGone\\x07"):
+        get(tmp_path, site.url("/a", answer))
+
+
+def test_checksum_file_that_is_none_is_named(site, tmp_path):
+    get(tmp_path, site.url("/a", file_of()))
+    (tmp_path / "reviews.json.gz.sha256").write_bytes(b"\xff\x1b[2J")
+    with pytest.raises(DownloadError, match=r"reviews.json.gz.sha256 to download it again") as error:
+        get(tmp_path, site.url("/a"))
+    assert "\x1b" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "urls", "reason"),
     [
         ("../x.gz", ("https://a.example/x",), "without a folder"),
+        ("..", ("https://a.example/x",), "without a folder"),
+        (".", ("https://a.example/x",), "without a folder"),
+        ("", ("https://a.example/x",), "without a folder"),
+        (" ", ("https://a.example/x",), "without a folder"),
+        ("/etc/x", ("https://a.example/x",), "without a folder"),
+        ("..\\x.gz", ("https://a.example/x",), "without a folder"),
+        ("C:x.gz", ("https://a.example/x",), "without a folder"),
+        ("x.gz:stream", ("https://a.example/x",), "without a folder"),
+        ("x\0.gz", ("https://a.example/x",), "without a folder"),
+        ("x\u202ezg.gz", ("https://a.example/x",), "without a folder"),
+        (".bashrc", ("https://a.example/x",), "without a folder"),
+        ("x.gz.", ("https://a.example/x",), "without a folder"),
+        ("x" * 300, ("https://a.example/x",), "at most 200 bytes"),
         ("x.gz", (), "no address"),
+        ("x.gz", "https://a.example/x", "in a tuple"),
         ("x.gz", ("ftp://a.example/x",), "must start with https"),
         ("x.gz", ("x.gz",), "must start with https"),
+        ("x.gz", ("https://",), "name a host"),
+        ("x.gz", ("https://a.example/\r\nx",), "must start with https"),
     ],
 )
 def test_remote_file_that_cannot_be_asked_for_is_refused(name, urls, reason):
     with pytest.raises(ValueError, match=reason):
         RemoteFile(name, urls)
+
+
+@pytest.mark.parametrize("options", [{"sha256": "abc"}, {"sha256": ""}, {"max_bytes": 0}])
+def test_remote_file_with_a_checksum_or_limit_that_is_none_is_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        RemoteFile("x.gz", ("https://a.example/x",), **options)

@@ -233,6 +233,62 @@ def test_damaged_archive_names_the_way_out(tmp_path, form):
         load(archive)
 
 
+@pytest.mark.parametrize(
+    "name", [f"../{REVIEWS}", f"/tmp/{REVIEWS}", f"a/../../{REVIEWS}", f"..\\x/{REVIEWS}", f"C:\\/{REVIEWS}"]
+)
+@pytest.mark.parametrize("kind", ["tar", "zip", "tar in zip"])
+def test_member_whose_name_leads_out_of_the_archive_is_refused(tmp_path, name, kind):
+    members = {BUSINESSES: lines([BUSINESS]), name: lines([REVIEW])}
+    path = tmp_path / "archive"
+    if kind == "tar":
+        path.write_bytes(tar_bytes(members))
+    else:
+        zip_file(path, members if kind == "zip" else {"yelp_dataset.tar": tar_bytes(members)})
+    with pytest.raises(ValueError, match="a name that leads out of the archive; download it again"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, "sparse", "zip"]
+)
+def test_member_that_is_no_plain_file_is_refused(tmp_path, kind):
+    path = tmp_path / "archive"
+    if kind == "zip":
+        link = zipfile.ZipInfo(REVIEWS)
+        link.external_attr = 0o120777 << 16
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(link, "/etc/passwd")
+    else:
+        entry = tarfile.TarInfo(REVIEWS)
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            if kind == "sparse":  # 8 EB of nothing
+                entry.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**63)}
+            else:
+                entry.type, entry.linkname = kind, "/etc/passwd"
+            archive.addfile(entry)
+    with pytest.raises(ValueError, match=f"archive holds {REVIEWS} (as a link|not as a plain file)"):
+        load(path)
+
+
+@pytest.mark.parametrize(("place", "value", "reason"), [(8, 1, "encrypted"), (10, 99, "not supported")])
+def test_zip_file_that_cannot_be_unpacked_is_refused(tmp_path, place, value, reason):
+    path = write(tmp_path, "zip")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\x01\x02")
+    while start >= 0:
+        data[start + place] = value
+        start = data.find(b"PK\x01\x02", start + 1)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"cannot be unpacked .*{reason}.*; download it again"):
+        load(path)
+
+
+def test_zip_file_with_the_reviews_twice_is_refused(tmp_path):
+    members = {f"a/{REVIEWS}": lines([REVIEW]), f"b/{REVIEWS}": lines([REVIEW]), BUSINESSES: lines([BUSINESS])}
+    with pytest.raises(ValueError, match=f"holds {REVIEWS} 2 times"):
+        load(zip_file(tmp_path / "archive.zip", members))
+
+
 def test_archive_without_the_reviews_is_named(tmp_path):
     path = tmp_path / "photos.tar"
     path.write_bytes(tar_bytes({"photos.json": b"{}\n"}))

@@ -48,6 +48,16 @@ class PreferenceApproximator(ABC):
             items (`Sequence[Mapping]`): Rows of the config `items`.
         """
 
+    def check_users(self, lengths: Mapping[str, int]) -> None:  # noqa: B027  (most know of no users)
+        """Checks all users before the first one; does nothing by default.
+
+        Args:
+            lengths (`Mapping`): User id -> number of the user's actions.
+
+        Raises:
+            ValueError: If the approximator was made for other users.
+        """
+
     @abstractmethod
     def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
         """Approximates the preferences of one user after each action.
@@ -71,20 +81,23 @@ class PreferenceApproximator(ABC):
 
 
 def check_five(preferences: Sequence[str]) -> None:
-    """Checks that a set of preferences is five distinct, non-empty strings.
+    """Checks that a set of preferences is a list or tuple of five distinct, non-empty strings.
 
     Args:
-        preferences (`Sequence[str]`): Preferences of one position.
+        preferences (`Sequence[str]`): Preferences of one position; a single string is no set, but a sequence of
+            letters.
 
     Raises:
         ValueError: If it is not; the message has the set.
     """
     if (
-        len(preferences) != NUM_PREFERENCES
+        not isinstance(preferences, list | tuple)
+        or not all(isinstance(preference, str) for preference in preferences)
+        or len(preferences) != NUM_PREFERENCES
         or len({preference.casefold() for preference in preferences}) != NUM_PREFERENCES
         or not all(preference.strip() for preference in preferences)
     ):
         raise ValueError(
-            f"Every position needs {NUM_PREFERENCES} distinct, non-empty preferences; got {list(preferences)!r}. "
+            f"Every position needs {NUM_PREFERENCES} distinct, non-empty preferences; got {preferences!r:.300}. "
             "The approximator must fill or repair the set."
         )

@@ -95,12 +95,13 @@ def approximate_preferences(
     """
     approximator.prepare(items)
     users = sequences.past_items(items)
+    approximator.check_users({user: len(events) for user, events in zip(sequences.user_ids, users, strict=True)})
     number: dict[str, int] = {}
     ids: list[int] = []
     pairs = zip(sequences.user_ids, users, strict=True)
     for user_id, events in tqdm(pairs, total=len(users), desc="Approximating preferences", disable=not progress):
         sets = approximator.approximate_user(user_id, events)
-        _check_sets(events, sets, approximator.name)
+        _check_sets(user_id, events, sets, approximator.name)
         for five in sets:
             ids.extend(_MISSING if five is None else [number.setdefault(text, len(number)) for text in five])
     if not number:
@@ -114,14 +115,19 @@ def approximate_preferences(
 _MISSING = [-1] * NUM_PREFERENCES
 
 
-def _check_sets(events: Sequence[PastItem], sets: Sequence[Sequence[str] | None], name: str) -> None:
-    if len(sets) != len(events):
+def _check_sets(user_id: str, events: Sequence[PastItem], sets: Sequence[Sequence[str] | None], name: str) -> None:
+    if not isinstance(sets, list | tuple) or len(sets) != len(events):
+        gave = f"{len(sets)} sets" if isinstance(sets, list | tuple) else f"a {type(sets).__name__}"
         raise ValueError(
-            f"The approximator {name} gave {len(sets)} sets for {len(events)} actions of a user; one each is needed."
+            f"The approximator {name} gave {gave} for {len(events)} actions of user {user_id!r}; a list with one set "
+            "each is needed."
         )
-    for five in sets:
+    for position, five in enumerate(sets, 1):
         if five is not None:
-            check_five(five)
+            try:
+                check_five(five)
+            except ValueError as error:
+                raise ValueError(f"The approximator {name}, user {user_id!r}, position {position}: {error}") from error
 
 
 def match_targets(

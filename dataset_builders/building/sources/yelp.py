@@ -17,6 +17,7 @@ Properties of the data:
 from __future__ import annotations
 
 import logging
+import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -204,20 +205,34 @@ def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
 
     Raises:
         FileNotFoundError: If the archive has no such member.
-        ValueError: If the file is not an archive.
+        ValueError: If the file is not an archive, the member is packed in a way that cannot be read, is no plain file,
+            occurs twice, or its name leads out of the archive.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            names = {PurePosixPath(name).name: name for name in archive.namelist() if not name.startswith("__MACOSX")}
-            tars = [name for name in names if name in ARCHIVES]
-            if member in names:
-                with archive.open(names[member]) as lines:
-                    yield lines
-            elif tars:
-                with archive.open(names[tars[0]]) as packed, tarfile.open(fileobj=packed, mode="r|*") as inner:
-                    yield _tar_member(inner, path, member)
+            entries = [
+                entry for entry in archive.infolist() if not (entry.is_dir() or entry.filename.startswith("__MACOSX"))
+            ]
+            for wanted in (member, *ARCHIVES):
+                if found := [entry for entry in entries if PurePosixPath(entry.filename).name == wanted]:
+                    break
             else:
                 raise FileNotFoundError(f"{path} holds no {member}; {ADVICE}")
+            if len(found) > 1:
+                raise ValueError(f"{path} holds {wanted} {len(found)} times; {ADVICE}")
+            _check_name(path, found[0].filename)
+            if stat.S_ISLNK(found[0].external_attr >> 16):
+                raise ValueError(f"{path} holds {wanted} as a link; {ADVICE}")
+            try:
+                packed = archive.open(found[0])
+            except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed by an unknown method
+                raise ValueError(f"{path} holds {wanted}, which cannot be unpacked ({error}); {ADVICE}") from error
+            with packed:
+                if wanted == member:
+                    yield packed
+                else:
+                    with tarfile.open(fileobj=packed, mode="r|*") as inner:
+                        yield _tar_member(inner, path, member)
         return
     if not tarfile.is_tarfile(path):
         raise ValueError(
@@ -231,11 +246,21 @@ def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
 def _tar_member(archive: tarfile.TarFile, path: Path, member: str) -> IO[bytes]:
     for entry in archive:  # stops at the member; a lookup by name would read the archive to its end first
         # macOS adds members that start with "._" and hold no data of the dataset.
-        if entry.isfile() and PurePosixPath(entry.name).name == member:
-            lines = archive.extractfile(entry)
-            assert lines is not None, entry.name
-            return lines
+        if entry.isdir() or PurePosixPath(entry.name).name != member:
+            continue
+        _check_name(path, entry.name)
+        if not entry.isfile() or entry.issparse():  # a sparse file of a few bytes may be read without end
+            raise ValueError(f"{path} holds {member} not as a plain file but as a link or another kind; {ADVICE}")
+        lines = archive.extractfile(entry)
+        assert lines is not None, entry.name
+        return lines
     raise FileNotFoundError(f"{path} holds no {member}; {ADVICE}")
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Refuses a name that leads out of the archive: nothing is unpacked, but nobody packs the dataset so."""
+    if name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name:
+        raise ValueError(f"{path} holds {name!r}, a name that leads out of the archive; {ADVICE}")
 
 
 def _in_folder(folder: Path, member: str) -> Path:

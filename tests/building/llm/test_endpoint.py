@@ -1,19 +1,26 @@
 """The endpoint: every way in which a server can fail ends in a reply, a retry that is counted, or a clear error."""
 
 import asyncio
+import base64
+import gzip
 import json
+import logging
+import math
 import socket
 import subprocess
 import sys
 import time
 import traceback
+import tracemalloc
 
 import pytest
 from fake_endpoint import Answer, FakeEndpoint, five
 
+from dataset_builders.building.preferences.llm import endpoint as endpoint_module
 from dataset_builders.building.preferences.llm.endpoint import Endpoint, EndpointError, RequestError
 from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings, key_variable
 from dataset_builders.building.preferences.llm.prompts import answer_schema
+from dataset_builders.foreign_text import retry_after
 
 MESSAGES = [{"role": "user", "content": "What do they like?"}]
 SCHEMA = answer_schema("preferences")
@@ -333,6 +340,15 @@ def test_a_refusal_names_the_option_that_may_mend_it(said, options):
         ask(server, max_failures=1)
 
 
+def test_a_refused_name_of_the_limit_of_new_tokens_is_answered_with_the_other_one():
+    said = "Unrecognized request argument supplied: max_completion_tokens"
+    with (
+        always(status=400, body=said) as server,
+        pytest.raises(RequestError, match="--max_tokens_name max_tokens gives"),
+    ):
+        ask(server, max_tokens_name="max_completion_tokens")
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -386,6 +402,120 @@ def test_an_answer_without_end_is_not_read_to_its_end(status):
 
     asyncio.run(work())
     assert sum(sent) < 20e6  # 65 MB if it were read
+
+
+BOMB = gzip.compress(b" " * 100_000_000, 6)
+PACKED = gzip.compress(json.dumps({"choices": [{"message": {"content": "[1]"}}]}).encode())
+
+
+def test_a_packed_answer_is_read_though_it_was_not_asked_for():
+    with always(body=PACKED, headers={"Content-Encoding": "gzip"}) as server:
+        replies, _ = ask(server)
+    assert replies[0].text == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("body", "packing", "words"),
+    [
+        (BOMB, "gzip", "longer than 100,000 bytes"),
+        (BOMB, "deflate", "cannot be unpacked"),
+        (PACKED[:20], "gzip", "no chat completion but no JSON"),
+        (b"no gzip", "gzip", "cannot be unpacked"),
+        (PACKED, "br", "packed as 'br', which was not asked for"),
+        (PACKED, "gzip, gzip", "packed as 'gzip, gzip'"),
+    ],
+)
+def test_a_packed_answer_is_unpacked_up_to_the_limit(body, packing, words):
+    tracemalloc.start()
+    with always(body=body, headers={"Content-Encoding": packing}) as server, pytest.raises(RequestError, match=words):
+        ask(server, max_retries=0, max_reply_bytes=100_000)
+    assert tracemalloc.get_traced_memory()[1] < 20e6  # 100 MB were it unpacked whole
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packing", ["gzip", "br", "zstd"])
+def test_a_packed_error_is_unpacked_up_to_its_limit(packing):
+    tracemalloc.start()
+    with (
+        always(status=400, body=BOMB, headers={"Content-Encoding": packing}) as server,
+        pytest.raises(RequestError, match="status 400" if packing == "gzip" else f"packed as '{packing}'"),
+    ):
+        ask(server, max_retries=0)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"choices": [{"message": {"content": "[1]"}}], "usage": {"tokens": ' + "9" * 5000 + "}}", None),
+        ('{"choices": [{"message": {"content": "[1]"}}], "usage": [1, "a"]}', None),
+        ('{"choices": ' + "[" * 100_000 + "]" * 100_000 + "}", "no chat completion"),
+        ('{"error": {"message": "half \\ud83d and \\u001b[31mred"}}', r"half \\ud83d and \\x1b\[31mred"),
+        (b"\xff\xfe\x00", "no chat completion but no JSON"),
+    ],
+)
+def test_a_strange_answer_is_read_or_named(body, words):
+    with always(body=body, headers={"Content-Type": "application/json; charset=base64"}) as server:
+        if words is None:
+            assert ask(server)[0][0].text == "[1]"
+        else:
+            with pytest.raises(RequestError, match=words):
+                ask(server, max_retries=0)
+            server.behave = lambda number, request: Answer(status=400, body=body)
+            with pytest.raises(RequestError, match="status 400"):
+                ask(server, max_retries=0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "nan", "inf", "-5", "1e999", "\u0663", "9" * 400, "soon", "0", "Wed, 21 Oct 2015 07:28:00 GMT", "\xb2"],
+)
+def test_a_wait_that_a_server_asks_for_is_a_finite_time_or_none(value):
+    seconds = retry_after(value)
+    assert seconds is None or 0 <= seconds < math.inf
+
+
+def test_a_huge_wait_is_bounded(monkeypatch):
+    monkeypatch.setattr(endpoint_module, "MAX_RETRY_AFTER", 0.01)
+    with first(2, status=429, body="{}", headers={"Retry-After": "9" * 300}) as server:
+        ask(server)
+    assert len(server.requests) == 3
+
+
+def test_secrets_in_a_url_reach_the_server_and_no_message_or_log(caplog):
+    caplog.set_level(logging.DEBUG)
+    secret, password = "AIza-very-secret", "pass/word"
+
+    def behave(number, request):
+        return Answer(status=500, body=f"{KEY} {secret} {password} pass%2Fword {'x' * 370}{KEY}")
+
+    with FakeEndpoint(behave) as server:
+        url = server.base_url.replace("http://", "http://me:pass%2Fword@") + f"?key={secret}&v=5"
+        with pytest.raises(RequestError) as error:
+            ask(url, max_retries=0)
+    said = caplog.text + "".join(traceback.format_exception(error.value))
+    assert "'*** *** *** *** xxx" in said
+    for private in (KEY[:8], secret[:8], password, "pass%2Fword"):
+        assert private not in said
+    assert server.keys == ["Basic " + base64.b64encode(b"me:pass/word").decode()]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (500, "json_schema is not supported by this backend"),
+        (404, "No endpoints found that support structured outputs"),
+        (405, "unsupported response_format"),
+    ],
+)
+def test_a_schema_that_is_refused_with_a_misleading_status_is_left_out_too(status, said):
+    def behave(number, request):
+        return Answer(status=status, body=said) if "response_format" in request else Answer()
+
+    with FakeEndpoint(behave) as server:
+        ask(server)
+    assert kinds(server)[-1] == "none"
 
 
 def test_the_client_is_imported_when_a_connection_is_opened(project):

@@ -2,9 +2,12 @@
 
 import dataclasses
 import errno
+import gzip
 import json
 import os
 import resource
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -71,6 +74,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_a_line_is_json_that_the_eye_can_read(tmp_path):
     lines = written(tmp_path / "j.jsonl", success(), failure(position=2)).read_text().splitlines()
     header, *records = map(json.loads, lines)
+    assert all(len(record.pop("check")) == 16 for record in (header, *records))
     assert header["kind"] == "header" and header["format"] == 1 and header["model"] == "parrot"
     assert records[0] == {
         "user_id": "u1",
@@ -212,6 +216,156 @@ def test_a_key_that_stands_twice_in_a_line_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (json.dumps(line(seed=1)).replace('"seed": 1', f'"seed": {"9" * 5000}'), "a number has 5,000 digits"),
+        (json.dumps(line(seed=2**63)), "seed is 9223372036854775808"),
+        (json.dumps(line()).replace('"position": 9', '"position": 1e3'), r"position is 1000\.0"),
+        (json.dumps(line(attempts=1)).replace('"attempts": 1', '"attempts": NaN'), "attempts is nan"),
+        (json.dumps(line(user_id="\ud83d")), "user_id is '.ud83d', with half of a surrogate pair"),
+        (json.dumps(line(preferences=[*FIVE[:4], "Avoid \ud83d"])), "with a control character"),
+        (json.dumps(line(preferences=[*FIVE[:4], "Avoid \0"])), "with a control character"),
+        (json.dumps(line(preferences=[*FIVE[:4], "Avoid \x1b[2J"])), "with a control character"),
+        (json.dumps(line(preferences="abcde")), "preferences is 'abcde', no array"),
+        (json.dumps(line(failure="empty", preferences=None)), "either preferences or failure"),
+        (json.dumps(line(source_id="i1")), "unknown keys: .'source_id'"),
+        (json.dumps(line(check="0" * 16)), "does not fit its check"),
+        (json.dumps(line(position=1, preferences=[*FIVE[:4], "Avoid z"])), r"another answer under \('u1', 1\)"),
+        (json.dumps(line(reply="x" * 2**20)), "longer than 1,048,576 bytes"),
+        ("x" * 3 * 2**20, "longer than 1,048,576 bytes"),
+    ],
+)
+def test_a_strange_line_is_refused_by_number_also_at_the_end(tmp_path, text, words):
+    path = written(tmp_path / "j.jsonl", success())
+    path.write_text(path.read_text() + text + "\n")
+    before = path.read_bytes()
+    for read in (read_journal, lambda path: Journal(path, HEADER), lambda path: merge_contents([path])):
+        with pytest.raises(ValueError, match=rf"(?s)j\.jsonl, line 3: not a line of a journal .*({words})"):
+            read(path)
+    assert path.read_bytes() == before
+
+
+def test_a_line_that_is_nested_too_deeply_is_named_or_torn(tmp_path):
+    path = written(tmp_path / "j.jsonl", success())
+    whole = path.read_bytes()
+    deep = b"[" * 100_000 + b"]" * 100_000 + b"\n"
+    path.write_bytes(whole + deep)
+    assert list(read_journal(path).entries) == [("u1", 1)]
+    path.write_bytes(whole + deep + whole.splitlines(keepends=True)[1])
+    with pytest.raises(ValueError, match="line 3: not a line of a journal .RecursionError"):
+        read_journal(path)
+
+
+def test_lines_without_a_check_are_read_and_a_changed_byte_is_never_taken_for_another_answer(tmp_path, caplog):
+    header = dataclasses.replace(HEADER, instructions="Say five.", reminder="")
+    path = written(tmp_path / "j.jsonl", success(seed=7), failure(position=2), header=header)
+    whole, content = path.read_bytes(), read_journal(path)
+    earlier = [{k: v for k, v in json.loads(text).items() if k != "check"} for text in whole.splitlines()]
+    path.write_text("".join(json.dumps(record, indent=None, separators=(",", ":")) + "\n" for record in earlier))
+    assert read_journal(path) == content
+    refused = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= (1, 32)[place % 2]
+        path.write_bytes(damaged)
+        caplog.clear()
+        try:
+            read = read_journal(path)
+        except ValueError as error:
+            assert "j.jsonl" in str(error)
+            refused += 1
+            continue
+        assert read.header == content.header
+        assert read == content or (caplog.records and list(read.entries.items()) == [*content.entries.items()][:1])
+    assert refused > 0.75 * len(whole)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 60), st.binary(max_size=40)), min_size=1, max_size=3))
+def test_no_damage_breaks_the_reader(tmp_path_factory, damages):
+    folder = tmp_path_factory.getbasetemp()
+    path = folder / "damaged.jsonl"
+    header = dataclasses.replace(HEADER, instructions="Say five.", reminder="")
+    path.unlink(missing_ok=True)
+    whole = written(path, success(), failure(position=2), success(position=3), header=header).read_bytes()
+    for start, length, put in damages:
+        whole = whole[:start] + put + whole[start + length :]
+    path.write_bytes(whole)
+    for read in (read_journal, lambda path: Journal(path, header).close()):
+        try:
+            read(path)
+        except ValueError as error:
+            assert "damaged.jsonl" in str(error)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        success(answer="abcde"),
+        success(answer="Look for a"),
+        success(answer=FIVE[:4]),
+        success(answer=set(FIVE)),
+        success(answer=(*FIVE[:4], 5)),
+        success(answer=(*FIVE[:4], "\ud83d x")),
+        success(position=0),
+        success(position=-1),
+        success(position=True),
+        success(position=1.0),
+        success(position=2**63),
+        success(user=None),
+        success(attempts=0),
+        success(request=None),
+        success(schema="xml"),
+        success(user="x" * 2**20),
+        dataclasses.replace(success(), key="u1"),
+        dataclasses.replace(failure(), reply=None),
+        failure(reason=""),
+        success(position=9, request="cd"),
+        success(position=9, answer=(*FIVE[:4], "Avoid z")),
+    ],
+)
+def test_what_a_reader_would_refuse_is_never_written(tmp_path, entry):
+    with Journal(tmp_path / "j.jsonl", HEADER) as journal:
+        journal.append(success(position=9))
+        before = journal.path.read_bytes()
+        with pytest.raises(ValueError, match=r"j\.jsonl cannot take the entry of"):
+            journal.append(entry)
+        assert journal.path.read_bytes() == before and list(journal.entries) == [("u1", 9)]
+
+
+def test_a_second_name_of_a_journal_is_locked_too_and_from_other_processes(tmp_path, project):
+    path, link = tmp_path / "j.jsonl", tmp_path / "link.jsonl"
+    with Journal(path, HEADER) as journal:
+        link.symlink_to(path)
+        with pytest.raises(BlockingIOError, match="Another run is writing"):
+            Journal(link, HEADER)
+        code = (
+            "import sys; from pathlib import Path; from dataset_builders.building.preferences.llm.journal import *; "
+            "Journal(Path(sys.argv[1]), read_journal(Path(sys.argv[1])).header)"
+        )
+        run = subprocess.run([sys.executable, "-c", code, link], cwd=project, capture_output=True, text=True)
+        assert run.returncode == 1 and "Another run is writing" in run.stderr
+        journal.append(success())
+    assert list(read_journal(link).entries) == [("u1", 1)]
+
+
+@pytest.mark.parametrize("kind", ["folder", "gzip", "pipe", "utf-16", "empty lines"])
+def test_what_is_no_journal_is_refused_in_one_line_and_left_alone(tmp_path, kind):
+    path = tmp_path / "j.jsonl"
+    whole = written(tmp_path / "whole.jsonl", success()).read_bytes()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        packed = {"gzip": gzip.compress(whole), "utf-16": whole.decode().encode("utf-16"), "empty lines": b"\n\n"}
+        path.write_bytes(packed[kind])
+    for read in (read_journal, lambda path: Journal(path, HEADER), lambda path: merge_contents([path])):
+        with pytest.raises(ValueError, match=r"j\.jsonl is (a folder or a device|not a journal)"):
+            read(path)
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("temperature", "0.6"),
@@ -350,6 +504,15 @@ def test_a_full_disk_is_one_clear_error_and_costs_nothing_that_was_written(tmp_p
     assert list(read_journal(path).entries) == [("u1", 1), ("u1", 3)]
 
 
+def test_no_space_for_a_torn_end_is_the_same_error_and_keeps_it(tmp_path):
+    path = written(tmp_path / "j.jsonl", success())
+    path.write_bytes(torn := path.read_bytes() + b'{"user_id": "u1"')
+    (tmp_path / "j.jsonl.torn").mkdir()
+    with pytest.raises(OSError, match=r"Cannot write to .*j\.jsonl\.torn"):
+        Journal(path, HEADER)
+    assert path.read_bytes() == torn
+
+
 def test_no_space_for_a_single_byte_is_the_same_error(tmp_path, monkeypatch):
     with Journal(tmp_path / "j.jsonl", HEADER) as journal:
 
@@ -378,8 +541,17 @@ ENTRIES = st.builds(
 )
 
 
+def one_answer_each(entries):
+    """Without a second answer to one request, which no run writes."""
+    first = {}
+    return [e for e in entries if e.answer is None or first.setdefault(e.key, e.answer) == e.answer]
+
+
+JOURNALS = st.lists(ENTRIES, max_size=5).map(one_answer_each)
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(ENTRIES, max_size=5), min_size=2, max_size=3), st.randoms(use_true_random=False))
+@given(st.lists(JOURNALS, min_size=2, max_size=3), st.randoms(use_true_random=False))
 def test_merging_gives_the_same_bytes_in_any_order(tmp_path_factory, journals, random):
     folder = tmp_path_factory.mktemp("merge")
     paths = [written(folder / f"{number}.jsonl", *entries) for number, entries in enumerate(journals)]

@@ -11,7 +11,7 @@ from fake_endpoint import Answer, FakeEndpoint, five
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_builders.building.preferences.approximation import PastItem
+from dataset_builders.building.preferences.approximation import PastItem, PreferenceApproximator
 from dataset_builders.building.preferences.llm.endpoint import EndpointError
 from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings
 from dataset_builders.building.preferences.llm.journal import Journal, read_journal
@@ -27,6 +27,7 @@ from dataset_builders.building.preferences.llm.work import (
     shard_of,
     training_reviews,
 )
+from dataset_builders.building.preferences.table import approximate_preferences
 
 PROMPT = PROMPTS["default"]
 LIMITS = (PROMPT, 3, 100)
@@ -43,6 +44,8 @@ REASONING = json.dumps(
         ]
     }
 )
+REFUSAL = json.dumps({"choices": [{"message": {"content": None, "refusal": "I cannot help"}}]})
+TOOL_CALL = json.dumps({"choices": [{"message": {"content": None, "tool_calls": [{"function": {"name": "lookup"}}]}}]})
 USERS = [("anna", events("anna", 5)), ("bert", events("bert", 3))]
 NUM_POSITIONS = 8
 
@@ -147,7 +150,7 @@ def test_a_broken_reply_is_asked_for_again_with_the_next_seed(tmp_path):
 )
 def test_a_reply_that_stays_broken_is_journaled_with_its_reason(tmp_path, text, reason):
     with FakeEndpoint(lambda number, request: Answer(text=text)) as server:
-        counts = ask(tmp_path / "j.jsonl", server, max_attempts=2)
+        counts = ask(tmp_path / "j.jsonl", server, max_attempts=2, max_failed_share=1)
         assert len(server.requests) == 2 * NUM_POSITIONS
         ask(tmp_path / "j.jsonl", server)
     assert len(server.requests) == 2 * NUM_POSITIONS  # a failure is an answer too: it was paid for
@@ -167,7 +170,7 @@ def test_a_server_that_ignores_the_schema_is_named_once(tmp_path, caplog):
 
 def test_failures_are_asked_again_on_demand_with_seeds_not_yet_used(tmp_path):
     with FakeEndpoint(lambda number, request: Answer(text="no") if request["seed"] < 4 else Answer()) as server:
-        ask(tmp_path / "j.jsonl", server, max_attempts=3)
+        ask(tmp_path / "j.jsonl", server, max_attempts=3, max_failed_share=1)
         server.requests.clear()
         counts = ask(tmp_path / "j.jsonl", server, max_attempts=3, retry_failures=True)
     assert sorted({request["seed"] for request in server.requests}) == [3, 4]
@@ -254,7 +257,7 @@ def test_a_run_whose_replies_mostly_fail_for_one_reason_ends_early_in_the_models
     assert any(entry.answer for entry in read_journal(tmp_path / "j.jsonl").entries.values())
     server = FakeEndpoint(behave)
     with server:
-        counts = ask(tmp_path / "k.jsonl", server, users=MANY, max_attempts=1, max_failed_share=0.7)
+        counts = ask(tmp_path / "k.jsonl", server, users=MANY, max_attempts=1, max_failed_share=0.9)
     assert len(server.requests) == 200 and counts.answered == 66
 
 
@@ -288,7 +291,14 @@ def test_failures_of_many_reasons_do_not_end_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("behave", "words"),
     [
-        (Answer(text="Sorry, no."), r"8 failed for not_json.*'Sorry, no\.'.*--retry_failures"),
+        (Answer(text="Sorry, no."), r"8 failed for not_json.*'Sorry, no\.'.*same command.*--max_failed_share 1"),
+        (Answer(text=""), "8 failed for empty"),
+        (Answer(text="[[]]"), "8 failed for not_object"),
+        (Answer(text='{"instructions": ["a b"]}'), "8 failed for too_few"),
+        (Answer(text='{"instructions": ["a b'), "8 failed for truncated.*raise --max_tokens"),
+        (Answer(body=REFUSAL), "8 failed for refusal.*'I cannot help'.*--prompt_file"),
+        (Answer(body=TOOL_CALL), "8 failed for tool_call.*lookup.*offer none"),
+        (Answer(body="<h1>Sign in</h1>"), "8 failed for no chat completion.*'Sign in'"),
         (Answer(text="<think>Five, short"), r"8 failed for reasoning_only.*have the server not reason"),
         (Answer(body=REASONING), r"8 failed for reasoning_cut.*'Hm, five'.*raise --max_tokens"),
         (Answer(status=500, body="out of memory"), r"8 failed for status 500.*'out of memory'"),
@@ -304,13 +314,47 @@ def test_a_run_without_a_single_answer_is_an_error_in_the_servers_words(tmp_path
     with pytest.raises(EndpointError, match=words):
         check_answered(counts, tmp_path / "j.jsonl", journal)
     assert "http://" not in str(counts.last_failure)
+    assert not journal.entries and f"missing: {NUM_POSITIONS} for the next run" in counts.summary()
+    with FakeEndpoint() as mended:
+        assert ask(tmp_path / "j.jsonl", mended).answered == NUM_POSITIONS
+
+
+def test_a_run_that_mostly_fails_has_not_ended_well_even_if_it_is_short(tmp_path):
+    with FakeEndpoint(lambda number, request: Answer() if number == 2 else Answer(text="Sorry.")) as server:
+        counts = ask(tmp_path / "j.jsonl", server, max_attempts=1, concurrency=1)
+    with pytest.raises(EndpointError, match="only 1 requests got an answer, 7 failed for not_json"):
+        check_answered(counts, tmp_path / "j.jsonl", read_journal(tmp_path / "j.jsonl"))
+    # The failure before the answer is the model's, those after it may be the server's.
+    assert sorted(read_journal(tmp_path / "j.jsonl").entries) == [("anna", 1), ("anna", 2)]
+
+
+def test_failures_between_answers_are_journaled_as_they_come(tmp_path):
+    path, kept = tmp_path / "j.jsonl", []
+
+    def behave(number, request):
+        kept.append(len(path.read_bytes().splitlines()) - 1)
+        return Answer(text="Sorry.") if number % 2 else Answer()
+
+    with FakeEndpoint(behave) as server:
+        counts = ask(path, server, max_attempts=1, concurrency=1)
+    assert kept == [0, 0, 2, 2, 4, 4, 6, 6] and counts.failed == {"not_json": 4} and not counts.dropped
+    check_answered(counts, path, read_journal(path))
+
+
+def test_a_model_that_fails_for_many_reasons_and_never_answers_ends_the_run(tmp_path):
+    texts = ("Sorry.", "[[]]", "")
+    with FakeEndpoint(lambda number, request: Answer(text=texts[number % 3])) as server:
+        with pytest.raises(EndpointError, match="of 100 requests failed for one reason"):
+            ask(tmp_path / "j.jsonl", server, users=MANY, concurrency=1, max_attempts=1)
+        assert len(server.requests) == 100
+    assert not read_journal(tmp_path / "j.jsonl").entries
 
 
 def test_a_run_that_finds_only_failures_of_earlier_runs_says_how_to_ask_again(tmp_path):
     path = tmp_path / "j.jsonl"
     for _ in range(2):
         with replies_of("no") as server:
-            counts = ask(path, server)
+            counts = ask(path, server, max_failed_share=1)
     with pytest.raises(EndpointError, match=r"j\.jsonl holds no answer.*not_json 8.*--retry_failures"):
         check_answered(counts, path, read_journal(path))
     with FakeEndpoint() as server:
@@ -334,6 +378,13 @@ def test_what_is_left_out_of_the_requests_is_said_in_the_journal_and_on_the_card
     assert approximator.details()["top_p"] is None
     with pytest.raises(ValueError, match="differ in top_p: None and 0.9"):
         Journal(path, header())
+
+
+@pytest.mark.parametrize("text", ["bad key sk-secret", "x" * 195 + "sk-secret", '{"instructions": ["sk-secret"]}'])
+def test_a_key_that_the_model_repeats_is_kept_out_of_messages_and_failures(tmp_path, text):
+    with replies_of(text) as server:
+        counts = ask(tmp_path / "j.jsonl", server, settings={"api_key": "sk-secret"}, max_failed_share=1)
+    assert "sk-s" not in counts.last_failure + (tmp_path / "j.jsonl").read_text()
 
 
 def test_neither_key_nor_address_reaches_the_journal(tmp_path, caplog):
@@ -409,6 +460,16 @@ def test_a_benchmark_gets_what_the_model_wrote_and_none_where_it_failed(journal)
     assert approximator.approximate_user("nobody", USERS[1][1]) == [None, None, None]
 
 
+def test_a_journal_with_positions_that_the_data_do_not_have_is_refused(journal, caplog):
+    approximator = JournalApproximator([journal])
+    approximator.check_users({"anna": 5, "bert": 3, "cleo": 1})
+    with pytest.raises(ValueError, match=r"j\.jsonl has position 5 of user 'anna', where these data have 4 actions"):
+        approximator.check_users({"anna": 4, "bert": 3})
+    assert not caplog.text
+    approximator.check_users({"anna": 5})  # as in a build of every second user
+    assert "these data lack 1 of the users, for example 'bert'" in caplog.text
+
+
 def test_the_card_can_state_the_rates(journal):
     approximator = JournalApproximator([journal])
     assert (approximator.num_requests, approximator.num_failed) == (6, 1)
@@ -469,6 +530,44 @@ def test_a_journal_of_properties_holds_no_preferences(tmp_path):
     Journal(tmp_path / "p.jsonl", header(PROMPTS["properties"])).close()
     with pytest.raises(ValueError, match="holds item properties"):
         JournalApproximator([tmp_path / "p.jsonl"])
+
+
+class Odd(PreferenceApproximator):
+    """Gives whatever it was made with."""
+
+    name, description = "odd", "Any."
+
+    def __init__(self, sets):
+        self.sets = sets
+
+    def approximate_user(self, user_id, events):
+        return self.sets
+
+
+FIVE = ["Look for a", "Prefer b", "Search for c", "Opt for d", "Avoid e"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ("abc", "gave a str for 3 actions of user 'u0'"),
+        (None, "gave a NoneType for 3 actions"),
+        (iter([None] * 3), "gave a list_iterator for 3 actions"),
+        ([FIVE] * 2, "gave 2 sets for 3 actions"),
+        ([FIVE, FIVE, "abcde"], "user 'u0', position 3: .*got 'abcde'"),
+        ([FIVE, "Look for a", FIVE], "position 2: .*got 'Look for a'"),
+        ([set(FIVE), None, None], "position 1: .*5 distinct"),
+        ([dict.fromkeys(FIVE), None, None], "position 1: .*5 distinct"),
+        ([[*FIVE[:4], None], None, None], "position 1: .*5 distinct"),
+        ([[*FIVE[:4], 5], None, None], "position 1: .*5 distinct"),
+        ([[*FIVE[:4], FIVE[0].upper()], None, None], "position 1: .*5 distinct"),
+        ([[*FIVE, "Avoid f"], None, None], "position 1: .*5 distinct"),
+    ],
+)
+def test_what_is_no_list_of_five_texts_is_refused_with_its_place(sets, words):
+    items = [item(number, f"Item {number}") for number in range(1, 4)]
+    with pytest.raises(ValueError, match=f"The approximator odd.*{words}"):
+        approximate_preferences(Odd(sets), sequences([[1, 2, 3]]), items, progress=False)
 
 
 # Item properties.

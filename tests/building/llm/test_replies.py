@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_builders.building.preferences.llm.parsing import ParseFailure
@@ -52,6 +52,8 @@ def stream(*deltas, finish="stop"):
         (stream({"role": "assistant", "content": ""}, {"content": GOOD[:5]}, {"content": GOOD[5:]}), ""),
         (stream({"reasoning_content": "H"}, {"reasoning_content": "m."}, {"content": GOOD}), "Hm."),
         (stream({"content": "<think>Hm.</th"}, {"content": f"ink>{GOOD}"}), "Hm."),
+        (stream({"content": GOOD, "note": "NOTE"}).replace("NOTE", "\u2028\x85"), ""),
+        (body([{"type": "redacted_thinking", "data": "x"}, {"text": GOOD}]), ""),
     ],
 )
 def test_the_reply_is_told_from_the_reasoning_in_every_form(answer, reasoning):
@@ -70,6 +72,12 @@ def test_the_reply_is_told_from_the_reasoning_in_every_form(answer, reasoning):
         (body("<think>Hm.</think>\n"), "reasoning_only", "Hm."),
         (body(None, refusal="I cannot help with that."), "refusal", "I cannot help"),
         (body("", finish="content_filter"), "refusal", "content_filter"),
+        (body("", finish="SAFETY"), "refusal", "safety"),
+        (body([{"type": "refusal", "refusal": "I cannot help."}]), "refusal", "I cannot help"),
+        (body(None, tool_calls=[{"function": {"name": "lookup"}}]), "tool_call", "lookup"),
+        (body(None, function_call={"name": "lookup"}, finish="function_call"), "tool_call", "lookup"),
+        (body(None, finish="length"), "reasoning_cut", ""),  # the reasoning was not sent
+        (body("", finish="MAX_TOKENS"), "reasoning_cut", ""),
     ],
 )
 def test_a_message_without_text_fails_for_the_reason_that_it_gives(answer, reason, said):
@@ -122,12 +130,13 @@ def test_many_blocks_of_reasoning_take_no_longer_than_reading_them():
     assert reasoning == "" and rest.startswith("<think>")
 
 
+FIELDS = "choices message content error type text delta reasoning finish_reason index refusal tool_calls".split()
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["text", "length", "<think>", "\ud83d", GOOD]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from("choices message content error type text delta reasoning finish_reason index".split()),
+            st.sampled_from(FIELDS),
             inner,
             max_size=4,
         )
@@ -136,13 +145,18 @@ JSON = st.recursive(
 )
 
 
-@given(JSON, st.sampled_from(["", "data: "]))
-def test_no_answer_breaks_the_reader(value, prefix):
-    try:
-        reply = read_reply(prefix + json.dumps(value), "none")
-    except NoCompletion:
-        return
-    assert isinstance(reply.text, str) and isinstance(reply.reasoning, str)
+@settings(max_examples=300, deadline=None)
+@given(JSON, st.sampled_from(["", "data: "]), st.integers(0, 200), st.binary(max_size=3))
+def test_no_answer_breaks_the_reader(value, prefix, place, damage):
+    text = json.dumps(value).encode()
+    damaged = text[:place] + damage + text[place + len(damage) :] if damage else text
+    for body in (text, damaged):
+        try:
+            reply = read_reply(prefix + body.decode("utf-8", "replace"), "none")
+            assert isinstance(reply.reasoning, str) and isinstance(reply.refusal, str)
+            assert isinstance(reply.words(), str)
+        except (NoCompletion, ParseFailure):
+            pass
 
 
 @given(st.text())

@@ -6,14 +6,16 @@ takes a second.
 """
 
 import asyncio
-import email.utils
-import time
+import logging
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx2
 import openai
+
+from ....foreign_text import retry_after
 
 NO_KEY = "none"
 """Sent as the key where the user gave none."""
@@ -38,19 +40,20 @@ class BadStatus(Exception):
 
     def __init__(self, response: httpx2.Response) -> None:
         super().__init__(response.status_code)
-        self.status, self.body = response.status_code, response.text
+        self.status, self.body = response.status_code, response.content.decode("utf-8", "replace")
         self.location = response.headers.get("Location", "")
-        self.retry_after = retry_after(response.headers)
+        self.retry_after = retry_after(response.headers.get("Retry-After", ""))
 
 
 class Connection:
     """An open client.
 
     Args:
-        base_url (`str`): Taken as it is given: requests go to `base_url/chat/completions`, with its query.
+        base_url (`str`): Taken as it is given: requests go to `base_url/chat/completions`, with its query and its user
+            name and password.
         api_key (`str`, *optional*): Of that server; nothing else is sent as one.
         timeout (`float`): Seconds from the first to the last byte.
-        max_bytes (`int`): Of an answer, at most.
+        max_bytes (`int`): Of an answer, at most, once it is unpacked.
 
     Raises:
         ValueError: If the URL cannot be read.
@@ -60,18 +63,21 @@ class Connection:
         self._timeout, self._max_bytes = timeout, max_bytes
         parts = urlsplit(base_url)
         path = parts.path.rstrip("/").removesuffix(COMPLETIONS)
-        unset: dict[str, Any] = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        headers: dict[str, Any] = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        headers["Accept-Encoding"] = "identity"
+        user, _, host = parts.netloc.rpartition("@")
         http_client = openai.DefaultAsyncHttpxClient(
+            auth=httpx2.BasicAuth(unquote(parts.username or ""), unquote(parts.password or "")) if user else None,
             follow_redirects=False,  # the reviews go to the server that was named, to no other
             limits=httpx2.Limits(max_connections=None),
-            event_hooks={"response": [_cut_error]},
+            event_hooks={"response": [self._limit]},
         )
         try:
             self._client = openai.AsyncOpenAI(
-                base_url=parts._replace(path=path, query="", fragment="").geturl(),
+                base_url=parts._replace(netloc=host, path=path, query="", fragment="").geturl(),
                 api_key=api_key or NO_KEY,  # without one the client takes OPENAI_API_KEY, whosever the server is
                 default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
-                default_headers=unset,
+                default_headers=headers,
                 max_retries=0,
                 timeout=timeout,
                 http_client=http_client,
@@ -82,6 +88,13 @@ class Connection:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+
+    async def _limit(self, response: httpx2.Response) -> None:
+        """Limits how much of a body the client reads, and of an error's still more."""
+        if isinstance(response.stream, httpx2.AsyncByteStream):
+            packing = response.headers.pop("Content-Encoding", "").strip().lower()
+            limit = self._max_bytes + 1 if response.is_success else ERROR_BYTES
+            response.stream = _Unpacked(response.stream, packing, limit)
 
     async def post(self, parameters: Mapping[str, Any]) -> str:
         """Sends one request.
@@ -94,7 +107,7 @@ class Connection:
 
         Raises:
             BadStatus: If the status is not 2xx.
-            ConnectionTrouble: If no answer came, not in time, or one that is too long.
+            ConnectionTrouble: If no answer came, not in time, or one that is too long or cannot be unpacked.
         """
         create = self._client.chat.completions.with_streaming_response.create
         try:
@@ -114,40 +127,45 @@ class Connection:
             raise ConnectionTrouble(f"the connection failed ({str(cause) or type(cause).__name__})") from error
 
 
-class _FirstBytes(httpx2.AsyncByteStream):
-    """The beginning of a body."""
+class _Unpacked(httpx2.AsyncByteStream):
+    """At most `limit` bytes of a body, unpacked piece by piece: a short one may be packed from a very long one."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
+    def __init__(self, stream: httpx2.AsyncByteStream, packing: str, limit: int) -> None:
+        self._stream, self._packing, self._left = stream, packing, limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = ERROR_BYTES
+        if self._packing not in _PACKINGS:
+            raise ConnectionTrouble(f"the answer is packed as {self._packing[:40]!r}, which was not asked for")
+        bits = _PACKINGS[self._packing]
+        unpack = zlib.decompressobj(bits) if bits else None
         async for chunk in self._stream:
-            yield chunk[:left]
-            left -= len(chunk)
-            if left <= 0:
+            try:
+                piece = unpack.decompress(chunk, self._left) if unpack else chunk[: self._left]
+            except zlib.error as error:
+                raise ConnectionTrouble(f"the answer cannot be unpacked ({error})") from error
+            yield piece
+            self._left -= len(piece)
+            if self._left <= 0:
                 return
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
-async def _cut_error(response: httpx2.Response) -> None:
-    """Limits how much of an error's body the client reads."""
-    if not response.is_success and isinstance(response.stream, httpx2.AsyncByteStream):
-        response.stream = _FirstBytes(response.stream)
+_PACKINGS = {"": 0, "identity": 0, "gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Of the header Content-Encoding -> window bits of zlib."""
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, given as seconds or as a date.
+class _ShownUrl(logging.Filter):
+    """Takes the query, which may hold a key, out of the lines that the client logs."""
 
-    >>> retry_after({"Retry-After": "20"}), retry_after({"Retry-After": "soon"}), retry_after({})
-    (20.0, None, None)
-    """
-    value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                argument.copy_with(query=None) if isinstance(argument, httpx2.URL) else argument
+                for argument in record.args
+            )
+        return True
+
+
+logging.getLogger("httpx2").addFilter(_ShownUrl())

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from ....foreign_text import printable
 from .endpoint_settings import MAX_TOKENS_NAMES, PARAMETERS, SCHEMA_MODES, EndpointSettings
 from .prompts import Messages
 from .replies import NoCompletion, Reply, read_reply, server_words
@@ -147,15 +147,20 @@ class Endpoint:
         except BadStatus as bad:
             raise self._status_error(bad) from None
         except ConnectionTrouble as trouble:
-            said = self._safe(str(trouble))
+            said = printable(self._safe(str(trouble)))
             raise _Trouble(said, said.partition(" (")[0]) from trouble
         except NoCompletion as error:
-            raise _Trouble(f"the answer is {self._safe(str(error))}", "no chat completion") from None
+            said = f"the answer is no chat completion{error.what} {self._safe(error.words)!r}"
+            raise _Trouble(said, "no chat completion") from None
 
     def _status_error(self, bad: "BadStatus") -> Exception:
         status, kind = bad.status, f"status {bad.status}"
         said = f"moved to {bad.location}" if bad.location else server_words(bad.body)
         trouble = f"{kind}, {self._safe(said)!r}"
+        words = said.lower()
+        may_mean_schema = self.schema_mode != "none" and status >= HTTPStatus.BAD_REQUEST and status not in _RETRIED
+        if may_mean_schema and _SCHEMA_WORDS.search(words) and _UNSUPPORTED_WORDS.search(words):
+            return _Refused(trouble, kind, words)  # some servers say it with a status that means something else
         if status in _FATAL:
             return EndpointError(f"{self.settings.shown_url}: {trouble}: {_FATAL[HTTPStatus(status)]}.")
         if status in _RETRIED or status < HTTPStatus.BAD_REQUEST:
@@ -207,9 +212,7 @@ class Endpoint:
 
     def _safe(self, text: str) -> str:
         """One short line of a server's words, without the secrets that it may repeat."""
-        text = " ".join(text.split())
-        for secret in (self.settings.api_key, urlsplit(self.settings.base_url).password):
-            text = text.replace(secret, "***") if secret else text
+        text = " ".join(self.settings.masked(text).split())
         return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
@@ -260,6 +263,8 @@ def _way_out(asked: EndpointSettings, words: str) -> str:
     """Which options may mend a refusal."""
     if not words or "context" in words:
         return ""
+    if asked.max_tokens_name != MAX_TOKENS_NAMES[0] and asked.max_tokens_name in words:
+        return f" (--max_tokens_name {MAX_TOKENS_NAMES[0]} gives it the other name, --omit max_tokens leaves it out)"
     named = [name for name in PARAMETERS if name not in asked.omit and re.search(rf"\b{name}\b", words)]
     if named:
         return f" (--omit {' or --omit '.join(named)} leaves it out)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 SCHEMA_MODES = ("json_schema", "json_value", "json_object", "none")
 """How replies are constrained, from the strictest: by the schema in OpenAI's form (vLLM, llama.cpp, providers), by the
@@ -12,6 +12,8 @@ PARAMETERS = ("temperature", "top_p", "max_tokens", "seed")
 """Parameters of the sampling, which can be left out."""
 MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens")
 """Names that servers have for the limit of new tokens."""
+SECRET_CHARACTERS = 8
+"""Of a value in a URL's query, which may be a key; a shorter one is not."""
 HUB_HOSTS = ("huggingface.co", "hf.space", "huggingface.cloud")
 """Hosts, with their sub-domains, that a token of the Hub is meant for."""
 
@@ -76,6 +78,16 @@ class EndpointSettings:
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
+    def masked(self, text: str) -> str:
+        """A server's words without the secrets that it may repeat: the key, the password, the values of the query."""
+        parts = urlsplit(self.base_url)
+        secrets = [self.api_key, parts.password, unquote(parts.password or "")]
+        for query in (parts.query, unquote(parts.query)):
+            secrets += [value for _, value in parse_qsl(query) if len(value) >= SECRET_CHARACTERS]
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
 
 def key_variable(base_url: str, environment: Mapping[str, str], name: str | None = None) -> str | None:
     """Which environment variable holds the key for an endpoint.
@@ -114,7 +126,7 @@ def _check_url(base_url: str) -> None:
     except ValueError:
         is_whole = False
     if not is_whole:
+        shown = base_url.rpartition("@")[2].partition("?")[0]
         raise ValueError(
-            f"base_url ({base_url.rpartition('@')[2]!r}) must begin with http:// or https:// and name a host, as in "
-            "http://127.0.0.1:8000/v1."
+            f"base_url ({shown!r}) must begin with http:// or https:// and name a host, as in http://127.0.0.1:8000/v1."
         )

@@ -5,7 +5,6 @@ The death of the process tears the last line at most; the next run moves a torn 
 run sends it again.
 """
 
-import json
 import logging
 import os
 import time
@@ -17,11 +16,14 @@ from filelock import FileLock, Timeout
 from ....atomic_write import atomic_write
 from .journal_lines import (
     HEADER_START,
+    MAX_LINE_BYTES,
     BadLine,
     Entry,
     Header,
     JournalContent,
     Key,
+    NoJson,
+    check_known,
     entry_line,
     entry_of,
     header_line,
@@ -52,8 +54,10 @@ class Journal:
 
     def __init__(self, path: Path, header: Header, wait: bool = False) -> None:
         self.path = Path(path)
+        _check_kind(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(f"{self.path}.lock", timeout=-1 if wait else 0)
+        # Of the file itself: a link to it is another name for the same journal.
+        self._lock = FileLock(f"{self.path.resolve()}.lock", timeout=-1 if wait else 0)
         try:
             self._lock.acquire()
         except Timeout:
@@ -87,10 +91,12 @@ class Journal:
         if total == size:
             return
         torn = os.pread(self._descriptor, total - size, size)
-        if size == 0 and not HEADER_START.startswith(torn[: len(HEADER_START)]):
-            raise ValueError(f"{self.path} is not a journal of preferences; name another file.")
-        with self.path.with_name(f"{self.path.name}.torn").open("ab") as file:
-            file.write(torn + b"\n")
+        kept = self.path.with_name(f"{self.path.name}.torn")
+        try:
+            with kept.open("ab") as file:
+                file.write(torn + b"\n")
+        except OSError as error:
+            raise _cannot_write(kept, error) from error
         os.ftruncate(self._descriptor, size)
         logger.warning("%s ended in a torn line of %d bytes, moved to %s.torn", self.path, len(torn), self.path.name)
 
@@ -99,9 +105,18 @@ class Journal:
 
         Raises:
             OSError: If the disk is full, for example. The file then ends with its last whole line.
+            ValueError: If a reader would refuse the line, or read another entry; nothing is written then.
         """
-        self._write(entry_line(entry, self.header.task))
-        keep_best(self.entries, entry)
+        try:
+            line = entry_line(entry, self.header.task)
+            read = entry_of(parse_line(line), self.header)
+            if read.key != entry.key:
+                raise BadLine(f"its key would be read as {read.key}")
+            check_known(self.entries, read)
+        except (BadLine, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.path} cannot take the entry of {entry.key!r}: {error}.") from error
+        self._write(line)
+        keep_best(self.entries, read)
 
     def _write(self, line: bytes) -> None:
         size = os.fstat(self._descriptor).st_size
@@ -116,10 +131,7 @@ class Journal:
                 self._sync()
         except OSError as error:
             os.ftruncate(self._descriptor, size)
-            raise OSError(
-                f"Cannot write to {self.path} ({error.strerror or error}). Every earlier reply is kept: make room and "
-                "give the same command again."
-            ) from error
+            raise _cannot_write(self.path, error) from error
 
     def _sync(self) -> None:
         os.fsync(self._descriptor)
@@ -131,6 +143,8 @@ class Journal:
             if self._descriptor >= 0:
                 try:
                     self._sync()
+                except OSError as error:
+                    raise _cannot_write(self.path, error) from error
                 finally:
                     os.close(self._descriptor)
                     self._descriptor = -1
@@ -158,7 +172,8 @@ def read_journal(path: Path) -> JournalContent:
         ValueError: If it is no journal, or a line before the last is broken (the line's number is named).
     """
     path = Path(path)
-    if not path.is_file():
+    _check_kind(path)
+    if not path.exists():
         raise FileNotFoundError(f"The journal {path} does not exist; mender approximate writes one.")
     content, _, torn = _read(path)
     if content is None:
@@ -235,7 +250,9 @@ def _read(path: Path) -> tuple[JournalContent | None, int, bool]:
     size = 0
     lines = enumerate(_lines(path), 1)
     for number, line in lines:
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
+            if content is None and not HEADER_START.startswith(line[: len(HEADER_START)]):
+                raise _no_journal(path)
             return content, size, True
         try:
             record = parse_line(line)
@@ -243,18 +260,26 @@ def _read(path: Path) -> tuple[JournalContent | None, int, bool]:
                 content = JournalContent(header_of(record, path))
             else:
                 entry = entry_of(record, content.header)
-                known = content.entries.get(entry.key)
-                if known is not None and known.request != entry.request:
-                    raise BadLine(f"an earlier line asked about different data under {entry.key}")
+                check_known(content.entries, entry)
                 keep_best(content.entries, entry)
         except BadLine as error:
-            raise _bad_line(path, number, str(error)) from error
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            if content is not None and next(lines, None) is None:
+            if content is None and isinstance(error, NoJson):
+                raise _no_journal(path) from error
+            if isinstance(error, NoJson) and next(lines, None) is None:
                 return content, size, True
-            raise _bad_line(path, number, f"{type(error).__name__}: {error}") from error
+            raise _bad_line(path, number, str(error)) from error
         size += len(line)
     return content, size, False
+
+
+def _no_journal(path: Path) -> ValueError:
+    return ValueError(f"{path} is not a journal of preferences: its first line is no header. Name another file.")
+
+
+def _check_kind(path: Path) -> None:
+    """Refuses a folder, a device or a pipe, which can be read without end."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a folder or a device, not a journal; name a file.")
 
 
 def _bad_line(path: Path, number: int, reason: str) -> ValueError:
@@ -264,16 +289,26 @@ def _bad_line(path: Path, number: int, reason: str) -> ValueError:
     )
 
 
+def _cannot_write(path: Path, error: OSError) -> OSError:
+    return OSError(
+        f"Cannot write to {path} ({error.strerror or error}). Every earlier reply is kept: make room and give the "
+        "same command again."
+    )
+
+
 def _lines(path: Path) -> Iterator[bytes]:
+    """The lines; of one that is too long, its beginning."""
     with path.open("rb") as file:
-        yield from file
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            yield line
 
 
-def other_data(path: Path, key: Key) -> ValueError:
-    """The error of a journal that was asked about other data than those at hand."""
+def other_data(paths: Sequence[Path], key: Key) -> ValueError:
+    """The error of journals that were asked about other data than those at hand."""
     name, position = key
     place = f"user {name}, position {position}" if position else f"item {name}"
     return ValueError(
-        f"{path} was asked about other items or reviews than these data hold for {place}: it belongs to another file, "
-        "another k-core or another version of the source. Use the journal's own data, or start a new journal."
+        f"{' or '.join(map(str, paths))} was asked about other items or reviews than these data hold for {place}: it "
+        "belongs to another file, another k-core or another version of the source. Use the journal's own data, or "
+        "start a new journal."
     )

@@ -1,8 +1,9 @@
 """Read a language model's preferences from journals for a benchmark build."""
 
 import hashlib
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from .journal import merge_contents, other_data
 from .journal_lines import Entry, failures_by_reason
 from .prompts import PREFERENCES, request_digest
 from .work import preference_work
+
+logger = logging.getLogger(__name__)
 
 
 class JournalApproximator(PreferenceApproximator):
@@ -98,6 +101,27 @@ class JournalApproximator(PreferenceApproximator):
             "attempts": {str(attempts): count for attempts, count in self.attempts.items()},
         }
 
+    def check_users(self, lengths: Mapping[str, int]) -> None:
+        """See [`PreferenceApproximator.check_users`].
+
+        Users who are not there are left out with a warning: a journal of all users serves a build of every seventh.
+
+        Raises:
+            ValueError: If a journal has a position after the last action of its user.
+        """
+        files = " or ".join(map(str, self._paths))
+        others = [key for key in self._entries if key[1] > lengths.get(key[0], key[1])]
+        if others:
+            user_id, position = min(others)
+            raise ValueError(
+                f"{files} has position {position} of user {user_id!r}, where these data have {lengths[user_id]} "
+                f"actions of that user ({len(others):,} such lines in all): it belongs to another file, another "
+                "k-core or another version of the source. Use the journal's own data, or remove those lines."
+            )
+        if unknown := {user_id for user_id, _ in self._entries} - set(lengths):
+            count, example = f"{len(unknown):,}", min(unknown)
+            logger.warning("%s: these data lack %s of the users, for example %r", files, count, example)
+
     def approximate_user(self, user_id: str, events: Sequence[PastItem]) -> list[FivePreferences | None]:
         """Preferences of a user from the journals, by position.
 
@@ -118,7 +142,7 @@ class JournalApproximator(PreferenceApproximator):
         for work in works:
             entry = self._entries.get(work.key)
             if entry is not None and entry.request != request_digest(work.messages):
-                raise other_data(self._paths[0], work.key)
+                raise other_data(self._paths, work.key)
             sets.append(None if entry is None else _five(entry))
         return sets
 

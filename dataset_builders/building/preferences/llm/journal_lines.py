@@ -3,9 +3,11 @@
 The first line is the header: model, prompt and parameters. Every other line is a finished request: its key
 (`user_id` and `position`, or `source_id` of an item), `request`, the digest of the messages that were sent, and either
 the answer (`preferences` or `properties`) or `failure`, the reason, with the start of the last `reply`; then how many
-`attempts` it took, the `seed` of the last one, and the `schema` that the server was given.
+`attempts` it took, the `seed` of the last one, and the `schema` that the server was given. Each line ends in `check`,
+a digest of the rest of it; lines without one, of earlier versions, are read too.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +16,7 @@ from typing import Any
 
 from ....benchmark.schema import NUM_PREFERENCES
 from .endpoint_settings import SCHEMA_MODES
+from .parsing import is_control
 from .prompts import MAX_PROPERTIES, PREFERENCES, PROPERTIES, TASKS, Prompt
 
 FORMAT = 1
@@ -21,6 +24,9 @@ FORMAT = 1
 REPLY_CHARACTERS = 500
 """Number of characters kept of a broken reply."""
 HEADER_START = b'{"kind": "header"'
+MAX_LINE_BYTES = 2**20
+"""Of a line; the longest that a run writes has about 20,000, and the header has the text of the prompt."""
+MAX_NUMBER = 2**63 - 1
 
 Key = tuple[str, int]
 """(user_id, position), or (source_id, 0) of an item."""
@@ -131,16 +137,23 @@ class JournalContent:
     entries: dict[Key, Entry] = field(default_factory=dict)
 
 
+_CHECK = "check"
+
+
 class BadLine(ValueError):
     """Error of an invalid line; its text is the reason."""
+
+
+class NoJson(BadLine):
+    """Error of a line that is no JSON: at the end of a file, what a run was writing when it died."""
 
 
 def parse_line(line: bytes) -> Any:
     """The JSON value of a line.
 
     Raises:
-        BadLine: If a key occurs twice.
-        ValueError: If it is no JSON.
+        NoJson: If it is none, or one that is nested too deeply.
+        BadLine: If it is too long, a key occurs twice, a number is too long, or something follows the value.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -148,7 +161,20 @@ def parse_line(line: bytes) -> Any:
             raise BadLine("a key occurs twice")
         return dict(pairs)
 
-    return json.loads(line, object_pairs_hook=unique)
+    def whole(digits: str) -> int:
+        if len(digits) > len(str(MAX_NUMBER)) + 1:
+            raise BadLine(f"a number has {len(digits):,} digits")
+        return int(digits)
+
+    if len(line) > MAX_LINE_BYTES:
+        raise BadLine(f"longer than {MAX_LINE_BYTES:,} bytes")
+    try:
+        return json.loads(line, object_pairs_hook=unique, parse_int=whole)
+    except BadLine:
+        raise
+    except (ValueError, RecursionError) as error:
+        kind = BadLine if str(error).startswith("Extra data") else NoJson  # two lines in one were written whole
+        raise kind(f"{type(error).__name__}: {error}") from error
 
 
 def header_of(record: Any, path: Path) -> Header:
@@ -159,14 +185,14 @@ def header_of(record: Any, path: Path) -> Header:
     """
     if not isinstance(record, Mapping) or record.get("kind") != "header":
         raise ValueError(f"{path} is not a journal of preferences: its first line is no header. Name another file.")
-    if record.get("format") != FORMAT:
+    if type(record.get("format")) is not int or record["format"] != FORMAT:
         raise ValueError(
-            f"{path} has the format {record.get('format')!r}, this version reads {FORMAT}; use the version that wrote "
-            "it."
+            f"{path} has the format {_short(record.get('format'))}, this version reads {FORMAT}; use the version that "
+            "wrote it."
         )
     names = {entry.name for entry in fields(Header)}
-    if record.keys() != names | {"kind"}:
-        raise BadLine(f"keys missing or unknown: {', '.join(sorted(record.keys() ^ (names | {'kind'})))}")
+    if wrong := sorted((record.keys() - {_CHECK}) ^ (names | {"kind"})):
+        raise BadLine(f"keys missing or unknown: {_short(wrong)}")
     for name in ("domain", "model", "prompt_version", "prompt_digest", "instructions", "reminder"):
         _text(record, name)
     if record["task"] not in TASKS:
@@ -178,7 +204,8 @@ def header_of(record: Any, path: Path) -> Header:
     for name, least in (("max_tokens", 1), ("seed", None), ("max_items", 1), ("max_review_characters", 1)):
         if not (name in ("max_tokens", "seed") and record[name] is None):
             _whole_number(record, name, least)
-    return Header(**{key: value for key, value in record.items() if key != "kind"})
+    _check_digest(record)
+    return Header(**{key: value for key, value in record.items() if key not in ("kind", _CHECK)})
 
 
 def header_line(header: Header) -> bytes:
@@ -196,16 +223,22 @@ def entry_of(record: Any, header: Header) -> Entry:
         raise BadLine(f"{_short(record)} is no object")
     if header.task == PREFERENCES:
         key = (_text(record, "user_id"), _whole_number(record, "position", 1))
+        names = {"user_id", "position"}
     else:
         key = (_text(record, "source_id"), 0)
-    if (record.get(header.task) is None) == ("failure" not in record):
+        names = {"source_id"}
+    if (header.task in record) == ("failure" in record):
         raise BadLine(f"it needs either {header.task} or failure")
-    answer = None if record.get(header.task) is None else _answer(record[header.task], header.task)
+    names |= {"request", "attempts", "seed", "schema", _CHECK}
+    names |= {header.task} if header.task in record else {"failure", "reply"}
+    if unknown := sorted(record.keys() - names):
+        raise BadLine(f"unknown keys: {_short(unknown)}")
+    answer = _answer(record[header.task], header.task) if header.task in record else None
     if answer is None and not _text(record, "failure"):
         raise BadLine("failure gives no reason")
     if record.get("schema") not in SCHEMA_MODES:
         raise BadLine(f"schema is {_short(record.get('schema'))}, not one of {', '.join(SCHEMA_MODES)}")
-    return Entry(
+    entry = Entry(
         key,
         _text(record, "request"),
         answer,
@@ -215,6 +248,18 @@ def entry_of(record: Any, header: Header) -> Entry:
         None if header.seed is None and record.get("seed") is None else _whole_number(record, "seed", None),
         record["schema"],
     )
+    _check_digest(record)
+    return entry
+
+
+def _check_digest(record: Mapping[str, Any]) -> None:
+    if _CHECK in record and record[_CHECK] != _digest(record):
+        raise BadLine(f"its content does not fit its {_CHECK}: it was changed after it was written")
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in record.items() if name != _CHECK}
+    return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _answer(value: Any, task: str) -> tuple[str, ...]:
@@ -222,6 +267,8 @@ def _answer(value: Any, task: str) -> tuple[str, ...]:
     fewest, most = (NUM_PREFERENCES, NUM_PREFERENCES) if task == PREFERENCES else (1, MAX_PROPERTIES)
     if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
         raise BadLine(f"{task} is {_short(value)}, no array of texts")
+    if any(is_control(character) for text in value for character in text):
+        raise BadLine(f"{task} is {_short(value)}, with a control character")
     if not fewest <= len(value) <= most:
         wanted = str(most) if fewest == most else f"{fewest} to {most}"
         raise BadLine(f"{task} holds {len(value)} texts, not {wanted}")
@@ -233,12 +280,14 @@ def _answer(value: Any, task: str) -> tuple[str, ...]:
 def _text(record: Mapping[str, Any], name: str) -> str:
     if not isinstance(record.get(name), str):
         raise BadLine(f"{name} is {_short(record[name])}, no text" if name in record else f"{name} is missing")
+    if name != "reply" and any("\ud800" <= character <= "\udfff" for character in record[name]):
+        raise BadLine(f"{name} is {_short(record[name])}, with half of a surrogate pair")
     return record[name]
 
 
 def _whole_number(record: Mapping[str, Any], name: str, least: int | None) -> int:
     value = record.get(name)
-    if type(value) is not int or (least is not None and value < least):
+    if type(value) is not int or abs(value) > MAX_NUMBER or (least is not None and value < least):
         wanted = "no whole number" if least is None else f"no whole number of at least {least}"
         raise BadLine(f"{name} is {_short(value)}, {wanted}" if name in record else f"{name} is missing")
     return value
@@ -252,7 +301,7 @@ def entry_line(entry: Entry, task: str) -> bytes:
     )
     record["request"] = entry.request
     if entry.answer is not None:
-        record[task] = list(entry.answer)
+        record[task] = entry.answer
     else:
         record.update(failure=entry.failure, reply=entry.reply[:REPLY_CHARACTERS])
     return _line({**record, "attempts": entry.attempts, "seed": entry.seed, "schema": entry.schema})
@@ -260,7 +309,20 @@ def entry_line(entry: Entry, task: str) -> bytes:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     # ASCII: no separator of Unicode can look like the end of a line, and no half of a surrogate pair can fail.
-    return json.dumps(record, ensure_ascii=True).encode("ascii") + b"\n"
+    return json.dumps({**record, _CHECK: _digest(record)}, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def check_known(entries: Mapping[Key, Entry], entry: Entry) -> None:
+    """Refuses an entry that cannot follow those of earlier lines of one journal.
+
+    Raises:
+        BadLine: If an earlier line of its key was asked about other data, or has another answer.
+    """
+    known = entries.get(entry.key)
+    if known is not None and known.request != entry.request:
+        raise BadLine(f"an earlier line asked about different data under {entry.key}")
+    if known is not None and None not in (known.answer, entry.answer) and known.answer != entry.answer:
+        raise BadLine(f"an earlier line has another answer under {entry.key}")
 
 
 def keep_best(entries: dict[Key, Entry], entry: Entry) -> None:

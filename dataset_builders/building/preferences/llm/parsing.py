@@ -59,7 +59,8 @@ Reason = Literal[
 REASONS: tuple[str, ...] = get_args(Reason)
 WithoutReply = Literal[
     "refusal",  # the server or the model gives no reply, and says so in a field of its own
-    "reasoning_cut",  # reasoning up to the limit of new tokens, and no reply
+    "tool_call",  # a call of a tool, though none was offered
+    "reasoning_cut",  # the limit of new tokens is reached, and there is no reply
     "reasoning_only",  # reasoning that ended, and no reply
 ]
 
@@ -220,7 +221,7 @@ def _syntax_reason(text: str, error: json.JSONDecodeError) -> Reason:
 
 
 def _check_strings(entries: Sequence[str], reply: str, min_words: int) -> None:
-    if any(_is_control(character) for entry in entries for character in entry):
+    if any(is_control(character) for entry in entries for character in entry):
         raise ParseFailure("control_character", reply)
     if not all(entries):
         raise ParseFailure("blank_entry", reply)
@@ -242,7 +243,7 @@ def _check_count(entries: Sequence[str], reply: str, fewest: int, most: int) -> 
         raise ParseFailure("duplicate_entry", reply)
 
 
-def _is_control(character: str) -> bool:
+def is_control(character: str) -> bool:
     """Control characters, halves of surrogate pairs, and the separators that other readers take for line breaks."""
     return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .parsing import ParseFailure
 
@@ -19,14 +19,38 @@ WORDS_CHARACTERS = 5_000
 MAX_BLOCKS = 20
 """Blocks of reasoning before a reply."""
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_CUT = ("length", "max_tokens", "model_length")
+_ENDED = (
+    "",
+    "stop",
+    "stop_sequence",
+    "eos",
+    "eos_token",
+    "end_turn",
+    "tool_calls",
+    "tool_use",
+    "function_call",
+    *_CUT,
+)
+"""Reasons of an end which do not say why there is no text."""
 _ERROR_FIELDS = ("error", "errors", "message", "detail")
 _TAG = r"(?:<{0}(?:think|thinking|thought|reasoning)>|\[{0}THINK\])"
 _OPENED, _CLOSED = (re.compile(_TAG.format(slash), re.IGNORECASE) for slash in ("", "/"))
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _MARKUP = re.compile(r"<(script|style|head)\b.*?</\1>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
 class NoCompletion(ValueError):
-    """An answer that is no chat completion; its text says what it is instead."""
+    """An answer that is no chat completion.
+
+    Attributes:
+        what (`str`): What it is instead.
+        words (`str`): The server's own, of any length.
+    """
+
+    def __init__(self, what: str, words: str) -> None:
+        super().__init__(f"no chat completion{what} {words[:WORDS_CHARACTERS]!r}")
+        self.what, self.words = what, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +64,7 @@ class Reply:
         reasoning (`str`): What the model wrote before it.
         is_cut (`bool`): Whether the server says that the reply ended at the limit of new tokens.
         refusal (`str`): Why the server or the model gives no reply, in its words.
+        tool_call (`str`): A call of a tool, of which none was offered, in place of a reply.
     """
 
     text: str
@@ -47,6 +72,7 @@ class Reply:
     reasoning: str = ""
     is_cut: bool = False
     refusal: str = ""
+    tool_call: str = ""
 
     def words(self) -> str:
         """The text, for a parser.
@@ -57,7 +83,9 @@ class Reply:
         if not self.text.strip():
             if self.refusal:
                 raise ParseFailure("refusal", self.refusal)
-            if self.reasoning.strip():
+            if self.tool_call:
+                raise ParseFailure("tool_call", self.tool_call)
+            if self.is_cut or self.reasoning.strip():  # a server may keep the reasoning to itself
                 raise ParseFailure("reasoning_cut" if self.is_cut else "reasoning_only", self.reasoning.strip())
         return self.text
 
@@ -86,13 +114,15 @@ def read_reply(body: str, schema_mode: str) -> Reply:
     choice = _streamed_choice(body) if is_stream else _first_choice(_object(body), body)
     message = choice.get("message")
     if not isinstance(message, Mapping):
-        raise NoCompletion(f"no chat completion, its choice has no message: {body[:WORDS_CHARACTERS]!r}")
-    text, reasoning = _content(message.get("content"))
+        raise NoCompletion(", its choice has no message:", body)
+    content = _content(message.get("content"))
+    reasoning = content.reasoning
     reasoning += next(filter(None, (_string(message.get(field)) for field in _REASONING_FIELDS)), "")
-    before, text = without_reasoning(text)
-    finish = choice.get("finish_reason")
-    refusal = _string(message.get("refusal")) or ("content_filter" if finish == "content_filter" else "")
-    return Reply(text, schema_mode, reasoning + before, finish == "length", refusal)
+    before, text = without_reasoning(content.text)
+    finish = _string(choice.get("finish_reason")).lower()
+    refusal = _string(message.get("refusal")) or content.refusal or (finish if finish not in _ENDED else "")
+    calls = message.get("tool_calls") or message.get("function_call") or ""
+    return Reply(text, schema_mode, reasoning + before, finish in _CUT, refusal, str(calls)[:WORDS_CHARACTERS])
 
 
 def without_reasoning(text: str) -> tuple[str, str]:
@@ -123,7 +153,7 @@ def server_words(body: str) -> str:
     ('no such model', 'Sign in')
     """
     try:
-        return _message(json.loads(body)) or body
+        return _message(_json(body)) or body
     except (ValueError, RecursionError):
         text = body[:WORDS_CHARACTERS]
         return " ".join(_MARKUP.sub(" ", text).split()) or text
@@ -142,10 +172,15 @@ def _message(value: Any, depth: int = 5) -> str:
 def _object(body: str) -> Any:
     """The JSON value of a body."""
     try:
-        return json.loads(body)
+        return _json(body)
     except (ValueError, RecursionError):
         kind = "a page of HTML" if body.lstrip().startswith("<") else "no JSON"
-        raise NoCompletion(f"no chat completion but {kind}, which says {server_words(body)!r}") from None
+        raise NoCompletion(f" but {kind}, which says", server_words(body)) from None
+
+
+def _json(body: str) -> Any:
+    # No number of an answer is read, and int() would raise on thousands of digits.
+    return json.loads(body, parse_int=float)
 
 
 def _first_choice(answer: Any, body: str) -> Mapping[str, Any]:
@@ -155,14 +190,14 @@ def _first_choice(answer: Any, body: str) -> Mapping[str, Any]:
     if isinstance(choice, Mapping) and not answer.get("error") and not choice.get("error"):
         return choice
     error = choice if isinstance(choice, Mapping) and choice.get("error") else answer
-    raise NoCompletion(f"no chat completion, but says {_message(error) or body[:WORDS_CHARACTERS]!r}")
+    raise NoCompletion(", but says", _message(error) or body)
 
 
 def _streamed_choice(body: str) -> Mapping[str, Any]:
     """The first choice, put together from the events of a stream."""
     fields = dict.fromkeys(("content", "refusal", *_REASONING_FIELDS), "")
     finish = None
-    events = [line.removeprefix("data:").strip() for line in body.splitlines() if line.startswith("data:")]
+    events = [line.removeprefix("data:").strip() for line in _LINE_END.split(body) if line.startswith("data:")]
     for event in events:
         answer = _object(event) if event not in ("", "[DONE]") else {"choices": []}
         if isinstance(answer, Mapping) and answer.get("choices") == [] and not answer.get("error"):
@@ -172,27 +207,35 @@ def _streamed_choice(body: str) -> Mapping[str, Any]:
         if isinstance(delta, Mapping) and not choice.get("index"):
             finish = choice.get("finish_reason") or finish
             for field in fields:
-                fields[field] += _content(delta.get(field))[0] if field == "content" else _string(delta.get(field))
+                fields[field] += _content(delta.get(field)).text if field == "content" else _string(delta.get(field))
     if finish is None and not any(fields.values()):
-        raise NoCompletion(f"no chat completion but a stream without any: {body[:WORDS_CHARACTERS]!r}")
+        raise NoCompletion(" but a stream without any:", body)
     return {"message": fields, "finish_reason": finish}
 
 
-def _content(content: Any) -> tuple[str, str]:
-    """Text and reasoning of a message's content: a string, nothing, or a list of parts."""
+class _Content(NamedTuple):
+    text: str
+    reasoning: str = ""
+    refusal: str = ""
+
+
+def _content(content: Any) -> _Content:
+    """What a message's content holds: a string, nothing, or a list of parts."""
     if content is None or isinstance(content, str):
-        return content or "", ""
-    text = reasoning = ""
+        return _Content(content or "")
+    text = reasoning = refusal = ""
     for part in content if isinstance(content, list) else [content]:
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind in ("text", "output_text"):
-            text += _string(part.get("text"))
+        kind = part.get("type", "text") if isinstance(part, Mapping) else None
+        if kind in ("text", "output_text") and isinstance(part.get("text"), str):
+            text += part["text"]
+        elif kind == "refusal":
+            refusal += _string(part.get("refusal"))
         elif kind in ("thinking", "reasoning"):
             inner = part.get(kind, part.get("text"))
-            reasoning += _content(inner)[0] if isinstance(inner, list) else _string(inner)
-        else:
-            raise NoCompletion(f"no chat completion, its content holds {str(part)[:100]!r} where text was expected")
-    return text, reasoning
+            reasoning += _content(inner).text if isinstance(inner, list) else _string(inner)
+        elif kind != "redacted_thinking":
+            raise NoCompletion(", its content holds, where text was expected,", str(part))
+    return _Content(text, reasoning, refusal)
 
 
 def _string(value: Any) -> str:

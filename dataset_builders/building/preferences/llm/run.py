@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 ENOUGH_REQUESTS = 30
 """So many must have ended before their failures can end the run."""
 FAILURES_IN_A_ROW = 100
-"""So many failures for one reason end the run, however well it went before."""
+"""So many failures without an answer between end the run, however well it went before."""
 _AGAINST_THE_SCHEMA = frozenset(
     "code_fence not_json single_quotes trailing_text not_object missing_key unknown_key not_array nested_entry "
     "null_entry not_string too_few too_many".split()
@@ -41,6 +41,7 @@ _WAYS_OUT = {
     "reasoning_only": "the model reasoned and wrote no reply: have the server not reason, or turn off its reasoning "
     "parser, which may take the reply for reasoning",
     "truncated": "replies end before their JSON does: raise --max_tokens, with a new --journal",
+    "tool_call": "the model calls a tool: have the server offer none, or turn off its parser of tool calls",
     "refusal": "the model or its server refuses: name another --model or --prompt_file",
 }
 """Reason of a failure -> what it means and what helps."""
@@ -55,6 +56,7 @@ class RunCounts:
         known (`int`): Of these, in the journal before the run.
         answered (`int`): Answers that this run added.
         failed (`dict[str, int]`): Reason -> replies that stayed broken after the last attempt, in this run.
+        dropped (`int`): Of these, not journaled: most requests failed, as a mended server's would not.
         without_reply (`dict[str, int]`): Reason -> requests without any reply; nothing is journaled, the next run asks
             again.
         broken_replies (`dict[str, int]`): Reason -> replies of this run that could not be read, all attempts counted.
@@ -68,6 +70,7 @@ class RunCounts:
     known: int = 0
     answered: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    dropped: int = 0
     without_reply: Counter[str] = field(default_factory=Counter)
     broken_replies: Counter[str] = field(default_factory=Counter)
     replies: int = 0
@@ -80,6 +83,14 @@ class RunCounts:
         """Requests without any reply."""
         return self.without_reply.total()
 
+    def failing(self, max_failed_share: float) -> bool:
+        """Whether more than a share of the requests failed for one reason, or none got an answer."""
+        reasons = self.failed + self.without_reply
+        if not reasons or max_failed_share == 1:
+            return False
+        asked = self.answered + reasons.total()
+        return not self.answered or max(reasons.values()) > max_failed_share * asked
+
     def main_failure(self) -> tuple[str, int]:
         """The most frequent reason why a request or a reply of this run failed, and how often it did."""
         return max((*self.broken_replies.items(), *self.without_reply.items()), key=lambda pair: pair[1])
@@ -87,18 +98,18 @@ class RunCounts:
     def summary(self) -> str:
         """A few lines for a terminal."""
         rate = self.replies / self.seconds if self.seconds else 0.0
-        missing = self.total - self.known - self.answered - self.failed.total()
+        missing = self.total - self.known - self.answered - self.failed.total() + self.dropped
         lines = [
             f"finished: {self.answered:,} of {self.total - self.known:,} asked for, {self.known:,} were known before",
-            f"failed: {_by_reason(self.failed)}",
-            f"missing: {missing:,} without any reply{self._why_missing()}",
+            f"failed: {_by_reason(self.failed)}" + (f", {self.dropped:,} not journaled" if self.dropped else ""),
+            f"missing: {missing:,} for the next run{self._why_missing()}",
             f"replies: {self.replies:,} in {self.seconds:.0f} s, {rate:.2f} per second; "
             f"broken: {_by_reason(self.broken_replies)}; asked for as {self.schema_mode or 'nothing yet'}",
         ]
         return "\n".join(lines)
 
     def _why_missing(self) -> str:
-        return f"; of those asked for: {_by_reason(self.without_reply)}" if self.without_reply else ""
+        return f"; without any reply: {_by_reason(self.without_reply)}" if self.without_reply else ""
 
 
 def run(*args: Any, **options: Any) -> RunCounts:
@@ -120,8 +131,10 @@ async def run_async(
 ) -> RunCounts:
     """Asks for everything that the journal lacks and journals each reply as it comes.
 
-    A reply that cannot be read is asked for again with the next seed, up to `max_attempts`; then the failure is
-    journaled. When the endpoint has to be given up, requests in flight are waited for and journaled first.
+    A reply that cannot be read is asked for again with the next seed, up to `max_attempts`. Such a failure is
+    journaled with the next answer, which shows that the model can write one, or when the run ends well: what a broken
+    server says is no failure of the model, and the next run asks again. When the endpoint has to be given up, requests
+    in flight are waited for and their answers journaled first.
 
     Args:
         settings ([`EndpointSettings`]): Where the model is.
@@ -132,7 +145,8 @@ async def run_async(
         max_attempts (`int`): Replies per request.
         retry_failures (`bool`): Whether to ask again, with new seeds, for what the journal holds as failed.
         max_failed_share (`float`): The run ends when more than this share of at least [`ENOUGH_REQUESTS`] requests
-            and replies failed for one reason, or the last [`FAILURES_IN_A_ROW`] did; 1 never ends it.
+            and replies failed for one reason, or the last [`FAILURES_IN_A_ROW`] failed for any; 1 never ends it, and
+            journals every failure at once.
         progress (`bool`): Whether to show a bar.
         counts ([`RunCounts`], *optional*): Kept up to date, for those who interrupt the run.
 
@@ -158,7 +172,10 @@ async def run_async(
         with bar:
             try:
                 await asyncio.gather(*(runner.worker() for _ in range(concurrency)))
+                if runner.error is None and not counts.failing(max_failed_share):
+                    runner.journal_held()
             finally:
+                counts.dropped = len(runner.held)
                 counts.seconds = time.monotonic() - start
                 counts.schema_mode = endpoint.schema_mode if counts.replies else ""
     if runner.error is not None:
@@ -181,10 +198,8 @@ class _Runner:
     error: Exception | None = None
     warned: bool = False
     seen: int = 0
-    row: tuple[str, int] = (
-        "",
-        0,
-    )  # the reason of the last failures, and how many there were without an answer between
+    row: Counter[str] = field(default_factory=Counter)  # failures since the last answer, by reason
+    held: list[Entry] = field(default_factory=list)  # failures since the last answer, not journaled yet
 
     async def worker(self) -> None:
         """Takes work until there is none, or until any worker met an error that ends the run."""
@@ -208,6 +223,12 @@ class _Runner:
                 reason,
             )
 
+    def journal_held(self) -> None:
+        """Journals the failures that were held back."""
+        while self.held:
+            self.journal.append(self.held[0])
+            del self.held[0]
+
     def _next(self) -> tuple[Work, str, int] | None:
         """The next request that is not finished, its digest, and the attempts that were made for it."""
         for work in self.work:
@@ -218,7 +239,7 @@ class _Runner:
             if known is None:
                 return work, digest, 0
             if known.request != digest:
-                raise other_data(self.journal.path, work.key)
+                raise other_data([self.journal.path], work.key)
             if known.answer is None and self.retry_failures:
                 return work, digest, known.attempts
             self.counts.known += 1
@@ -241,67 +262,75 @@ class _Runner:
             try:
                 answer = _PARSERS[self.journal.header.task](reply.words())
             except ParseFailure as error:
-                said = (error.reason, error.reply, attempt, seed, reply.schema_mode)
-                entry = Entry(work.key, digest, None, *said)
+                failure = ParseFailure(error.reason, self.endpoint.settings.masked(error.reply))
+                entry = Entry(work.key, digest, None, error.reason, failure.reply, attempt, seed, reply.schema_mode)
                 self._warn_if_ignored(reply, error.reason)
-                self._count_failure(self.counts.broken_replies, error.reason, str(error))
+                self._count_failure(self.counts.broken_replies, error.reason, str(failure))
                 if self.error is not None:
                     return
             else:
                 entry = Entry(work.key, digest, answer, attempts=attempt, seed=seed, schema=reply.schema_mode)
                 break
         assert entry is not None
-        self.journal.append(entry)
         if entry.answer is None:
+            self.held.append(entry)
             self.counts.failed[entry.failure] += 1
         else:
+            self.journal.append(entry)
             self.counts.answered += 1
-            self.row = ("", 0)
+            self.row.clear()
+        if entry.answer is not None or self.max_failed_share == 1:
+            self.journal_held()
         self.bar.update()
 
     def _count_failure(self, counter: Counter[str], reason: str, said: str) -> None:
         """Counts a request or a reply that failed, and ends the run where most do for one reason."""
         counter[reason] += 1
         self.counts.last_failure = said
-        self.row = (reason, self.row[1] + 1 if self.row[0] == reason else 1)
+        self.row[reason] += 1
         if self.error is not None or self.max_failed_share == 1:
             return
         ended = self.counts.replies + self.counts.unreachable
         count = counter[reason]
         if ended < ENOUGH_REQUESTS or count <= self.max_failed_share * ended:
-            count = ended = self.row[1]
-            if count < FAILURES_IN_A_ROW:
+            ended = self.row.total()
+            if ended < FAILURES_IN_A_ROW:
                 return
+            reason, count = self.row.most_common(1)[0]
         raise EndpointError(
             f"{count} of {ended} requests failed for one reason, {reason}; the last one: {said}. "
-            f"{_way_out(reason, bool(self.counts.failed))} (--max_failed_share 1 goes on all the same)."
+            f"{_way_out(reason)}. (--max_failed_share 1 goes on all the same.)"
         )
 
 
-def check_answered(counts: RunCounts, path: Path, content: Journal | JournalContent) -> None:
-    """Raises if a run brought nothing: every request failed, or all that it would ask for had failed before.
+def check_answered(
+    counts: RunCounts, path: Path, content: Journal | JournalContent, max_failed_share: float = 0.5
+) -> None:
+    """Raises if most requests of a run failed for one reason, or all that it would ask for had failed before.
 
     Raises:
         EndpointError: With the reason that most had, the last one's words, and the way out.
     """
     if counts.replies or counts.unreachable:
-        if not counts.answered:
+        if not counts.answered or counts.failing(max_failed_share):
             reason, count = counts.main_failure()
+            got = f"only {counts.answered:,} requests" if counts.answered else "no request"
             raise EndpointError(
-                f"no request got an answer, {count} failed for {reason}; the last one: {counts.last_failure}. "
-                f"{_way_out(reason, bool(counts.failed))}."
+                f"{got} got an answer, {count} failed for {reason}; the last one: {counts.last_failure}. "
+                f"{_way_out(reason)}, and give the same command again"
+                + (" (--max_failed_share 1 takes the failures for the model's)." if counts.dropped else ".")
             )
     elif counts.known and all(entry.answer is None for entry in content.entries.values()):
         failed = _by_reason(failures_by_reason(content.entries.values()))
-        raise EndpointError(f"{path} holds no answer, only failures: {failed}. {_ASK_AGAIN}.")
+        raise EndpointError(
+            f"{path} holds no answer, only failures: {failed}. Add --retry_failures to ask again for what the journal "
+            "holds as failed."
+        )
 
 
-_ASK_AGAIN = "Add --retry_failures to ask again for what the journal holds as failed"
-
-
-def _way_out(reason: str, is_journaled: bool) -> str:
+def _way_out(reason: str) -> str:
     help_ = _WAYS_OUT.get(reason, "mend the server, or name another --model or --prompt_file")
-    return f"{help_[0].upper()}{help_[1:]}" + (f". {_ASK_AGAIN}" if is_journaled else "")
+    return f"{help_[0].upper()}{help_[1:]}"
 
 
 def journal_header(

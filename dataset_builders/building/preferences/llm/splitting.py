@@ -165,7 +165,8 @@ class LanguageModelSplitter:
         if isinstance(error, TimeoutError):
             said = f"no reply within {self.settings.timeout:g} s"
         if isinstance(error, ParseFailure):
-            said, way_out = f"two replies could not be read, the last one for {error}", "name another model"
+            failure = ParseFailure(error.reason, self.settings.masked(error.reply))
+            said, way_out = f"two replies could not be read, the last one for {failure}", "name another model"
             if error.reason in ("reasoning_cut", "truncated"):
                 way_out = f"raise --max_tokens ({self.settings.max_tokens})"
         url, model = self.settings.shown_url, self.settings.model
