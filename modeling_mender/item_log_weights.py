@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from .recommendation_request import as_list, read_items, read_log_weights_of, shown
+from .recommendation_request import as_list, as_rows, read_items, read_log_weights_of, shown
 
 # Item ids: one list for all requests of a batch, or one list per request, where `None` stands for no restriction.
 ItemIds = Sequence[int] | Sequence[Sequence[int] | None] | torch.Tensor
@@ -224,8 +224,7 @@ def _check_values(weights: torch.Tensor, name: str, items: torch.Tensor | None =
 
 def _rows(ids: ItemIds, name: str, num_items: int, batch_size: int) -> list[torch.Tensor | None]:
     """Distinct item ids of each request, `(num_ids,)` each; `None` for a request without a list."""
-    given: Any = ids
-    rows = given.tolist() if getattr(given, "ndim", None) == 2 else as_list(given)
+    rows = as_rows(ids)
     if rows is None:
         raise ValueError(f"{name} must be item ids, or one list of them per request, not {shown(ids)}.")
     nested = [row is None or as_list(row) is not None for row in rows]

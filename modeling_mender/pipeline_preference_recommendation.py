@@ -107,7 +107,7 @@ class PreferenceRecommendationPipeline(Pipeline):
             several = read_requests(several, num_items, limits, call.defaults)
             checked = [self.preprocess(request, number=number, **check) for number, request in enumerate(several)]
             return list(self._answer(iter(checked), call))
-        if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
+        if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable) or hasattr(inputs, "ndim"):
             raise ValueError(
                 f"a request is a dict, and several are a list or an iterator of them, not {shown(inputs)}."
             )

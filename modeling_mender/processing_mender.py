@@ -11,7 +11,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import cached_file
 
 from .atomic_write import atomic_write
-from .recommendation_request import RequestError, as_list, read_items, shown
+from .recommendation_request import RequestError, as_list, as_rows, read_items, shown
 
 ITEMS_FILE = "items.jsonl"
 
@@ -116,7 +116,7 @@ class MenderProcessor(ProcessorMixin):
         """
         if history is None and preference is None:
             raise ValueError("history and preference are both missing; give at least one of them.")
-        history, preference = _as_rows("history", history), _as_rows("preference", preference)
+        history, preference = _as_requests("history", history), _as_requests("preference", preference)
         if history is None:
             preference = [preference] if isinstance(preference, str) else preference
         elif is_one_history(history) and (history or not isinstance(preference, list)):
@@ -156,7 +156,7 @@ class MenderProcessor(ProcessorMixin):
         return list(read[-self.max_history_length :])
 
 
-def _as_rows(name: str, values: Any) -> Any:
+def _as_requests(name: str, values: Any) -> Any:
     """Returns a list or an array as a list, and `None` or a string unchanged.
 
     Raises:
@@ -164,7 +164,7 @@ def _as_rows(name: str, values: Any) -> Any:
     """
     if values is None or isinstance(values, str) and name != "history":
         return values
-    rows = values.tolist() if getattr(values, "ndim", None) == 2 else as_list(values)
+    rows = as_rows(values)
     if rows is None:
         what = "item ids or a list of such lists" if name == "history" else "a list with one entry per history"
         raise ValueError(f"{name} must be {what}, not {shown(values)}; wrap a single one in a list.")

@@ -22,7 +22,7 @@ from .processing_mender import (
     refuse_list,
     refuse_unread,
 )
-from .recommendation_request import as_list, as_scalar, read_strength, shown
+from .recommendation_request import as_list, as_rows, as_scalar, read_strength, shown
 
 MAX_CACHED = 100_000  # number of texts whose reading is cached
 
@@ -300,7 +300,7 @@ def _per_request(name: str, values: Any, size: int, is_one: bool, kind: Any) -> 
     values = as_scalar(values)
     if values is None or isinstance(values, kind):
         return [values] * size
-    rows = values.tolist() if getattr(values, "ndim", None) == 2 else as_list(values)
+    rows = as_rows(values)
     if rows is None:
         what = "a number" if name == "strength" else "words"
         raise ValueError(f"{name} is {shown(values)}; give {what} for each request, or for all of them.")

@@ -53,16 +53,20 @@ class RequestLimits:
     Attributes:
         requests: Requests in a list. An iterator is answered as it comes, without this and the limits on all requests.
         batch_size: Requests that are computed at once.
+        k: Items that are recommended for a request.
+        num_beams: Beams of a generative model, where a call names their number.
         texts: Preferences and avoided texts of a request.
         characters: Characters of a text, or of a user id.
         history: Items of a history, before it is cut to the most recent ones that the model reads.
         items: Entries of each of `candidates`, `exclude` and `item_log_weights`.
-        all_texts, all_characters, all_items: Texts, characters of texts, and entries of all lists of items, of all
-            requests of a list.
+        all_texts, all_characters, all_items: Texts, characters of texts, and entries of lists of items, of all
+            requests of a list together.
     """
 
     requests: int | None = 1_000
     batch_size: int | None = 256
+    k: int | None = 1_000
+    num_beams: int | None = 2_000
     texts: int | None = 100
     characters: int | None = 2_000
     history: int | None = 10_000
@@ -167,7 +171,7 @@ class RecommendationRequest:
                 more than a limit allows; it names the request, the field and the value.
         """
         if isinstance(given, cls):
-            return given
+            given = vars(given)
         of = "" if number is None else f" of request {number}"
         limits = limits or RequestLimits.read()
         which = "a request" if number is None else f"request {number}"
@@ -251,12 +255,12 @@ class CallOptions:
         for name in ("k", "num_beams", "batch_size"):
             if name in found:
                 found[name] = read_whole(name, found[name])
-        if found.get("k", 1) > num_items:
+        if (k := found.get("k", DEFAULT_K)) > num_items:
             raise ValueError(
-                f"k ({found['k']}) must be in 1..{num_items}, the number of items; ask for at most {num_items}."
+                f"k ({shown(k)}) must be in 1..{num_items}, the number of items; ask for at most {num_items}."
             )
-        if "batch_size" in found:
-            limits.check("batch_size", found["batch_size"], "batch_size is", "requests")
+        for name, entries in (("k", "items"), ("num_beams", "beams"), ("batch_size", "requests")):
+            limits.check(name, found.get(name, 1), f"{name} is", entries)
         if "return_terms" in found and not isinstance(found["return_terms"], bool):
             raise ValueError(f"return_terms is {shown(found['return_terms'])}; give true or false.")
         defaults: dict[str, Any] = {}
@@ -287,6 +291,7 @@ def read_requests(
     limits = limits or RequestLimits.read()
     limits.check("requests", len(given), "the call has", "requests")
     num_texts = num_characters = num_entries = 0
+    shared = list(map(id, (defaults or {}).values()))
     found = []
     for number, one in enumerate(given):
         request = RecommendationRequest.read(one, num_items, limits, number, defaults)
@@ -294,7 +299,7 @@ def read_requests(
         num_texts += len(texts)
         num_characters += sum(map(len, texts))
         lists = (request.history, request.candidates, request.exclude, request.item_log_weights)
-        num_entries += sum(len(entries) for entries in lists if entries)
+        num_entries += sum(len(entries) for entries in lists if entries and id(entries) not in shared)
         limits.check("all_texts", num_texts, "the call has at least", "texts")
         limits.check("all_characters", num_characters, "the call has at least", "characters in its texts")
         limits.check("all_items", num_entries, "the call has at least", "entries in its lists of items")
@@ -366,6 +371,11 @@ def as_list(value: Any) -> Sequence[Any] | None:
         return value.tolist() if value.ndim == 1 and hasattr(value, "tolist") else None
     is_text = isinstance(value, str | bytes | bytearray | memoryview)
     return list(value) if isinstance(value, Sequence) and not is_text else None
+
+
+def as_rows(value: Any) -> Sequence[Any] | None:
+    """Returns a list, or an array of one or two dimensions, as a sequence of its rows; `None` for other values."""
+    return value.tolist() if getattr(value, "ndim", None) == 2 and hasattr(value, "tolist") else as_list(value)
 
 
 def is_item(value: Any, num_items: int) -> bool:

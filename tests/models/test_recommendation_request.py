@@ -1,10 +1,12 @@
 """What a request may hold: every wrong value is refused by name, and no request sees another's data."""
 
+import contextlib
 import dataclasses
 import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
@@ -121,6 +123,7 @@ def test_wrong_options_are_refused_by_name(pipe, handler):
         ({"k": 13}, r"k \(13\) must be in 1..12"),
         ({"k": 10**400}, "k .* must be in 1..12"),
         ({"batch_size": 257}, "batch_size is 257 requests, and the limit is 256; .* limits={'batch_size': 257}"),
+        ({"num_beams": 2001}, "num_beams is 2,001 beams, and the limit is 2,000; .* MENDER_MAX_NUM_BEAMS"),
         ({"return_terms": 1}, "return_terms is 1; give true or false"),
         ({"candidates": 3}, "candidates is 3; give a list"),
         ({"exclude": [True]}, "exclude contains True"),
@@ -133,7 +136,9 @@ def test_wrong_options_are_refused_by_name(pipe, handler):
         pipe(GOOD, 5)
     with pytest.raises(ValueError, match="batch_size"):
         pipeline("preference-recommendation", model=pipe.model, processor=pipe.processor, batch_size=0)([GOOD])
-    for inputs in ("tea", b"tea", 7, None):
+    with pytest.raises(ValueError, match="k is 3 items, and the limit is 2"):
+        pipe(GOOD, k=3, limits={"k": 2})
+    for inputs in ("tea", b"tea", 7, None, np.array(7), np.ones((2, 2))):
         with pytest.raises(ValueError, match="a request is a dict, and several are a list"):
             pipe(inputs)
 
@@ -217,6 +222,15 @@ def test_any_other_text_has_an_answer_alone_and_in_a_batch(pipe, text):
 # -- data of one request in another -----------------------------------------------------------------------------------
 
 
+RECURSIVE: list = []
+RECURSIVE.append(RECURSIVE)
+ANYTHING = [
+    7, 3.7, True, "17", "", b"17", [], [1.0], ["1"], [True], [None], {1: 2}, {1}, RECURSIVE, float("nan"), -1,
+    "tea", ["tea", "mug"], np.array([1, 2]), np.array(["a"]), np.array(3), torch.tensor([[1, 2]]), torch.tensor([1.5]),
+    pd.Series([1, 2]), pd.DataFrame({"a": [1]}), object(), "\ud800", 10**400, ["tea", None], [[1, 2], [3]], [["tea"], "mug"],
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_scalars_of_a_batch_are_refused_and_never_joined(tmp_path, name):
     """For every method: a value without a list around it in each of two requests, and the same of the processor."""
@@ -244,6 +258,14 @@ def test_scalars_of_a_batch_are_refused_and_never_joined(tmp_path, name):
         for field in ("exclude", "candidates"):
             with pytest.raises(ValueError, match=field):
                 model.recommend(**inputs, k=2, **{field: wrong})
+    for value in ANYTHING:  # some are right; none ends in another error
+        for field in ("history", "preference", "user", "avoid", "strength"):
+            for others in ({"history": [[1], [2]]}, {"history": [1, 2]}, {}):
+                with contextlib.suppress(ValueError):
+                    processor(**others | {field: value})
+        for field in ("candidates", "exclude", "k", "num_beams", "item_log_weights", "allowed_items"):
+            with contextlib.suppress(ValueError):
+                model.recommend(**inputs, **{"k": 1} | {field: value})
 
 
 def test_ids_in_rows_of_arrays_are_those_of_lists():
@@ -254,7 +276,7 @@ def test_ids_in_rows_of_arrays_are_those_of_lists():
 
 # -- limits -----------------------------------------------------------------------------------------------------------
 
-SMALL = RequestLimits(3, 2, 2, 20, 4, 5, 4, 60, 12)
+SMALL = RequestLimits(3, 2, 5, 9, 2, 20, 4, 5, 4, 60, 12)
 TOO_LARGE = [
     ([GOOD] * 4, "requests", "the call has 4 requests, and the limit is 3"),
     ([{"preference": ["a", "b"], "avoid": "c"}], "texts", "preference and avoid of request 0 have 3 texts"),
@@ -310,6 +332,7 @@ def test_pipeline_and_handler_hold_to_their_limits(folder, pipe, monkeypatch):
     with pytest.raises(ValueError, match="the call has 2 requests"):
         pipe([GOOD] * 2, k=1, limits={"requests": 1})
     assert len(pipe([GOOD] * 3, k=1, limits={"requests": None})) == 3
+    assert len(pipe([GOOD] * 3, k=1, exclude=[3], limits={"all_items": 6})) == 3  # a list of the call counts once
     assert len(list(pipe(iter([GOOD] * 3), k=1, limits={"requests": 2}))) == 3  # as it comes
     with pytest.raises(ValueError, match="history of request 1 has 3 items"):
         list(pipe(iter([GOOD, {"history": [1, 2, 3]}]), k=1, limits={"history": 2}))
@@ -391,6 +414,11 @@ def test_any_body_of_a_call_is_answered_or_refused(handler, body):
 def test_a_request_that_was_read_is_read_again_unchanged():
     request = RecommendationRequest.read(GOOD | {"item_log_weights": {"3": 1}, "strength": [2]}, NUM_ITEMS)
     assert request == RecommendationRequest((1, 5), ("search for red soap",), (), (2.0,), None, None, (), {3: 1.0})
-    assert RecommendationRequest.read(dataclasses.asdict(request), NUM_ITEMS) == request
+    for again in (request, dataclasses.asdict(request)):
+        assert RecommendationRequest.read(again, NUM_ITEMS) == request
+    with pytest.raises(ValueError, match="history is 7; give a list"):
+        RecommendationRequest.read(RecommendationRequest(7), NUM_ITEMS)
+    with pytest.raises(ValueError, match=r"k \(10\) must be in 1..8"):
+        CallOptions.read({}, 8)
     assert CallOptions.read({"k": 3, "exclude": (2,)}, NUM_ITEMS) == CallOptions(k=3, defaults={"exclude": (2,)})
     assert read_call({"inputs": "tea", "parameters": None}) == ({"preference": "tea"}, {})
