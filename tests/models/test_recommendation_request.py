@@ -225,9 +225,9 @@ def test_any_other_text_has_an_answer_alone_and_in_a_batch(pipe, text):
 RECURSIVE: list = []
 RECURSIVE.append(RECURSIVE)
 ANYTHING = [
-    7, 3.7, True, "17", "", b"17", [], [1.0], ["1"], [True], [None], {1: 2}, {1}, RECURSIVE, float("nan"), -1,
+    pd.DataFrame({"a": [1]}), 7, 3.7, True, "17", "", b"17", [], [1.0], ["1"], [True], {1: 2}, {1}, RECURSIVE, -1,
     "tea", ["tea", "mug"], np.array([1, 2]), np.array(["a"]), np.array(3), torch.tensor([[1, 2]]), torch.tensor([1.5]),
-    pd.Series([1, 2]), pd.DataFrame({"a": [1]}), object(), "\ud800", 10**400, ["tea", None], [[1, 2], [3]], [["tea"], "mug"],
+    pd.Series([1, 2]), object(), "\ud800", 10**400, float("nan"), ["tea", None], [[1, 2], [3]], [["tea"], "mug"],
 ]  # fmt: skip
 
 
