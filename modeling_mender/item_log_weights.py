@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from .recommendation_request import as_list, as_rows, read_items, read_log_weights_of, shown
+
 # Item ids: one list for all requests of a batch, or one list per request, where `None` stands for no restriction.
 ItemIds = Sequence[int] | Sequence[Sequence[int] | None] | torch.Tensor
 
@@ -151,60 +153,20 @@ def read_log_weights(
     """
     if all(request is None for request in requests):
         return None
-    is_full = [request is not None and not isinstance(request, Mapping) for request in requests]
-    named = [_read_mapping(one, num_items) if isinstance(one, Mapping) else {} for one in requests]
+    read = [{} if one is None else read_log_weights_of("item_log_weights", one, num_items) for one in requests]
+    named: list[Mapping[int, float]] = [one if isinstance(one, Mapping) else {} for one in read]
     listed = SparseItemLogWeights(
         pad_sequence([torch.tensor(list(row), dtype=torch.long) for row in named], batch_first=True),
         pad_sequence([torch.tensor(list(row.values()), dtype=torch.float) for row in named], batch_first=True),
         torch.zeros(len(requests)),
     )
-    if num_items > DENSE_ITEMS and not any(is_full):
+    if num_items > DENSE_ITEMS and all(isinstance(one, Mapping) for one in read):
         return listed
     dense = listed.to_dense(num_items)
-    for row, request in enumerate(requests):
-        if is_full[row]:
-            dense[row] = _read_list(request, num_items)
+    for row, one in enumerate(read):
+        if not isinstance(one, Mapping):
+            dense[row] = torch.tensor(one)
     return dense
-
-
-def _read_mapping(request: Mapping[Any, float], num_items: int) -> dict[int, float]:
-    """Log-weights of one request by item id."""
-    read = {}
-    for key, value in request.items():
-        item = int(key) if isinstance(key, str) and key.isdecimal() else key
-        _check_item(item, "item_log_weights", num_items)
-        if item in read:
-            raise ValueError(f"item_log_weights names item {item} twice, as a number and as its digits; name it once.")
-        read[item] = _read_number(value)
-    return read
-
-
-def _read_list(request: Any, num_items: int) -> torch.Tensor:
-    """Log-weights of one request from a list, `(num_items,)`."""
-    if isinstance(request, str) or not isinstance(request, Sequence) or len(request) != num_items:
-        given = f"{len(request)} numbers" if isinstance(request, list | tuple) else f"{request!r:.80}"
-        raise ValueError(
-            f"item_log_weights of a request must map item ids to numbers or be a list of {num_items} numbers, one per "
-            f"item, not {given}."
-        )
-    return torch.tensor([_read_number(value) for value in request])
-
-
-def _read_number(value: Any) -> float:
-    """One log-weight as a float."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(
-            f"item_log_weights contains {value!r}, which is not a number; give 0 for an item without a weight."
-        )
-    return float(value)
-
-
-def _check_item(item: Any, name: str, num_items: int) -> None:
-    """Raises a ValueError for a value that is not an item id."""
-    if isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= num_items:
-        raise ValueError(
-            f"{name} contains {item!r}, which is no item of this catalogue (ids 1..{num_items}); leave it out."
-        )
 
 
 def _check_tensor(value: Any, name: str, kind: str, shape: tuple[int, ...]) -> None:
@@ -262,30 +224,27 @@ def _check_values(weights: torch.Tensor, name: str, items: torch.Tensor | None =
 
 def _rows(ids: ItemIds, name: str, num_items: int, batch_size: int) -> list[torch.Tensor | None]:
     """Distinct item ids of each request, `(num_ids,)` each; `None` for a request without a list."""
-    rows: Any = ids.tolist() if isinstance(ids, torch.Tensor) else ids
-    if isinstance(rows, str) or not isinstance(rows, Sequence):
-        raise ValueError(f"{name} must be item ids, or one list of them per request, not {ids!r}.")
-    nested = [row is None or isinstance(row, Sequence | torch.Tensor) and not isinstance(row, str) for row in rows]
-    is_nested = any(nested)
-    if not is_nested:
-        rows = [rows]
-    elif not all(nested):
+    rows = as_rows(ids)
+    if rows is None:
+        raise ValueError(f"{name} must be item ids, or one list of them per request, not {shown(ids)}.")
+    nested = [row is None or as_list(row) is not None for row in rows]
+    if not any(nested):
+        return [_distinct(rows, name, num_items)] * batch_size
+    if not all(nested):
         raise ValueError(f"{name} mixes item ids and lists; give ids for all requests, or one list per request.")
-    if is_nested and len(rows) != batch_size:
+    if len(rows) != batch_size:
         raise ValueError(
             f"{name} has {len(rows)} lists and there are {batch_size} requests; give one list per request, or one for "
             "all."
         )
-    checked = [None if row is None else _distinct(row, name, num_items) for row in rows]
-    return checked if is_nested else checked * batch_size
+    return [
+        None if one is None else _distinct(one, f"{name} of request {row}", num_items) for row, one in enumerate(rows)
+    ]
 
 
-def _distinct(row: Sequence[int] | torch.Tensor, name: str, num_items: int) -> torch.Tensor:
+def _distinct(row: Any, name: str, num_items: int) -> torch.Tensor:
     """Distinct checked item ids of one request, `(num_ids,)`."""
-    items = row.tolist() if isinstance(row, torch.Tensor) else list(row)
-    for item in items:
-        _check_item(item, name, num_items)
-    return torch.tensor(items, dtype=torch.long).unique()
+    return torch.tensor(read_items(name, row, num_items), dtype=torch.long).unique()
 
 
 def _limit_columns(

@@ -15,6 +15,7 @@ from .constrained_decoding import BeamSearchOutput, NextLogProbs, TrieLogitsProc
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
 from .modeling_semantic_id_decoder import SemanticIdDecoderModel
 from .recommendation import RecommendOutput, check_enough, check_k, count_allowed
+from .recommendation_request import shown
 from .semantic_ids import codes_to_tokens
 from .t5_stacks import DecodingSteps, last_visible
 from .trie import NodeLogWeights
@@ -160,10 +161,11 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         """Checks the numbers of results and beams against the size of the catalogue."""
         num_items = self.config.num_items
         check_k(k, num_items)
-        if num_beams is not None and not k <= num_beams <= num_items:
+        is_whole = isinstance(num_beams, int) and not isinstance(num_beams, bool)
+        if num_beams is not None and not (is_whole and k <= num_beams <= num_items):
             raise ValueError(
-                f"num_beams ({num_beams}) must be in {k}..{num_items}: at least k, at most the number of items; "
-                "leave it unset for the default."
+                f"num_beams ({shown(num_beams)}) must be in {k}..{num_items}: at least k, at most the number of "
+                "items; leave it unset for the default."
             )
 
     def _default_beams(self, k: int, num_allowed: torch.Tensor | None) -> int:

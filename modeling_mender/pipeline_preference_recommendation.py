@@ -8,11 +8,25 @@ from typing import Any
 from transformers import Pipeline
 
 from .item_log_weights import read_log_weights
-
-REQUEST_FIELDS = ("history", "preference", "avoid", "strength", "user", "candidates", "exclude", "item_log_weights")
+from .recommendation_request import (
+    CALL_OPTIONS,
+    CallOptions,
+    RecommendationRequest,
+    RequestError,
+    RequestLimits,
+    as_list,
+    read_call,
+    read_requests,
+    refuse_unknown,
+    shown,
+)
 
 # Fields that only some processors read, and the way out for the others.
-STEERING_FIELDS = {"avoid": "write what to avoid as a preference", "strength": "leave strength out"}
+OPTIONAL_FIELDS = {
+    "avoid": "write what to avoid as a preference",
+    "strength": "leave strength out",
+    "user": "leave user out",
+}
 
 
 class PreferenceRecommendationPipeline(Pipeline):
@@ -22,7 +36,14 @@ class PreferenceRecommendationPipeline(Pipeline):
     read `avoid` (a string or several: texts to move down), `strength` (a number for all preferences, or one per
     preference; defaults to 1; 0 ignores a preference, a negative one avoids it) and `user` (the user's id). Every
     model takes `candidates` (ids of the only items to rank), `exclude` (ids to leave out) and `item_log_weights`
-    (added to the scores: a mapping of ids to numbers, or a number for each item of the catalogue).
+    (added to the scores: a mapping of ids to numbers, or a number for each item of the catalogue). See
+    [`RecommendationRequest`].
+
+    Args:
+        limits ([`RequestLimits`] or `Mapping`, *optional*): Limits on requests, as in `{"requests": 5000}`, where
+            `None` stands for no limit; others are those of environment variables such as `MENDER_MAX_REQUESTS`, or
+            the defaults.
+        kwargs: Options of every call, see [`__call__`], and those of `transformers.Pipeline`.
 
     >>> pipe = pipeline("preference-recommendation", model="org/name", trust_remote_code=True)  # doctest: +SKIP
     >>> pipe({"history": [17, 4], "preference": "Look for lavender soap"}, k=2)  # doctest: +SKIP
@@ -39,8 +60,16 @@ class PreferenceRecommendationPipeline(Pipeline):
     model: Any  # a module with `recommend`
     processor: Any  # a processor with `titles`
 
-    def __call__(self, inputs: Mapping | Iterable[Mapping], *args: Any, **kwargs: Any) -> Any:
+    def __init__(
+        self, *args: Any, limits: RequestLimits | Mapping[str, int | None] | None = None, **kwargs: Any
+    ) -> None:
+        self.limits = RequestLimits.read(limits)
+        super().__init__(*args, **kwargs)
+
+    def __call__(self, inputs: Mapping | Iterable[Mapping], *args: Any, limits: Any = None, **options: Any) -> Any:
         """Recommends items for one request or several.
+
+        All requests of a list are read and checked before the first one is answered.
 
         Args:
             inputs (`Mapping` or an iterable of them): One request, or several.
@@ -50,6 +79,7 @@ class PreferenceRecommendationPipeline(Pipeline):
             return_terms (`bool`, *optional*, defaults to `False`): Whether to return the terms of each score, for a
                 model whose score is a sum of terms.
             batch_size (`int`, *optional*, defaults to 1): Number of requests per batch.
+            limits (*optional*): In place of those of the pipeline.
 
         Returns:
             `list[dict]`: `item_id`, `title` and `score` (a log-probability, plus the item's log-weight where given)
@@ -57,97 +87,121 @@ class PreferenceRecommendationPipeline(Pipeline):
             list of requests, and an iterator over them for any other iterable.
 
         Raises:
-            ValueError: For any error of the processor or `recommend`, an unknown field, a field that this model does
-                not read, or terms of a model without terms.
+            ValueError: For an invalid request or option, a field that this model does not read, or terms of a model
+                without terms; it names the request of a list by its number, from 0.
         """
-        if isinstance(inputs, list) and not inputs:
-            return []
-        return super().__call__(inputs, *args, **kwargs)
-
-    def _sanitize_parameters(
-        self,
-        k: int | None = None,
-        num_beams: int | None = None,
-        candidates: list[int] | None = None,
-        exclude: list[int] | None = None,
-        item_log_weights: Mapping[int, float] | list[float] | None = None,
-        return_terms: bool | None = None,
-        **unknown: Any,
-    ) -> tuple[dict, dict, dict]:
-        """Splits the options of a call into those of `preprocess`, `_forward` and `postprocess`."""
-        if unknown:
+        if args:
+            raise ValueError(f"{shown(args[0])} has no name; name the options of a call, as in k=5.")
+        num_items = self.model.config.num_items
+        limits = self.limits if limits is None else RequestLimits.read(limits)
+        own, _, _ = self._sanitize_parameters(**options)
+        given = {"batch_size": self._batch_size} | self._preprocess_params | own
+        call = CallOptions.read(given, num_items, limits)
+        self._check_terms(call)
+        read = inspect.signature(self.processor.__call__).parameters
+        check = {"call": call, "unread": [name for name in OPTIONAL_FIELDS if name not in read]}
+        if isinstance(inputs, Mapping | RecommendationRequest):
+            request = RecommendationRequest.read(inputs, num_items, limits, defaults=call.defaults)
+            return next(self._answer(iter([self.preprocess(request, **check)]), call))
+        if (several := as_list(inputs)) is not None:
+            several = read_requests(several, num_items, limits, call.defaults)
+            checked = [self.preprocess(request, number=number, **check) for number, request in enumerate(several)]
+            return list(self._answer(iter(checked), call))
+        if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable) or hasattr(inputs, "ndim"):
             raise ValueError(
-                f"{', '.join(sorted(unknown))}: no such option; there are k, num_beams, candidates, exclude, "
-                "item_log_weights, return_terms and batch_size."
+                f"a request is a dict, and several are a list or an iterator of them, not {shown(inputs)}."
             )
-        if return_terms not in (None, False, True):
-            raise ValueError(f"return_terms is {return_terms!r}; give true or false.")
-        limits = {"candidates": candidates, "exclude": exclude, "item_log_weights": item_log_weights}
-        options = {"k": k, "num_beams": num_beams, "return_terms": return_terms}
-        return (
-            {name: value for name, value in limits.items() if value is not None},
-            {name: value for name, value in options.items() if value is not None},
-            {},
+        requests = (
+            RecommendationRequest.read(one, num_items, limits, number, call.defaults)
+            for number, one in enumerate(inputs)
+        )
+        return self._answer(
+            (self.preprocess(one, number=number, **check) for number, one in enumerate(requests)), call
         )
 
-    def preprocess(self, input_: Mapping[str, Any], **limits: Any) -> dict[str, Any]:
-        """Checks the fields of a request and fills in those of the call."""
-        if not isinstance(input_, Mapping):
-            raise ValueError(f"a request is a dict with {', '.join(REQUEST_FIELDS)}, not {input_!r}.")
-        if unknown := sorted(map(str, input_.keys() - set(REQUEST_FIELDS))):
-            raise ValueError(f"a request has no field {', '.join(unknown)}; there are {', '.join(REQUEST_FIELDS)}.")
-        request = dict.fromkeys(REQUEST_FIELDS) | limits
-        return request | {name: value for name, value in input_.items() if value is not None}
+    def answer_call(self, body: Any) -> list:
+        """Answers the body of a call to an endpoint; see [`read_call`].
 
-    def _forward(self, input_tensors: dict[str, Any], **options: Any) -> Any:
+        Raises:
+            ValueError: As [`read_call`] and [`__call__`].
+        """
+        requests, parameters = read_call(body)
+        return self(requests, **parameters)
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
+        """Options of the pipeline or a call, which [`__call__`] checks together."""
+        refuse_unknown(options, CALL_OPTIONS, "{}: no such option")
+        return {name: value for name, value in options.items() if value is not None}, {}, {}
+
+    def preprocess(self, input_: RecommendationRequest, **preprocess_parameters: Any) -> Any:
+        """Checks that the model reads the fields of a request, and that it allows enough items.
+
+        Raises:
+            ValueError: If not; names the request by its number in a list.
+        """
+        call, number = preprocess_parameters["call"], preprocess_parameters.get("number")
+        if unread := [name for name in preprocess_parameters["unread"] if getattr(input_, name) not in (None, ())]:
+            ways = [OPTIONAL_FIELDS[name] for name in unread]
+            other = ", or use a mender_steer model" if {"avoid", "strength"} & {*unread} else ""
+            which = "" if number is None else f", and request {number} has it"
+            raise ValueError(
+                f"a {self.model.config.model_type} model does not read {' and '.join(unread)}{which}; "
+                f"{' and '.join(ways)}{other}."
+            )
+        input_.check_enough(call.k, self.model.config.num_items, number)
+        return input_
+
+    def _answer(self, requests: Iterator[RecommendationRequest], call: CallOptions) -> Iterator[list[dict[str, Any]]]:
+        """Answers checked requests in batches, which the processor pads; the collation of the library requires a
+        tokenizer, and some models have none."""
+        start = 0
+        while batch := list(islice(requests, call.batch_size)):
+            try:
+                output = self.forward({"requests": batch}, call=call)
+            except RequestError as error:
+                raise error.moved(start) from None
+            for row, (items, scores) in enumerate(zip(output["items"], output["scores"], strict=True)):
+                one = {"items": items, "scores": scores}
+                if "terms" in output:
+                    one["terms"] = {name: values[row] for name, values in output["terms"].items()}
+                yield self.postprocess(one)
+            start += len(batch)
+
+    def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> Any:
         """Ranks a batch of requests: `items` and `scores (batch_size, k)`, and `terms` by name."""
-        requests = input_tensors["requests"]
-        fields = {"history": [request["history"] or [] for request in requests]}
-        for name in ("preference", "user"):
-            values = [request[name] for request in requests]
+        call: CallOptions = forward_parameters["call"]
+        requests: list[RecommendationRequest] = input_tensors["requests"]
+        fields: dict[str, list] = {"history": [list(request.history) for request in requests]}
+        for name in ("preference", "avoid", "strength", "user"):
+            values = [getattr(request, name) for request in requests]
+            values = [(list(value) or None) if isinstance(value, tuple) else value for value in values]
             if any(value is not None for value in values):
                 fields[name] = values
-        fields |= self._steering(requests)
-        return_terms = options.pop("return_terms", False)
-        if return_terms:
-            if "return_terms" not in inspect.signature(self.model.recommend).parameters:
-                raise ValueError(self._no_terms())
+        options: dict[str, Any] = {"k": call.k}
+        if call.num_beams is not None:
+            options["num_beams"] = call.num_beams
+        if call.return_terms:
             options["return_terms"] = True
-        limits: dict[str, Any] = {}
-        if any(request["candidates"] is not None for request in requests):
-            limits["candidates"] = [request["candidates"] for request in requests]
-        if any(request["exclude"] for request in requests):  # an empty list excludes nothing
-            limits["exclude"] = [request["exclude"] for request in requests]
-        given = [request["item_log_weights"] for request in requests]
+        if any(request.candidates is not None for request in requests):
+            options["candidates"] = [request.candidates for request in requests]
+        if any(request.exclude for request in requests):
+            options["exclude"] = [request.exclude for request in requests]
+        given = [request.item_log_weights for request in requests]
         if (log_weights := read_log_weights(given, self.model.config.num_items)) is not None:
-            limits["item_log_weights"] = log_weights
+            options["item_log_weights"] = log_weights
         inputs = self.processor(**fields, return_tensors="pt").to(self.device)
-        found = self.model.recommend(**inputs, **limits, **options)
+        found = self.model.recommend(**inputs, **options)
         output = {"items": found.items, "scores": found.scores}
-        if return_terms:
+        if call.return_terms:
             if getattr(found, "terms", None) is None:
                 raise ValueError(self._no_terms())
             output["terms"] = dict(found.terms)
         return output
 
-    def _steering(self, requests: list[dict[str, Any]]) -> dict[str, list]:
-        """Values of `avoid` and `strength` of requests that have them.
-
-        Raises:
-            ValueError: If the processor does not read them.
-        """
-        fields = {}
-        for name in STEERING_FIELDS:
-            values = [None if _is_absent(request[name]) else request[name] for request in requests]
-            if any(value is not None for value in values):
-                fields[name] = values
-        unread = [name for name in fields if name not in inspect.signature(self.processor.__call__).parameters]
-        if unread:
-            raise ValueError(
-                f"a {self.model.config.model_type} model does not read {' and '.join(unread)}; "
-                f"{' and '.join(STEERING_FIELDS[name] for name in unread)}, or use a mender_steer model."
-            )
-        return fields
+    def _check_terms(self, call: CallOptions) -> None:
+        """Raises a ValueError if terms are asked of a model without terms."""
+        if call.return_terms and "return_terms" not in inspect.signature(self.model.recommend).parameters:
+            raise ValueError(self._no_terms())
 
     def _no_terms(self) -> str:
         """Message for a model without terms."""
@@ -170,37 +224,3 @@ class PreferenceRecommendationPipeline(Pipeline):
             for rank, item in enumerate(found):
                 item["terms"] = {name: values[rank] for name, values in terms.items()}
         return found
-
-    def run_single(
-        self, inputs: Mapping, preprocess_params: dict, forward_params: dict, postprocess_params: dict
-    ) -> list[dict[str, Any]]:
-        """Answers one request as a batch of its own."""
-        return next(self.get_iterator([inputs], 0, 1, preprocess_params, forward_params, postprocess_params))
-
-    def get_iterator(
-        self,
-        inputs: Iterable[Mapping],
-        num_workers: int,
-        batch_size: int,
-        preprocess_params: dict,
-        forward_params: dict,
-        postprocess_params: dict,
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Answers requests in batches, which the processor pads; the collation of the library requires a tokenizer,
-        and some models have none."""
-        requests = (self.preprocess(request, **preprocess_params) for request in inputs)
-        while batch := list(islice(requests, batch_size)):
-            output = self.forward({"requests": batch}, **forward_params)
-            for row, (items, scores) in enumerate(zip(output["items"], output["scores"], strict=True)):
-                one = {"items": items, "scores": scores}
-                if "terms" in output:
-                    one["terms"] = {name: values[row] for name, values in output["terms"].items()}
-                yield self.postprocess(one, **postprocess_params)
-
-
-def _is_absent(value: Any) -> bool:
-    """Whether a field is `None`, an empty text, or a list without any text, as forms send them."""
-    values = [value] if isinstance(value, str) else value
-    return values is None or (
-        isinstance(values, list | tuple) and all(isinstance(one, str) and not one.strip() for one in values)
-    )

@@ -5,7 +5,8 @@ from typing import Any
 
 from transformers import BatchFeature, ProcessorMixin
 
-from .processing_mender import MenderEmbProcessor, MenderProcessor, named_items
+from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, named_items, refuse_unread
+from .recommendation_request import RequestError, shown
 
 
 class ItemIdProcessor(MenderProcessor):
@@ -50,17 +51,18 @@ class ItemIdProcessor(MenderProcessor):
         Raises:
             ValueError: For an unknown item, a preference, or an empty history that the model does not accept.
         """
+        refuse_unread(kwargs, "history")
         return BatchFeature(MenderEmbProcessor.pad_requests(self._read_requests(history, preference)))
 
     def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
         """Checks one request: no preference, and a history unless the model accepts none."""
-        if texts is not None and len(texts):
-            raise ValueError(
-                f"preference {row} is {texts!r}, and this model reads no preference, only item ids; leave it out, or "
-                "use a model that reads one."
+        if any(text.strip() for text in as_texts(f"preference {row}", texts)):
+            raise RequestError(
+                row,
+                f"has the preference {shown(texts)}, and this model reads no preference, only item ids; leave it out, "
+                "or use a model that reads one.",
             )
-        if items is None or len(items) == 0:
-            if not self.answers_empty_requests:
-                raise ValueError(f"request {row} has an empty history; give at least one item id.")
-            return [], []
-        return super()._read_request(row, items, None)
+        read = self._read_history(row, items)
+        if not read and not self.answers_empty_requests:
+            raise RequestError(row, "has an empty history; give at least one item id.")
+        return read, []

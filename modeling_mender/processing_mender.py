@@ -11,6 +11,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.utils import cached_file
 
 from .atomic_write import atomic_write
+from .recommendation_request import RequestError, as_list, as_rows, read_items, shown
 
 ITEMS_FILE = "items.jsonl"
 
@@ -59,9 +60,7 @@ class MenderProcessor(ProcessorMixin):
         Raises:
             ValueError: If an id is not in `1..num_items`.
         """
-        item_ids = [int(item) for item in item_ids]
-        self._check_items(item_ids, "item_ids")
-        return [self.items[item - 1]["title"] for item in item_ids]
+        return [self.items[item - 1]["title"] for item in read_items("item_ids", item_ids, self.num_items)]
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration without the items, which have a file of their own."""
@@ -109,35 +108,28 @@ class MenderProcessor(ProcessorMixin):
             )
         return processor
 
-    def _check_items(self, items: Sequence[int], name: str) -> None:
-        """Raises a ValueError for the first item outside the catalogue."""
-        for item in items:
-            if isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= self.num_items:
-                raise ValueError(
-                    f"{name} contains {item!r}, which is no item of this catalogue (ids 1..{self.num_items}); "
-                    "drop it or map it to the ids of the benchmark's items table."
-                )
-
     def _read_requests(self, history: Any, preference: Any) -> list[tuple[list[int], list[str]]]:
-        """Reads every accepted form of `history` and `preference` as one (items, preferences) pair per request."""
+        """Reads every accepted form of `history` and `preference` as one (items, preferences) pair per request.
+
+        A flat list of item ids and a single string are those of one request; any other list has one entry per
+        request.
+        """
         if history is None and preference is None:
             raise ValueError("history and preference are both missing; give at least one of them.")
-        if isinstance(history, torch.Tensor):
-            history = history.tolist()
-        if history is not None and (isinstance(history, str) or not isinstance(history, Sequence)):
-            raise ValueError(f"history must be item ids or a list of such lists, not {history!r}.")
+        history, preference = _as_requests("history", history), _as_requests("preference", preference)
         if history is None:
             preference = [preference] if isinstance(preference, str) else preference
-        elif all(isinstance(item, int) for item in history) and (history or not isinstance(preference, list)):
-            history = [list(history)]
-            preference = None if preference is None else [preference]
-        if preference is not None and (isinstance(preference, str) or not isinstance(preference, Sequence)):
+        elif is_one_history(history) and (history or not isinstance(preference, list)):
+            refuse_list("preference", preference)
+            history = [history]
+            preference = [preference] if isinstance(preference, str) else preference
+        if isinstance(preference, str):
             raise ValueError(
-                f"preference must be a list with one entry per history, not {preference!r}; wrap a single one: "
+                f"preference must be a list with one entry per history, not {shown(preference)}; wrap a single one: "
                 "[preference]."
             )
         size = len(preference or ()) if history is None else len(history)
-        history = history or [[] for _ in range(size)]
+        history = [()] * size if history is None else history
         preference = [None] * size if preference is None else preference
         if len(history) != len(preference):
             raise ValueError(
@@ -152,12 +144,67 @@ class MenderProcessor(ProcessorMixin):
 
     def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
         """Checks one request, with the history cut to the most recent `max_history_length` items."""
-        items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
-        self._check_items(items, f"history {row}")
+        items = self._read_history(row, items)
         texts = [text.strip() for text in as_texts(f"preference {row}", texts) if text.strip()]
         if not items and not texts:
-            raise ValueError(f"request {row} has an empty history and no preference; give at least one of them.")
-        return items[-self.max_history_length :], texts
+            raise RequestError(row, "has an empty history and no preference; give at least one of them.")
+        return items, texts
+
+    def _read_history(self, row: int, items: Any) -> list[int]:
+        """Item ids of one request, the most recent `max_history_length` ones."""
+        read = read_items(f"history {row}", () if items is None else items, self.num_items)
+        return list(read[-self.max_history_length :])
+
+
+def _as_requests(name: str, values: Any) -> Any:
+    """Returns a list or an array as a list, and `None` or a string unchanged.
+
+    Raises:
+        ValueError: For another value, or a string as `history`.
+    """
+    if values is None or isinstance(values, str) and name != "history":
+        return values
+    rows = as_rows(values)
+    if rows is None:
+        what = "item ids or a list of such lists" if name == "history" else "a list with one entry per history"
+        raise ValueError(f"{name} must be {what}, not {shown(values)}; wrap a single one in a list.")
+    return list(rows)
+
+
+def is_one_history(history: Sequence[Any]) -> bool:
+    """Whether a list is the history of one request, and not one history per request.
+
+    >>> is_one_history([17, 4]), is_one_history([[17], None]), is_one_history([])
+    (True, False, True)
+    """
+    return not any(row is None or as_list(row) is not None for row in history)
+
+
+def refuse_list(name: str, values: Any) -> None:
+    """Raises a ValueError for a list of several entries beside the history or the preference of one request.
+
+    It could hold one entry per request, or several of one request.
+    """
+    if values is not None and not isinstance(values, str) and len(values) > 1:
+        raise ValueError(
+            f"{name} is a list of {len(values)}, and history or preference is that of one request, without a list "
+            f"around it; give one entry per request everywhere, as in history=[[17], [4]], or, for one request, "
+            f"history=[[17, 4]] and {name}=[[...]]."
+        )
+
+
+def refuse_unread(given: Mapping[str, Any], known: str) -> None:
+    """Raises a ValueError for fields that a processor does not read.
+
+    Args:
+        given (`Mapping`): Values by name; `None` counts as not given.
+        known (`str`): Names of the fields that it reads.
+    """
+    if unread := sorted(name for name, value in given.items() if value is not None):
+        raise ValueError(
+            f"the processor does not take {', '.join(unread)}; it takes {known}. Leave it out, or use a model that "
+            "reads it."
+        )
 
 
 def as_texts(name: str, texts: Any) -> list[str]:
@@ -166,16 +213,18 @@ def as_texts(name: str, texts: Any) -> list[str]:
     Raises:
         ValueError: For a value that is not a string, or a string with a lone surrogate, which no tokenizer accepts.
     """
-    texts = [] if texts is None else [texts] if isinstance(texts, str) else texts
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+    read = () if texts is None else [texts] if isinstance(texts, str) else as_list(texts)
+    if read is None or not all(isinstance(text, str) for text in read):
         raise ValueError(
-            f"{name} is {texts!r}, which is no string (nor a list of strings); write it in words, for example 'Search "
-            "for lavender soap'."
+            f"{name} is {shown(texts)}, which is no string (nor a list of strings); write it in words, for example "
+            "'Search for lavender soap'."
         )
-    for text in texts:
+    for text in read:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise ValueError(f"{name} is {text!r}, which holds half of a character (a surrogate); decode it as UTF-8.")
-    return list(texts)
+            raise ValueError(
+                f"{name} is {shown(text)}, which holds half of a character (a surrogate); decode it as UTF-8."
+            )
+    return list(read)
 
 
 class MenderTokProcessor(MenderProcessor):
@@ -207,8 +256,19 @@ class MenderTokProcessor(MenderProcessor):
             ValueError: For an unknown item, a preference that is not a string, an empty request, or a preference that
                 alone exceeds `max_length`.
         """
-        rows = [self.token_ids(*request) for request in self._read_requests(history, preference)]
+        refuse_unread(kwargs, "history and preference")
+        rows = self._token_rows(self._read_requests(history, preference))
         return BatchFeature(pad_token_rows(rows, self.tokenizer.pad_token_id))
+
+    def _token_rows(self, requests: Iterable[tuple[Any, ...]]) -> list[list[int]]:
+        """Token ids of checked requests."""
+        rows = []
+        for row, request in enumerate(requests):
+            try:
+                rows.append(self.token_ids(*request))
+            except RequestError as error:
+                raise error.moved(row) from None
+        return rows
 
     def token_ids(self, items: Sequence[int], preferences: Sequence[str]) -> list[int]:
         """Token ids of one checked request."""
@@ -221,9 +281,10 @@ class MenderTokProcessor(MenderProcessor):
         head_ids = self._text_ids(head)
         room = self.max_length - len(start) - len(end) - len(head_ids)
         if room < 0:
-            raise ValueError(
-                f"the preference takes {len(head_ids)} tokens and max_length is {self.max_length}; shorten it or "
-                "raise max_length."
+            raise RequestError(
+                0,
+                f"has a preference of {len(head_ids)} tokens and max_length is {self.max_length}; shorten it or raise "
+                "max_length.",
             )
         kept: list[list[int]] = []
         for item in reversed(items):
@@ -287,6 +348,7 @@ class MenderEmbProcessor(MenderProcessor):
         Raises:
             ValueError: For an unknown item, a preference that is not a string, or an empty request.
         """
+        refuse_unread(kwargs, "history and preference")
         requests = self._read_requests(history, preference)
         num_preferences = max(len(texts) for _, texts in requests)
         features = self.pad_requests(requests)

@@ -3,7 +3,6 @@
 Sentences are split into wanted and avoided texts, and misspelled words are corrected to words of the catalogue.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,17 @@ from transformers import BatchFeature
 
 from .item_words import ItemWords
 from .preference_parsing import SplitPreference, split_preference
-from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, pad_token_rows
+from .processing_mender import (
+    MenderEmbProcessor,
+    MenderProcessor,
+    as_texts,
+    is_one_history,
+    pad_token_rows,
+    refuse_list,
+    refuse_unread,
+)
+from .recommendation_request import as_list, as_rows, as_scalar, read_strength, shown
 
-MAX_STRENGTH = 1000.0  # largest absolute strength of a preference
 MAX_CACHED = 100_000  # number of texts whose reading is cached
 
 # Words that negate another one: no-walnut and non-ceramic, leatherless, unscented.
@@ -88,11 +95,7 @@ class MenderSteerProcessor(MenderProcessor):
             ValueError: For an unknown item, a text that is not a string, a strength that is not finite, or a number of
                 strengths that does not match the texts.
         """
-        if kwargs:
-            raise ValueError(
-                f"the processor does not take {', '.join(sorted(kwargs))}; it takes history, preference, avoid and "
-                "strength."
-            )
+        refuse_unread(kwargs, "history, preference, avoid and strength")
         requests = self.read(history, preference, avoid, strength)
         columns = aligned(requests)
         features = self.pad(requests, columns)
@@ -120,11 +123,12 @@ class MenderSteerProcessor(MenderProcessor):
         if history is None and preference is None and avoid is None:
             raise ValueError("history, preference and avoid are all missing; give at least one of them.")
         if history is None and preference is None:
-            is_list = isinstance(avoid, Sequence) and not isinstance(avoid, str)
-            history = [[] for _ in avoid or ()] if is_list else [[]]
+            rows = as_list(avoid)
+            history = [[]] if rows is None else [[] for _ in rows]
         pairs = self._read_requests(history, preference)
-        avoided = _per_request("avoid", avoid, len(pairs), str)
-        strengths = _per_request("strength", strength, len(pairs), int | float)
+        is_one = isinstance(preference, str) if history is None else is_one_history(history)
+        avoided = _per_request("avoid", avoid, len(pairs), is_one, str)
+        strengths = _per_request("strength", strength, len(pairs), is_one, int | float)
         requests = []
         for row, (items, texts) in enumerate(pairs):
             others = as_texts(f"avoid {row}", avoided[row])
@@ -133,9 +137,7 @@ class MenderSteerProcessor(MenderProcessor):
 
     def _read_request(self, row: int, items: Any, texts: Any) -> tuple[list[int], list[str]]:
         """Checks one request, which may be empty; empty texts are kept until strengths are assigned."""
-        items = items.tolist() if isinstance(items, torch.Tensor) else list(items or [])
-        self._check_items(items, f"history {row}")
-        return items[-self.max_history_length :], as_texts(f"preference {row}", texts)
+        return self._read_history(row, items), as_texts(f"preference {row}", texts)
 
     def _read_texts(self, row: int, wanted: list[str], avoided: list[str], strength: Any) -> list[ReadText]:
         """Texts of one request without those that are empty or of strength 0, each text once per sign."""
@@ -286,50 +288,35 @@ def aligned(requests: Sequence[tuple[Sequence[int], Sequence[ReadText]]]) -> lis
     ]
 
 
-def _per_request(name: str, values: Any, size: int, kind: Any) -> list[Any]:
-    """Returns one entry per request: a single value stands for all requests, a flat list for a single one."""
-    if getattr(values, "ndim", None) == 0:  # a number of NumPy or torch
-        values = values.item()
+def _per_request(name: str, values: Any, size: int, is_one: bool, kind: Any) -> list[Any]:
+    """Returns one entry per request: a single value stands for all requests, a flat list for a single one.
+
+    Args:
+        name, values: The field.
+        size (`int`): Number of requests.
+        is_one (`bool`): Whether history and preference are those of one request, without a list around them.
+        kind: Type of a single value.
+    """
+    values = as_scalar(values)
     if values is None or isinstance(values, kind):
         return [values] * size
-    if isinstance(values, torch.Tensor):
-        values = values.tolist()
-    if isinstance(values, Sequence) and not isinstance(values, str):
-        if size == 1 and not any(isinstance(value, list | tuple) for value in values) and len(values) != 1:
-            return [list(values)]
-        if len(values) == size:
-            return list(values)
-        raise ValueError(f"{name} has {len(values)} entries and there are {size} requests; give one per request.")
-    what = "a number" if name == "strength" else "words"
-    raise ValueError(f"{name} is {values!r}; give {what} for each request, or for all of them.")
+    rows = as_rows(values)
+    if rows is None:
+        what = "a number" if name == "strength" else "words"
+        raise ValueError(f"{name} is {shown(values)}; give {what} for each request, or for all of them.")
+    if is_one:
+        refuse_list(name, rows)
+    is_flat = not any(isinstance(value, list | tuple) for value in rows)
+    if size == 1 and is_flat and len(rows) != 1:
+        return [list(rows)]
+    if len(rows) != size:
+        raise ValueError(f"{name} has {len(rows)} entries and there are {size} requests; give one per request.")
+    return list(rows)
 
 
 def _as_strengths(row: int, strength: Any, num_wanted: int, num_avoided: int) -> list[float]:
-    """Returns a strength for each text of a request.
-
-    Raises:
-        ValueError: If one is not a finite number, or their number is neither that of the preferences nor of all texts.
-    """
-    total = num_wanted + num_avoided
-    is_one = strength is None or isinstance(strength, int | float)
-    given = [1.0 if one is None else one for one in ([strength] if is_one else strength)]
-    for one in given:
-        if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
-            raise ValueError(
-                f"the strength of request {row} is {one!r}, which is no finite number; give 1 for the usual one."
-            )
-        if abs(one) > MAX_STRENGTH:
-            raise ValueError(
-                f"the strength of request {row} is {one!r}, beyond {MAX_STRENGTH:g}; give a number from "
-                f"{-MAX_STRENGTH:g} to {MAX_STRENGTH:g}."
-            )
-    if is_one:
-        given *= total
-    elif len(given) == num_wanted:
-        given += [1.0] * num_avoided
-    if len(given) != total:
-        raise ValueError(
-            f"request {row} has {len(given)} strengths for {num_wanted} preferences and {num_avoided} avoided texts; "
-            f"give one number, one per preference, or {total}."
-        )
-    return [float(one) for one in given]
+    """Returns a strength for each text of a request; see [`read_strength`] for errors."""
+    given = read_strength(f"the strength of request {row}", strength, num_wanted, num_avoided)
+    if isinstance(given, tuple):
+        return [*given, *[1.0] * (num_wanted + num_avoided - len(given))]
+    return [1.0 if given is None else given] * (num_wanted + num_avoided)

@@ -11,7 +11,8 @@ import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase
 
 from .configuration_semantic_ids import PAD_TOKEN_ID, vocabulary_size
-from .processing_mender import MenderTokProcessor, pad_token_rows
+from .processing_mender import MenderTokProcessor, as_texts, pad_token_rows, refuse_unread
+from .recommendation_request import RequestError, as_list, shown
 from .semantic_ids import codes_to_tokens
 
 MAX_CACHED_TEXTS = 100_000  # bounds the memory of a server; the texts of a benchmark fit
@@ -84,14 +85,17 @@ class TigerProcessor(MenderTokProcessor):
             ValueError: For an unknown item, an empty request, a preference or a user that this model does not read, or
                 a preference that alone exceeds `max_length`.
         """
+        refuse_unread(kwargs, "history, preference and user")
         requests = self._read_requests(history, preference)
-        if not self.reads_preferences and any(texts for _, texts in requests):
-            raise ValueError(
-                "this model was trained without preferences and would not read them; leave preference out, or load a "
-                "model that reads preferences."
-            )
+        for row, (_, texts) in enumerate(requests):
+            if texts and not self.reads_preferences:
+                raise RequestError(
+                    row,
+                    f"has the preference {shown(texts[0])}, and this model was trained without preferences and would "
+                    "not read it; leave preference out, or load a model that reads preferences.",
+                )
         users = self._read_users(user, len(requests))
-        rows = [self.token_ids(*request, one) for request, one in zip(requests, users, strict=True)]
+        rows = self._token_rows((*request, one) for request, one in zip(requests, users, strict=True))
         return BatchFeature(pad_token_rows(rows, PAD_TOKEN_ID))
 
     def token_ids(self, items: Sequence[int], preferences: Sequence[str], user: str = "") -> list[int]:
@@ -115,15 +119,17 @@ class TigerProcessor(MenderTokProcessor):
 
     def _read_users(self, user: Any, num_requests: int) -> list[str]:
         """Reads one user id per request, empty for an unknown user."""
-        users = [user] if user is None or isinstance(user, str) else list(user)
-        users = users * num_requests if users == [None] else users
+        users = [None] * num_requests if user is None else [user] if isinstance(user, str) else as_list(user)
+        if users is None:
+            raise ValueError(f"user is {shown(user)}; give the benchmark's user_id, or one for each request.")
         if len(users) != num_requests:
             raise ValueError(f"{num_requests} requests and {len(users)} users; give one user per request.")
         for row, one in enumerate(users):
             if one is not None and not isinstance(one, str):
-                raise ValueError(f"user {row} is {one!r}, which is no string; give the benchmark's user_id.")
-        if any(users) and not self.num_user_tokens:
-            raise ValueError("this model is not conditioned on the user id; leave user out.")
+                raise ValueError(f"user {row} is {shown(one)}, which is no string; give the benchmark's user_id.")
+            as_texts(f"user {row}", one)
+            if one and not self.num_user_tokens:
+                raise RequestError(row, "has a user, and this model is not conditioned on the user id; leave it out.")
         return [one or "" for one in users]
 
     def _text_ids(self, text: str) -> list[int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from .item_log_weights import ItemLogWeights, SparseItemLogWeights
+from .recommendation_request import RequestError, shown
 
 
 @dataclass
@@ -31,7 +32,7 @@ def check_k(k: int, num_items: int) -> None:
         ValueError: If `k` is not a whole number in `1..num_items`.
     """
     if isinstance(k, bool) or not isinstance(k, int):
-        raise ValueError(f"k ({k!r}) must be a whole number in 1..{num_items}, the number of items.")
+        raise ValueError(f"k ({shown(k)}) must be a whole number in 1..{num_items}, the number of items.")
     if not 1 <= k <= num_items:
         raise ValueError(f"k ({k}) must be in 1..{num_items}, the number of items; ask for at most {num_items}.")
 
@@ -57,7 +58,8 @@ def check_enough(num_allowed: torch.Tensor | None, num_results: int) -> None:
     """
     if num_allowed is not None and int(num_allowed.min()) < num_results:
         row = int(num_allowed.argmin())
-        raise ValueError(
-            f"request {row} allows {int(num_allowed[row])} items and {num_results} results are asked for; allow more "
-            "or ask for fewer."
+        raise RequestError(
+            row,
+            f"allows {int(num_allowed[row])} items and {num_results} results are asked for; allow more or ask for "
+            "fewer.",
         )

@@ -103,6 +103,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
 
     from ..devices import default_device
     from ..hub.loading import load_recommender
+    from ..recommendation_request import RequestLimits
 
     transformers_logging.set_verbosity_error()
     if arguments.threads is not None:
@@ -115,7 +116,9 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
             "benchmark it was trained on."
         )
     create: Any = pipeline  # its types list the tasks of transformers only
-    pipe = create("preference-recommendation", model=model, processor=processor, device=device)
+    pipe = create(
+        "preference-recommendation", model=model, processor=processor, device=device, limits=RequestLimits.none()
+    )
     options = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
     started = time.perf_counter()
     with torch.inference_mode():

@@ -10,7 +10,6 @@ An item is given by its id or by words of its title that match no other item. Se
 
 import argparse
 import json
-import math
 import os
 import re
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 
 from .recommend_printing import print_found, print_items, print_reading, print_request
-from .recommend_request import counted, make_request, read_titles
+from .recommend_request import make_request, read_titles
 
 
 @dataclass(kw_only=True)
@@ -161,8 +160,7 @@ def check_options(arguments: RecommendationArguments) -> None:
     """Refuses options that are invalid for every model.
 
     Raises:
-        ValueError: If a text is empty, a strength is not finite or has no text, k is below 1, or the model to verify
-            is a local folder.
+        ValueError: If a text is empty, a strength has no text, k is below 1, or the model to verify is a local folder.
     """
     for name in ("history", "preference", "avoid", "candidates", "exclude", "user", "search"):
         given = getattr(arguments, name)
@@ -171,16 +169,8 @@ def check_options(arguments: RecommendationArguments) -> None:
             raise ValueError(f"--{name} has an empty text; give words, or leave it out.")
     strengths = arguments.strength or []
     num_preferences, num_avoided = len(arguments.preference or []), len(arguments.avoid or [])
-    for strength in strengths:
-        if not math.isfinite(strength):
-            raise ValueError(f"--strength {strength} is no finite number; give one such as 0.5, 1 or 2.")
     if strengths and not num_preferences + num_avoided:
         raise ValueError("--strength is the weight of a text, and there is none; give --preference or --avoid.")
-    if strengths and len(strengths) not in {1, num_preferences, num_preferences + num_avoided}:
-        raise ValueError(
-            f"--strength has {counted(len(strengths), 'number')}, --preference {counted(num_preferences, 'text')} and "
-            f"--avoid {num_avoided}; give one number for all, or one per preference."
-        )
     if arguments.k < 1:
         raise ValueError(f"--k ({arguments.k}) must be at least 1; it is the number of recommended items.")
     if arguments.verify and Path(arguments.model).is_dir():

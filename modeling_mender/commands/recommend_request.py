@@ -8,6 +8,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from ..recommendation_request import RecommendationRequest
+
 if TYPE_CHECKING:
     from .recommend import RecommendationArguments
 
@@ -65,7 +67,7 @@ def make_request(arguments: "RecommendationArguments", titles: Sequence[str]) ->
     """Makes the request of the pipeline, with every item as its id.
 
     Raises:
-        ValueError: If an item is not in the catalogue, or fewer than k items may be recommended.
+        ValueError: If the request is invalid, or fewer than k items may be recommended.
     """
     history = [find_item(titles, item) for item in arguments.history]
     exclude = [find_item(titles, item) for item in arguments.exclude]
@@ -83,7 +85,7 @@ def make_request(arguments: "RecommendationArguments", titles: Sequence[str]) ->
             f"{arguments.k}; {'ask for fewer, or ' if left else ''}allow more."
         )
     strength = arguments.strength
-    return {
+    request = {
         "history": history,
         "preference": arguments.preference,
         "avoid": arguments.avoid,
@@ -92,6 +94,8 @@ def make_request(arguments: "RecommendationArguments", titles: Sequence[str]) ->
         "candidates": candidates,
         "exclude": exclude,
     }
+    RecommendationRequest.read(request, len(titles))
+    return request
 
 
 def search(titles: Sequence[str], words: str) -> list[int]:
@@ -147,9 +151,10 @@ def find_item(titles: Sequence[str], item: str) -> int:
         ValueError: If there is no such id, or not exactly one title matches.
     """
     if re.fullmatch(r"\s*-?\d+\s*", item):
-        if not 1 <= int(item) <= len(titles):
+        if len(item) > 18 or not 1 <= int(item) <= len(titles):
+            given = shorten(item, 40, placeholder="...")
             raise ValueError(
-                f"the items given contain {int(item)}, which is no item of this catalogue (ids 1..{len(titles)}); "
+                f"the items given contain {given}, which is no item of this catalogue (ids 1..{len(titles)}); "
                 "look for others with --search."
             )
         return int(item)

@@ -15,8 +15,12 @@ Every model accepts `item_log_weights`, numbers added to the scores of single it
 recommended go into `exclude`, since JSON has no infinity:
 
     {"inputs": {"history": [17, 4], "item_log_weights": {"12": 1.5, "3": -2}, "exclude": [9]}}
+
+A call has limits, such as 1,000 requests; environment variables of the endpoint change them, such as
+MENDER_MAX_REQUESTS=5000. An error names the limit and its variable.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import pipeline
@@ -29,11 +33,15 @@ class EndpointHandler:
 
     Args:
         path (`str`): Folder of the model, or name on the Hub.
+        limits (`Mapping`, *optional*): Limits on requests by name; see the pipeline. Defaults to those of the
+            environment.
     """
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", limits: Mapping[str, int | None] | None = None) -> None:
         create: Any = pipeline  # its types list the tasks of transformers only
-        self.pipeline = create("preference-recommendation", model=path, trust_remote_code=True)
+        self.pipeline = create(
+            "preference-recommendation", model=path, trust_remote_code=True, batch_size=BATCH_SIZE, limits=limits
+        )
 
     def __call__(self, data: dict[str, Any]) -> list:
         """Answers one call.
@@ -41,23 +49,12 @@ class EndpointHandler:
         Args:
             data (`dict`): `inputs`, a request (or a string, which is a preference) or a list of them; optionally
                 `parameters`, with `k`, `num_beams`, `candidates`, `exclude`, `item_log_weights`,
-                `return_terms`. The fields of a request are the pipeline's.
+                `return_terms`, `batch_size`. The fields of a request are the pipeline's.
 
         Returns:
             `list`: Items, or one list of items per request.
 
         Raises:
-            ValueError: If a request is invalid; the endpoint returns the message.
+            ValueError: If the call is invalid; the endpoint returns the message.
         """
-        if "inputs" not in data:
-            raise ValueError("the call has no inputs; give a request, as in {'inputs': {'preference': 'Find tea'}}.")
-        requests = data["inputs"]
-        parameters = data.get("parameters") or {}
-        if isinstance(requests, list):
-            return self.pipeline([_request(one) for one in requests], **{"batch_size": BATCH_SIZE} | parameters)
-        return self.pipeline(_request(requests), **parameters)
-
-
-def _request(given: Any) -> Any:
-    """Returns a request; a string, as sent by text boxes, is a preference."""
-    return {"preference": given} if isinstance(given, str) else given
+        return self.pipeline.answer_call(data)

@@ -24,6 +24,7 @@ from dataset_builders.commands.command_line import run_command
 from modeling_mender.hub.loading import load_recommender, local_folder
 from modeling_mender.hub.model_publication import reference_requests
 from modeling_mender.methods.table import load_method
+from modeling_mender.recommendation_request import RequestLimits
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -59,7 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
     model, processor = load_recommender(arguments.model, device=arguments.device)
     method = load_method(local_folder(arguments.model), model.config.model_type)
     requests = reference_requests(processor.items, method, arguments.num_requests)
-    pipe = pipeline("preference-recommendation", model=model, processor=processor, device=arguments.device)
+    create: Any = pipeline  # its types list the tasks of transformers only
+    pipe = create(
+        "preference-recommendation",
+        model=model,
+        processor=processor,
+        device=arguments.device,
+        limits=RequestLimits.none(),
+    )
 
     def by_pipeline(batch_size: int) -> None:
         pipe(requests, k=arguments.k, batch_size=batch_size)

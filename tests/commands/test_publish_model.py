@@ -93,8 +93,8 @@ def test_the_folder_holds_weights_items_code_handler_card_and_records(published)
         "atomic_write.py", "configuration_mender.py", "configuration_semantic_ids.py", "constrained_decoding.py",
         "item_log_weights.py", "modeling_generative_retriever.py", "modeling_mender.py", "modeling_mender_base.py",
         "modeling_semantic_id_decoder.py",
-        "pipeline_preference_recommendation.py", "processing_mender.py", "recommendation.py", "semantic_ids.py",
-        "t5_stacks.py", "text_encoder_mixin.py", "trie.py",
+        "pipeline_preference_recommendation.py", "processing_mender.py", "recommendation.py",
+        "recommendation_request.py", "semantic_ids.py", "t5_stacks.py", "text_encoder_mixin.py", "trie.py",
     }  # fmt: skip
 
 

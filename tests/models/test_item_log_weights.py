@@ -424,10 +424,10 @@ def test_an_endpoint_takes_weights_in_json(folder):
     [
         ({13: 1.0}, r"contains 13, which is no item of this catalogue \(ids 1..12\)"),
         ({"soap": 1.0}, "contains 'soap', which is no item"),
-        ({3: "much"}, "contains 'much', which is not a number"),
-        ({3: True}, "contains True, which is not a number"),
+        ({3: "much"}, "item_log_weights for item 3 is 'much', which is not a number"),
+        ({3: True}, "for item 3 is True, which is not a number"),
         ({3: 1.0, "3": 2.0}, "names item 3 twice"),
-        ({3: float("nan")}, "is nan for item 3"),
+        ({3: float("nan")}, "for item 3 is nan, which is no finite number"),
         ([0.0] * 11, "a list of 12 numbers, one per item, not 11 numbers"),
         ("much", "must map item ids to numbers"),
         (3.0, "must map item ids to numbers"),

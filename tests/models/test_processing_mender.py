@@ -85,6 +85,15 @@ BAD_REQUESTS = [
     ({"history": [[1], [2]], "preference": ["red"]}, "2 histories and 1 preferences"),
     ({"history": [[1], [2]], "preference": "red"}, "wrap a single one"),
     ({"history": [], "preference": []}, "no request"),
+    ({"history": [3, 4], "preference": ["red", "blue"]}, "preference is a list of 2, and history or preference is"),
+    ({"history": [[3], 4]}, "history 1 is 4; give a list of item ids"),
+    ({"history": [[1], {2: 3}]}, "history 1 is {2: 3}; give a list of item ids"),
+    ({"history": [b"12"]}, r"history 0 contains b'12', which is no item"),
+    ({"history": {1: 2}}, "history must be item ids"),
+    ({"history": [1.0]}, "contains 1.0, which is no item"),
+    ({"history": [[[1]]]}, r"contains \[1\], which is no item"),
+    ({"history": [[1]], "preference": {"red": 1}}, "preference must be a list"),
+    ({"history": [[1]], "avoid": ["red"]}, "does not take avoid; it takes history and preference"),
 ]
 
 

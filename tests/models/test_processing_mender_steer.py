@@ -125,7 +125,6 @@ def test_a_negative_strength_turns_a_text_around(processor):
         ({"avoid": "oat"}, [["oat"]]),
         ({"avoid": ["oat", "tea"]}, [["oat"], ["tea"]]),
         ({"avoid": [["oat", "tea"]]}, [["oat", "tea"]]),
-        ({"history": [1], "avoid": ["oat", "tea"]}, [["oat", "tea"]]),
         ({"history": [[1]], "avoid": ["oat", "tea"]}, [["oat", "tea"]]),
         ({"history": [[1]], "avoid": [["oat", "tea"]]}, [["oat", "tea"]]),
         ({"history": [[1]], "avoid": ["oat"]}, [["oat"]]),
@@ -234,6 +233,9 @@ BAD_REQUESTS = [
     ({"history": [[8]]}, r"8, which is no item of this catalogue \(ids 1..7\)"),
     ({"history": [["1"]]}, "contains '1'"),
     ({"history": [[1]], "preference": [7]}, "preference 0 is 7, which is no string"),
+    ({"history": [1, 2], "avoid": ["oat", "tea"]}, "avoid is a list of 2, and history or preference is that of one"),
+    ({"preference": "oat", "strength": [1, 2]}, "strength is a list of 2, and history or preference is that of one"),
+    ({"history": [1, 2], "preference": ["oat", "tea"]}, r"give one entry per request .* preference=\[\[...\]\]"),
     ({"history": [[1]], "avoid": 7}, "avoid is 7; give words for each request"),
     ({"history": [[1]], "avoid": [7]}, "avoid 0 is 7, which is no string"),
     ({"history": [[1]], "avoid": [["oat", 7]]}, "no string"),
@@ -249,9 +251,9 @@ BAD_REQUESTS = [
     ({"preference": "oat", "strength": [["2"]]}, "is '2'"),
     (
         {"preference": [["oat", "tea"]], "avoid": ["soap"], "strength": [[1]]},
-        "1 strengths for 2 preferences and 1 avoided texts; give one number, one per preference, or 3",
+        "has 1 numbers for 2 preferences and 1 avoided texts; give one number, one per preference, or 3",
     ),
-    ({"preference": [["oat", "tea"]], "strength": [[1, 2, 3]]}, "3 strengths for 2 preferences and 0 avoided"),
+    ({"preference": [["oat", "tea"]], "strength": [[1, 2, 3]]}, "has 3 numbers for 2 preferences and 0 avoided"),
 ]
 
 

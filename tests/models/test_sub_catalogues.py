@@ -81,7 +81,7 @@ def test_candidates_exclusions_and_a_mask_restrict_together(world):
         ({"candidates": [0, 3]}, "candidates contains 0, which is no item of this catalogue"),
         ({"exclude": [13]}, r"exclude contains 13, which is no item of this catalogue \(ids 1..12\)"),
         ({"exclude": ["soap"]}, "exclude contains 'soap', which is no item"),
-        ({"exclude": [["soap"], []]}, "exclude contains 'soap', which is no item"),
+        ({"exclude": [[1], ["soap"]]}, "exclude of request 1 contains 'soap', which is no item"),
         ({"exclude": [[1], 2]}, "mixes item ids and lists"),
         ({"candidates": [[1, 2], [3, 4], [5, 6]]}, "has 3 lists and there are 2 requests"),
         ({"candidates": "soap"}, "candidates must be item ids"),

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from html import parser as html_parser
 from pathlib import Path
 
 import pytest
@@ -329,6 +330,56 @@ def test_titles_and_messages_are_escaped():
     assert "<b>" not in answers.notice("<b>")
 
 
+HOSTILE = "<img src=x onerror=alert(1)> [x](javascript:alert(1)) **b** $\\frac{"
+
+
+class Tags(html_parser.HTMLParser):
+    """Tags and attributes of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes = set(), set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_titles_and_texts_of_foreign_origin_never_become_tags_links_or_formulas(tmp_path, monkeypatch):
+    """A catalogue, a request and results that try, shown on the whole page."""
+    titles = [f"{HOSTILE} {number}" for number in range(12)]
+    _, model, processor, _ = tiny_models.tiny_method("mender_steer", "bert", tmp_path)
+    processor.items = [{"title": title, "text": title} for title in titles]
+    pipe = modeling_mender.PreferenceRecommendationPipeline(model=model, processor=processor)
+    tab = tab_of(pipe)
+    shown = [tab.recommend([1, 2], text, avoid, 2, True, 5)[0] for text in (HOSTILE, "") for avoid in (HOSTILE, "")]
+    shown += [answers.notice(HOSTILE), answers.reading_html([], {HOSTILE: HOSTILE}, 1, [HOSTILE])]
+    for page in shown:
+        found = Tags(page)
+        assert found.tags <= {*"div p b span section h3 small ol li details summary table tr td".split()}
+        assert found.attributes <= {"class", "role", "title", "aria-label"}
+    assert sum(f'class="title">{html.escape(HOSTILE)} ' in page for page in shown) == 4
+    toasts: list[str] = []
+    monkeypatch.setattr(gradio, "Warning", toasts.append)
+    tab.recommend([1], f"{HOSTILE}\0", "", 1, True, 5)
+    tab.recommend([1], "x" * 501, "", 1, True, 5)
+    tab.add_typed([], HOSTILE * 2)
+    assert len(toasts) == 3 and "<" not in "".join(toasts) and "at most 500" in toasts[1]
+    written: list[str] = []
+    monkeypatch.setattr(gradio, "Markdown", lambda text, **options: written.append(text))
+    axis = RESULTS["axes"]["recommendation"] | {"title": HOSTILE, "baselines": {"constant_list": figures(1.0, 1.0)}}
+    results = RESULTS | {"method": HOSTILE, "domain": HOSTILE, "axes": {HOSTILE: axis}, "left_out": {HOSTILE: HOSTILE}}
+    with gradio.Blocks():
+        demo_results.axes_tab(results | {"benchmark": {"name": HOSTILE}}, HOSTILE, True)
+        demo_results.axes_tab(None, HOSTILE, True)
+        app.about_tab(pipe, HOSTILE)
+    text = "\n".join(written)
+    assert text.count(demo_results.plain(HOSTILE)) == 8
+    assert HOSTILE not in text and not re.search(r"(?<!\\)<img|(?<!\\)\[x", text)
+    demo_results.axes_figure(results).savefig(tmp_path / "axes.png")  # a formula that does not end is no formula
+
+
 # -- what is asked of a model -----------------------------------------------------------------------------------------
 
 
@@ -466,7 +517,7 @@ def test_controls_that_a_model_does_not_read_are_hidden(pipe, steer):
 def test_errors_of_the_processor_are_shown_as_text(pipe):
     with pytest.warns(UserWarning, match="max_length"):  # outside of a browser, gradio's toast is a Python warning
         answer, _ = tab_of(pipe).recommend([1], "tea " * 100, "", 1, True, 5)
-    assert "The model cannot answer this: the preference takes" in answer
+    assert "The model cannot answer this: request 0 has a preference of 105 tokens" in answer
 
 
 def test_a_failure_of_the_model_ends_in_a_friendly_line_and_in_the_log(pipe, caplog):

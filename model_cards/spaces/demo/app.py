@@ -13,7 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # gradio reads it wh
 
 import gradio as gr
 from demo_recommend import Controls, RecommendTab, reads_preferences
-from demo_results import axes_tab, leaderboard_tab
+from demo_results import axes_tab, leaderboard_tab, plain
 from demo_style import look
 from huggingface_hub import hf_hub_download, list_repo_files
 from huggingface_hub.errors import EntryNotFoundError
@@ -78,8 +78,9 @@ def about_tab(pipe: Any, model_name: str) -> None:
         "*Five axes*.\n- *new* and *gone* mean: not among the results shown on the other side.\n"
     )
     gr.Markdown(
-        f"### {model_name}\n\n**{method}**, for the tasks of *Preference Discerning with LLM-Enhanced Generative "
-        f"Retrieval* (Paischer et al., 2024). {reads} It recommends from a catalogue of {num_items:,} items.\n\n"
+        f"### {plain(model_name)}\n\n**{method}**, for the tasks of *Preference Discerning with LLM-Enhanced "
+        f"Generative Retrieval* (Paischer et al., 2024). {reads} It recommends from a catalogue of {num_items:,} "
+        "items.\n\n"
         "### Limits\n\n"
         "- It knows the items it was trained with and no others.\n"
         "- Scores are log-probabilities under the model, not of a purchase; they compare within one request.\n"

@@ -1,5 +1,6 @@
 """Tab of recommendations: a request, its ranking beside the ranking without preferences, and the request as code."""
 
+import html
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -165,6 +166,8 @@ class RecommendTab:
 
     def search(self, query: str) -> dict[str, Any]:
         """Matches of the query so far; similar titles if there are none."""
+        if len(query) > MAX_TEXT:
+            return gr.Radio(choices=[], value=None, label=f"A query has at most {MAX_TEXT} characters.")
         found, label = search_titles(self.titles, query), "Matches: choose one to add it"
         if not found:
             found = similar_titles(self.titles, query)
@@ -182,18 +185,18 @@ class RecommendTab:
 
     def add_typed(self, history: list[int], query: str) -> tuple[Any, Any, Any]:
         """Adds the typed ids, or the first match, to the history."""
-        if not query.strip():
+        if not query.strip() or len(query) > MAX_TEXT:
             return gr.skip(), gr.skip(), gr.skip()
         if query.replace(",", " ").replace(" ", "").isdecimal():
             try:
                 found = read_ids(query, len(self.titles))
             except ValueError as error:
-                gr.Warning(str(error))
+                gr.Warning(html.escape(str(error)))
                 return gr.skip(), gr.skip(), gr.skip()
         else:
             found = search_titles(self.titles, query, limit=1)
             if not found:
-                gr.Warning(f"No title has {all_of(query)}.")
+                gr.Warning(html.escape(f"No title has {all_of(query)}."))
                 return gr.skip(), gr.skip(), gr.skip()
         return self.picked([*history, *found]), "", self.search("")
 
@@ -221,6 +224,9 @@ class RecommendTab:
         """Both rankings as HTML, and the request as code; a message for a request that cannot be answered."""
         code = ""
         try:
+            for name, text in (("preference", preference), ("avoid", avoid)):
+                if len(text or "") > MAX_TEXT:  # the boxes of the page hold no more
+                    raise ValueError(f"{name} has {len(text):,} characters; write at most {MAX_TEXT}.")
             avoided, corrections = avoided_texts((avoid or "") if self.controls.avoid else "", self.read)
             strength = strength if self.controls.strength else 1
             request = make_request(history, preference or "", avoided, strength, exclude_history)
@@ -228,7 +234,7 @@ class RecommendTab:
             code = self.code(request, k)
             return self.answer(request, k, corrections), code
         except ValueError as error:  # errors of the processor and the model are shown as they are
-            gr.Warning(str(error))
+            gr.Warning(html.escape(str(error)))  # a toast renders HTML
             return notice(f"The model cannot answer this: {error}"), code
         except Exception:
             logger.exception("no answer to %s, %s, %s", history, preference, avoid)

@@ -121,7 +121,8 @@ def axes_figure(results: Mapping[str, Any]) -> Any:
             highest = max(highest, value)
     for i, (axis, found) in enumerate(axes.items()):
         title = f"{title_of(axis, found)}, {main_metric(found)}"
-        plot.annotate(title, (0, i - 0.3), (1, 0), textcoords="offset points", va="center", fontsize=10.5)
+        place = {"textcoords": "offset points", "va": "center", "fontsize": 10.5}
+        plot.annotate(title, (0, i - 0.3), (1, 0), parse_math=False, **place)  # a title may hold dollar signs
     plot.set(ylim=(len(axes) - 0.45, -0.55), xlim=(0, 1.15 * max(highest, 1e-3)), yticks=[])
     plot.tick_params(axis="x", labelsize=9)
     plot.spines[["top", "right"]].set_visible(False)
@@ -190,9 +191,18 @@ def _leaderboard_row(record: Mapping[str, Any], rank: int | None) -> list[Any]:
     ]
 
 
+def plain(text: object) -> str:
+    """Escapes foreign text for Markdown, so that it is shown as it is written.
+
+    >>> plain("<b>[x](y)")
+    '\\\\<b\\\\>\\\\[x\\\\](y)'
+    """
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#&~$" else letter for letter in " ".join(str(text).split()))
+
+
 def _model_link(model: str, url: str | None) -> str:
     """Name of a model in Markdown, escaped because submitters choose it; only a web address becomes a link."""
-    name = "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in model)
+    name = plain(model)
     safe = url and url.startswith(("https://", "http://")) and not any(letter in url for letter in " ()<>\n\"'")
     return f"[{name}]({url})" if safe else name
 
@@ -201,14 +211,15 @@ def axes_tab(results: Mapping[str, Any] | None, model_name: str, preferences: bo
     """The second tab: the model's own results."""
     if not results or not results.get("axes"):
         gr.Markdown(
-            f"`{model_name}` has no results to show. `mender evaluate` writes `results.json`; `--results` names it."
+            f"{plain(model_name)} has no results to show. `mender evaluate` writes `results.json`; `--results` names "
+            "it."
         )
         return
-    facts = [f"domain **{results['domain']}**", f"split {results['split']}"]
-    facts += [f"{results['num_beams']} beams"] if results.get("num_beams") else []
+    facts = [f"domain **{plain(results['domain'])}**", f"split {plain(results['split'])}"]
+    facts += [f"{plain(results['num_beams'])} beams"] if results.get("num_beams") else []
     benchmark = (results.get("benchmark") or {}).get("name")
-    facts += [f"benchmark {benchmark}"] if benchmark else []
-    gr.Markdown(f"**{results['method']}**, {', '.join(facts)}; all items ranked.")
+    facts += [f"benchmark {plain(benchmark)}"] if benchmark else []
+    gr.Markdown(f"**{plain(results['method'])}**, {', '.join(facts)}; all items ranked.")
     if not preferences:
         gr.Markdown("This model reads no preference: *with preference* is its answer to the history alone.")
     gr.Plot(axes_figure(results), show_label=False, label="Five axes", elem_id="axes-plot")
@@ -228,9 +239,9 @@ def axes_tab(results: Mapping[str, Any] | None, model_name: str, preferences: bo
             headers=["axis", "metric", *BASELINES.values()],
         )
         for title in not_beaten(results):
-            gr.Markdown(f"**{title}**: this model does not beat the best of them.")
+            gr.Markdown(f"**{plain(title)}**: this model does not beat the best of them.")
     for axis, reason in (results.get("left_out") or {}).items():
-        gr.Markdown(f"Left out: **{axis}** ({reason}).")
+        gr.Markdown(f"Left out: **{plain(axis)}** ({plain(reason)}).")
     gr.Markdown(
         "The recommendation axis chooses its preference with the target in view (equation 1 of the paper), which "
         "favors every method that reads preferences; history consolidation is the score without that help. "
