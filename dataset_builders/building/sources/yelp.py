@@ -211,10 +211,13 @@ def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
             names = {PurePosixPath(name).name: name for name in archive.namelist() if not name.startswith("__MACOSX")}
             tars = [name for name in names if name in ARCHIVES]
             if member in names:
-                with archive.open(names[member]) as lines:
+                with _zip_member(archive, path, names[member]) as lines:
                     yield lines
             elif tars:
-                with archive.open(names[tars[0]]) as packed, tarfile.open(fileobj=packed, mode="r|*") as inner:
+                with (
+                    _zip_member(archive, path, names[tars[0]]) as packed,
+                    tarfile.open(fileobj=packed, mode="r|*") as inner,
+                ):
                     yield _tar_member(inner, path, member)
             else:
                 raise FileNotFoundError(f"{path} holds no {member}; {ADVICE}")
@@ -226,6 +229,13 @@ def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
         )
     with tarfile.open(path, "r:*") as archive:
         yield _tar_member(archive, path, member)
+
+
+def _zip_member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except RuntimeError as error:  # a password, or a compression that Python does not know
+        raise ValueError(f"{path}: {name} cannot be unpacked ({error}); unpack it, and give the folder") from error
 
 
 def _tar_member(archive: tarfile.TarFile, path: Path, member: str) -> IO[bytes]:
