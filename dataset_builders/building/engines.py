@@ -93,6 +93,32 @@ def materialize(connection: ibis.BaseBackend, expression: ibis.Table, name: str)
     return connection.create_table(gen_name(name), expression, database=connection.current_database)
 
 
+def read_parquet(connection: ibis.BaseBackend, path: Path, name: str) -> ibis.Table:
+    """Registers a Parquet file, or all of a folder, as a view; no character of the path is taken as a pattern.
+
+    Args:
+        connection (`ibis.BaseBackend`): From [`connect`].
+        path (`Path`): An existing file, or a folder of files that end in .parquet.
+        name (`str`): A readable prefix; the view's name is unique.
+
+    Returns:
+        `ibis.Table`: The rows, with the columns of the file alone, whatever the folders are called.
+
+    Raises:
+        ValueError: If Spark, which has no way to escape a pattern, is given a path with one of its characters.
+    """
+    absolute = str(path.absolute())
+    if is_duckdb(connection):
+        files = sorted(map(str, path.absolute().glob("*.parquet"))) if path.is_dir() else [absolute]
+        escaped = [re.sub(r"([*?\[])", r"[\1]", file) for file in files]
+        # Otherwise a folder such as `user_id=7` would add or replace a column.
+        return connection.read_parquet(escaped, table_name=gen_name(name), hive_partitioning=False)
+    if found := re.search(r"[*?\[\]{}\\]", absolute):
+        raise ValueError(f"Spark takes {found[0]!r} in {absolute} for a pattern; rename the file or folder")
+    where = f"{absolute}/*.parquet" if path.is_dir() else absolute
+    return connection.read_parquet(where, table_name=gen_name(name))
+
+
 def drop(table: ibis.Table) -> None:
     """Drops a table of [`materialize`], and its files."""
     # Ibis 12's own drop_table fails where a newer sqlglot writes its DROP TABLE without the name.

@@ -15,10 +15,9 @@ from pathlib import Path
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ibis.util import gen_name
 
 from ..atomic_write import atomic_write, scratch_directory
-from .engines import close, connect, drop, is_duckdb, materialize
+from .engines import close, connect, drop, is_duckdb, materialize, read_parquet
 from .sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
 
 logger = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ def copy_tables(raw: RawTables, connection: ibis.BaseBackend, folder: Path | Non
         for name, table in (("interactions", raw.interactions), ("items", raw.items)):
             path = Path(temporary) / f"{name}.parquet"
             table.to_parquet(path)
-            copies[name] = materialize(connection, connection.read_parquet(path, table_name=gen_name("view")), name)
+            copies[name] = materialize(connection, read_parquet(connection, path, "view"), name)
     return RawTables(copies["interactions"], copies["items"], raw.skipped, raw.noted)
 
 

@@ -113,6 +113,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         `dict`: counts, seconds per phase, peak memory and disk in bytes, the steps of the preparation.
     """
     from dataset_builders.building import interactions
+    from dataset_builders.building.engines import read_parquet
     from dataset_builders.building.sources.raw_tables import RawTables
 
     connection = interactions.connect("duckdb", arguments.memory_limit, folder / "spill")
@@ -134,8 +135,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
             strict=True,
         ):
             path = folder / f"{name}.parquet"
-            connection.raw_sql(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
-            raw.append(connection.read_parquet(path, table_name=name))
+            literal = str(path).replace("'", "''")
+            connection.raw_sql(f"COPY ({query}) TO '{literal}' (FORMAT parquet)")
+            raw.append(read_parquet(connection, path, name))
         lap("generate")
         marks = Marks()
         interactions.logger.addHandler(marks)

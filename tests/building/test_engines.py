@@ -3,10 +3,12 @@
 import importlib.util
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dataset_builders.building import engines
-from dataset_builders.building.engines import close, connect, drop, materialize
+from dataset_builders.building.engines import close, connect, drop, materialize, read_parquet
 
 
 def test_engine_that_is_not_known_is_answered_with_the_known_ones():
@@ -53,3 +55,19 @@ def test_the_spill_goes_where_it_is_told_and_the_folder_is_made(tmp_path):
     connection = connect(memory_limit="1GB", temp_directory=tmp_path / "new" / "spill")
     [[where]] = connection.raw_sql("SELECT current_setting('temp_directory')").fetchall()
     assert where == str(tmp_path / "new" / "spill") and (tmp_path / "new").is_dir()
+
+
+@pytest.mark.parametrize("name", ["run[1]", "*", "it's ?{a,b} \u00e9", "user_id=7", 'a"b\\c'])
+def test_a_path_is_never_a_pattern_nor_a_column(tmp_path, name):
+    connection = connect()
+    for folder in ("run1", "other", name):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        pq.write_table(pa.table({"folder": [folder]}), tmp_path / folder / "a.parquet")
+    for path in (tmp_path / name, tmp_path / name / "a.parquet"):
+        assert read_parquet(connection, path, "rows").to_pyarrow().to_pylist() == [{"folder": name}]
+
+
+def test_spark_refuses_a_path_that_it_would_take_for_a_pattern(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "is_duckdb", lambda connection: False)
+    with pytest.raises(ValueError, match=r"Spark takes '\[' in .*run\[1\] for a pattern; rename"):
+        read_parquet(connect(), tmp_path / "run[1]", "rows")

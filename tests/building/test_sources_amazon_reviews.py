@@ -290,13 +290,78 @@ def test_parts_smaller_than_the_file_change_nothing(tmp_path, monkeypatch):
     assert load(tmp_path, reviews)[1] == whole
 
 
-def test_no_temporary_file_is_left(tmp_path, monkeypatch):
-    (tmp_path / "temp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
-    load(tmp_path, [review_2014()])
-    with pytest.raises(ValueError):
-        load(tmp_path, [b"garbage"])
-    assert not list((tmp_path / "temp").glob("mender-records-*"))
+def test_parts_of_limited_size_change_nothing(tmp_path, monkeypatch):
+    reviews = [review_2014(f"u{number}") for number in range(25)]
+    whole = load(tmp_path, reviews)[1]
+    monkeypatch.setattr(records, "PART_CHARACTERS", 40)
+    assert load(tmp_path, reviews)[1] == whole
+
+
+def test_a_line_of_a_gzip_that_expands_beyond_the_limit_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"reviews file .*, line 2 is longer than 16,777,216 bytes .* shorten or remove"
+    ):
+        load(tmp_path, [review_2014(), b"x" * (2**24 + 1)])
+
+
+@pytest.mark.parametrize("title", [
+    "Multi Function (3-in-1) Charger <Black>", "T-Shirt <Small>", "Function (Deluxe Edition)",
+    "Sine Function { Math } Mug", "var coffee = true; Mug", "Style <A>", "I <3 You", "Var = Tea",
+    "The getTime Watch", "<Size = L> Sock",
+])  # fmt: skip
+def test_a_title_with_brackets_or_words_of_code_is_kept(tmp_path, title):
+    assert load(tmp_path, [review_2014()], [{**META_2018, "title": title}])[2][0]["title"] == title
+
+
+@pytest.mark.parametrize("title", [
+    "function load(a, b) { return a; }", "(function() {\n  var x = 1;\n})();", "var ue_t0 = ue_t0||+new Date();",
+    "<script>load()</script>", "<style type='text/css'>.a { color: red }", "<!DOCTYPE html>", "<SPAN CLASS=a></SPAN>",
+    "<Br>", "<nobr></nobr>", "<x onclick=load()>", "<svg/onload=load()>", "<!-- note -->",
+])  # fmt: skip
+def test_a_leaked_script_or_markup_is_no_title(tmp_path, title):
+    assert load(tmp_path, [review_2014()], [{**META_2018, "title": title}])[2][0]["title"] is None
+
+
+@pytest.mark.parametrize(
+    "price", [10**400, "9" * 401, "$" + "9" * 401, float("inf"), -1, "-1", [1], {}, True, "12,50"]
+)
+def test_a_price_that_is_no_amount_is_left_out(tmp_path, price):
+    assert load(tmp_path, [review_2014()], [{**META_2018, "price": price}])[2][0]["price"] is None
+
+
+HOSTILE = [
+    b"{'reviewerID': 'u', ['asin']: 'a'}",
+    b"{'reviewerID': 'u', {}: 'a'}",
+    b"{'reviewerID': " + b"9" * 5000 + b"}",
+    b'{"reviewerID": ' + b"9" * 5000 + b"}",
+    b'{"reviewerID": "\\ud83d", "asin": ' + b"[" * 990 + b"]" * 990 + b"}",
+    b"{'reviewerID': 'u' 'v' * 9}",
+    b"{'a': 1" + b"+1" * 5000 + b"}",
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_lines_are_counted_and_never_fatal(tmp_path, line):
+    raw, actions, _ = load(tmp_path, [review_2014("u1"), line, review_2014("u2")])
+    assert len(actions) == 2 and raw.skipped.total() == 1
+
+
+def test_half_surrogates_in_keys_and_nested_categories_are_never_fatal(tmp_path):
+    nested = ["Beauty"]
+    for _ in range(400):
+        nested = [nested]
+    item = {**META_2018, "asin": "a\ud83d", "category": nested, "brand": "b\udc00"}
+    _, actions, items = load(
+        tmp_path, [review_2014(item="a\ud83d"), repr(review_2014(user="\U0000d83d", item="a\ud83d")).encode()], [item]
+    )
+    assert [action["source_id"] for action in actions] == ["a\ufffd"] * 2
+    assert items[0]["categories"] == [] and items[0]["brand"] == "b\ufffd"
+
+
+@pytest.mark.parametrize("rating", ["4_0", "1_0"])
+def test_an_underscore_makes_no_number(tmp_path, rating):
+    raw, _, _ = load(tmp_path, [review_2014(), review_2014(overall=rating)])
+    assert raw.skipped == {"reviews: rating is no number": 1}
 
 
 def test_real_files_of_2018(shared_data):

@@ -1,16 +1,26 @@
 """A user's own tables: every format gives the same result, and what is missing or contradictory is named."""
 
+import csv
 import datetime
+import decimal
+import functools
 import gzip
+import io
 import json
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dataset_builders.building.interactions import connect
+from dataset_builders.building import interactions
+from dataset_builders.building.sources import delimited, json_lines, lines, table_file
+from dataset_builders.building.sources.delimited import DelimitedFile
+from dataset_builders.building.sources.json_lines import JsonLinesFile
 from dataset_builders.building.sources.tables import TablesSource
+from dataset_builders.building.sources.values import BadValue, read_price, read_time, texts
 
 ACTIONS = [
     {"user_id": "007", "item_id": "10", "timestamp": 3, "rating": 5, "review": "Fine"},
@@ -37,6 +47,12 @@ EXPECTED_ITEMS = [
     },
     {"source_id": "x", "title": "Mug", "brand": "", "categories": [], "price": None, "description": ""},
 ]
+
+
+@functools.cache
+def connect():
+    """One connection for all tests, since opening takes longer than reading."""
+    return interactions.connect()
 
 
 def write(path, rows):
@@ -151,10 +167,9 @@ def test_prices_with_a_dollar_sign_are_read_and_others_noted(tmp_path):
     assert list(raw.noted.values()) == [1]
 
 
-def test_nan_counts_as_missing(tmp_path):
-    nan = float("nan")
-    _, actions, items = load(tmp_path, [{**ACTIONS[0], "rating": nan}], [{**ITEMS[0], "price": nan}])
-    assert actions[0]["rating"] is None and items[0]["price"] is None
+def test_a_price_of_nan_is_missing_and_not_noted(tmp_path):
+    raw, _, items = load(tmp_path, [ACTIONS[0]], [{**ITEMS[0], "price": float("nan")}])
+    assert items[0]["price"] is None and raw.noted == {}
 
 
 def test_row_is_the_order_of_the_file_also_when_it_is_large(tmp_path):
@@ -184,25 +199,35 @@ BROKEN = [
         r"lacks the column 'timestamp'; it has user_id, item_id, rating",
     ),
     ("no user", without(ACTIONS, "user_id"), ITEMS, "lacks the column 'user_id' or 'user'"),
-    ("no title column", ACTIONS, without(ITEMS, "title"), r"1 items have neither title nor brand nor .* x \(row 2\);"),
+    ("no title column", ACTIONS, without(ITEMS, "title"), "1 items have neither title nor brand nor .* 'x' in row 2;"),
     ("no item column", ACTIONS, without(ITEMS, "item_id"), "lacks the column 'item_id' or 'item'"),
-    ("unknown item", changed(ACTIONS, item_id="zz"), ITEMS, r"lacks 1 items .* for example zz; add them"),
-    ("item twice", ACTIONS, [*ITEMS, ITEMS[0]], "1 items stand in more than one row, for example 10"),
+    ("unknown item", changed(ACTIONS, item_id="zz"), ITEMS, "lacks 1 items .* for example 'zz'; add them"),
+    ("item twice", ACTIONS, [*ITEMS, ITEMS[0]], "more than one row: '10' in row 1, '10' in row 3"),
     (
         "nameless item",
         ACTIONS,
         changed(ITEMS, title=" ", categories=[]),
-        r"1 items have neither title nor brand nor categories, for example 10 \(row 1\); these .* give each",
+        "1 items have neither title nor brand nor categories: '10' in row 1; these .* give each",
     ),
     ("user NULL", changed(ACTIONS, user_id=None), ITEMS, "user_id is empty in 1 rows, first in row 1"),
     ("item NULL", changed(ACTIONS, item_id=None), ITEMS, "item_id is empty in 1 rows, first in row 1"),
     ("time NULL", changed(ACTIONS, timestamp=None), ITEMS, "timestamp is empty in 1 rows, first in row 1"),
     ("item key NULL", ACTIONS, changed(ITEMS, item_id=""), r"items file .* item_id is empty in 1 rows"),
-    ("half a second", [{**a, "timestamp": 1.5} for a in ACTIONS], ITEMS, "3 timestamps are no whole numbers.* 1.5"),
-    ("no date", [{**a, "timestamp": "soon"} for a in ACTIONS], ITEMS, "3 timestamps are no dates .* soon"),
-    ("time a list", [{**a, "timestamp": [1]} for a in ACTIONS], ITEMS, r"timestamp has the type array<int64>"),
-    ("rating a word", [{**a, "rating": "good"} for a in ACTIONS], ITEMS, "3 ratings are no numbers.* good"),
-    ("printed list", ACTIONS, changed(without(ITEMS, "categories"), categories="['A']"), "printed lists"),
+    ("half a second", [{**a, "timestamp": 1.5} for a in ACTIONS], ITEMS, "row 1: timestamp 1.5 is no whole number"),
+    (
+        "no date",
+        [{**a, "timestamp": "soon"} for a in ACTIONS],
+        ITEMS,
+        "row 1: timestamp 'soon' is neither",
+    ),
+    ("time a list", [{**a, "timestamp": [1]} for a in ACTIONS], ITEMS, "timestamp has the type list<.*int64>"),
+    ("rating a word", [{**a, "rating": "good"} for a in ACTIONS], ITEMS, "row 1: rating 'good' is no number"),
+    (
+        "printed list",
+        ACTIONS,
+        changed(without(ITEMS, "categories"), categories="['A']"),
+        "row 1: .* is a printed list",
+    ),
     (
         "categories a number",
         ACTIONS,
@@ -221,7 +246,7 @@ def test_what_a_table_lacks_is_named(tmp_path, actions, items, message):
 
 
 def test_at_most_five_examples_are_named(tmp_path):
-    with pytest.raises(ValueError, match="lacks 9 items .* for example z0, z1, z2, z3, z4; add them"):
+    with pytest.raises(ValueError, match="lacks 9 items .* for example 'z0', 'z1', 'z2', 'z3', 'z4'; add them"):
         load(tmp_path, [{**ACTIONS[0], "item_id": f"z{number}"} for number in range(9)])
 
 
@@ -266,23 +291,412 @@ def test_file_that_is_cut_off_is_refused(tmp_path, suffix):
     rows = [{**ACTIONS[0], "user_id": f"{number * 7919 % 10_007}"} for number in range(5_000)]
     path = write(tmp_path / f"interactions{suffix}", rows)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match=r"interactions file .* cannot be read \(.*\); check it"):
+    with pytest.raises(
+        ValueError,
+        match=r"interactions file .* (cannot be read|is damaged .* line \d+) \(.*\); check it",
+    ):
         TablesSource(path, write(tmp_path / "items.csv", ITEMS)).load(connect())
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("interactions.csv", "user_id,item_id,timestamp\n"),
-        ("interactions.csv", "user_id,item_id,timestamp\nu,10,1\nu,10,1,9,9\n"),
-        ("interactions.csv", ""),
-        ("interactions.jsonl", ""),
-        ("interactions.jsonl", '{"user_id": "u", "item_id": "10", "timestamp": 1}\n{"user_id": \n'),
-        ("interactions.jsonl", "not json\n"),
-    ],
+HEADER = "user_id,item_id,timestamp"
+ONE_ITEM = "item_id,title\n10,Mug\n"
+
+
+def load_texts(tmp_path, actions, items=ONE_ITEM, names=("a.csv", "i.csv")):
+    """Loads two files of the given texts or bytes."""
+    for name, content in zip(names, (actions, items), strict=True):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    raw = TablesSource(tmp_path / names[0], tmp_path / names[1]).load(connect())
+    return (
+        raw,
+        raw.interactions.order_by("row").to_pyarrow().to_pylist(),
+        raw.items.order_by("source_id").to_pyarrow().to_pylist(),
+    )
+
+
+REFUSED_CSV = [
+    ("", "holds no rows"),
+    ("\n\n", "holds no rows"),
+    (HEADER + "\n", "holds no rows"),
+    (HEADER + "\nu,10,1\nu,10,1,9,9\n", "line 3 has 5 values, but the header names 3 columns"),
+    (HEADER + "\nu,10,1\nu,10\n", "line 3 has 2 values, but the header names 3 columns"),
+    (HEADER + "\nu,10,1\nu\n", "line 3 has 1 value, but"),
+    (HEADER + '\n"u\nv",10,1\nu,10\n', "line 4 has 2 values"),
+    (HEADER + ",review\nu1,10,1,fine\nu1,10,2,nice, really\n", "line 3 has 5 values, but the header names 4 columns"),
+    (HEADER + f"\nu,10,1\n{HEADER}\nu,10,2\n", "line 3 is a header again"),
+    (HEADER + f"\nu,10,1\n{HEADER},rating\nu,10,2,5\n", "line 3 has 4 values, .* it is another header"),
+    (HEADER + "\nu,10,1\nuser_id,item_id,rating\nu,10,2\n", "line 3 is a header again"),
+    (HEADER + "\nu,10,1\nitem_id,user_id,timestamp\n10,u,2\n", "line 3 is a header again"),
+    ("user_id,item_id,timestamp,user_id\nu,10,1,v\n", r"names 'user_id' 2 times \(columns 1, 4\)"),
+    ("user_id, item_id,timestamp\nu,10,1\n", "lacks the column 'item_id' or 'item'; it has user_id,  item_id"),
+    ("user_id|item_id|timestamp\nu|10|1\n", "separated by '|' instead of commas: .* sep='|'"),
+    (HEADER + '\nu,10,1\n"u,10,1\n', "line 3 opens a quote that is never closed"),
+    (HEADER + '\nu,10,1\n"u"x,10,1\n', "line 3 has text after a closing quote"),
+    (HEADER + '\nu,10,1\n"u\\"x",10,1\n', "line 3 has text after a closing quote .* without backslashes"),
+    (HEADER + '\nu, "10", 1\n', "line 2 has a blank before a quoted value"),
+    (HEADER + '\nu, "",1\n', "line 2 has a blank before a quoted value"),
+    (HEADER + "\ru,10,1\r", r"line 1 has a carriage return \(\\r\) outside quotes"),
+    (HEADER + "\nu,10,1\nu\0,10,1\n", "line 3 holds a NUL byte .byte 2 of the line"),
+    ((HEADER + "\nu,10,1\nd\u00e9j\u00e0,10,2\n").encode("latin-1"), "line 3 is not UTF-8 .byte 2 .* 0xe9, after 'd'"),
+    ((HEADER + "\nu,10,1\n").encode("utf-16"), "is UTF-16 or UTF-32 .* save it as UTF-8"),
+    ((HEADER + "\nu,10,1\n").encode("utf-16-le"), "line 1 holds a NUL byte"),
+    (gzip.compress(HEADER.encode() + b"\nu,10,1\n" * 99)[:-9], "is damaged or cut off after line"),
+    (HEADER + "\nu,10,1\n,10,1\n", "user_id is empty in 1 rows, first in line 3"),
+    (HEADER + "\nu,10,1\nu,10,\n", "timestamp is empty in 1 rows, first in line 3"),
+    (HEADER + "\nu,10,1\nu,10,9223372036854775808\n", "line 3: timestamp '9223372036854775808' does not fit into 64"),
+    (HEADER + "\nu,10,1\nu,10," + "9" * 5000 + "\n", "line 3: timestamp '9{60}'... does not fit"),
+    (HEADER + "\nu,10,1\nu,10,2014-02-30\n", "line 3: timestamp '2014-02-30' is neither"),
+    (HEADER + "\nu,10,1\nu,10,infinity\n", "line 3: timestamp 'infinity' is neither"),
+    (HEADER + "\nu,10,1\nu,10,1.5\n", "line 3: timestamp '1.5' is neither"),
+    (HEADER + "\nu,10,2014-01-01 00:00:00.0000001\n", "line 2: timestamp .* microseconds"),
+    (
+        HEADER + "\nu,10,2014-01-01\nu,10,2014-01-02\nu,10,7\n",
+        "1 timestamps are of kind 'integer' beside 2 of kind 'date': '7' in line 4; give one kind",
+    ),
+    (
+        HEADER + "\nu,10,7\nu,10,2014-01-02\nu,10,8\n",
+        "1 timestamps are of kind 'date' beside 2 of kind 'integer': '2014-01-02' in line 3",
+    ),
+    (
+        HEADER + "\nu,10,2014-01-01 00:00:00\nu,10,2014-01-01T00:00:00Z\n",
+        "1 timestamps are of kind 'date with an offset' beside 1 of kind 'date': '2014-01-01T00:00:00Z' in line 3",
+    ),
+    *(
+        (HEADER + f",rating\nu,10,1,5\nu,10,1,{rating}\n", f"line 3: rating '{rating}' {reason}")
+        for rating, reason in [
+            ("0", "lies outside 1..5; leave a missing one empty"),
+            ("-1", "lies outside"),
+            ("99", "lies outside"),
+            ("5.0001", "lies outside"),
+            ("1e400", "lies outside"),
+            ("NaN", "is no number"),
+            ("inf", "is no number"),
+            ("4_0", "is no number"),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED_CSV, ids=range(len(REFUSED_CSV)))
+def test_what_is_not_in_the_dialect_of_csv_is_refused_with_its_line(tmp_path, content, message):
+    with pytest.raises(ValueError, match=rf"interactions file .*a\.csv.*{message}"):
+        load_texts(tmp_path, content)
+
+
+def object_line(**changes):
+    return json.dumps({"user_id": "u", "item_id": "10", "timestamp": 1, **changes}) + "\n"
+
+
+REFUSED_JSON = [
+    ("", "holds no rows"),
+    ("{}\n", "lacks the column 'user_id' or 'user'"),
+    ("not json\n", "line 1 is no JSON object"),
+    (object_line() + '{"user_id": \n', "line 2 is no JSON object .Expecting value"),
+    (object_line() + object_line().strip() * 2, "line 2 is no JSON object .Extra data"),
+    (f"[{object_line().strip()}]", "is a JSON array; write one object a line"),
+    (f"\n[\n{object_line()}]", "is a JSON array; write one object a line"),
+    (object_line() + "[1]\n", r"line 2 is '\[1\]', no JSON object"),
+    (json.dumps(json.loads(object_line()), indent=1), "line 1 is no JSON object .* write one object a line"),
+    (object_line() + '{"user_id": "u", "user_id": "v"}\n', "line 2: the key 'user_id' stands twice"),
+    (object_line() + object_line(rating=float("nan")), "line 2: NaN is no JSON value; write null"),
+    (object_line() + object_line(other=float("-inf")), "line 2: -Infinity is no JSON value"),
+    (object_line() + object_line(user_id="u\ud83d"), "line 2: user_id .* half a surrogate pair"),
+    (object_line() + object_line(review="a\0b"), "line 2: review .* NUL character"),
+    (object_line() + '{"a": ' + "[" * 100_000, "line 2 is nested too deeply"),
+    (object_line() + object_line(user_id=True), "line 2: user_id true is neither text nor number"),
+    (object_line() + object_line(item_id=[1]), r"line 2: item_id \['1'\] is neither text nor number"),
+    (object_line() + object_line(review={}), "line 2: review {} is neither text nor number"),
+    (object_line() + object_line(user_id=1.5), "line 2: user_id '1.5' is no whole number"),
+    (object_line() + object_line(user_id=1e300), r"line 2: user_id '1e\+300' is a float too large to be exact"),
+    (object_line() + object_line(timestamp=[1]), "line 2: timestamp .* is neither text nor number"),
+    (object_line() + object_line(timestamp=10**30), "line 2: timestamp .* does not fit into 64 bits"),
+    (object_line() + object_line(rating=0), "line 2: rating '0' lies outside 1..5"),
+    (object_line() + object_line(user_id=None), "user_id is empty in 1 rows, first in line 2"),
+    (object_line().encode("utf-16"), "is UTF-16 or UTF-32"),
+    (object_line().encode() + b'{"user_id": "\xff"}', "line 2 is not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED_JSON, ids=range(len(REFUSED_JSON)))
+def test_what_is_no_json_line_is_refused_with_its_line(tmp_path, content, message):
+    with pytest.raises(ValueError, match=rf"interactions file .*a\.json.*{message}"):
+        load_texts(tmp_path, content, names=("a.json", "i.csv"))
+
+
+REFUSED_PARQUET = [
+    ({"user_id": [1.5, 2.0]}, "row 1: user_id 1.5 is no whole number"),
+    ({"user_id": [1.0, 2.0**53]}, "row 2: user_id .* is a float too large to be exact"),
+    ({"user_id": pa.array([1, 2**24], pa.float32())}, "row 2: user_id .* too large to be exact"),
+    ({"user_id": pa.array([b"u", b"v"])}, "user_id has the type binary; store it as text"),
+    ({"user_id": [True, False]}, "user_id has the type bool"),
+    ({"user_id": [["u"], ["v"]]}, "user_id has the type list"),
+    ({"user_id": pa.array([1, 2], pa.date32())}, "user_id has the type date32"),
+    ({"user_id": pa.array([decimal.Decimal("1.50")] * 2)}, "row 1: user_id '1.50' is no whole number"),
+    ({"timestamp": [1.0, 2.5]}, "row 2: timestamp 2.5 is no whole number"),
+    (
+        {"timestamp": pa.array([1000, 1001], pa.timestamp("ns"))},
+        "row 2: timestamp 1001 ns .* finer than",
+    ),
+    ({"timestamp": pa.array([0, 2**62], pa.timestamp("ms"))}, "timestamp has times too far from 1970"),
+    ({"timestamp": pa.array([1, 2], pa.time32("s"))}, "timestamp has the type time32"),
+    ({"timestamp": pa.array([0, 2**63], pa.uint64())}, "row 2: timestamp '9223372036854775808' does not fit"),
+    ({"rating": [5.0, float("nan")]}, "row 2: rating 'nan' is no number; leave a missing one empty"),
+    ({"rating": [5.0, float("inf")]}, "row 2: rating 'inf' is no number"),
+    ({"rating": [5, 0]}, "row 2: rating '0' lies outside 1..5"),
+    ({"review": ["a\0", "b"]}, "row 1: review .* NUL"),
+]
+
+
+@pytest.mark.parametrize(("columns", "message"), REFUSED_PARQUET, ids=range(len(REFUSED_PARQUET)))
+def test_parquet_columns_of_another_type_are_refused_with_their_row(tmp_path, columns, message):
+    table = pa.table({"user_id": ["u", "v"], "item_id": ["10", "10"], "timestamp": [1, 2], **columns})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "i.csv").write_text(ONE_ITEM)
+    with pytest.raises(ValueError, match=f"interactions file .*{message}"):
+        TablesSource(tmp_path / "a.parquet", tmp_path / "i.csv").load(connect())
+
+
+def test_parquet_with_a_column_twice_or_not_parquet_is_refused(tmp_path):
+    (tmp_path / "i.csv").write_text(ONE_ITEM)
+    table = pa.table([["u"], ["v"], ["10"], [1]], names=["user_id", "user_id", "item_id", "timestamp"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="has the column 'user_id' twice"):
+        TablesSource(tmp_path / "a.parquet", tmp_path / "i.csv").load(connect())
+    (tmp_path / "a.parquet").write_text(HEADER)
+    with pytest.raises(ValueError, match="cannot be read"):
+        TablesSource(tmp_path / "a.parquet", tmp_path / "i.csv").load(connect())
+
+
+KEPT_KEYS = "007 1e5 18446744073709551617 12:30:00 2014-07-01 true null NaN 0x1F ['a'] d9428888-122b-11e1-b85c"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_keys_are_text_and_stay_as_they_are(tmp_path, suffix):
+    keys = [*KEPT_KEYS.split(), "d\u00e9j\u00e0 vu", 'a"b', "a,b", "a\nb"]
+    actions = [{"user_id": key, "item_id": key, "timestamp": 1} for key in keys]
+    _, loaded, items = load(tmp_path, actions, [{"item_id": key, "title": "Mug"} for key in keys], suffix)
+    assert [row["user_id"] for row in loaded] == keys and {row["source_id"] for row in items} == set(keys)
+
+
+@pytest.mark.parametrize(("key", "expected"), [(10**30, str(10**30)), (-5, "-5"), (7.0, "7"), (0, "0")])
+def test_numbers_are_keys_by_their_digits_in_json_lines(tmp_path, key, expected):
+    _, loaded, _ = load_texts(tmp_path, object_line(user_id=key), names=("a.jsonl", "i.csv"))
+    assert loaded[0]["user_id"] == expected
+
+
+def test_integers_categories_and_decimals_of_parquet_are_keys_by_their_digits(tmp_path):
+    big = 2**64 - 1
+    for number, column in enumerate(
+        [
+            pa.array([big], pa.uint64()),
+            pa.array([decimal.Decimal(big)]),
+            pa.array([str(big)]).dictionary_encode(),
+            pa.array([str(big)], pa.large_string()),
+        ]
+    ):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"user_id": column, "item_id": ["10"], "timestamp": [1]}), path)
+        (tmp_path / "i.csv").write_text(ONE_ITEM)
+        rows = TablesSource(path, tmp_path / "i.csv").load(connect()).interactions.to_pyarrow().to_pylist()
+        assert rows[0]["user_id"] == str(big)
+
+
+def test_the_first_name_of_a_key_counts_wherever_it_stands_and_the_second_is_then_ignored(tmp_path):
+    lines = [object_line(user={"name": "Ann"}), object_line(user="Bob", user_id="v")]
+    _, loaded, _ = load_texts(tmp_path, "".join(lines), names=("a.jsonl", "i.csv"))
+    assert [row["user_id"] for row in loaded] == ["u", "v"]
+    with pytest.raises(ValueError, match="user_id is empty in 1 rows, first in line 1"):
+        load_texts(
+            tmp_path, '{"user": "Ann", "item_id": "10", "timestamp": 1}\n' + lines[1], names=("a.jsonl", "i.csv")
+        )
+    with pytest.raises(ValueError, match="line 1: user {'name': 'Ann'} is neither"):
+        load_texts(tmp_path, lines[0].replace('"user_id": "u", ', ""), names=("a.jsonl", "i.csv"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_integer_times_of_any_sign_and_64_bits_are_the_same_in_every_format(tmp_path, name):
+    moments = [-86_400, 0, 86_400, 1_404_172_800_000_000_001, -(2**63), 2**63 - 1]
+    actions = [{"user_id": "u", "item_id": "10", "timestamp": moment} for moment in moments]
+    write(tmp_path / name, actions)
+    (tmp_path / "i.csv").write_text(ONE_ITEM)
+    table = TablesSource(tmp_path / name, tmp_path / "i.csv").load(connect()).interactions
+    assert [row["timestamp"] for row in table.order_by("row").to_pyarrow().to_pylist()] == moments
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.datetimes(min_value=datetime.datetime(1, 1, 1), max_value=datetime.datetime(9999, 12, 31)),
+    st.none() | st.integers(-23 * 60, 23 * 60),
+    st.sampled_from("T "),
 )
-def test_empty_or_malformed_text_files_are_refused(tmp_path, name, content):
-    path = tmp_path / name
-    path.write_text(content)
-    with pytest.raises(ValueError, match="interactions file .* (cannot be read|holds no rows|lacks the column)"):
-        TablesSource(path, write(tmp_path / "items.csv", ITEMS)).load(connect())
+def test_times_agree_with_datetime(moment, offset, separator):
+    east = datetime.timedelta(minutes=offset or 0)
+    zone = None if offset is None else datetime.timezone(east)
+    since = moment - datetime.datetime(1970, 1, 1) - east
+    kind, value = read_time(moment.replace(tzinfo=zone).isoformat(separator))
+    assert (kind, value) == ("date with an offset" if zone else "date", since // datetime.timedelta(microseconds=1))
+
+
+OTHER_TIMES = (
+    "2014-1-1; 2014-01-01 24:00; 2014-01-01 1:00; 01/02/2014; now; 2014-01-01 00:00 CET; 2014-01-01 00:00+25:00; "
+    "1_000; 0x10; 1e9; 2014-01-01 00:00.5; 2014-01-01Z; 0000-01-01; \u0661"
+)
+
+
+@pytest.mark.parametrize("text", OTHER_TIMES.split("; "))
+def test_other_notations_of_a_time_are_refused(text):
+    with pytest.raises(ValueError, match="is neither an integer nor a date"):
+        read_time(text)
+
+
+@pytest.mark.parametrize("delimiter", ";\t")
+def test_semicolons_and_tabs_stand_for_commas_if_the_header_says_so(tmp_path, delimiter):
+    actions = "user_id|item_id|timestamp|review\nu|10|1|a, b".replace("|", delimiter)
+    items = "item_id|title|price\n10|Mug|12,50".replace("|", delimiter)
+    _, loaded, described = load_texts(tmp_path, actions, items)
+    assert loaded[0]["review"] == "a, b" and described[0]["price"] == 12.5
+
+
+def test_line_ends_a_mark_at_the_start_and_blank_lines_do_not_matter(tmp_path):
+    plain = load_texts(tmp_path, HEADER + "\nu,10,1\nv,10,2\n")[1]
+    content = "\ufeff" + HEADER + "\r\n\r\nu,10,1\r\nv,10,2"
+    assert load_texts(tmp_path, content)[1] == load_texts(tmp_path, gzip.compress(content.encode()))[1] == plain
+
+
+def test_quotes_may_begin_anywhere_in_a_long_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BATCH_ROWS", 1000)
+    rows = [f"{number},Mug" for number in range(25_000)] + ['a,"5"" lamp"', 'b,"Lamp, red"', f'c,"{"long " * 40_000}"']
+    items = load_texts(tmp_path, HEADER + "\nu,a,1\nu,b,2\nu,c,3\n", "item_id,title\n" + "\n".join(rows))[2]
+    assert [item["title"] for item in items] == ['5" lamp', "Lamp, red", ("long " * 40_000).strip()]
+
+
+def test_prices_in_any_notation_are_numbers_or_noted(tmp_path):
+    rows = {"12,50": 12.5, "1.234,00": 1234.0, "$1,012.99": 1012.99, "9.5": 9.5, "1,234": None, "1.234": None}
+    rows |= {"ask": None, "-5": None, "inf": None, "9" * 401: None, "1e400": None, "": None}
+    actions = HEADER + "\n" + "".join(f"u,{number},1\n" for number in range(len(rows)))
+    items = "item_id,title,price\n" + "".join(f'{number},Mug,"{price}"\n' for number, price in enumerate(rows))
+    raw, _, loaded = load_texts(tmp_path, actions, items)
+    assert {int(item["source_id"]): item["price"] for item in loaded} == dict(enumerate(rows.values()))
+    assert {reason.split(": ")[1]: count for reason, count in raw.noted.items()} == {
+        "price is no number, kept without one": 5,
+        "price may have a decimal comma or point, kept without one": 2,
+    }
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**12), st.integers(0, 99))
+def test_amounts_with_two_decimals_are_read_alike_in_all_notations(whole, cents):
+    commas, expected = f"{whole:,}", float(f"{whole}.{cents:02}")
+    points, blanks = commas.replace(",", "."), commas.replace(",", " ")
+    for written in (f"{commas}.{cents:02}", f"{points},{cents:02}", f"{blanks},{cents:02}"):
+        assert read_price(written) == read_price(f"$ {written}") == read_price(f"{written} \u20ac") == expected
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(alphabet="0123456789.,-+eE$ _'x", max_size=12))
+def test_a_text_is_never_another_price_than_its_digits_say(text):
+    price = read_price(text)
+    if price is not None and "e" not in text.lower():
+        digits = "".join(filter(str.isdigit, text)).strip("0")
+        assert digits in f"{decimal.Decimal(repr(price)):f}".replace(".", "")
+
+
+def rows_of(file, names):
+    """Rows of all batches, with None for what a batch lacks."""
+    return [
+        [batch.columns[name][row] if name in batch.columns else None for name in names]
+        for batch in file
+        for row in range(len(batch.places))
+    ]
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=6), st.sampled_from(["\r\n", "\n"]), st.booleans()
+)
+def test_csv_that_the_csv_module_writes_is_read_as_the_csv_module_reads_it(tmp_path_factory, rows, end, packed):
+    if end == "\n":  # some versions of the module then leave a carriage return unquoted
+        rows = [[cell.replace("\r", "") for cell in row] for row in rows]
+    names = ["user_id", "item_id", "timestamp"]
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator=end).writerows([names, *rows])
+    path = tmp_path_factory.getbasetemp() / "property.csv"
+    data = sink.getvalue().encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    read = rows_of(DelimitedFile(path, "file", names, [[name] for name in names]), names)
+    assert read == list(csv.reader(io.StringIO(sink.getvalue(), newline=""), strict=True))[1:]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="ab,;\"'\n\r \t\\0", max_size=40))
+def test_any_text_is_read_as_the_csv_module_reads_it_or_refused(tmp_path_factory, body):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(f"x,y\n{body}".encode())
+    try:
+        read = rows_of(DelimitedFile(path, "file", "xy", ["x", "y"]), "xy")
+    except ValueError as error:
+        assert str(error).startswith("file, line ")
+    else:
+        assert read == [row for row in csv.reader(io.StringIO(body, newline=""), strict=True) if row]
+
+
+json_values = st.none() | st.integers() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["user_id", "item_id", "x"]), json_values), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_json_lines_are_read_as_the_json_module_reads_them(tmp_path_factory, records, ascii_only):
+    path = tmp_path_factory.getbasetemp() / "property.jsonl"
+    path.write_bytes("".join(json.dumps(record, ensure_ascii=ascii_only) + "\n" for record in records).encode())
+    names = ("user_id", "item_id")
+    written = [[None if record.get(name) is None else str(record[name]) for name in names] for record in records]
+    assert rows_of(JsonLinesFile(path, "file", names, ()), names) == written
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.none() | st.booleans() | st.text() | st.lists(st.integers()) | st.binary(), max_size=4))
+def test_a_column_is_texts_or_names_its_bad_value(values):
+    try:
+        assert len(texts(values)) == len(values)
+    except BadValue as error:
+        assert error.index is not None and values[error.index] is not None
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_line_of_a_gzip_that_expands_beyond_the_limit_is_refused(tmp_path, name):
+    first = HEADER + "\n" if name == "a.csv" else object_line()
+    content = gzip.compress(first.encode() + b"x" * (lines.MAX_LINE_BYTES + 9))
+    with pytest.raises(ValueError, match=r"line 2 is longer than 16,777,216 bytes .*'xxx"):
+        load_texts(tmp_path, content, names=(name, "i.csv"))
+
+
+def test_a_quote_left_open_is_refused_before_it_takes_the_whole_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "MAX_LINE_BYTES", 1000)
+    with pytest.raises(ValueError, match="line 3: the row that begins there is longer than 1,000 .* is not closed"):
+        load_texts(tmp_path, HEADER + '\nu,10,1\n"u,10,1\n' + "u,10,1\n" * 10_000)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_batches_smaller_than_the_file_change_nothing(tmp_path, monkeypatch, suffix):
+    actions = [{"user_id": f"u{number}", "item_id": "10", "timestamp": number} for number in range(25)]
+    whole = load(tmp_path, actions, suffix=suffix)[1]
+    for module in (delimited, json_lines, table_file):
+        monkeypatch.setattr(module, "BATCH_ROWS", 4)
+    assert load(tmp_path, actions, suffix=suffix)[1] == whole
+
+
+@pytest.mark.parametrize("folder", ["run[1]", "*", "it's ?{a,b} \u00e9", "user_id=7", 'a"b\\c'])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_path_is_never_a_pattern(tmp_path, folder, suffix):
+    for name in ("run1", "run[1]", "other", folder):
+        (tmp_path / name).mkdir(exist_ok=True)
+        write(tmp_path / name / f"interactions{suffix}", [{"user_id": name, "item_id": "10", "timestamp": 1}])
+        write(tmp_path / name / f"items{suffix}", ITEMS)
+    source = TablesSource(tmp_path / folder / f"interactions{suffix}", tmp_path / folder / f"items{suffix}")
+    assert [row["user_id"] for row in source.load(connect()).interactions.to_pyarrow().to_pylist()] == [folder]

@@ -7,13 +7,33 @@ import math
 import re
 from collections.abc import Sequence
 
-_TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
-# Page sources that crawlers stored as a title or brand: scripts, style sheets, timing code.
-_PAGE_BLOCK = re.compile(r"<\s*(script|style|!doctype)|getTime\(|function\s*\(|\bvar\s+\w+\s*=", re.IGNORECASE)
+_ELEMENTS = (
+    "abbr acronym address applet area article aside audio b base basefont bdi bdo big blink blockquote body br "
+    "button canvas caption center cite code col colgroup dd del details dfn div dl dt em embed fieldset "
+    "figcaption figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hr html i iframe img input "
+    "ins kbd label legend li link main map mark marquee meta nav nobr noscript object ol optgroup option p param "
+    "picture pre q s samp script section select small source span strike strong style sub sup svg table tbody td "
+    "template textarea tfoot th thead title tr track tt u ul var video wbr"
+).split()
+# A capital at the start is a name's, as in "<Small>", but for elements of one or two letters. A link without an
+# attribute is none.
+_WRITTEN = [name for each in _ELEMENTS for name in (each, each.upper(), each.title() if len(each) < 3 else each)]
+# Markup is an element of HTML, a closing tag, a tag with an attribute or a namespace, or a comment; "<Black>" is none.
+_TAG = re.compile(
+    rf"<(?:{'|'.join(_WRITTEN)})(?:[\s/][^<>]*)?>"
+    r"|</[a-zA-Z][^<>]*>|<[a-zA-Z][\w:.-]*[\s/][\w:.-]+=[^<>]*>|<[a-z]+:[a-z]+\s*/?>|<![^<>]*>"
+)
+# Page sources that crawlers stored as a title or brand: scripts, style sheets, timing code. A name may have a bracket
+# after "function", or print a line of code; a script begins as code and ends as code.
+_PAGE_BLOCK = re.compile(
+    r"<\s*(?:script|SCRIPT|style|STYLE)\b|<\s*!(?:doctype|DOCTYPE)|\.getTime\("
+    r"|\A\s*(?:var\s+[\w$]+\s*=|[(!;\s]*function\s*\w*\s*\([\w\s,$]*\)\s*\{).*[;})>]\s*\Z",
+    re.DOTALL,
+)
 _BYLINE = re.compile(r"^by\s*\n\s*")
 _BRAND_PAGE = re.compile(r"^Visit Amazon's (.+) Page$")
 NO_BRAND = frozenset({"unknown", "n/a", "na", "none", "null"})
-_PRICE = re.compile(r"^\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?$")
+_PRICE = re.compile(r"\$?\s*([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(\.[0-9]+)?")
 # Longer than any node of the shops' category trees; feature sentences that leak into a path are longer or end in ".".
 MAX_CATEGORY_LENGTH = 50
 
@@ -23,6 +43,8 @@ def plain_text(text: object) -> str:
 
     >>> plain_text("Rose &amp; Honey<br />  soap\\n<b>new</b>, I <3 it")
     'Rose & Honey soap new , I <3 it'
+    >>> plain_text("Charger <Black> <img src=x>")
+    'Charger <Black>'
     >>> plain_text(None)
     ''
     """
@@ -38,6 +60,8 @@ def is_page_block(text: object) -> bool:
     True
     >>> is_page_block("<span class='a-size-medium'></span>"), is_page_block("Function over Form: a Guide")
     (True, False)
+    >>> is_page_block("Multi Function (3-in-1) Charger <Black>"), is_page_block("var coffee = true; Mug")
+    (False, False)
     """
     return isinstance(text, str) and bool(text.strip()) and (bool(_PAGE_BLOCK.search(text)) or not plain_text(text))
 
@@ -72,11 +96,16 @@ def clean_price(price: object) -> float | None:
     """  # noqa: E501 (the five cases side by side)
     if isinstance(price, bool):
         return None
-    if isinstance(price, int | float):
-        return float(price) if math.isfinite(price) and price >= 0 else None
-    if not isinstance(price, str) or not (match := _PRICE.match(price.strip())):
+    if isinstance(price, str):
+        match = _PRICE.fullmatch(price.strip())
+        price = float(match[1].replace(",", "") + (match[2] or "")) if match else None
+    if not isinstance(price, int | float):
         return None
-    return float(match[1].replace(",", "") + (match[2] or ""))
+    try:
+        amount = float(price)
+    except OverflowError:  # an integer of more than 308 digits
+        return None
+    return amount if math.isfinite(amount) and amount >= 0 else None
 
 
 def clean_categories(path: object) -> list[str]:
@@ -100,11 +129,13 @@ def clean_categories(path: object) -> list[str]:
     >>> clean_categories(["Home &amp; Kitchen", "</span></span>", "Blue"])
     ['Home & Kitchen']
     """
-    if not isinstance(path, Sequence) or isinstance(path, str):
+    if not isinstance(path, list | tuple):
         return []
-    if any(isinstance(entry, list | tuple) for entry in path):
-        paths = [clean_categories(entry) for entry in path if isinstance(entry, list | tuple)]
-        return max(paths, key=len, default=[])
+    nested = [entry for entry in path if isinstance(entry, list | tuple)]
+    return max(map(_category_names, nested or [path]), key=len)
+
+
+def _category_names(path: Sequence[object]) -> list[str]:
     names: list[str] = []
     for entry in path:
         if is_page_block(entry):

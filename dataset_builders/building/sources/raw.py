@@ -11,8 +11,8 @@ from pathlib import Path
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ibis.util import gen_name
 
+from ..engines import read_parquet
 from .raw_tables import RawTables
 
 
@@ -58,6 +58,5 @@ class RawSource:
                 raise ValueError(
                     f"{label}: {files[0]} is not Parquet ({error}); the source 'tables' reads CSV"
                 ) from error
-            where = path / "*.parquet" if path.is_dir() else path
-            tables.append(connection.read_parquet(where, table_name=gen_name(label)))
+            tables.append(read_parquet(connection, path, label))
         return RawTables(*tables)

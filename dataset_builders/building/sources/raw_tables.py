@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import ibis
-import ibis.expr.datatypes as dt
 import pyarrow as pa
 from ibis.util import gen_name
 
@@ -112,6 +112,26 @@ def register_table(connection: ibis.BaseBackend, table: pa.Table, name: str) -> 
     return connection.create_table(gen_name(name), ibis.memtable(table), temp=True)
 
 
-def is_array_of_strings(column_type: dt.DataType) -> bool:
-    """Whether an Ibis type is `array<string>`."""
-    return column_type.is_array() and column_type.value_type.is_string()
+def fill_table(connection: ibis.BaseBackend, batches: Iterable[pa.Table], schema: pa.Schema, name: str) -> ibis.Table:
+    """Streams Arrow tables into a temporary table of DuckDB, one at a time and without a file in between.
+
+    Args:
+        connection (`ibis.BaseBackend`): An embedded DuckDB, which owns the new table.
+        batches (`Iterable[pyarrow.Table]`): The rows in order, with the columns of `schema`.
+        schema (`pyarrow.Schema`): Columns and types.
+        name (`str`): A readable prefix; the table's name is unique.
+
+    Returns:
+        `ibis.Table`: The table. If `batches` raises, it is dropped.
+    """
+    table = connection.create_table(gen_name(name), schema=ibis.Schema.from_pyarrow(schema), temp=True)
+    batch_name = gen_name("batch")
+    try:
+        for batch in batches:
+            connection.con.register(batch_name, batch.select(schema.names))
+            connection.raw_sql(f'INSERT INTO "{table.op().name}" SELECT * FROM "{batch_name}"')
+            connection.con.unregister(batch_name)
+    except BaseException:
+        connection.raw_sql(f'DROP TABLE "{table.op().name}"')
+        raise
+    return table

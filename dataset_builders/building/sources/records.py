@@ -1,43 +1,39 @@
 """Files of one record per line: JSON or Python literals, gzip or plain, in known layouts.
 
-Records are streamed into Parquet parts and from there into the connection, so no file is held in memory. Python
-literals are read by `ast.literal_eval`, which runs no code.
+Records are streamed into the connection a part at a time, so no file is held in memory, nor a line beyond
+`lines.MAX_LINE_BYTES`. Python literals are read by `ast.literal_eval`, which runs no code.
 """
 
 from __future__ import annotations
 
 import ast
-import gzip
 import json
 import math
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import IO, Any, TypeGuard
 
 import ibis
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ibis.util import gen_name
 from tqdm.auto import tqdm
 
-from ...atomic_write import scratch_directory
-from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts
+from .lines import DAMAGED, byte_lines, open_lines
+from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts, fill_table
 
 FIRST_RECORDS = 1000  # if all of the first records are unusable, the file is of another kind
 MAX_BAD_SHARE = 0.5
-PART_RECORDS = 20_000  # records in memory at a time
+# Records, and characters of their texts, that are in memory at a time.
+PART_RECORDS = 20_000
+PART_CHARACTERS = 2**26
 
-# Errors of the readers of compressed files and archives on a damaged one.
-DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.ReadError, zipfile.BadZipFile)
 # Beginnings of repr() of a dict with string keys, in Python 3 and 2; JSON never begins so.
 _LITERAL_STARTS = (b"{'", b"{u'", b'{u"')
+_SURROGATE = re.compile(rb"\\(?:u|U0000)[dD]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,20 +48,6 @@ class Layout:
     def matches(self, record: Mapping[str, Any]) -> bool:
         """Whether a record has the required fields of this layout."""
         return all(self.fields[name] in record for name in self.required)
-
-
-def open_lines(path: Path) -> AbstractContextManager[Iterable[bytes]]:
-    """Opens a file for reading, through gzip if its first bytes are gzip's, whatever its name.
-
-    Args:
-        path (`Path`): An existing file.
-
-    Returns:
-        A binary file, to be used in a `with` statement.
-    """
-    with path.open("rb") as start:
-        compressed = start.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
 
 
 class RecordFile:
@@ -88,7 +70,7 @@ class RecordFile:
         label: str,
         layouts: tuple[Layout, ...],
         skipped: RecordCounts,
-        opened: Callable[[Path], AbstractContextManager[Iterable[bytes]]] = open_lines,
+        opened: Callable[[Path], AbstractContextManager[IO[bytes]]] = open_lines,
         advice: str = "download it again",
     ) -> None:
         if not path.is_file():
@@ -127,7 +109,7 @@ class RecordFile:
     def _lines(self) -> Iterator[bytes]:
         try:
             with self.opened(self.path) as lines, tqdm(desc=self.path.name, unit=" records") as progress:
-                for line in lines:
+                for line in byte_lines(lines, f"{self.label} file {self.path}"):
                     progress.update()
                     if line.strip():
                         yield line
@@ -158,10 +140,11 @@ def parse_record(line: bytes) -> dict[str, Any] | None:
     try:
         text = line.decode("utf-8-sig")
         record = ast.literal_eval(text) if line.startswith(_LITERAL_STARTS) else json.loads(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two are raised on deep nesting
+        if _SURROGATE.search(line):
+            record = _without_surrogates(record)
+    # A literal may have a list as a key (TypeError); deep nesting raises the last two.
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
-    if b"\\ud" in line or b"\\uD" in line:
-        record = _without_surrogates(record)
     return record if isinstance(record, dict) else None
 
 
@@ -195,6 +178,8 @@ def number(value: object) -> float | None:
     (4.0, 5.0, None, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and "_" in value:  # float() takes 1_0 for 10
         return None
     try:
         result = float(value)
@@ -256,9 +241,8 @@ def load_records(
         ValueError: If no reviewed item has a record, or an iterator raises it.
     """
     item_schema = ITEM_SCHEMA.append(pa.field("row", pa.int64()))
-    with scratch_directory() as folder:
-        actions = _stage(connection, interactions, INTERACTION_SCHEMA, Path(folder))
-        described = _stage(connection, items, item_schema, Path(folder))
+    actions = fill_table(connection, _parts(interactions, INTERACTION_SCHEMA), INTERACTION_SCHEMA, "records")
+    described = fill_table(connection, _parts(items, item_schema), item_schema, "records")
     return RawTables(
         actions, _reviewed_items(connection, actions, described, skipped, noted, mismatch), skipped, noted
     )
@@ -301,19 +285,18 @@ def _reviewed_items(
     return items
 
 
-def _stage(
-    connection: ibis.BaseBackend, rows: Iterator[dict[str, Any]], schema: pa.Schema, folder: Path
-) -> ibis.Table:
-    """Streams rows through a Parquet file into a temporary table of the connection, a part at a time."""
-    path = folder / f"{gen_name('rows')}.parquet"
-    with pq.ParquetWriter(path, schema) as writer:
-        while part := list(islice(rows, PART_RECORDS)):
-            writer.write_table(pa.Table.from_pylist(part, schema))
-    view = connection.read_parquet(path, table_name=gen_name("staged"))
-    table = connection.create_table(gen_name("records"), view, temp=True)
-    connection.raw_sql(f'DROP VIEW "{view.op().name}"')  # the file it reads is about to go
-    path.unlink()
-    return table
+def _parts(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Collects rows in Arrow tables of limited length and size."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        part.append(row)
+        size += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(part) == PART_RECORDS or size > PART_CHARACTERS:
+            yield pa.Table.from_pylist(part, schema)
+            part, size = [], 0
+    if part:
+        yield pa.Table.from_pylist(part, schema)
 
 
 def _count(table: ibis.Table) -> int:

@@ -1,4 +1,4 @@
-"""User's own tables: one of interactions and one of items, as Parquet, CSV or JSON lines.
+r"""User's own tables: one of interactions and one of items, as Parquet, CSV or JSON lines.
 
 | interactions | | items | |
 |---|---|---|---|
@@ -10,28 +10,64 @@
 | | | `description` | optional |
 
 An item without a title needs a brand or categories, which are embedded and shown in its place; a price or a
-description alone does not stand for an item. Keys may have any type; they are compared as text. Other columns are
-ignored. Unlike crawled files, these tables are not cleaned: missing or contradictory values are errors, because their
-owner can correct them.
+description alone does not stand for an item. Other columns are ignored. Unlike crawled files, these tables are not
+cleaned: missing or contradictory values are errors, which name the line, because their owner can correct them.
+
+- Formats: CSV in the dialect of Python's `csv` module ([`DelimitedFile`]), one JSON object a line ([`JsonLinesFile`]),
+  Parquet. Nothing is concluded from the first rows, a path is never a pattern, and no line may exceed
+  [`MAX_LINE_BYTES`][dataset_builders.building.sources.lines.MAX_LINE_BYTES].
+- Keys are text, and stay as the file writes them but for blanks around them: 007 is not 7, a number of 30 digits keeps
+  them. Floats must be whole and below 2**53.
+- Times: either integers of 64 bits, in a unit of the file's own, or dates and times of ISO 8601 such as
+  2014-07-01 12:00:00.5, down to microseconds: all with an offset from UTC (Z, +02:00), or all without, in UTC.
+- Ratings lie in 1..5; a missing one is empty.
+- Prices are numbers, also as "$1,012.99", "12,50" or "1.234,00" ([`read_price`]). Three digits after a single comma
+  are thousands and a single point is a decimal point; where other prices of the file have a decimal comma, such a
+  price is left out. What is no price is left out too; both are counted in `noted`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 from ibis.util import gen_name
 
 from .cleaning import NO_BRAND
-from .raw_tables import ITEM_SCHEMA, RawTables, RecordCounts, is_array_of_strings
+from .delimited import DelimitedFile
+from .json_lines import JsonLinesFile
+from .lines import shortened
+from .parquet_table import ParquetTable
+from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts, fill_table
+from .table_file import Batch, TableFile
+from .values import BadValue, categories, has_decimal_comma, is_ambiguous, prices, ratings, read_price, texts, times
 
-ALIASES = {"user_id": ("user_id", "user"), "item_id": ("item_id", "item")}
-INTERACTION_COLUMNS = ("user_id", "item_id", "timestamp")
-ITEM_COLUMNS = ("item_id",)
-CATEGORY_SEPARATOR = " > "
+USER_KEY, ITEM_KEY = ("user_id", "user"), ("item_id", "item")
+SECOND_NAMES = (USER_KEY[1], ITEM_KEY[1])
+KEY_COLUMNS = (*USER_KEY, *ITEM_KEY)
+INTERACTION_COLUMNS = (*KEY_COLUMNS, "timestamp", "rating", "review")
+INTERACTIONS_REQUIRED = (USER_KEY, ITEM_KEY, ("timestamp",))
+ITEM_COLUMNS = (*ITEM_KEY, "title", "brand", "categories", "price", "description")
+ITEMS_REQUIRED = (ITEM_KEY,)
+READERS: Mapping[str, Callable[..., TableFile]] = {
+    ".parquet": ParquetTable,
+    ".csv": DelimitedFile,
+    ".jsonl": JsonLinesFile,
+    ".json": JsonLinesFile,
+}
 FORMATS = ".parquet, .csv, .csv.gz, .jsonl, .jsonl.gz"
+SPECIAL_TYPES = {
+    "timestamp": pa.int64(),
+    "rating": pa.float64(),
+    "price": pa.float64(),
+    "categories": pa.list_(pa.string()),
+}
 EXAMPLES = 5  # named in an error
 
 
@@ -66,236 +102,216 @@ class TablesSource:
 
         Raises:
             FileNotFoundError: If a file does not exist.
-            ValueError: If a file has an unknown suffix, is unreadable or empty, lacks a column, has a column of an
-                unusable type, a NULL key or a repeated item, or an interaction has an item that is missing or has
-                neither title nor brand nor categories.
+            ValueError: If a file has an unknown suffix, is not in its format's dialect, is damaged, empty or not
+                UTF-8, lacks a column, has a value of an unusable type, a time or rating that is none, a NULL key or a
+                repeated item, or an interaction has an item that is missing or has neither title nor brand nor
+                categories. The message names the file, the line (in Parquet the row) and the value.
         """
         noted = RecordCounts()
-        actions = _read(connection, self.interactions, "interactions", INTERACTION_COLUMNS)
-        described = _read(connection, self.items, "items", ITEM_COLUMNS)
-        interactions = self._interactions(connection, actions)
-        items = self._items(connection, described, interactions, noted)
-        for staged in (actions, described):
-            connection.raw_sql(f'DROP TABLE "{staged.op().name}"')
+        actions = _OwnTable(connection, self.interactions, "interactions", INTERACTION_COLUMNS, INTERACTIONS_REQUIRED)
+        described = _OwnTable(connection, self.items, "items", ITEM_COLUMNS, ITEMS_REQUIRED)
+        interactions = actions.table.rename(source_id="item_id").select(*INTERACTION_SCHEMA.names)
+        items = _items(connection, described, interactions, noted)
+        described.drop()
         return RawTables(interactions, items, RecordCounts(), noted)
 
-    def _interactions(self, connection: ibis.BaseBackend, table: ibis.Table) -> ibis.Table:
-        label = f"interactions file {self.interactions}"
-        keyed = table.select(
-            user_id=_text(table.user_id),
-            source_id=_text(table.item_id),
-            timestamp=_time(table, label),
-            rating=_rating(table, label),
-            review=_optional_text(table, "review"),
-            row=table.row,
-        )
-        for column, given in (("user_id", "user_id"), ("source_id", "item_id"), ("timestamp", "timestamp")):
-            _refuse(
-                label,
-                keyed.filter(keyed[column].isnull()).row + 1,
-                given + " is empty in {count} rows, first in row {examples}; fill them in or drop them",
+
+class _OwnTable:
+    """One file in a temporary table: the documented columns as texts, but for categories and prices; `place`, `row`.
+
+    Attributes:
+        table (`ibis.Table`): The rows; a key has its documented name.
+        where (`str`): Name of the file in errors.
+        unit (`str`): What a place counts, "line" or "row".
+        decimal_commas (`bool`): Whether a price has one for certain.
+        unread_prices (`int`): Number of prices that are no single amount.
+    """
+
+    def __init__(
+        self,
+        connection: ibis.BaseBackend,
+        path: Path,
+        label: str,
+        columns: tuple[str, ...],
+        required: tuple[tuple[str, ...], ...],
+    ) -> None:
+        self.where = f"{label} file {path}"
+        self.decimal_commas, self.unread_prices, self._rows = False, 0, 0
+        self._time_kinds, self._time_examples = Counter[str](), dict[str, list[tuple[Any, int]]]()
+        self._unless_ignored: dict[str, ValueError] = {}  # of a column that another may replace further down
+        file = _reader(path, label)(path, self.where, columns, required)
+        self.unit = file.unit
+        fields = {name: SPECIAL_TYPES.get(name, pa.string()) for name in columns}
+        if "price" in columns:
+            fields["price_is_ambiguous"] = pa.bool_()
+        self._schema = pa.schema({**fields, "place": pa.int64(), "row": pa.int64()})
+        staged = fill_table(connection, map(self._typed, file), self._schema, f"own_{label}")
+        self._staged = staged.op().name
+        if not self._rows:
+            raise ValueError(f"{self.where} holds no rows; nothing can be built from it")
+        self._refuse_mixed_times()
+        keys = {names[0]: next(name for name in names if name in file.names) for names in required}
+        self.table = staged.mutate(**{key: staged[name] for key, name in keys.items()})
+        for key, name in keys.items():
+            if name in self._unless_ignored:
+                raise self._unless_ignored[name]
+            self.refuse(
+                self.table[key].isnull(),
+                key + " is empty in {count} rows, first in {examples}; fill them in or drop them",
+                key,
             )
-        return connection.create_table(gen_name("interactions"), keyed.order_by("row"), temp=True)
 
-    def _items(
-        self, connection: ibis.BaseBackend, table: ibis.Table, interactions: ibis.Table, noted: RecordCounts
-    ) -> ibis.Table:
-        label = f"items file {self.items}"
-        brand, description = _optional_text(table, "brand"), _optional_text(table, "description")
-        items = table.select(
-            source_id=_text(table.item_id),
-            title=_optional_text(table, "title"),
-            brand=ibis.ifelse(brand.lower().isin(sorted(NO_BRAND)), "", brand).fill_null(""),
-            categories=_categories(table, label),
-            price=_price(table, label, noted),
-            description=description.fill_null(""),
-            row=table.row,
+    def drop(self) -> None:
+        """Drops the temporary table."""
+        self.table.get_backend().raw_sql(f'DROP TABLE "{self._staged}"')
+
+    def refuse(self, offending: ir.BooleanValue, complaint: str, shown: str = "item_id") -> None:
+        """Raises an error if any row is offending.
+
+        Args:
+            offending (`ir.BooleanValue`): Condition on the rows of `table`.
+            complaint (`str`): Template for {count} and {examples}.
+            shown (`str`, *optional*, defaults to `"item_id"`): Column to show of an offending row, beside its place.
+        """
+        found = self.table.filter(offending).select("row", "place", shown=shown)
+        if count := _size(found):
+            rows = found.order_by("row").limit(EXAMPLES).to_pyarrow().to_pylist()
+            examples = [(row["shown"], row["place"]) for row in rows]
+            raise ValueError(f"{self.where}: " + complaint.format(count=count, examples=self._listed(examples)))
+
+    def _listed(self, examples: list[tuple[Any, int]]) -> str:
+        return ", ".join(
+            f"{'' if value is None else f'{shortened(value)} in '}{self.unit} {place}" for value, place in examples
         )
-        _refuse(
-            label,
-            items.filter(items.source_id.isnull()).row + 1,
-            "item_id is empty in {count} rows, first in row {examples}; fill them in or drop them",
+
+    def _refuse_mixed_times(self) -> None:
+        if len(self._time_kinds) > 1:
+            # The kind of the fewest rows is the odd one; of equally many, the kind that comes later.
+            odd = min(self._time_kinds, key=lambda kind: (self._time_kinds[kind], -self._time_examples[kind][0][1]))
+            others = ", ".join(
+                f"{self._time_kinds[kind]} of kind {kind!r}" for kind in self._time_kinds if kind != odd
+            )
+            raise ValueError(
+                f"{self.where}: {self._time_kinds[odd]} timestamps are of kind {odd!r} beside {others}: "
+                f"{self._listed(self._time_examples[odd])}; give one kind throughout, such as 1404172800, "
+                f"2014-07-01 00:00:00 or 2014-07-01T00:00:00+02:00"
+            )
+
+    def _typed(self, batch: Batch) -> pa.Table:
+        size = len(batch.places)
+        columns: dict[str, pa.Array] = {}
+        for name, values in batch.columns.items():
+            try:
+                columns |= {name: self._times(batch)} if name == "timestamp" else self._column(name, values)
+            except BadValue as error:
+                place = "" if error.index is None else f", {self.unit} {batch.places[error.index]}"
+                complaint = ValueError(f"{self.where}{place}: {name} {error}")
+                if name not in SECOND_NAMES:
+                    raise complaint from error
+                self._unless_ignored.setdefault(name, complaint)
+        columns["place"] = pa.array(batch.places, pa.int64())
+        columns["row"] = pa.array(range(self._rows, self._rows + size), pa.int64())
+        self._rows += size
+        return pa.table(
+            [columns[f.name] if f.name in columns else pa.nulls(size, f.type) for f in self._schema],
+            schema=self._schema,
         )
-        repeated = items.group_by("source_id").having(items.count() > 1).agg()
-        _refuse(
-            label,
-            repeated.source_id,
-            "{count} items stand in more than one row, for example {examples}; keep one row each",
-        )
-        named = interactions.select("source_id").distinct()
-        _refuse(
-            label,
-            named.anti_join(items, "source_id").source_id,
-            "lacks {count} items that the interactions name, for example {examples}; add them, or drop "
-            "their interactions",
-        )
-        items = items.semi_join(named, "source_id")
-        nameless = items.filter(items.title.isnull() & (items.brand == "") & (items.categories.length() == 0))
-        _refuse(
-            label,
-            (nameless.source_id + " (row " + (nameless.row + 1).cast("string") + ")").name("source_id"),
-            "{count} items have neither title nor brand nor categories, for example {examples}; these are what the "
-            "models read, so give each one of them, or drop the items and their interactions",
-        )
-        if untitled := _size(items.filter(items.title.isnull())):
-            noted[f"{label}: no title, brand and categories stand for it"] += untitled
-        return connection.create_table(gen_name("items"), items.order_by("row").select(*ITEM_SCHEMA.names), temp=True)
+
+    def _column(self, name: str, values: Sequence[Any] | pa.Array) -> dict[str, pa.Array]:
+        if name == "categories":
+            return {name: categories(values)}
+        if name == "price":
+            stored = prices(values)
+            amounts = [read_price(value) for value in stored]
+            self.unread_prices += sum(
+                value is not None and a is None for value, a in zip(stored, amounts, strict=True)
+            )
+            self.decimal_commas = self.decimal_commas or any(map(has_decimal_comma, stored))
+            ambiguous = pa.array(list(map(is_ambiguous, stored)), pa.bool_())
+            return {name: pa.array(amounts, pa.float64()), "price_is_ambiguous": ambiguous}
+        if name == "rating":
+            return {name: ratings(values)}
+        return {name: texts(values, whole=name in KEY_COLUMNS)}
+
+    def _times(self, batch: Batch) -> pa.Array:
+        values = batch.columns["timestamp"]
+        moments, kinds = times(values)
+        for kind, count in Counter(kinds).items():
+            if kind is not None:
+                self._time_kinds[kind] += count
+                known = self._time_examples.setdefault(kind, [])
+                of_kind = (index for index, each in enumerate(kinds) if each == kind)
+                known += [
+                    (str(values[index]), batch.places[index]) for index in islice(of_kind, EXAMPLES - len(known))
+                ]
+        return moments
 
 
-def _read(connection: ibis.BaseBackend, path: Path, label: str, required: tuple[str, ...]) -> ibis.Table:
-    """Reads a file into a temporary table with `row` and the documented column names."""
+def _reader(path: Path, label: str) -> Callable[..., TableFile]:
+    """Reader of a file by its suffix."""
     if not path.is_file():
-        raise FileNotFoundError(f"{label} file {path} does not exist; correct the path")
+        raise FileNotFoundError(f"{label} file {path} does not exist, or is no file; correct the path")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = suffixes[-1:] == [".gz"]
-    suffix = (suffixes[:-1] if compressed else suffixes)[-1:]
-    try:
-        if suffix == [".parquet"] and not compressed:
-            view = connection.read_parquet(path, table_name=gen_name("view"))
-        elif suffix == [".csv"]:
-            # Every column as text: guessing types would turn the key 007 into 7.
-            view = connection.read_csv(path, table_name=gen_name("view"), header=True, all_varchar=True)
-        elif suffix in ([".jsonl"], [".json"]):
-            view = connection.read_json(path, table_name=gen_name("view"), format="newline_delimited", sample_size=-1)
-        else:
-            raise ValueError(f"{label} file {path} has an unknown suffix; give one of {FORMATS}")
-        table = _renamed(view, f"{label} file {path}", required)
-        table = connection.create_table(gen_name("rows"), table.mutate(row=ibis.row_number()), temp=True)
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{label} file {path} cannot be read ({reason}); check it, or write it again") from error
-    connection.raw_sql(f'DROP VIEW "{view.op().name}"')
-    if not _size(table):
-        raise ValueError(f"{label} file {path} holds no rows; nothing can be built from it")
-    return table
+    suffix = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
+    if suffix not in READERS or (compressed and suffix == ".parquet"):
+        raise ValueError(f"{label} file {path} has an unknown suffix; give one of {FORMATS}")
+    return READERS[suffix]
 
 
-def _renamed(table: ibis.Table, label: str, required: tuple[str, ...]) -> ibis.Table:
-    """Selects the documented columns, under their documented names."""
-    optional = ("rating", "review", "title", "brand", "categories", "price", "description")
-    found = {}
-    for column in (*required, *optional):
-        present = [name for name in ALIASES.get(column, (column,)) if name in table.columns]
-        if present:
-            found[column] = table[present[0]]
-        elif column in required:
-            names = " or ".join(repr(name) for name in ALIASES.get(column, (column,)))
-            raise ValueError(f"{label} lacks the column {names}; it has {', '.join(table.columns)}. Rename or add it")
-    return table.select(**found)
-
-
-def _refuse(label: str, offending: ir.Column, complaint: str) -> None:
-    """Raises `complaint`, a template for {count} and {examples}, if the column holds any value."""
-    name = offending.get_name()
-    if count := _size(offending.as_table().filter(ibis._[name].notnull())):
-        examples = offending.as_table().order_by(name).limit(EXAMPLES).to_pyarrow()[name].to_pylist()
-        raise ValueError(f"{label}: " + complaint.format(count=count, examples=", ".join(map(str, examples))))
-
-
-def _text(column: ir.Column) -> ir.StringValue:
-    """Converts any column to trimmed text, with NULL for the empty text."""
-    text = column.cast("string")
-    if column.type().is_json():  # texts beside numbers in JSON lines; a plain cast would keep the texts' quotes
-        text = ibis.coalesce(column.str, text).nullif("null")
-    return text.strip().nullif("")
-
-
-def _optional_text(table: ibis.Table, column: str) -> ir.StringValue:
-    return _text(table[column]) if column in table.columns else ibis.null("string")
-
-
-def _time(table: ibis.Table, label: str) -> ir.IntegerValue:
-    """Converts the timestamp to an integer in the file's own unit, or to microseconds since 1970 for dates."""
-    column = table.timestamp
-    if column.type().is_date() or column.type().is_timestamp():
-        return _microseconds(column)
-    if column.type().is_floating():  # as pandas stores integers beside a missing value
-        _refuse(
-            label,
-            table.filter(column != column.floor()).timestamp,
-            "{count} timestamps are no whole numbers, for example {examples}; give integers or dates",
-        )
-    elif column.type().is_string():
-        return _time_from_text(table, label)
-    elif not column.type().is_integer():
-        raise ValueError(f"{label}: timestamp has the type {column.type()}; give integers or dates")
-    return column.cast("int64")
-
-
-def _time_from_text(table: ibis.Table, label: str) -> ir.IntegerValue:
-    """Converts texts to integers if all are integers, else to dates if all are dates: one unit for the whole file."""
-    text = _text(table.timestamp)
-    if not _size(table.filter(~text.re_search(r"^[+-]?\d{1,18}$"))):
-        return text.cast("int64")
-    _refuse(
-        label,
-        table.select(text=text).filter(lambda row: row.text.try_cast("timestamp").isnull()).text,
-        "{count} timestamps are no dates while others are no integers, for example {examples}; give one "
-        "of both throughout, such as 1404172800 or 2014-07-01 00:00:00",
+def _items(
+    connection: ibis.BaseBackend, described: _OwnTable, interactions: ibis.Table, noted: RecordCounts
+) -> ibis.Table:
+    table = described.table
+    several = table.group_by("item_id").having(ibis._.count() > 1).agg()
+    described.refuse(
+        table.item_id.isin(several.item_id),
+        "{count} rows are of items that stand in more than one row: {examples}; keep one row each",
     )
-    return _microseconds(text.cast("timestamp"))
-
-
-def _microseconds(moment: ir.DateValue | ir.TimestampValue) -> ir.IntegerValue:
-    return moment.cast("timestamp").delta(ibis.timestamp("1970-01-01"), unit="microsecond")
-
-
-def _rating(table: ibis.Table, label: str) -> ir.FloatingValue:
-    if "rating" not in table.columns:
-        return ibis.null("float64")
-    text = _text(table.rating)
-    _refuse(
-        label,
-        table.select(text=text).filter(lambda row: row.text.try_cast("float64").isnull()).text,
-        "{count} ratings are no numbers, for example {examples}; leave missing ones empty",
+    named = interactions.group_by("source_id").agg(row=interactions.row.min())
+    _refuse_unknown(described, named.anti_join(table, named.source_id == table.item_id))
+    brand = table.brand
+    items = table.select(
+        source_id=table.item_id,
+        title=table.title,
+        brand=ibis.ifelse(brand.lower().isin(sorted(NO_BRAND)), "", brand).fill_null(""),
+        categories=table.categories.fill_null(ibis.literal([], type="array<string>")),
+        price=_price(described),
+        description=table.description.fill_null(""),
+        row=table.row,
+    ).semi_join(named, "source_id")
+    nameless = items.filter(items.title.isnull() & (items.brand == "") & (items.categories.length() == 0))
+    described.refuse(
+        table.row.isin(nameless.row),
+        "{count} items have neither title nor brand nor categories: {examples}; these are what the models read, so "
+        "give each one of them, or drop the items and their interactions",
     )
-    return _finite(text.cast("float64"))
+    _note_prices(described, noted)
+    if untitled := _size(items.filter(items.title.isnull())):
+        noted[f"{described.where}: no title, brand and categories stand for it"] += untitled
+    return connection.create_table(gen_name("items"), items.order_by("row").select(*ITEM_SCHEMA.names), temp=True)
 
 
-def _price(table: ibis.Table, label: str, noted: RecordCounts) -> ir.FloatingValue:
-    """Converts to a number, also from "$1,012.99"; others become NULL and are counted, since prices are optional."""
-    if "price" not in table.columns:
-        return ibis.null("float64")
-    text = _text(table.price)
-    amount = _finite(text.re_replace(r"^\$\s*|,", "").try_cast("float64"))
-    if unread := _size(table.filter(text.notnull() & amount.isnull())):
-        noted[f"{label}: price is no number, kept without one"] += unread
-    return amount
-
-
-def _categories(table: ibis.Table, label: str) -> ir.ArrayValue:
-    """Extracts one path from broad to leaf; of several, the longest, the first of equally long ones."""
-    empty = ibis.literal([], type="array<string>")
-    if "categories" not in table.columns:
-        return empty
-    column = table.categories
-    if column.type().is_array() and is_array_of_strings(column.type().value_type):
-        lengths = column.map(lambda path: path.length())
-        path = column[lengths.index(lengths.maxs())]
-    elif is_array_of_strings(column.type()):
-        path = column
-    elif column.type().is_string():
-        _refuse(
-            label,
-            table.filter(column.strip().startswith("[")).categories,
-            f"{{count}} categories are printed lists, for example {{examples}}; write them as "
-            f"{'Beauty' + CATEGORY_SEPARATOR + 'Bath'!r}, or give the table as Parquet or JSON lines",
-        )
-        path = column.split(CATEGORY_SEPARATOR)
-    elif not _size(table.filter(column.cast("string").re_search(r"[^\[\], NULnul]"))):
-        return empty  # only empty lists, for whose content the formats keep no type
-    else:
+def _refuse_unknown(described: _OwnTable, unknown: ibis.Table) -> None:
+    if count := _size(unknown):
+        examples = unknown.order_by("row").limit(EXAMPLES).to_pyarrow()["source_id"].to_pylist()
         raise ValueError(
-            f"{label}: categories has the type {column.type()}; give lists of texts, or texts like "
-            f"{'Beauty' + CATEGORY_SEPARATOR + 'Bath'!r}"
+            f"{described.where} lacks {count} items that the interactions name, for example "
+            f"{', '.join(map(shortened, examples))}; add them, or drop their interactions"
         )
-    names = path.map(lambda name: name.strip()).filter(lambda name: name != "")
-    return names.fill_null(empty)
 
 
-def _finite(number: ir.FloatingValue) -> ir.FloatingValue:
-    # Some writers store a missing number as NaN, which passes comparisons that NULL fails.
-    return ibis.ifelse(number.isnan() | number.isinf(), ibis.null("float64"), number)
+def _price(described: _OwnTable) -> ir.FloatingValue:
+    price = described.table.price
+    left_out = described.table.price_is_ambiguous if described.decimal_commas else ibis.literal(False)
+    return ibis.ifelse(left_out, ibis.null("float64"), price)
+
+
+def _note_prices(described: _OwnTable, noted: RecordCounts) -> None:
+    if described.unread_prices:
+        noted[f"{described.where}: price is no number, kept without one"] += described.unread_prices
+    if described.decimal_commas and (ambiguous := _size(described.table.filter(described.table.price_is_ambiguous))):
+        noted[f"{described.where}: price may have a decimal comma or point, kept without one"] += ambiguous
 
 
 def _size(table: ibis.Table) -> int:
