@@ -19,6 +19,7 @@ if sys.platform != "win32":
 
 _PROBE_BYTES = 1 << 20  # of free space, without which no directory is begun
 _LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the errors of safetensors
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -40,8 +41,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with _place_beside(path) as place:
-        yield place / path.name
-        (place / path.name).replace(path)
+        new = place / "new"  # writers may put a temporary file of their own beside theirs
+        new.mkdir()
+        yield new / path.name
+        (new / path.name).replace(path)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -101,7 +104,7 @@ def remove_leftovers(folder: str | Path) -> None:
             continue
         path = place.with_name(name[1])
         try:
-            if not {one.name for one in place.iterdir()} <= {"new", "old", path.name}:
+            if not {one.name for one in place.iterdir()} <= {"new", "old"}:
                 continue  # not ours
             lock = _lock(place)
         except OSError:  # a living writer holds it, or has just removed it
@@ -165,11 +168,13 @@ def _clear(place: Path, path: Path) -> None:
 
 def _naming(error: Exception, path: Path, place: Path) -> OSError | None:
     """The error of a write under its final name instead of a temporary one or none; `None` for any other error."""
-    number = errno.ENOSPC if "No space left on device" in str(error) else getattr(error, "errno", None)
+    in_words = None if isinstance(error, OSError) else _OS_ERROR.search(str(error))
+    number = int(in_words[1]) if in_words else getattr(error, "errno", None)
+    if "No space left on device" in str(error):
+        number = errno.ENOSPC
     name = getattr(error, "filename", None)
-    if not isinstance(number, int) or not (
-        str(name).startswith(str(place.parent / f".{path.name}.")) or (name is None and number in _DISK_ERRORS)
-    ):
+    is_ours = str(name).startswith(str(place.parent / f".{path.name}."))
+    if not isinstance(number, int) or not (is_ours or in_words or (name is None and number in _DISK_ERRORS)):
         return None
     way_out = "; make room there, or choose another place" if number in _DISK_ERRORS else ""
     return OSError(number, f"cannot write ({os.strerror(number)}){way_out}", str(path))
