@@ -17,6 +17,7 @@ if sys.platform != "win32":
 _PROBE_BYTES = 1 << 20  # of free space, without which no directory is begun
 _LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the errors of safetensors
+_HELD = "another run is writing there; wait for it or stop it, or choose another folder"
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -52,7 +53,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 @contextmanager
-def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False) -> Iterator[Path]:
     """Creates a directory that appears under its final name only when it is complete.
 
     Linux and macOS exchange the names of an old and a new directory in one step. Elsewhere a run that is killed
@@ -62,12 +63,15 @@ def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Args:
         path (`str` or `Path`): The final name.
         overwrite (`bool`): Whether an existing directory is replaced, at the end.
+        alone (`bool`): Whether it is refused while another run writes the same directory; else the last one to finish
+            wins.
 
     Yields:
         `Path`: A temporary directory beside it; removed if the block raises.
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is false, or it is not a directory.
+        BlockingIOError: If `alone`, and another run writes it.
         OSError: If nothing can be written, before the block if that shows already; names `path`.
     """
     path = Path(path)
@@ -76,6 +80,8 @@ def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     if path.exists() and (not overwrite or not path.is_dir()):
         raise FileExistsError(f"{path} already exists; choose another output directory, or ask to overwrite it.")
     with _place_beside(path) as place:
+        if alone and any(_is_held(other) for other in _places(path) if other != place):
+            raise BlockingIOError(errno.EWOULDBLOCK, _HELD, str(path))
         new = place / "new"
         new.mkdir()
         (new / "probe").write_bytes(bytes(_PROBE_BYTES))
@@ -121,8 +127,7 @@ def hold_directory(path: str | Path) -> Iterator[None]:
     try:
         lock = _lock(Path(path))
     except BlockingIOError as error:
-        reason = "another run is writing there; wait for it or stop it, or choose another folder"
-        raise BlockingIOError(error.errno, reason, str(path)) from None
+        raise BlockingIOError(error.errno, _HELD, str(path)) from None
     try:
         yield
     finally:
@@ -155,6 +160,24 @@ def _place_beside(path: Path) -> Iterator[Path]:
         _clear(place, path)
         if lock is not None:
             os.close(lock)
+
+
+def _places(path: Path) -> list[Path]:
+    """Temporary directories of all writers of `path`."""
+    found = [(place, _LEFTOVER.fullmatch(place.name)) for place in path.parent.glob(".*.tmp")]
+    return [place for place, name in found if name is not None and name[1] == path.name]
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        lock = _lock(folder)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # its writer has just finished
+        return False
+    if lock is not None:
+        os.close(lock)
+    return False
 
 
 def _clear(place: Path, path: Path) -> None:

@@ -173,6 +173,11 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
     fields = ["title"]
     if isinstance(arguments, MenderTokArguments):
         fields = arguments.item_fields or ["title", *further]
+    if unknown := [name for name in fields if name not in rows.column_names]:
+        raise ValueError(
+            f"item_fields names {', '.join(unknown)}, which the items of {arguments.benchmark} do not have; choose "
+            f"among {', '.join(rows.column_names)}."
+        )
     items, embedding_texts, plain_texts = [], [], []
     for row in rows:
         name = item_title(row)

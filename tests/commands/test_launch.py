@@ -18,6 +18,7 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from launched_training import TROUBLES
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tiny_models import random_codes, save_text_encoder
 from tiny_training import arguments, run
@@ -306,11 +307,16 @@ class TestOneLineOfTheScript:
         ("error", "status", "line"),
         [
             (TooLittleMemory("out of memory at step 3"), 1, "error: out of memory at step 3\n"),
+            (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1,
+             "error: out of memory (DefaultCPUAllocator: can't allocate memory); choose smaller sizes or batches, or a "
+             "machine with more.\n"),
+            (SafetensorError("header too large"), 1,
+             "error: a file of weights could not be read or written (header too large); make it again.\n"),
             (FloatingPointError("the loss is nan at step 3"), 1, "error: the loss is nan at step 3\n"),
             (Interrupted("interrupted after step 3", signal.SIGTERM), 143, "interrupted after step 3\n"),
             (Interrupted("interrupted after step 3", signal.SIGINT), 130, "interrupted after step 3\n"),
         ],
-    )
+    )  # fmt: skip
     def test_ends_with_a_line_and_a_status(self, monkeypatch, capsys, tmp_path, error, status, line):
         def fail(_):
             raise error
