@@ -81,9 +81,9 @@ def test_two_writers_without_overwrite_lose_nothing(tmp_path):
 
 def test_a_second_writer_that_must_be_alone_is_refused_at_once(tmp_path):
     with new_directory(tmp_path / "out", alone=True) as new:
-        with pytest.raises(BlockingIOError, match="another run is writing there.*out"):
-            with new_directory(tmp_path / "out", overwrite=True, alone=True):
-                raise AssertionError
+        refused = pytest.raises(BlockingIOError, match="another run is writing there.*out")
+        with refused, new_directory(tmp_path / "out", overwrite=True, alone=True):
+            raise AssertionError
         with new_directory(tmp_path / "other", alone=True):
             (new / "text").write_text("first")
     assert names(tmp_path / "out") == ["text"]

@@ -83,8 +83,8 @@ def train(
 
     The same seed, rows and number of processes give the same weights bit for bit on the same machine and number of
     threads, whatever PYTHONHASHSEED is and however often the run was stopped and resumed. Another number of threads,
-    another processor, a compiled model or a divided batch rounds sums otherwise: order of rows, dropped preferences and
-    initial weights are the same, and the weights differ from the last digits on.
+    another processor, a compiled model or a divided batch rounds sums otherwise: the order of rows, the dropped
+    preferences and the initial weights are the same, and the weights differ from the last digits on.
 
     Under FSDP2 (see `sharding.py`) `validate` and `output_dir/model` get an unsharded copy.
 
@@ -104,7 +104,7 @@ def train(
     Raises:
         FloatingPointError: If the loss or the gradient norm is not finite on any process (the weights are those of the
             step before), or a weight or the score in a validation; the best model and the last checkpoint are kept.
-        FileNotFoundError: If the best model is gone from `output_dir/model`, and the weights are those of another step.
+        FileNotFoundError: If the best model is gone from `output_dir/model`, and the weights are another step's.
         Interrupted: If any process received SIGINT or SIGTERM; a checkpoint of the last step is written.
         TooLittleMemory: If an allocation failed; the message names the batch size to try.
         ValueError: If a checkpoint or the model does not fit the arguments.

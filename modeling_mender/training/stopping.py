@@ -91,7 +91,7 @@ def in_words(error: Exception) -> Exception:
         return error
     if is_out_of_memory(error):
         return TooLittleMemory(
-            f"out of memory ({reason[:200] or 'MemoryError'}); choose smaller sizes or batches, or a machine with more."
+            f"out of memory ({reason[:200] or 'MemoryError'}); choose smaller sizes or a machine with more."
         )
     if isinstance(error, SafetensorError):
         return OSError(f"a file of weights could not be read or written ({reason}); make it again.")

@@ -308,8 +308,8 @@ class TestOneLineOfTheScript:
         [
             (TooLittleMemory("out of memory at step 3"), 1, "error: out of memory at step 3\n"),
             (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1,
-             "error: out of memory (DefaultCPUAllocator: can't allocate memory); choose smaller sizes or batches, or a "
-             "machine with more.\n"),
+             "error: out of memory (DefaultCPUAllocator: can't allocate memory); choose smaller sizes or a machine "
+             "with more.\n"),
             (SafetensorError("header too large"), 1,
              "error: a file of weights could not be read or written (header too large); make it again.\n"),
             (FloatingPointError("the loss is nan at step 3"), 1, "error: the loss is nan at step 3\n"),
