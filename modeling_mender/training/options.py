@@ -1,13 +1,14 @@
 """Options of commands: fields with default, help text and range, their check, and the format of `--help`."""
 
 import dataclasses
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # among them bytes of a command line that are not UTF-8
 MAX_WHOLE = 2**32 - 1  # the largest seed of NumPy; far above any size that fits into memory
+
+MAX_NUMBER = 1e30  # products of a few such numbers with weights may overflow float32, which training reports
 
 
 def option(
@@ -50,8 +51,8 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
             raise ValueError(f"{one.name} ({text!r}) must be a text, not empty and without control characters.")
     if isinstance(value, int) and value > MAX_WHOLE:
         raise ValueError(f"{one.name} ({_shown(value)}) must be at most {MAX_WHOLE}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{one.name} ({value}) must be a finite number.")
+    if isinstance(value, float) and not abs(value) <= MAX_NUMBER:
+        raise ValueError(f"{one.name} ({value}) must be a finite number of at most {MAX_NUMBER:g}.")
     if value is None:
         return
     if limits["least"] is not None and value < limits["least"]:

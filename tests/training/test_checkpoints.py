@@ -198,7 +198,7 @@ class TestTheModelIsThere:
 
     def test_weights_that_the_last_step_spoilt_are_not_saved(self, tmp_path):
         with pytest.raises(FloatingPointError, match="weight .* is no longer finite at step 1.*weight_decay"):
-            run(tmp_path, max_steps=1, warmup_steps=0, weight_decay=1e300)
+            run(tmp_path, max_steps=1, warmup_steps=0, learning_rate=1e30, weight_decay=1e30)
         assert not (tmp_path / "run/model").exists()
 
 
