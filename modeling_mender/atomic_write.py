@@ -19,6 +19,8 @@ if sys.platform != "win32":
 
 _PROBE_BYTES = 1 << 20  # of free space, without which no directory is begun
 _LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the errors of safetensors
+_HELD = "another run is writing there; wait for it or stop it, or choose another folder"
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -40,8 +42,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with _place_beside(path) as place:
-        yield place / path.name
-        (place / path.name).replace(path)
+        new = place / "new"  # writers may put a temporary file of their own beside theirs
+        new.mkdir()
+        yield new / path.name
+        (new / path.name).replace(path)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -52,7 +56,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 @contextmanager
-def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False) -> Iterator[Path]:
     """Creates a directory that appears under its final name only when it is complete.
 
     Linux and macOS exchange the names of an old and a new directory in one step. Elsewhere a run that is killed
@@ -62,12 +66,15 @@ def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Args:
         path (`str` or `Path`): The final name.
         overwrite (`bool`): Whether an existing directory is replaced, at the end.
+        alone (`bool`): Whether it is refused while another run writes the same directory; else the last one to finish
+            wins.
 
     Yields:
         `Path`: A temporary directory beside it; removed if the block raises.
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is false, or it is not a directory.
+        BlockingIOError: If `alone`, and another run writes it.
         OSError: If nothing can be written, before the block if that shows already; names `path`.
     """
     path = Path(path)
@@ -76,6 +83,8 @@ def new_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     if path.exists() and (not overwrite or not path.is_dir()):
         raise FileExistsError(f"{path} already exists; choose another output directory, or ask to overwrite it.")
     with _place_beside(path) as place:
+        if alone and any(_is_held(other) for other in _places(path) if other != place):
+            raise BlockingIOError(errno.EWOULDBLOCK, _HELD, str(path))
         new = place / "new"
         new.mkdir()
         (new / "probe").write_bytes(bytes(_PROBE_BYTES))
@@ -115,7 +124,7 @@ def remove_leftovers(folder: str | Path) -> None:
             continue
         path = place.with_name(name[1])
         try:
-            if not {one.name for one in place.iterdir()} <= {"new", "old", path.name}:
+            if not {one.name for one in place.iterdir()} <= {"new", "old"}:
                 continue  # not ours
             lock = _lock(place)
         except OSError:  # a living writer holds it, or has just removed it
@@ -135,8 +144,7 @@ def hold_directory(path: str | Path) -> Iterator[None]:
     try:
         lock = _lock(Path(path))
     except BlockingIOError as error:
-        reason = "another run is writing there; wait for it or stop it, or choose another folder"
-        raise BlockingIOError(error.errno, reason, str(path)) from None
+        raise BlockingIOError(error.errno, _HELD, str(path)) from None
     try:
         yield
     finally:
@@ -172,6 +180,24 @@ def _place_beside(path: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def _places(path: Path) -> list[Path]:
+    """Temporary directories of all writers of `path`."""
+    found = [(place, _LEFTOVER.fullmatch(place.name)) for place in path.parent.glob(".*.tmp")]
+    return [place for place, name in found if name is not None and name[1] == path.name]
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        lock = _lock(folder)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # its writer has just finished
+        return False
+    if lock is not None:
+        os.close(lock)
+    return False
+
+
 def _clear(place: Path, path: Path) -> None:
     if (place / "old").is_dir() and not path.exists():
         (place / "old").rename(path)
@@ -180,11 +206,13 @@ def _clear(place: Path, path: Path) -> None:
 
 def _naming(error: Exception, path: Path, place: Path) -> OSError | None:
     """The error of a write under its final name instead of a temporary one or none; `None` for any other error."""
-    number = errno.ENOSPC if "No space left on device" in str(error) else getattr(error, "errno", None)
+    in_words = None if isinstance(error, OSError) else _OS_ERROR.search(str(error))
+    number = int(in_words[1]) if in_words else getattr(error, "errno", None)
+    if "No space left on device" in str(error):
+        number = errno.ENOSPC
     name = getattr(error, "filename", None)
-    if not isinstance(number, int) or not (
-        str(name).startswith(str(place.parent / f".{path.name}.")) or (name is None and number in _DISK_ERRORS)
-    ):
+    is_ours = str(name).startswith(str(place.parent / f".{path.name}."))
+    if not isinstance(number, int) or not (is_ours or in_words or (name is None and number in _DISK_ERRORS)):
         return None
     way_out = "; make room there, or choose another place" if number in _DISK_ERRORS else ""
     return OSError(number, f"cannot write ({os.strerror(number)}){way_out}", str(path))

@@ -79,6 +79,24 @@ def test_two_writers_without_overwrite_lose_nothing(tmp_path):
     assert (tmp_path / "out" / "text").read_text() == "the other's"
 
 
+def test_a_second_writer_that_must_be_alone_is_refused_at_once(tmp_path):
+    with new_directory(tmp_path / "out", alone=True) as new:
+        refused = pytest.raises(BlockingIOError, match="another run is writing there.*out")
+        with refused, new_directory(tmp_path / "out", overwrite=True, alone=True):
+            raise AssertionError
+        with new_directory(tmp_path / "other", alone=True):
+            (new / "text").write_text("first")
+    assert names(tmp_path / "out") == ["text"]
+    assert names(tmp_path) == ["other", "out"]
+
+
+def test_the_temporary_file_of_a_killed_library_is_removed_too(tmp_path):
+    (tmp_path / ".weights.abcdefgh.tmp/new").mkdir(parents=True)
+    (tmp_path / ".weights.abcdefgh.tmp/new/.tmpXyZ").write_text("half")
+    written(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+
+
 def test_many_writers_at_once_leave_one_whole_directory(tmp_path):
     def write(number):
         for _ in range(10):
@@ -96,8 +114,16 @@ def test_many_writers_at_once_leave_one_whole_directory(tmp_path):
 
 
 def test_a_full_disk_is_named_with_the_file(tmp_path):
-    for error in (OSError(28, "No space left on device"), RuntimeError("No space left on device (os error 28)")):
-        with pytest.raises(OSError, match="make room there") as caught, atomic_write(tmp_path / "scores.json"):
+    full = OSError(28, "No space left on device"), RuntimeError("No space left on device (os error 28)")
+    for error in (
+        *full,
+        RuntimeError("File too large (os error 27)"),
+        RuntimeError("Too many open files (os error 24)"),
+    ):
+        with (
+            pytest.raises(OSError, match="cannot write .*(make room there|open files)") as caught,
+            atomic_write(tmp_path / "scores.json"),
+        ):
             raise error
         assert caught.value.filename == str(tmp_path / "scores.json")
     with pytest.raises(ConnectionResetError), atomic_write(tmp_path / "scores.json"):

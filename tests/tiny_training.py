@@ -7,6 +7,7 @@ from tiny_models import TITLES, build
 from modeling_mender.data.requests import Example, Request
 from modeling_mender.methods.table import get_method
 from modeling_mender.training.arguments import make_arguments
+from modeling_mender.training.checkpoints import hold_output
 from modeling_mender.training.loop import TrainingRows, train
 
 REQUIRED = {"benchmark": "b", "domain": "d", "semantic_ids": "s"}
@@ -44,6 +45,9 @@ def run(
     )  # fmt: skip
     if tracker is not None:
         accelerator.init_trackers("mender")
-    state = train(model, processor, collator, rows, validate or (lambda _: next(scores) / 1000), options, accelerator)
+    with hold_output(options.output_dir):
+        state = train(
+            model, processor, collator, rows, validate or (lambda _: next(scores) / 1000), options, accelerator
+        )
     accelerator.end_training()
     return state, accelerator.unwrap_model(model)

@@ -9,6 +9,7 @@ Writes into the output directory: `semantic_ids.parquet` (item_id, codes with th
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,15 +26,16 @@ from dataset_builders.benchmark.schema import features, item_text
 from dataset_builders.benchmark.tables import load_table
 from dataset_builders.building.domains import default_embedding_model
 from dataset_builders.building.text_embedding import EMBEDDING_DTYPES
-from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import USER_ERRORS, HelpFormatter, defaults_of, run_command
 
 METHODS = ("rqvae", "residual_kmeans")
+MAX_COUNT = 2**31 - 1
+MAX_SEED = 2**32 - 1  # of NumPy
 
 
 def main(argv: list[str] | None = None) -> int:
     """Learns semantic IDs; returns 0, or 1 after one line on bad input."""
-    arguments = parse_arguments(argv)
-    return run_command(lambda: learn_semantic_ids(arguments))
+    return run_command(lambda: learn_semantic_ids(parse_arguments(argv)), (*USER_ERRORS, MemoryError))
 
 
 @dataclass(kw_only=True)
@@ -59,6 +61,27 @@ class SemanticIdArguments:
     weight_decay: float = 0.1
     hidden_sizes: Sequence[int] = (768, 512, 256, 128)
     reset_unused: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses numbers out of range."""
+        counts = {name: getattr(self, name) for name in ("num_codebooks", "codebook_size", "epochs", "batch_size")}
+        counts |= {"hidden_sizes": min(self.hidden_sizes, default=0)}
+        for name, value in counts.items():
+            if not 1 <= value <= MAX_COUNT:
+                raise ValueError(f"--{name} ({value}) must be in 1..{MAX_COUNT}.")
+        if not 0 <= self.seed <= MAX_SEED - self.num_codebooks:  # each level has a seed of its own
+            raise ValueError(f"--seed ({self.seed}) must be in 0..{MAX_SEED - self.num_codebooks}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning_rate ({self.learning_rate}) must be a finite number above 0.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"--weight_decay ({self.weight_decay}) must be a finite number, and not negative.")
+        if self.warmup_epochs is not None and not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"--warmup_epochs ({self.warmup_epochs}) must be in 0..{self.epochs - 1}, to leave some of the epochs "
+                "for the codes."
+            )
+        if self.method not in METHODS:
+            raise ValueError(f"--method ({self.method!r}) must be one of {', '.join(METHODS)}.")
 
 
 def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
@@ -110,18 +133,32 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
     """Embeds the items, quantizes the embeddings, makes the codes unique, and writes them.
 
     Raises:
-        ValueError: If the output directory exists, or the benchmark lacks the items.
+        ValueError: If the output directory exists, the benchmark lacks the items, or too many have one text.
+        BlockingIOError: If another run writes the output directory.
+        OSError: If nothing can be written there.
     """
+    if arguments.output_dir.exists() and not arguments.overwrite:
+        raise ValueError(f"{arguments.output_dir} exists; pass --overwrite to replace it, or another --output_dir.")
+    with new_directory(arguments.output_dir, arguments.overwrite, alone=True) as folder:
+        try:
+            _learn(arguments, folder)
+        except RuntimeError as error:
+            from ..training.stopping import in_words
+
+            raise in_words(error) from error
+    print(f"semantic IDs written to {arguments.output_dir}")
+
+
+def _learn(arguments: SemanticIdArguments, folder: Path) -> None:
+    """Learns semantic IDs and writes them to an empty folder."""
     # imported here, so that --help and bad arguments do not wait for torch
     from safetensors.numpy import save_file
 
     from dataset_builders.building.text_embedding import dtype_of, load_embedder
 
-    from ..quantization.assignment import assign_semantic_ids, quantization_report
+    from ..quantization.assignment import assign_semantic_ids, check_distinct, quantization_report
     from ..quantization.residual_kmeans import check_codebook_size
 
-    if arguments.output_dir.exists() and not arguments.overwrite:
-        raise ValueError(f"{arguments.output_dir} exists; pass --overwrite to replace it, or another --output_dir.")
     domain = _choose_domain(arguments.benchmark, arguments.domain)
     fields = list(arguments.item_fields or read_item_text_fields(arguments.benchmark, domain))
     embedding_model = arguments.embedding_model or default_embedding_model(domain)
@@ -134,6 +171,7 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
             f"{len(empty)} items have no text in {', '.join(fields)} (first: item {empty[0]}); "
             "all of them get the same embedding."
         )
+    check_distinct(texts, arguments.codebook_size)
 
     started = time.perf_counter()
     embed = load_embedder(embedding_model, device=arguments.device, dtype=arguments.embedding_dtype)
@@ -145,22 +183,20 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
     report = quantization_report(codes, ids, embeddings, reconstruction, arguments.codebook_size)
     print(report)
 
-    with new_directory(arguments.output_dir, arguments.overwrite) as folder:
-        write_ids(ids, folder / "semantic_ids.parquet")
-        save_file({"item_embeddings": embeddings}, folder / "item_embeddings.safetensors")
-        save_quantizer(folder)
-        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
-        settings |= {
-            "embedding_model": embedding_model,
-            "embedding_dtype": dtype_of(embed),
-            "item_fields": fields,
-        }
-        seconds = {"embedding": embedded - started, "quantization": quantized - embedded}
-        (folder / "report.json").write_text(
-            json.dumps({**report.to_dict(), "seconds": seconds, "settings": settings}, indent=2) + "\n",
-            encoding="utf-8",
-        )
-    print(f"semantic IDs written to {arguments.output_dir}")
+    write_ids(ids, folder / "semantic_ids.parquet")
+    save_file({"item_embeddings": embeddings}, folder / "item_embeddings.safetensors")
+    save_quantizer(folder)
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+    settings |= {
+        "embedding_model": embedding_model,
+        "embedding_dtype": dtype_of(embed),
+        "item_fields": fields,
+    }
+    seconds = {"embedding": embedded - started, "quantization": quantized - embedded}
+    (folder / "report.json").write_text(
+        json.dumps({**report.to_dict(), "seconds": seconds, "settings": settings}, indent=2) + "\n",
+        encoding="utf-8",
+    )
 
 
 def quantize(

@@ -63,11 +63,13 @@ def run_training(run: Callable[[], Any]) -> int:
         nonlocal status
         try:
             run()
-        except RuntimeError as error:
-            from ..training.stopping import Interrupted  # imports torch, which --help must not
+        except Exception as error:
+            if "torch" not in sys.modules:
+                raise
+            from ..training.stopping import Interrupted, in_words  # imports torch, which --help must not
 
             if not isinstance(error, Interrupted):
-                raise
+                raise in_words(error) from error
             print(error, file=sys.stderr)
             status = 128 + error.signal_number
 

@@ -44,7 +44,7 @@ from ..training.arguments import (
     PreferenceArguments,
     TrainingArguments,
 )
-from ..training.checkpoints import TrainingState, save_model
+from ..training.checkpoints import TrainingState, check_score, hold_output, save_model
 from ..training.loop import TrainingRows, train
 from ..training.lora import apply_finetuning
 from ..training.recipes import default_paths
@@ -65,11 +65,21 @@ def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
     Raises:
         ValueError: If the arguments contradict the method, the benchmark or each other.
         FileNotFoundError: If the benchmark or the semantic IDs are missing.
+        BlockingIOError: If another run holds the output folder.
+        OSError: If the output folder cannot be written to.
+        FloatingPointError: If the loss, the weights or the score are not finite.
         Interrupted: After SIGINT or SIGTERM; the same call continues.
     """
     method = get_method(arguments.method).with_inputs(arguments.inputs)
     check_tracker(arguments.report_to)
     accelerator = make_accelerator(arguments, method)
+    hold = hold_output(arguments.output_dir) if accelerator.is_main_process else contextlib.nullcontext()
+    with hold:
+        return _train(arguments, method, accelerator)
+
+
+def _train(arguments: TrainingArguments, method: Method, accelerator: Accelerator) -> TrainingState:
+    """Trains into an output folder that this run holds."""
     with accelerator.main_process_first():
         if arguments.domain == "sample":
             prepare_sample(
@@ -85,7 +95,7 @@ def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
         return validation.score(candidate, collator, arguments.per_device_eval_batch_size, accelerator)
 
     if not isinstance(arguments, LearnedArguments):
-        state = TrainingState(best_score=validate(model))
+        state = TrainingState(best_score=check_score(validate(model), arguments))
         if accelerator.is_main_process:
             save_model(model, processor, state, arguments)
         return state
@@ -163,6 +173,11 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
     fields = ["title"]
     if isinstance(arguments, MenderTokArguments):
         fields = arguments.item_fields or ["title", *further]
+    if unknown := [name for name in fields if name not in rows.column_names]:
+        raise ValueError(
+            f"item_fields names {', '.join(unknown)}, which the items of {arguments.benchmark} do not have; choose "
+            f"among {', '.join(rows.column_names)}."
+        )
     items, embedding_texts, plain_texts = [], [], []
     for row in rows:
         name = item_title(row)
@@ -262,6 +277,11 @@ def read_recommendation(arguments: TrainingArguments, method: Method) -> Asked:
     if 0 < arguments.max_eval_rows < len(rows):
         chosen = np.random.default_rng(arguments.seed).choice(len(rows), arguments.max_eval_rows, replace=False)
         rows = rows.select(sorted(chosen))
+    if len(rows) == 0:
+        raise ValueError(
+            f"{arguments.benchmark} has no validation rows in {arguments.domain}_recommendation, by which the best "
+            "model is chosen; build it of users with more items."
+        )
     requests = [method.restrict(request) for request in requests_of(rows)]
     return Asked("recommendation", requests, [[target] for target in rows["target"][:]])
 

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from ..atomic_write import atomic_write
+from ..atomic_write import atomic_write, remove_leftovers, write_text
 from ..processing_mender import pad_token_rows
 
 logger = logging.getLogger(__name__)
@@ -157,9 +157,11 @@ class FrozenCache:
     def _fill(self, missing: Mapping[bytes, Sequence[int]], compute: Compute, description: str) -> None:
         """Computes missing texts, the longest first, which saves padding and shows peak memory early."""
         needed = self._check_space(missing, description)
-        for unfinished in self.folder.glob("*.tmp"):
-            unfinished.unlink()
-        (self.folder / "encoder.json").write_text(json.dumps(self._about) + "\n", encoding="utf-8")
+        remove_leftovers(self.folder)
+        for unfinished in self.folder.glob("*.tmp"):  # of earlier versions; a directory may be another process's
+            if unfinished.is_file():
+                unfinished.unlink()
+        write_text(self.folder / "encoder.json", json.dumps(self._about) + "\n")
         ordered = sorted(missing.items(), key=lambda text: -len(text[1]))
         name = f"{description}, {needed / 1e9:.3g} GB into {self.cache_dir}"
         held: dict[bytes, torch.Tensor] = {}
@@ -233,12 +235,17 @@ class FrozenCache:
                 tensors = load_file(path)  # maps the file, reads what is touched
                 keys = tensors["keys"].numpy()
                 offsets, checksums = tensors["offsets"].tolist(), tensors["checksums"].tolist()
-                fits = len(keys) == len(checksums) == len(offsets) - 1 and offsets[-1] == len(tensors["states"])
-                if not fits or tensors["states"].dtype != self.dtype:
+                shapes = {
+                    "keys": (torch.uint8, (len(keys), 16)),
+                    "offsets": (torch.int64, (len(keys) + 1,)),
+                    "checksums": (torch.int64, (len(keys),)),
+                    "states": (self.dtype, (offsets[-1], self.hidden_size)),
+                }
+                if shapes != {name: (one.dtype, tuple(one.shape)) for name, one in tensors.items()}:
                     raise ValueError("its tensors do not fit together")
             except FileNotFoundError:  # another process deleted it
                 continue
-            except (SafetensorError, ValueError, KeyError) as error:
+            except (SafetensorError, ValueError, LookupError, TypeError) as error:
                 logger.warning("%s is damaged (%s); it is deleted, and its states are computed again.", path, error)
                 path.unlink(missing_ok=True)
                 continue

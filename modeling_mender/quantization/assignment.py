@@ -1,5 +1,7 @@
 """Unique semantic IDs from learned codes, and a report of the quality of codes."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,6 +46,29 @@ def assign_semantic_ids(codes: np.ndarray, codebook_size: int) -> np.ndarray:
     rank = np.empty(len(codes), dtype=np.int64)
     rank[order] = np.arange(len(codes)) - starts[groups[order]]
     return np.concatenate([codes, rank[:, None]], axis=1)
+
+
+def check_distinct(texts: Sequence[str], codebook_size: int) -> None:
+    """
+    Checks before the work that the collision level can tell items of the same text apart, which get the same codes.
+
+    Raises:
+        `ValueError`: If more than `codebook_size` items have one text.
+
+    Example:
+
+    ```python
+    >>> check_distinct(["soap", "soap", "comb"], codebook_size=1)
+    Traceback (most recent call last):
+    ValueError: 2 items have the text 'soap', and ...
+
+    ```"""
+    text, count = Counter(texts).most_common(1)[0]
+    if count > codebook_size:
+        raise ValueError(
+            f"{count} items have the text {text[:60]!r}, and the collision level tells only {codebook_size} apart "
+            "(codebook_size); pass a larger `--codebook_size`, or fuller item texts (`--item_fields`)."
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from .options import check_value, option
 
 INPUTS = ("both", "preference", "history")
 NEGATIVE_LOSSES = ("level_unlikelihood", "unlikelihood", "plain")
+# Schedules of transformers that need no arguments of their own and no score at every step.
+SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
+             "inverse_sqrt")  # fmt: skip
 DEFAULT_METHOD = "mender_tok"
 ARGUMENTS_FILE = "training_arguments.yaml"  # beside a saved model
 
@@ -43,13 +46,11 @@ class TrainingArguments:
         None, "bfloat16 autocast; default: on GPUs that support it, and for Mender_Steer on CPUs with AMX"
     )
     report_to: str = option("none", "tracker, such as tensorboard, trackio or wandb; or none")
-    seed: int = option(0, "random seed for initialization, data order and dropout")
+    seed: int = option(0, "random seed for initialization, data order and dropout", least=0)
 
     def __post_init__(self) -> None:
         if arguments_class(self.method) is not type(self):
             raise ValueError(f"{type(self).__name__} are not the arguments of {self.method}; use make_arguments.")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed ({self.seed}) must be in 0..{2**32 - 1}, the range of NumPy's seeds.")
         for one in dataclasses.fields(self):
             check_value(one, getattr(self, one.name))
 
@@ -62,14 +63,16 @@ class LearnedArguments(TrainingArguments):
     weight_decay: float = option(0.035, "weight decay of AdamW", least=0)
     max_grad_norm: float = option(1.0, "norm to which gradients are clipped", above=0)
     max_steps: int = option(200_000, "number of steps at most, and length of the schedule", least=1)
-    lr_scheduler_type: str = option("cosine", "schedule of transformers, such as cosine or constant_with_warmup")
+    lr_scheduler_type: str = option("cosine", f"schedule of transformers: {', '.join(SCHEDULES)}", choices=SCHEDULES)
     warmup_steps: int = option(10_000, "steps of linear warm-up", least=0)
     per_device_train_batch_size: int = option(64, "rows per process and forward pass", least=1)
     gradient_accumulation_steps: int = option(1, "forward passes per optimizer step", least=1)
     eval_steps: int = option(0, "steps between validations; 0: 2 epochs", least=0)
     early_stopping_patience: int = option(15, "validations without a better NDCG@10 before training stops", least=1)
     save_steps: int = option(0, "steps between checkpoints; 0: one at every validation", least=0)
-    save_total_limit: int = option(1, "number of checkpoints kept", least=1)
+    save_total_limit: int = option(
+        2, "number of checkpoints kept; the one before is used where the newest is damaged", least=1
+    )
     logging_steps: int = option(10, "steps between two logs of loss, learning rate and speed", least=1)
     gradient_checkpointing: bool = option(
         False, "recomputation of activations in the backward pass: less memory, more time"
@@ -77,12 +80,7 @@ class LearnedArguments(TrainingArguments):
     torch_compile: bool = option(False, "compilation of the forward and backward pass; the first steps take long")
 
     def __post_init__(self) -> None:
-        from transformers import SchedulerType  # imports torch, which --help must not
-
         super().__post_init__()
-        schedules = tuple(schedule.value for schedule in SchedulerType)
-        if self.lr_scheduler_type not in schedules:
-            raise ValueError(f"lr_scheduler_type ({self.lr_scheduler_type!r}) must be one of {', '.join(schedules)}.")
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps}); a warm-up of 5% "
@@ -123,7 +121,7 @@ class TunedEncoderArguments(TextEncoderArguments):
 
     finetune_text_encoder: bool = option(False, "full training of the text encoder")
     lora_rank: int = option(0, "rank of LoRA on the text encoder; 0: no LoRA", least=0)
-    lora_alpha: int = option(1, "alpha of LoRA: updates are scaled by lora_alpha / lora_rank")
+    lora_alpha: int = option(1, "alpha of LoRA: updates are scaled by lora_alpha / lora_rank", least=1)
     lora_dropout: float = option(0.0, "dropout of the input of LoRA", is_share=True)
     lora_target_modules: list[str] | None = option(
         None, "names of the linear layers with LoRA; default: the attention projections"
@@ -164,12 +162,7 @@ class DecoderArguments(SizeArguments):
     )
     d_kv: int = option(64, "width of one attention head of the decoder", least=1)
     constrained_softmax: bool = option(False, "softmax over the codes of existing items only, in training and search")
-    num_beams: int = option(30, "beams of the search, at most the number of items")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_beams < 2:
-            raise ValueError(f"num_beams ({self.num_beams}) must be at least 2; one beam finds one item.")
+    num_beams: int = option(30, "beams of the search, at most the number of items; one would find one item", least=2)
 
 
 @dataclass(kw_only=True)
@@ -191,7 +184,7 @@ class HistoryArguments(LearnedArguments):
     """Arguments of methods with encoder layers over the history."""
 
     num_encoder_layers: int | None = option(
-        None, "layers over the history; default: num_decoder_layers for TIGER, none for Mender_Emb"
+        None, "layers over the history; default: num_decoder_layers for TIGER, none for Mender_Emb", least=0
     )
 
 

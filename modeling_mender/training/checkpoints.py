@@ -1,28 +1,55 @@
-"""Files of a run: the best model, and checkpoints to resume from. A folder with its final name is complete."""
+"""Files of a run: the best model, and checkpoints of safetensors and JSON, each whole under its final name."""
 
+import hashlib
 import json
 import logging
+import math
+import random
 import re
 import shutil
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
+import numpy as np
+import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 
-from .arguments import ARGUMENTS_FILE, LearnedArguments, TrainingArguments, TunedEncoderArguments, to_yaml
+from ..atomic_write import atomic_write, hold_directory, new_directory, remove_leftovers
+from ..bounded_parsing import parse_json, parse_yaml, read_bounded
+from .arguments import (
+    ARGUMENTS_FILE,
+    LearnedArguments,
+    TrainingArguments,
+    TunedEncoderArguments,
+    every_option,
+    to_yaml,
+)
 from .lora import merged_state_dict, save_adapter
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "training_state.json"
+WEIGHTS_FILE = "model.safetensors"
+MOMENTS_FILE = "optimizer.safetensors"  # of the optimizer: tensors, by the name of the weight and of the moment
+SETTINGS_FILE = "settings.json"  # of optimizer and schedule; random states by process; digests of the data
+CHECKPOINT_FILES = (WEIGHTS_FILE, MOMENTS_FILE, SETTINGS_FILE, STATE_FILE, ARGUMENTS_FILE)
+MANIFEST_FILE = "manifest.json"
+_MAX_BYTES = 100_000_000  # of a file of JSON: 25 kB for each process
+_PROBE_BYTES = 1 << 20
 # Arguments that may differ when a run is resumed: they change files, speed and memory, not what is computed (up to
-# rounding).
+# rounding). Of the data it is the contents that must be the same, not the place.
 MAY_CHANGE_ON_RESUME = {
     "output_dir", "resume", "report_to", "save_total_limit", "save_steps", "logging_steps", "early_stopping_patience",
-    "per_device_eval_batch_size", "gradient_checkpointing", "torch_compile", "cache_limit_gb", "save_adapter",
+    "per_device_eval_batch_size", "gradient_checkpointing", "torch_compile", "cache_dir", "cache_limit_gb",
+    "save_adapter", "benchmark", "semantic_ids",
 }  # fmt: skip
 # These may differ if their product, the rows per process and optimizer step, stays the same.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
@@ -60,59 +87,365 @@ class TrainingState:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for one in fields(self):
+            setattr(self, one.name, state[one.name])
+
+
+@contextmanager
+def hold_output(output_dir: str | Path) -> Iterator[None]:
+    """Holds the output folder of a run against other runs, after a check that it can be written to.
+
+    What killed runs left there is removed. A folder that stays empty is removed at the end.
+
+    Raises:
+        BlockingIOError: If another run holds it.
+        OSError: If it, or a part of it, is a file, or cannot be written to.
+    """
+    folder = Path(output_dir)
+    for path in (folder, *(folder / name for name in ("model", "adapter", "checkpoints"))):
+        if path.exists() and not path.is_dir():
+            raise FileExistsError(f"{path} is a file where a folder will be; move it, or give another --output_dir.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_directory(folder):
+        try:
+            with atomic_write(folder / "probe") as probe:
+                probe.write_bytes(bytes(_PROBE_BYTES))
+            (folder / "probe").unlink()
+            clear_leftovers(folder)
+            yield
+        finally:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
+def clear_leftovers(output_dir: str | Path) -> None:
+    """Removes what killed runs left in an output folder, those of earlier versions included."""
+    folder = Path(output_dir)
+    for place in (folder, folder / "checkpoints"):
+        remove_leftovers(place)
+    before, model = folder / "model.old", folder / "model"
+    if before.is_dir() and not model.exists():
+        before.rename(model)
+    earlier = [before, folder / "model.tmp", folder / "adapter.tmp", folder / "checkpoints/unfinished"]
+    for left in (*earlier, *(folder / "checkpoints").glob("step_*.old")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def check_score(score: float, arguments: TrainingArguments) -> float:
+    """Returns the score of a validation, by which a model can be chosen.
+
+    Raises:
+        FloatingPointError: If it is not finite.
+    """
+    if not math.isfinite(score):
+        raise FloatingPointError(
+            f"the validation score is {score}, by which no model can be chosen; check the validation rows of "
+            f"{arguments.benchmark}."
+        )
+    return score
+
+
+def has_model(output_dir: str | Path) -> bool:
+    """Whether an output folder holds a model."""
+    folder = Path(output_dir) / "model"
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def checkpoints(output_dir: str | Path) -> list[Path]:
-    """Returns the complete checkpoints of a run, oldest first."""
+    """Returns the checkpoints of a run, oldest first."""
     found = (Path(output_dir) / "checkpoints").glob("step_*")
-    complete = [path for path in found if re.fullmatch(r"step_\d+", path.name)]  # step_8.old is being replaced
-    return sorted(complete, key=lambda path: int(path.name.removeprefix("step_")))
+    return sorted((path for path in found if re.fullmatch(r"step_\d+", path.name)), key=_step_of)
 
 
-def save_checkpoint(accelerator: Accelerator, state: TrainingState, arguments: LearnedArguments) -> Path:
-    """Writes a checkpoint to `output_dir/checkpoints/step_N` and deletes the oldest ones."""
-    folder = Path(arguments.output_dir) / "checkpoints"
-    temporary, final = folder / "unfinished", folder / f"step_{state.step}"
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        _write_texts(temporary, state, arguments)
-        replace_folder(temporary, final)
-        for old in checkpoints(arguments.output_dir)[: -arguments.save_total_limit]:
-            shutil.rmtree(old)
-    return final
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
 
 
-def resume(accelerator: Accelerator, arguments: LearnedArguments) -> None:
-    """Resumes from the newest complete checkpoint, if there is one.
+class AnotherRun(ValueError):
+    """Error of a checkpoint that another run has made."""
+
+
+class Checkpoints:
+    """Checkpoints of a run, `output_dir/checkpoints/step_N`.
+
+    They hold safetensors, JSON and YAML, from which nothing is executed, and the same files for one process, several,
+    and sharded models: the main process writes the whole of each tensor.
+
+    Args:
+        accelerator (`Accelerator`): Accelerator of the process.
+        model (`nn.Module`), optimizer (`Optimizer`), schedule (`LRScheduler`): What is trained, after preparation.
+        state ([`TrainingState`]): Progress of the run.
+        data (`Mapping[str, str]`): Digest of each part of the data, which must be the same when a run is resumed.
+        arguments ([`LearnedArguments`]): Training arguments.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        state: TrainingState,
+        data: Mapping[str, str],
+        arguments: LearnedArguments,
+    ) -> None:
+        self.accelerator, self.arguments = accelerator, arguments
+        self.model, self.optimizer, self.schedule = accelerator.unwrap_model(model), optimizer, schedule
+        self.state, self.data = state, dict(data)
+        self._trained = [(name, one) for name, one in self.model.named_parameters() if one.requires_grad]
+
+    def save(self) -> Path:
+        """Writes a checkpoint and deletes the oldest ones; all processes must call this."""
+        final = Path(self.arguments.output_dir) / "checkpoints" / f"step_{self.state.step}"
+        weights = self._whole(_weights(self.model))
+        moments = self._whole(self._moments())
+        states = gather_object([random_state(self.accelerator.device)])
+        if self.accelerator.is_main_process:
+            settings = {
+                "optimizer": [_without_weights(group) for group in self.optimizer.state_dict()["param_groups"]],
+                "schedule": self.schedule.state_dict(),
+                "random_states": states,
+                "data": self.data,
+            }
+            with new_directory(final, overwrite=True) as folder:
+                save_file(weights, folder / WEIGHTS_FILE)
+                save_file(moments, folder / MOMENTS_FILE)
+                (folder / SETTINGS_FILE).write_text(json.dumps(settings), encoding="utf-8")
+                _write_texts(folder, self.state, self.arguments)
+                write_manifest(folder)
+            self._delete_others()
+        self.accelerator.wait_for_everyone()
+        return final
+
+    def resume(self) -> None:
+        """Resumes from the newest whole checkpoint, if there is one; all processes must call this.
+
+        Raises:
+            AnotherRun: If it was made with other arguments, other data or another number of processes.
+            ValueError: If it was made by an earlier version, or if there are checkpoints and none is whole.
+        """
+        folder = newest_whole(self.arguments.output_dir, warn=self.accelerator.is_main_process)
+        if folder is None:
+            return
+        try:
+            self._load(folder)
+        except AnotherRun:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{folder} does not hold what a checkpoint holds ({reason}); {_WAY_OUT}.") from error
+        logger.info("resuming from %s", folder)
+
+    def _load(self, folder: Path) -> None:
+        settings, state, before = (
+            parse_json(read_bounded(folder / SETTINGS_FILE, _MAX_BYTES), _MAX_BYTES),
+            parse_json(read_bounded(folder / STATE_FILE)),
+            parse_yaml(read_bounded(folder / ARGUMENTS_FILE)),
+        )
+        self._check_same(folder, before, state["num_processes"], settings["data"])
+        weights, moments = load_file(folder / WEIGHTS_FILE), load_file(folder / MOMENTS_FILE)
+        places = _weights(self.model)
+        if unlike := [name for name in {**places, **weights} if _shape(places, name) != _shape(weights, name)]:
+            raise AnotherRun(
+                f"the weights of {folder} do not fit the model ({unlike[0]} is {_shape(weights, unlike[0])}, and "
+                f"{_shape(places, unlike[0])} in the model); {_WAY_OUT}."
+            )
+        with torch.no_grad():
+            for name, place in places.items():
+                place.copy_(_placed(weights[name], place))
+        numbers = {name: number for number, (name, _) in enumerate(self._trained)}
+        by_weight: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in moments.items():
+            name, _, moment = key.rpartition(".")
+            by_weight.setdefault(numbers[name], {})[moment] = _placed(value, self._trained[numbers[name]][1])
+        groups = self.optimizer.state_dict()["param_groups"]
+        groups = [now | saved for now, saved in zip(groups, settings["optimizer"], strict=True)]
+        for group in groups:
+            group["betas"] = tuple(group["betas"])
+        self.optimizer.load_state_dict({"state": by_weight, "param_groups": groups})
+        self.schedule.load_state_dict(settings["schedule"])
+        self.state.load_state_dict(state)
+        set_random_state(settings["random_states"][self.accelerator.process_index], self.accelerator.device)
+
+    def _check_same(self, folder: Path, before: dict[str, Any], num_processes: int, data: dict[str, str]) -> None:
+        """Refuses a checkpoint of another run."""
+        now = asdict(self.arguments)
+        options = every_option()
+        before = {name: options[name].default for name in now if name in options} | before
+        may_change = MAY_CHANGE_ON_RESUME | ({*BATCH} if _rows_per_step(before) == _rows_per_step(now) else set())
+        encoders = [one.get("text_encoder") for one in (before, now)]
+        if (
+            all(encoders) and len({Path(str(one)).resolve() for one in encoders}) == 1
+        ):  # one folder, written another way
+            may_change = may_change | {"text_encoder"}
+        changed = sorted(name for name in now.keys() - may_change if now[name] != before[name])
+        differences = [f"{name} {before[name]!r} -> {now[name]!r}" for name in changed]
+        if num_processes != self.accelerator.num_processes:
+            differences.append(f"num_processes of the launcher {num_processes} -> {self.accelerator.num_processes}")
+        if differences:
+            raise AnotherRun(
+                f"{folder} was made with other arguments ({', '.join(differences)}); use the same ones to continue, "
+                "another output_dir to start over, or --resume false to train over it."
+            )
+        if other := [name for name in self.data if self.data[name] != data.get(name)]:
+            raise AnotherRun(
+                f"{folder} was made with other data: the {' and the '.join(other)} of the benchmark "
+                f"{self.arguments.benchmark} are not those that it learned from; give the same benchmark and semantic "
+                "IDs to continue, another output_dir to start over, or --resume false to train over it."
+            )
+
+    def _moments(self) -> dict[str, torch.Tensor]:
+        """Tensors of the optimizer, by the name of their weight and their own."""
+        state = self.optimizer.state_dict()["state"]
+        return {
+            f"{self._trained[number][0]}.{moment}": value
+            for number, moments in state.items()
+            for moment, value in moments.items()
+        }
+
+    def _whole(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Tensors on the CPU, unsharded; empty on all processes but the main one."""
+        whole = {}
+        for name, value in tensors.items():
+            value = value.detach()
+            if hasattr(value, "full_tensor"):  # sharded: all processes take part
+                value = value.full_tensor()
+            if self.accelerator.is_main_process:
+                whole[name] = value.cpu().contiguous()
+        return whole
+
+    def _delete_others(self) -> None:
+        """Deletes checkpoints beyond the limit, and those of later steps, which were damaged and are made again."""
+        found = checkpoints(self.arguments.output_dir)
+        kept = [one for one in found if _step_of(one) <= self.state.step][-self.arguments.save_total_limit :]
+        for old in found:
+            if old not in kept:
+                shutil.rmtree(old)
+
+
+_WAY_OUT = "start over with --resume false, or with another --output_dir"
+
+
+def newest_whole(output_dir: str | Path, warn: bool = True) -> Path | None:
+    """Finds the newest checkpoint of which no file is damaged.
+
+    Args:
+        output_dir (`str` or `Path`): Output folder of a run.
+        warn (`bool`): Whether damaged ones that are passed over are named in a warning.
+
+    Returns:
+        `Path`, *optional*: `None` if there is no checkpoint at all.
 
     Raises:
-        ValueError: If it was made with other arguments or another number of processes.
+        ValueError: If there are checkpoints and none is whole, or the newest is of an earlier version.
     """
-    if accelerator.is_main_process:
-        finish_replacing(Path(arguments.output_dir) / "model")
-    found = checkpoints(arguments.output_dir)
-    if not found:
-        return
-    before = yaml.safe_load((found[-1] / ARGUMENTS_FILE).read_text(encoding="utf-8"))
-    now = asdict(arguments)
-    may_change = MAY_CHANGE_ON_RESUME | ({*BATCH} if _rows_per_step(before) == _rows_per_step(now) else set())
-    changed = sorted(name for name in now.keys() - may_change if now[name] != before.get(name))
-    differences = [f"{name} {before.get(name)!r} -> {now[name]!r}" for name in changed]
-    processes = json.loads((found[-1] / STATE_FILE).read_text(encoding="utf-8"))["num_processes"]
-    if processes != accelerator.num_processes:
-        differences.append(f"num_processes of the launcher {processes} -> {accelerator.num_processes}")
-    if differences:
+    damage: list[str] = []
+    for folder in reversed(checkpoints(output_dir)):
+        if not (folder / MANIFEST_FILE).exists() and any((*folder.glob("*.bin"), *folder.glob("*.pkl"))):
+            raise ValueError(
+                f"{folder} was written by an earlier version, in files that can run code when they are read; finish "
+                f"the run with that version, or {_WAY_OUT}."
+            )
+        try:
+            check_manifest(folder, CHECKPOINT_FILES)
+        except (ValueError, FileNotFoundError) as error:
+            damage.append(str(error))
+            continue
+        if damage and warn:
+            logger.warning("%s; resuming from %s instead", "; ".join(damage), folder)
+        return folder
+    if damage:
         raise ValueError(
-            f"{found[-1]} was made with other arguments ({', '.join(differences)}); use the same ones to continue, "
-            "another output_dir to start over, or --resume false to train over it."
+            f"no checkpoint in {Path(output_dir) / 'checkpoints'} is whole: {'; '.join(damage)}; {_WAY_OUT}."
         )
-    accelerator.load_state(str(found[-1]))
-    logger.info("resuming from %s", found[-1])
+    return None
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes size and SHA-256 of every file of a folder to its `manifest.json`."""
+    files = {path.name: _measured(path) for path in sorted(folder.iterdir())}
+    (folder / MANIFEST_FILE).write_text(json.dumps({"files": files}, indent=2), encoding="utf-8")
+
+
+def check_manifest(folder: Path, names: tuple[str, ...]) -> None:
+    """Compares files of a folder with its manifest.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If one is damaged; names it.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    try:
+        files = parse_json(read_bounded(path))["files"]
+        expected = {name: dict(files[name]) for name in names}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+    for name, measures in expected.items():
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name} is missing")
+        if _measured(folder / name) != measures:
+            raise ValueError(f"{folder / name} is damaged: its size or SHA-256 is not that of {MANIFEST_FILE}")
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """State of the random generators of a process, as JSON can hold it."""
+    numpy: Any = np.random.get_state(legacy=False)
+    state = {
+        "python": random.getstate(),
+        "numpy": numpy | {"state": {name: np.asarray(one).tolist() for name, one in numpy["state"].items()}},
+        "torch": torch.get_rng_state().numpy().tobytes().hex(),
+    }
+    if device.type != "cpu":
+        state[device.type] = torch.get_device_module(device).get_rng_state().cpu().numpy().tobytes().hex()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Restores what [`random_state`] returned; that of another kind of device is left out."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    words = state["numpy"]["state"]
+    np.random.set_state({**state["numpy"], "state": {**words, "key": np.array(words["key"], np.uint32)}})
+    torch.set_rng_state(_bytes(state["torch"]))
+    if device.type != "cpu" and device.type in state:
+        torch.get_device_module(device).set_rng_state(_bytes(state[device.type]))
+
+
+def _bytes(text: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Weights and saved buffers of a model, those under several names once."""
+    by_identity: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        by_identity.setdefault(id(value), (name, value))
+    return dict(by_identity.values())
+
+
+def _placed(value: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, or this process's shard of it where `place` of the same shape is sharded."""
+    if not hasattr(place, "device_mesh") or value.shape != place.shape:
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(place, DTensor), "only these have a mesh of devices"
+    return distribute_tensor(value.to(place.device), place.device_mesh, place.placements)
+
+
+def _shape(tensors: Mapping[str, torch.Tensor], name: str) -> str:
+    return f"{tensors[name].dtype} {tuple(tensors[name].shape)}" if name in tensors else "missing"
+
+
+def _without_weights(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _rows_per_step(arguments: dict[str, Any]) -> int:
@@ -124,13 +457,11 @@ def save_model(
 ) -> None:
     """Writes the model to `output_dir/model`, and its adapter if `save_adapter`; for the main process only."""
     final = Path(arguments.output_dir) / "model"
-    temporary = final.with_name("model.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with merged_state_dict(model) as state_dict:
-        model.save_pretrained(temporary, state_dict=state_dict)
-    processor.save_pretrained(temporary)
-    _write_texts(temporary, state, arguments)
-    replace_folder(temporary, final)
+    with new_directory(final, overwrite=True) as folder:
+        with merged_state_dict(model) as state_dict:
+            model.save_pretrained(folder, state_dict=state_dict)
+        processor.save_pretrained(folder)
+        _write_texts(folder, state, arguments)
     if isinstance(arguments, TunedEncoderArguments) and arguments.save_adapter:
         save_adapter(model, final.with_name("adapter"))
 
@@ -138,25 +469,3 @@ def save_model(
 def _write_texts(folder: Path, state: TrainingState, arguments: TrainingArguments) -> None:
     (folder / ARGUMENTS_FILE).write_text(to_yaml(arguments), encoding="utf-8")
     (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2), encoding="utf-8")
-
-
-def replace_folder(temporary: Path, final: Path) -> None:
-    """Replaces `final` by `temporary`; a half-written folder never has the final name."""
-    finish_replacing(final)
-    old = _old(final)
-    if final.exists():
-        final.rename(old)
-    temporary.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def finish_replacing(final: Path) -> None:
-    """Completes a [`replace_folder`] that was killed between its two renamings or before its cleanup."""
-    old = _old(final)
-    if old.exists() and not final.exists():
-        old.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _old(final: Path) -> Path:
-    return final.with_name(final.name + ".old")

@@ -1,10 +1,11 @@
 """Training loop of every method, on Accelerate: steps, validation, early stopping, checkpoints."""
 
+import hashlib
 import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel, ProcessorMixin, get_scheduler
 from ..data.collators import Collator
 from ..data.requests import Example
 from .arguments import CodeArguments, LearnedArguments
-from .checkpoints import TrainingState, resume, save_checkpoint, save_model
+from .checkpoints import Checkpoints, TrainingState, check_score, has_model, save_model
 from .objectives import Objective
 from .progress import Progress, Step, StepCounter, count_tokens
 from .sampling import LengthGroupedBatches
@@ -80,6 +81,11 @@ def train(
 ) -> TrainingState:
     """Trains until `max_steps` or until validation stops improving; `output_dir/model` holds the best model so far.
 
+    The same seed, rows and number of processes give the same weights bit for bit on the same machine and number of
+    threads, whatever PYTHONHASHSEED is and however often the run was stopped and resumed. Another number of threads,
+    another processor, a compiled model or a divided batch rounds sums otherwise: the order of rows, the dropped
+    preferences and the initial weights are the same, and the weights differ from the last digits on.
+
     Under FSDP2 (see `sharding.py`) `validate` and `output_dir/model` get an unsharded copy.
 
     Args:
@@ -96,8 +102,9 @@ def train(
         [`TrainingState`]: Final state, with every validation in `history`.
 
     Raises:
-        FloatingPointError: If the loss or the gradient norm is not finite on any process. The weights are those of the
-            step before; the best model and the last checkpoint are kept.
+        FloatingPointError: If the loss or the gradient norm is not finite on any process (the weights are those of the
+            step before), or a weight or the score in a validation; the best model and the last checkpoint are kept.
+        FileNotFoundError: If the best model is gone from `output_dir/model`, and the weights are another step's.
         Interrupted: If any process received SIGINT or SIGTERM; a checkpoint of the last step is written.
         TooLittleMemory: If an allocation failed; the message names the batch size to try.
         ValueError: If a checkpoint or the model does not fit the arguments.
@@ -117,6 +124,14 @@ def check_launch(accelerator: Accelerator) -> None:
             f"the launcher started {started} processes, and accelerate sees {accelerator.num_processes}; on the CPU, "
             "set ACCELERATE_USE_CPU=true in the environment."
         )
+
+
+def digest(records: Iterable[Any]) -> str:
+    """SHA-256 of the written form of records, in their order."""
+    found = hashlib.sha256()
+    for record in records:
+        found.update(repr(record).encode("utf-8", "backslashreplace") + b"\n")
+    return found.hexdigest()
 
 
 class _Run:
@@ -149,6 +164,13 @@ class _Run:
             collate_fn=self._collate,
             generator=torch.Generator(),  # or every pass would draw from the random state of dropout
         )
+        data = {
+            "training examples": digest(rows.examples),
+            "items": digest(getattr(processor, "items", ())),
+            "semantic IDs": digest(
+                (name, value.tolist()) for name, value in model.named_buffers() if not value.is_floating_point()
+            ),
+        }
         self._prepare_forward(model)
         optimizer = torch.optim.AdamW(
             [weight for weight in model.parameters() if weight.requires_grad],
@@ -166,7 +188,9 @@ class _Run:
             self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         self.state = TrainingState(num_processes=accelerator.num_processes)
         # the schedule counts optimizer steps of the whole run: it is not prepared, or each process would step it
-        accelerator.register_for_checkpointing(self.schedule, self.state)
+        self.checkpoints = Checkpoints(
+            accelerator, self.model, self.optimizer, self.schedule, self.state, data, arguments
+        )
         self.counter, self.signals = StepCounter(accelerator), StopSignals()
         self.steps_per_epoch = math.ceil(len(self.loader) / arguments.gradient_accumulation_steps)
         self.eval_steps = arguments.eval_steps or 2 * self.steps_per_epoch
@@ -192,10 +216,11 @@ class _Run:
         # dropout; a checkpoint restores its own
         torch.manual_seed(self.arguments.seed + self.accelerator.process_index)
         if self.arguments.resume:
-            resume(self.accelerator, self.arguments)
+            self.checkpoints.resume()
         elif self.accelerator.is_main_process:
             # or a later resume would find them
             shutil.rmtree(Path(self.arguments.output_dir) / "checkpoints", ignore_errors=True)
+        self._keep_model()
         self.progress = Progress(
             self.accelerator, self.state, self.arguments.max_steps, self.steps_per_epoch, self.arguments.logging_steps
         )
@@ -208,6 +233,7 @@ class _Run:
                     self._validate()
         finally:
             self.progress.close()
+        self._keep_model()
         return self.state
 
     def _is_done(self) -> bool:
@@ -230,7 +256,7 @@ class _Run:
             if self.state.step % self.eval_steps == 0:
                 self._validate()
             if self.state.step % self.save_steps == 0:
-                save_checkpoint(self.accelerator, self.state, self.arguments)
+                self.checkpoints.save()
             if self._is_done():
                 return
             if step.signal_number:
@@ -272,9 +298,19 @@ class _Run:
                     f"({self.arguments.warmup_steps})."
                 )
 
+    def _check_weights(self, model: PreTrainedModel) -> None:
+        """Raises before a model is saved whose last step spoilt it, which no later loss would show."""
+        for name, weight in model.named_parameters():
+            if not weight.isfinite().all():
+                raise FloatingPointError(
+                    f"the weight {name} is no longer finite at step {self.state.step}; the best model so far is kept. "
+                    f"Lower learning_rate ({self.arguments.learning_rate}) or weight_decay "
+                    f"({self.arguments.weight_decay})."
+                )
+
     def _interrupt(self, signal_number: int) -> None:
         """Writes a checkpoint and raises [`Interrupted`]."""
-        folder = save_checkpoint(self.accelerator, self.state, self.arguments)
+        folder = self.checkpoints.save()
         again = "the same command continues" + ("" if self.arguments.resume else ", without --resume false")
         raise Interrupted(f"interrupted after step {self.state.step}; {folder} is written, {again}.", signal_number)
 
@@ -284,12 +320,33 @@ class _Run:
             return self.accelerator.unwrap_model(self.model)
         return gather(self.model, self.blueprint, self.accelerator.device)
 
+    def _keep_model(self) -> None:
+        """Writes the best model again if its folder is gone and these are its weights.
+
+        Raises:
+            FileNotFoundError: If it is gone, and the weights are those of another step.
+        """
+        is_missing = self.state.best_step > 0 and not has_model(self.arguments.output_dir)
+        self.accelerator.wait_for_everyone()  # all have looked before one writes
+        if not is_missing:
+            return
+        if self.state.best_step != self.state.step:
+            raise FileNotFoundError(
+                f"the best model, of step {self.state.best_step}, is no longer in {self.arguments.output_dir}/model, "
+                f"and the weights at hand are those of step {self.state.step}; put it back, or train again with "
+                "--resume false."
+            )
+        whole = self._whole_model()
+        if self.accelerator.is_main_process:
+            save_model(whole, self.processor, self.state, self.arguments)
+
     def _validate(self) -> None:
         """Scores the model and saves it if it is the best so far."""
         state = self.state
         with validation_memory(self.arguments, state.step):
             whole = self._whole_model()
-            score = self.validate(whole)
+            self._check_weights(whole)
+            score = check_score(self.validate(whole), self.arguments)
         self.model.train()
         self.progress.add_validation()
         state.history.append({"step": state.step, "epoch": state.epoch, "ndcg@10": score})

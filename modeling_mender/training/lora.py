@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..atomic_write import new_directory
 from ..text_encoder_mixin import TextEncoderMixin
 from .arguments import TrainingArguments, TunedEncoderArguments
 
@@ -189,16 +190,10 @@ def save_adapter(model: PreTrainedModel, folder: str | Path) -> None:
         weights |= {f"{module}.{name}": value for name, value in model.get_submodule(module).state_dict().items()}
     config: Any = copy.copy(model.peft_config["default"])  # a LoraConfig of peft, an extra
     config.modules_to_save, config.inference_mode = modules, True
-    folder = Path(folder)
-    temporary = folder.with_name(folder.name + ".tmp")
-    temporary.mkdir(parents=True, exist_ok=True)
-    config.save_pretrained(str(temporary))
     weights = {f"base_model.model.{name}": value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_file(weights, temporary / ADAPTER_FILES[1], metadata={"format": "pt"})
-    folder.mkdir(exist_ok=True)
-    for name in ADAPTER_FILES:
-        (temporary / name).replace(folder / name)
-    temporary.rmdir()
+    with new_directory(folder, overwrite=True) as temporary:
+        config.save_pretrained(str(temporary))
+        save_file(weights, temporary / ADAPTER_FILES[1], metadata={"format": "pt"})
 
 
 @torch.no_grad()

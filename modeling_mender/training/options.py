@@ -1,9 +1,14 @@
 """Options of commands: fields with default, help text and range, their check, and the format of `--help`."""
 
 import dataclasses
-import math
+import re
 from collections.abc import Sequence
 from typing import Any
+
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # among them bytes of a command line that are not UTF-8
+MAX_WHOLE = 2**32 - 1  # the largest seed of NumPy; far above any size that fits into memory
+
+MAX_NUMBER = 1e30  # products of a few such numbers with weights may overflow float32, which training reports
 
 
 def option(
@@ -41,8 +46,15 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
         ValueError: If it is out of range; the message names argument, value and range.
     """
     limits = one.metadata
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{one.name} ({value}) must be a finite number.")
+    for text in [value] if isinstance(value, str) else value if isinstance(value, list) else ():
+        if not text.strip() or _UNWRITABLE.search(text):
+            raise ValueError(f"{one.name} ({text!r}) must be a text, not empty and without control characters.")
+    if isinstance(value, int) and value > MAX_WHOLE:
+        raise ValueError(f"{one.name} ({_shown(value)}) must be at most {MAX_WHOLE}.")
+    if isinstance(value, float) and not abs(value) <= MAX_NUMBER:
+        raise ValueError(f"{one.name} ({value}) must be a finite number of at most {MAX_NUMBER:g}.")
+    if value is None:
+        return
     if limits["least"] is not None and value < limits["least"]:
         must = "not be negative" if limits["least"] == 0 else f"be at least {limits['least']}"
         raise ValueError(f"{one.name} ({value}) must {must}.")
@@ -52,3 +64,7 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"{one.name} ({value}) must be in [0, 1).")
     if limits["choices"] and value not in limits["choices"]:
         raise ValueError(f"{one.name} ({value!r}) must be one of {', '.join(limits['choices'])}.")
+
+
+def _shown(value: int) -> str:
+    return str(value) if abs(value) < 10**30 else "a number of more than 30 digits"

@@ -7,7 +7,7 @@ recipe NAME of the same folder, for the same domain, before the rest of the file
 
 import argparse
 import dataclasses
-import math
+import re
 import sys
 import types
 import typing
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
+from ..bounded_parsing import MAX_YAML_BYTES, UnreadableFile, parse_yaml, read_bounded
 from .arguments import (
     ARGUMENTS,
     ARGUMENTS_FILE,
@@ -33,6 +34,8 @@ PUBLISHED_BENCHMARK = "org/pref-discerning"  # placeholder for the released data
 PUBLISHED_DOMAINS = ("beauty", "sports", "toys", "steam")
 DOMAINS = (*PUBLISHED_DOMAINS, "music", "gift_cards", "sample")
 REQUIRED = ("benchmark", "domain", "output_dir")
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_DECIMAL = re.compile(r"[-+]?((0|[1-9][\d_]*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _NAMES = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list[str]: "a list of texts"}
 
 
@@ -255,8 +258,8 @@ def _read_layers(
     values = _read_file(path)
     base = values.pop("base", None)
     if base is not None:
-        under = path.with_name(f"{base}.yaml")
-        if not under.is_file():
+        under = path.parent / f"{base}.yaml"
+        if not re.fullmatch(r"[\w.-]+", base) or not under.is_file():
             known = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml") if one != path))
             raise FileNotFoundError(f"recipe {path} has the base {base}, which does not exist; beside it are {known}.")
         _read_layers(under, domain, layers, (*below, path))
@@ -268,36 +271,34 @@ def _read_layers(
 
 def _read_file(path: Path) -> dict[str, Any]:
     """Reads and checks one file: a YAML mapping of argument names to values, with an optional `base`."""
+    text = read_bounded(path, MAX_YAML_BYTES)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"recipe {path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8."
-        ) from None
-    except RecursionError:
-        raise ValueError(f"recipe {path} is nested too deeply; it is a flat mapping from names to values.") from None
+        values = parse_yaml(text)
+        _check_numbers(text)
+    except UnreadableFile as error:
+        raise ValueError(f"recipe {path}: {error}; it is a flat mapping from names to values.") from None
     if not isinstance(values, dict):
         raise ValueError(
-            f"recipe {path} must be a mapping from argument names to values, not {type(values).__name__}."
+            f"recipe {path} must be a mapping from argument names to values, not "
+            f"{'empty' if values is None else type(values).__name__}."
         )
     kinds = {"base": str, **{name: one.kind for name, one in every_option().items()}}
     unknown = sorted(str(name) for name in values if name not in kinds)
     if unknown:
-        raise ValueError(f"recipe {path} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(kinds)}.")
+        raise ValueError(
+            f"recipe {path} has the unknown key(s) {_shortened(', '.join(unknown))}; known are {', '.join(kinds)}."
+        )
     return {name: _checked(f"recipe {path}", name, value, kinds[name]) for name, value in values.items()}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML loader that refuses duplicate keys, of which PyYAML keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.YAMLError(f"{', '.join(twice)} is set twice (line {node.start_mark.line + 1} and below)")
-        return super().construct_mapping(node, deep)
+def _check_numbers(text: str) -> None:
+    """Refuses numbers that YAML 1.1 reads otherwise than people do: 010 as 8, 1:30 as 90, 0x10 as 16."""
+    node = yaml.compose(text, yaml.SafeLoader)
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode) and value.tag in _NUMBER_TAGS and not _DECIMAL.fullmatch(value.value):
+            raise UnreadableFile(
+                f"it sets {_shortened(key.value)} to {_shortened(value.value)}; write the number in decimal digits"
+            )
 
 
 def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
@@ -314,7 +315,7 @@ def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
     else:
         fits = kind in (str, bool) and type(value) is kind
     if not fits:
-        shown = "empty" if value is None else repr(value)
+        shown = "empty" if value is None else _shortened(repr(value))
         way_out = ", or leave the key out" if value is None else "; quote it" if kind is str else ""
         raise ValueError(f"{where} sets {name} to {shown}; it must be {_NAMES[kind]}{way_out}.")
     return value
@@ -328,4 +329,8 @@ def _number(value: Any) -> float | int | None:
         except ValueError:
             return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
+    return value if is_number and abs(value) <= sys.float_info.max else None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else text[:100] + "..."

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from .arguments import DecoderArguments, LearnedArguments
 
@@ -74,6 +75,27 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def in_words(error: Exception) -> Exception:
+    """The error of a command for a failed allocation or an unreadable file, whose own errors are those of libraries.
+
+    Args:
+        error (`Exception`): Any error.
+
+    Returns:
+        `Exception`: [`TooLittleMemory`], an `OSError`, or the same error if it is neither.
+    """
+    reason = " ".join(str(error).split())
+    if isinstance(error, TooLittleMemory):
+        return error
+    if is_out_of_memory(error):
+        return TooLittleMemory(
+            f"out of memory ({reason[:200] or 'MemoryError'}); choose smaller sizes or a machine with more."
+        )
+    if isinstance(error, SafetensorError):
+        return OSError(f"a file of weights could not be read or written ({reason}); make it again.")
+    return error
 
 
 @contextmanager

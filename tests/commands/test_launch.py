@@ -18,6 +18,7 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from launched_training import TROUBLES
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tiny_models import random_codes, save_text_encoder
 from tiny_training import arguments, run
@@ -236,10 +237,10 @@ class TestDeathAndSignals:
         status, _ = finish(start(project, broken, "kill_in_checkpoint"))
         assert status == -signal.SIGKILL
         assert [path.name for path in checkpoints(broken / "run")] == ["step_4"]
-        assert (broken / "run/checkpoints/unfinished").is_dir()
+        assert list((broken / "run/checkpoints").glob(".step_8.*.tmp"))
         (left,) = launch(project, broken)
         assert left["step"] == 12
-        assert sorted(path.name for path in (broken / "run/checkpoints").iterdir()) == ["step_12"]
+        assert sorted(path.name for path in (broken / "run/checkpoints").iterdir()) == ["step_12", "step_8"]
         assert left["examples"] == 12 * 8
         assert_equal(unbroken, weights(broken))
 
@@ -252,7 +253,7 @@ class TestDeathAndSignals:
         assert status == 1
         assert "Interrupted: interrupted after step" in errors
         assert "the same command continues" in errors
-        (folder,) = checkpoints(broken / "run")
+        folder = checkpoints(broken / "run")[-1]
         assert 0 < json.loads((folder / "training_state.json").read_text())["step"] < 12
         launch(project, broken)
         assert_equal(unbroken, weights(broken))
@@ -306,11 +307,16 @@ class TestOneLineOfTheScript:
         ("error", "status", "line"),
         [
             (TooLittleMemory("out of memory at step 3"), 1, "error: out of memory at step 3\n"),
+            (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1,
+             "error: out of memory (DefaultCPUAllocator: can't allocate memory); choose smaller sizes or a machine "
+             "with more.\n"),
+            (SafetensorError("header too large"), 1,
+             "error: a file of weights could not be read or written (header too large); make it again.\n"),
             (FloatingPointError("the loss is nan at step 3"), 1, "error: the loss is nan at step 3\n"),
             (Interrupted("interrupted after step 3", signal.SIGTERM), 143, "interrupted after step 3\n"),
             (Interrupted("interrupted after step 3", signal.SIGINT), 130, "interrupted after step 3\n"),
         ],
-    )
+    )  # fmt: skip
     def test_ends_with_a_line_and_a_status(self, monkeypatch, capsys, tmp_path, error, status, line):
         def fail(_):
             raise error

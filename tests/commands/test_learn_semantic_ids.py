@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from dataset_builders.atomic_write import new_directory
 from dataset_builders.building import text_embedding as embed_items
 from modeling_mender.modeling_rqvae import RQVAEModel
 from modeling_mender.quantization.residual_kmeans import ResidualKMeans
@@ -121,7 +123,15 @@ def test_an_existing_output_is_replaced_only_when_asked(command, tmp_path, capsy
         ({}, ["--item_fields", "titel"], "--item_fields titel: no such column"),
         ({"brand": None}, [], "lack the columns brand"),
         ({"item_id": pa.array([1] * 40, type=pa.int32())}, [], "item ids must be 1..40, each once"),
-        ({"title": ["soap"] * 40}, [], "40 items share the codes"),
+        ({"title": ["soap"] * 40}, [], "40 items have the text 'soap; categories: Shop'"),
+        ({}, ["--num_codebooks", "0"], "--num_codebooks (0) must be in 1.."),
+        ({}, ["--hidden_sizes", "8", "0"], "--hidden_sizes (0) must be in 1.."),
+        ({}, ["--batch_size", "-3"], "--batch_size (-3) must be in 1.."),
+        ({}, ["--seed", "-1"], "--seed (-1) must be in 0..4294967293"),
+        ({}, ["--seed", "18446744073709551616"], "must be in 0..4294967293"),
+        ({}, ["--learning_rate", "nan"], "--learning_rate (nan) must be a finite number"),
+        ({}, ["--weight_decay", "inf"], "--weight_decay (inf) must be a finite number"),
+        ({}, ["--warmup_epochs", "6"], "--warmup_epochs (6) must be in 0..5"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(command, tmp_path, capsys, changes, arguments, message: str):
@@ -139,3 +149,43 @@ def test_neither_directory_nor_dataset_is_named(command, tmp_path, capsys):
     assert "give --domain" in capsys.readouterr().err
     assert command.main([*everything, "--domain", "toy"]) == 1
     assert "org/no-such-benchmark is not a local directory, and the Hub did not provide it" in capsys.readouterr().err
+
+
+def test_a_second_run_into_the_same_folder_is_refused_before_the_work(command, tmp_path, capsys):
+    write_items(tmp_path / "benchmark")
+    arguments = ["--benchmark", str(tmp_path / "benchmark"), "--output_dir", str(tmp_path / "ids"), *SMALL]
+    with new_directory(tmp_path / "ids", alone=True) as first:
+        assert command.main(arguments) == 1
+        assert "another run is writing there" in capsys.readouterr().err
+        (first / "report.json").write_text("the first's")
+    assert (tmp_path / "ids/report.json").read_text() == "the first's"
+    assert command.main([*arguments, "--overwrite", "--method", "residual_kmeans"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["benchmark", "ids"]
+
+
+@pytest.mark.parametrize("method", ["rqvae", "residual_kmeans"])
+def test_a_disk_that_fills_up_is_one_line_and_the_old_ids_stay(command, tmp_path, capsys, monkeypatch, method):
+    write_items(tmp_path / "benchmark")
+    (tmp_path / "ids").mkdir()
+    (tmp_path / "ids/report.json").write_text("old")
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    arguments = ["--benchmark", str(tmp_path / "benchmark"), "--output_dir", str(tmp_path / "ids"), "--overwrite"]
+    assert command.main([*arguments, "--method", method, *SMALL]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and "cannot write (No space left on device)" in error and "ids" in error
+    assert [path.name for path in (tmp_path / "ids").iterdir()] == ["report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["benchmark", "ids"]
+
+
+def test_a_catalog_of_one_item_gets_ids(command, tmp_path):
+    items = {"item_id": pa.array([1], type=pa.int32()), "title": ["soap"], "price": pa.array([None], pa.float32()),
+             "brand": [""], "categories": pa.array([["Shop"]], pa.list_(pa.string()))}  # fmt: skip
+    (tmp_path / "benchmark/toy_items").mkdir(parents=True)
+    pq.write_table(pa.table(items), tmp_path / "benchmark/toy_items/train-00000-of-00001.parquet")
+    arguments = ["--benchmark", str(tmp_path / "benchmark"), "--output_dir", str(tmp_path / "ids"), *SMALL]
+    assert command.main([*arguments, "--codebook_size", "1"]) == 0
+    assert pq.read_table(tmp_path / "ids/semantic_ids.parquet")["codes"].to_pylist() == [[0, 0, 0]]

@@ -8,6 +8,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tiny_models import TITLES, build
 from transformers import AutoModel
 
@@ -241,7 +243,10 @@ class TestShards:
         with pytest.raises(KeyboardInterrupt):
             self.cache(tmp_path, text_encoder).fill(self.TEXTS, interrupted, "texts")
         assert seen == [4, 3]  # the longest first
-        (shards(tmp_path / "cache")[0].parent / "half.tmp").write_bytes(b"half a shard")
+        folder = shards(tmp_path / "cache")[0].parent
+        (folder / ".a.safetensors.abcd1234.tmp/new").mkdir(parents=True)
+        for name in ("half.tmp", ".a.safetensors.abcd1234.tmp/new/.tmpXyZ"):
+            (folder / name).write_bytes(b"half a shard")
         cache = self.cache(tmp_path, text_encoder)
         assert sum(key in cache for key in self.TEXTS) == 2
         cache.fill(self.TEXTS, lambda *tokens: seen.append(0) or self.compute(*tokens), "texts")
@@ -258,6 +263,35 @@ class TestShards:
         assert not any(key in cache for key in self.TEXTS)
         cache.fill(self.TEXTS, self.compute, "texts")
         assert all(cache.read(key)[:, 0].tolist() == tokens for key, tokens in self.TEXTS.items())
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"offsets": torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])},
+            {"offsets": torch.tensor([], dtype=torch.int64)},
+            {"keys": torch.zeros(4, 8, dtype=torch.uint8)},
+            {"keys": torch.zeros(64, dtype=torch.uint8)},
+            {"checksums": torch.zeros(4)},
+            {"states": torch.zeros(3, 2)},
+            {"more": torch.zeros(1)},
+        ],
+    )
+    def test_tensors_that_do_not_fit_are_computed_again(self, tmp_path, text_encoder, caplog, change):
+        self.cache(tmp_path, text_encoder).fill(self.TEXTS, self.compute, "texts")
+        (shard,) = shards(tmp_path / "cache")
+        save_file({**{name: one.clone() for name, one in load_file(shard).items()}, **change}, shard)
+        cache = self.cache(tmp_path, text_encoder)
+        assert "is damaged" in caplog.text
+        assert not any(key in cache for key in self.TEXTS)
+
+    def test_a_full_disk_names_the_file_and_keeps_nothing_half(self, tmp_path, text_encoder, monkeypatch):
+        def full(*_):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+        monkeypatch.setattr(frozen_cache, "save_file", full)
+        with pytest.raises(OSError, match=r"cannot write .*make room there.*\.safetensors"):
+            self.cache(tmp_path, text_encoder).fill(self.TEXTS, self.compute, "texts")
+        assert not list((tmp_path / "cache").rglob("*.tmp")) and not shards(tmp_path / "cache")
 
     def test_a_changed_byte_is_named_when_it_is_read(self, tmp_path, text_encoder):
         self.cache(tmp_path, text_encoder).fill(self.TEXTS, self.compute, "texts")

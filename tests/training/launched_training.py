@@ -6,6 +6,7 @@ Every validation is the best so far, so FOLDER/run/model holds the last weights.
 rows it learned from, in FOLDER/process_N.json.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from modeling_mender.evaluation.ranking import rank
 from modeling_mender.methods.table import get_method
-from modeling_mender.training import loop
+from modeling_mender.training import checkpoints, loop
 from modeling_mender.training.lora import add_lora
 
 TROUBLES = ("fsdp", "lora", "nan_on_the_last_process", "kill_in_checkpoint", "slow", "stuck")
@@ -40,7 +41,7 @@ def shard_on_the_cpu(accelerator: Accelerator) -> None:
 
 def make_trouble(troubles: set[str], accelerator: Accelerator) -> None:
     """Replaces parts of the loop by parts that fail."""
-    forward_backward, save_state = loop._Run._forward_backward, Accelerator.save_state
+    forward_backward, write_manifest = loop._Run._forward_backward, checkpoints.write_manifest
 
     def spoilt(self, batch):
         if {"slow", "stuck"} & troubles:
@@ -53,15 +54,15 @@ def make_trouble(troubles: set[str], accelerator: Accelerator) -> None:
             batch["preference_embeddings"][:] = float("nan")
         return forward_backward(self, batch)
 
-    def killed(self, folder):
-        save_state(self, folder)
-        if self._custom_objects[1].step == 8:
-            (Path(folder) / "model.safetensors").write_bytes(b"half a file")
+    def killed(folder):
+        if json.loads((folder / "training_state.json").read_text())["step"] == 8:
+            (folder / "model.safetensors").write_bytes(b"half a file")
             os.kill(os.getpid(), signal.SIGKILL)
+        write_manifest(folder)
 
     loop._Run._forward_backward = spoilt
     if "kill_in_checkpoint" in troubles:
-        Accelerator.save_state = killed
+        checkpoints.write_manifest = killed
 
 
 def main() -> None:
@@ -77,7 +78,13 @@ def main() -> None:
     if "fsdp" in troubles:
         shard_on_the_cpu(accelerator)
     options = tiny_training.arguments(folder, method=f"mender_{variant}", **changes)
-    Path(options.output_dir).mkdir(parents=True, exist_ok=True)
+    hold = checkpoints.hold_output(options.output_dir) if accelerator.is_main_process else contextlib.nullcontext()
+    with hold:
+        accelerator.wait_for_everyone()
+        run(folder, options, accelerator, variant, troubles)
+
+
+def run(folder, options, accelerator: Accelerator, variant: str, troubles: set[str]) -> None:
     with accelerator.main_process_first():  # save_pretrained writes on the main process alone
         model, processor = tiny_models.build(variant, "bert", folder, dropout_rate=options.dropout_rate)
     if "lora" in troubles:

@@ -134,7 +134,7 @@ def test_a_continued_run_equals_an_unbroken_one_bit_for_bit_mid_epoch_too(tmp_pa
     expected_state, unbroken = run(tmp_path / "unbroken", variant, **settings)
     with pytest.raises(Interruption):
         run(tmp_path / "broken", variant, validate=stop_late, **settings)
-    assert [path.name for path in checkpoints(tmp_path / "broken/run")] == ["step_8"]
+    assert [path.name for path in checkpoints(tmp_path / "broken/run")] == ["step_4", "step_8"]
     assert json.loads((tmp_path / "broken/run/checkpoints/step_8/training_state.json").read_text())["steps_in_epoch"]
     torch.manual_seed(123)  # whatever happened in between
     state, continued = run(tmp_path / "broken", variant, **settings)
@@ -168,7 +168,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, monkeypatch):
     run(tmp_path, max_steps=4)
     kept = (tmp_path / "run/model/model.safetensors").read_bytes()
-    monkeypatch.setattr(loop, "resume", lambda *_: None)
+    monkeypatch.setattr(loop.Checkpoints, "resume", lambda *_: None)
     original = loop._Run._forward_backward
 
     def spoil(self, batch):
@@ -468,13 +468,21 @@ class TestMemory:
 class TestUnfinishedFiles:
     def test_a_half_written_checkpoint_is_not_continued_from(self, tmp_path):
         run(tmp_path, max_steps=4)
-        half = tmp_path / "run/checkpoints/unfinished"
-        half.mkdir()
-        (half / "model.safetensors").write_bytes(b"half a file")
-        (tmp_path / "run/checkpoints/step_8.old").mkdir()  # killed while one was replaced
+        folder = tmp_path / "run/checkpoints"
+        for name in (
+            "unfinished",
+            "step_8.old",
+            ".step_8.abcd1234.tmp/new",
+            "../.model.abcd1234.tmp/old",
+            "../model.tmp",
+        ):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "model.safetensors").write_bytes(b"half a file")
         assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_4"]
         state, _ = run(tmp_path, max_steps=4)
         assert state.step == 4
+        assert [path.name for path in folder.iterdir()] == ["step_4"]
+        assert sorted(path.name for path in folder.parent.iterdir()) == ["checkpoints", "model"]
 
     def test_a_model_that_was_being_replaced_comes_back(self, tmp_path):
         run(tmp_path, max_steps=4)
@@ -596,28 +604,59 @@ class TestRecipes:
         [
             ("leraning_rate: 1", "unknown key"),
             ("- 1", "must be a mapping"),
-            ("a: [", "not valid YAML"),
-            ("seed: 1\nseed: 2", "seed is set twice"),
+            ("a: [", "no YAML"),
+            ("seed: 1\nseed: 2", "key 'seed' is set twice"),
             ("learning_rate:", "learning_rate to empty; it must be a number, or leave the key out"),
             ("learning_rate: yes", "learning_rate to True; it must be a number"),
-            ("learning_rate: .inf", "learning_rate to inf"),
+            ("learning_rate: .inf", "inf is no finite number"),
             ("learning_rate: fast", "learning_rate to 'fast'"),
             ("max_steps: 10.5", "max_steps to 10.5; it must be a whole number"),
             ("max_steps: [1]", r"max_steps to \[1\]"),
             ("resume: 1", "resume to 1; it must be true or false"),
             ("domain: 2014", "domain to 2014; it must be text; quote it"),
             ("item_fields: title", "item_fields to 'title'; it must be a list of texts"),
-            ("seed: -1", r"seed \(-1\) must be in"),
+            ("seed: -1", r"seed \(-1\) must not be negative"),
             ("seed: 4294967296", "seed"),
             ("method: " + "[" * 2000, "recipe"),
-            ("? {a: 1}\n: 2", "not valid YAML"),
+            ("? {a: 1}\n: 2", "no YAML"),
+            ("seed: 18446744073709551616", "at most 4294967295"),
+            ("max_steps: 1" + "0" * 400, r"max_steps to 10+\.\.\.; it must be a whole number"),
+            ("max_steps: 1" + "0" * 5000, "no YAML: .*4300 digits"),
+            ("learning_rate: 1e400", "learning_rate to '1e400'; it must be a number"),
+            ("learning_rate: .nan", "nan is no finite number"),
+            ("learning_rate: 0,001", "learning_rate to '0,001'"),
+            ("seed: 0x10", "seed to 0x10; write the number in decimal digits"),
+            ("seed: 010", "seed to 010; write the number in decimal digits"),
+            ("max_steps: 1:30", "max_steps to 1:30; write the number in decimal digits"),
+            ("seed: 2014-01-01", r"seed to datetime.date\(2014, 1, 1\); it must be a whole number"),
+            ("resume: 'yes'", "resume to 'yes'; it must be true or false"),
+            ("a: &a [1]\nb: *a", "alias"),
+            ("\tseed: 1", "no YAML"),
+            ("seed: 1\n---\nseed: 2", "no YAML"),
+            ("", "not empty"),
+            ("domain: !!python/object/apply:os.getcwd []", "no YAML"),
+            ('domain: "a\\0b"', "without control characters"),
+            ("domain: ''", r"domain \(''\) must be a text, not empty"),
+            ("#" * 1_000_001, "more than 1,000,000 bytes"),
+            ("base: ../r", "has the base ../r, which does not exist"),
+            ("lr_scheduler_type: reduce_lr_on_plateau", "must be one of linear, cosine"),
+            ("method: mender_emb\nnum_encoder_layers: -1", r"num_encoder_layers \(-1\) must not be negative"),
         ],
     )
     def test_a_bad_recipe_is_refused_by_name(self, tmp_path, text, words):
         (tmp_path / "r.yaml").write_text(text)
         needed = ["--benchmark", "b", "--output_dir", "o"] + ([] if text.startswith("domain") else ["--domain", "d"])
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
             parse_arguments([str(tmp_path / "r.yaml"), *needed])
+        (tmp_path / "training_arguments.yaml").write_text(text)
+        if not text.startswith("base"):
+            with pytest.raises(ValueError, match=words):
+                parse_arguments([str(tmp_path / "training_arguments.yaml"), *needed])
+
+    def test_a_recipe_that_is_not_utf_8_is_refused(self, tmp_path):
+        (tmp_path / "r.yaml").write_bytes("domain: süß".encode("latin-1"))
+        with pytest.raises(ValueError, match="r.yaml is not UTF-8"):
+            parse_arguments([str(tmp_path / "r.yaml")])
 
     def test_numbers_may_be_written_as_yaml_reads_them_not(self, tmp_path):
         text = "learning_rate: 3e-3\nweight_decay: 0\nmax_steps: 3e4\ncache_dir: null"
@@ -652,6 +691,9 @@ class TestRecipes:
             {"max_steps": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"preference_dropout": 1.0},
             {"warmup_steps": 12}, {"eval_steps": -1}, {"num_beams": 0}, {"num_beams": 1}, {"seed": -1},
             {"seed": 2**32}, {"learning_rate": float("inf")}, {"negative_weight": float("inf")},
+            {"d_model": 10**30}, {"weight_decay": 1e300}, {"output_dir": ""},
+            {"benchmark": "b\udcff"}, {"lr_scheduler_type": "greedy"},
+            {"num_encoder_layers": -1},
         ],
         ids=str,
     )  # fmt: skip
