@@ -39,6 +39,19 @@ class PreferenceRecommendationPipeline(Pipeline):
     model: Any  # a module with `recommend`
     processor: Any  # a processor with `titles`
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Makes the pipeline as [`Pipeline`] does.
+
+        Raises:
+            ValueError: If model and processor are of different catalogues.
+        """
+        super().__init__(*args, **kwargs)
+        known = getattr(self.model.config, "num_items", None), getattr(self.processor, "num_items", None)
+        if None not in known and known[0] != known[1]:
+            raise ValueError(
+                f"the model has {known[0]} items and the processor {known[1]}; load both from the same folder."
+            )
+
     def __call__(self, inputs: Mapping | Iterable[Mapping], *args: Any, **kwargs: Any) -> Any:
         """Recommends items for one request or several.
 

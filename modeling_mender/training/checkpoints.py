@@ -6,18 +6,20 @@ import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from accelerate import Accelerator
 from transformers import PreTrainedModel, ProcessorMixin
 
+from ..manifest import write_manifest
+from ..processing_mender import MenderProcessor
 from .arguments import ARGUMENTS_FILE, LearnedArguments, TrainingArguments, TunedEncoderArguments, to_yaml
 from .lora import merged_state_dict, save_adapter
+from .records import STATE_FILE
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "training_state.json"
 # Arguments that may differ when a run is resumed: they change files, speed and memory, not what is computed (up to
 # rounding).
 MAY_CHANGE_ON_RESUME = {
@@ -126,10 +128,12 @@ def save_model(
     final = Path(arguments.output_dir) / "model"
     temporary = final.with_name("model.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    model.config.items_digest = cast(MenderProcessor, processor).items_digest
     with merged_state_dict(model) as state_dict:
         model.save_pretrained(temporary, state_dict=state_dict)
     processor.save_pretrained(temporary)
     _write_texts(temporary, state, arguments)
+    write_manifest(temporary)
     replace_folder(temporary, final)
     if isinstance(arguments, TunedEncoderArguments) and arguments.save_adapter:
         save_adapter(model, final.with_name("adapter"))
