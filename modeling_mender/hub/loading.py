@@ -77,8 +77,8 @@ def load_recommender(
         )
     try:
         options = {"revision": revision, "trust_remote_code": False}
-        model = AutoModel.from_pretrained(name, **options)
         processor = AutoProcessor.from_pretrained(name, **options)
+        model = AutoModel.from_pretrained(name, **options)
     except OSError as error:
         if not any(words in str(error) for words in MISSING_FILE):
             raise

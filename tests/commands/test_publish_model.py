@@ -414,8 +414,8 @@ class TestRQVAE:
     def test_it_has_a_repository_of_its_own(self, quantizer):
         assert {path.name for path in quantizer[1].iterdir()} == {
             "config.json", "model.safetensors", "modeling_rqvae.py", "configuration_rqvae.py", "semantic_ids.parquet",
-            "report.json", "README.md", "manifest.json", "manifest.py", "checked_loading.py", "configuration_checks.py",
-            "atomic_write.py",
+            "report.json", "README.md", "manifest.json", "manifest.py", "checked_loading.py",
+            "configuration_checks.py", "atomic_write.py",
         }  # fmt: skip
         assert str(quantizer[0]) not in (quantizer[1] / "report.json").read_text()
 
