@@ -49,43 +49,44 @@ class CheckedModel(PreTrainedModel):
 
         Args:
             pretrained_model_name_or_path (`str` or `Path`): Folder or repository on the Hub.
-            model_args, kwargs: As in `PreTrainedModel.from_pretrained`.
+            model_args, kwargs: As in `PreTrainedModel.from_pretrained`. With `ignore_mismatched_sizes`, weights of
+                another shape start afresh, and tables are not checked.
 
         Raises:
             ValueError: If a file differs from the manifest, weights are pickled, missing, unexpected, of another shape
                 or not finite, or a table of the model contradicts its configuration.
             OSError: As `PreTrainedModel.from_pretrained`, if there is no such folder, repository or file.
         """
+        load: Any = super().from_pretrained
+        if pretrained_model_name_or_path is None:  # a state_dict, which the caller answers for
+            return load(None, *model_args, **kwargs)
         if kwargs.pop("use_safetensors", None) is False or kwargs.get("gguf_file"):
             raise ValueError("weights are read from safetensors only, no pickle and no GGUF; leave the argument out.")
+        starts_afresh = bool(kwargs.get("ignore_mismatched_sizes"))
         with_info = kwargs.pop("output_loading_info", False)
-        where = str(pretrained_model_name_or_path)
-        if pretrained_model_name_or_path is not None:
-            files = ModelFiles(pretrained_model_name_or_path, kwargs)
-            where = files.where
-            if not files.check(MODEL_FILES, MODEL_SUFFIXES):
-                logger.warning(
-                    "%s has no %s, by which damaged or mixed-up files are found; its weights are checked for shape "
-                    "and completeness only.", where, MANIFEST_FILE,
-                )  # fmt: skip
-            _check_search(files)
+        files = ModelFiles(pretrained_model_name_or_path, kwargs)
+        where = files.where
+        if not files.check(MODEL_FILES, MODEL_SUFFIXES):
+            logger.warning(
+                "%s has no %s, by which damaged or mixed-up files are found; its weights are checked for shape and "
+                "completeness only.", where, MANIFEST_FILE,
+            )  # fmt: skip
+        _check_search(files)
+        if not starts_afresh:
             cls._check_shapes(files, kwargs)
         try:
-            load: Any = super().from_pretrained
             model, found = load(
                 pretrained_model_name_or_path, *model_args, use_safetensors=True, output_loading_info=True, **kwargs
             )
-        except (OSError, ValueError, ImportError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # of several kinds, by what is damaged
+        except (SafetensorError, AttributeError, IndexError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"{where} cannot be loaded ({type(error).__name__}: {reason}); a file of it is damaged or another "
                 "model's: fetch or copy the model again."
             ) from error
-        check_weights(model, found, where)
+        check_weights(model, {**found, "mismatched_keys": ()} if starts_afresh else found, where)
         for part in model.modules():
-            if isinstance(part, CheckedModel):
+            if isinstance(part, CheckedModel) and not starts_afresh:
                 try:
                     part.check_tables()
                 except ValueError as error:
@@ -251,7 +252,11 @@ def not_finite(weights: Mapping[str, torch.Tensor]) -> list[str]:
     return [
         name
         for name, value in weights.items()
-        if value.is_floating_point() and not value.is_meta and value.itemsize > 1 and not torch.isfinite(value).all()
+        if value.is_floating_point()
+        and not value.is_meta
+        and value.itemsize > 1  # numbers of 8 bits are those of quantized models
+        and not value.sum(dtype=torch.float32).isfinite()  # a fast look first: a sum may also overflow
+        and not value.isfinite().all()
     ]
 
 

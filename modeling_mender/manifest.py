@@ -228,6 +228,10 @@ def _compare(path: Path, expected: Mapping[str, Any], must_exist: bool) -> None:
 def _way_out(path: Path) -> str:
     if path.is_file() and is_pointer(path):
         return "it is a pointer of Git LFS: run git lfs pull in the clone"
+    cached = next((part for part in path.parts if part.startswith("models--")), None)
+    if cached is not None:  # in the cache of the Hub
+        name = cached.removeprefix("models--").replace("--", "/")
+        return f"delete the copy in the cache (hf cache rm model/{name}) and load the model again"
     return "fetch or copy the model again"
 
 
