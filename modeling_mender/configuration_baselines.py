@@ -1,9 +1,9 @@
 """Configurations of the non-parametric baselines: popularity and the item-transition graph."""
 
-from transformers import PreTrainedConfig
+from .configuration_checks import CheckedConfig
 
 
-class MostPopularConfig(PreTrainedConfig):
+class MostPopularConfig(CheckedConfig):
     """Configuration of [`MostPopular`].
 
     Args:
@@ -22,6 +22,7 @@ class MostPopularConfig(PreTrainedConfig):
     max_history_length: int = 20
 
     def __post_init__(self, **kwargs) -> None:
+        self.check_types()
         for name in ("num_items", "max_history_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")
@@ -57,6 +58,7 @@ class TransitionGraphConfig(MostPopularConfig):
     text_weight: float = 0.0
 
     def __post_init__(self, **kwargs) -> None:
+        self.check_types()
         for name in ("window", "num_recent_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")

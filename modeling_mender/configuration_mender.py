@@ -4,10 +4,11 @@ from typing import cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from .configuration_checks import CheckedConfig
 from .configuration_semantic_ids import vocabulary_size
 
 
-class MenderConfig(PreTrainedConfig):
+class MenderConfig(CheckedConfig):
     """Sizes of the catalogue, the decoder of semantic IDs, and the text encoder.
 
     Args:
@@ -58,6 +59,7 @@ class MenderConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs) -> None:
+        self.check_types()
         if self.text_config is None:
             self.text_config = AutoConfig.for_model("t5")
         elif isinstance(self.text_config, dict):

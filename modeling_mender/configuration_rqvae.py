@@ -1,11 +1,12 @@
 """Configuration of the RQ-VAE that maps item embeddings to codes (appendix A.1)."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+
+from .configuration_checks import CheckedConfig
 
 
 @strict
-class RQVAEConfig(PreTrainedConfig):
+class RQVAEConfig(CheckedConfig):
     r"""
     Configuration of an [`RQVAEModel`]. The defaults are the paper's (appendix A.1).
 
@@ -48,6 +49,7 @@ class RQVAEConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
+        self.check_types()
         self.hidden_sizes = list(self.hidden_sizes)
         super().__post_init__(**kwargs)
 

@@ -1,11 +1,11 @@
 """Configuration of SASRec (Kang & McAuley, 2018), with defaults tuned on Beauty."""
 
-from transformers import PreTrainedConfig
+from .configuration_checks import CheckedConfig
 
 LOSSES = ("cross_entropy", "bce")
 
 
-class SASRecConfig(PreTrainedConfig):
+class SASRecConfig(CheckedConfig):
     """Sizes and loss of [`SASRec`].
 
     Args:
@@ -44,6 +44,7 @@ class SASRecConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
 
     def __post_init__(self, **kwargs) -> None:
+        self.check_types()
         for name in ("num_items", "d_model", "d_ff", "num_layers", "num_heads", "max_history_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")

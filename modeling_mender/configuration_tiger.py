@@ -4,12 +4,13 @@ from typing import cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from .configuration_checks import CheckedConfig
 from .configuration_semantic_ids import vocabulary_size
 
 HISTORY_FORMATS = ("semantic_ids", "text")
 
 
-class TigerConfig(PreTrainedConfig):
+class TigerConfig(CheckedConfig):
     """Sizes of the catalogue, the input vocabulary, the encoder and the decoder.
 
     The encoder is a T5 from scratch, or a language encoder if `text_config` is given.
@@ -84,6 +85,7 @@ class TigerConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs) -> None:
+        self.check_types()
         if isinstance(self.text_config, dict):
             fields = dict(self.text_config)
             self.text_config = AutoConfig.for_model(fields.pop("model_type"), **fields)

@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
 from .modeling_item_ids import ItemIdRecommender
 
+MAX_COUNT = 10**12  # occurrences of an item
 POPULARITY_WEIGHT = 1e-3  # relative to edges: small, it orders ties and items beyond the graph
 
 
@@ -65,6 +66,10 @@ class MostPopular(ItemIdRecommender):
     def dtype(self) -> torch.dtype:
         """Type of the scores; the base class reads parameters, and there are none."""
         return torch.float32
+
+    def check_tables(self) -> None:
+        """Checks that counts can be summed."""
+        check_numbers("item_counts", self.item_counts, MAX_COUNT)
 
     def popularity(self) -> torch.Tensor:
         """Smoothed share of each item in the training sequences, `(num_items,)`, float64, all distinct.
@@ -157,6 +162,13 @@ class TransitionGraph(MostPopular):
             model.text_cosines.copy_(cosines)
         return model.eval()
 
+    def check_tables(self) -> None:
+        """Checks counts and edges, and that text neighbors are items."""
+        super().check_tables()
+        check_sparse_rows("edge_starts", self.edge_starts, "edge_columns", self.edge_columns, self.config.num_items)
+        if self.config.num_text_neighbours:
+            check_numbers("text_columns", self.text_columns, self.config.num_items - 1)
+
     def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Log-shares of all items by edges, text neighbors and popularity."""
         num_items = self.config.num_items
@@ -178,6 +190,34 @@ class TransitionGraph(MostPopular):
             scores.index_add_(0, target.flatten(), weight.flatten())
         scores = scores.view(len(history), num_items) + POPULARITY_WEIGHT * self.popularity()
         return (scores / scores.sum(-1, keepdim=True)).log()
+
+
+def check_numbers(name: str, numbers: torch.Tensor, largest: int) -> None:
+    """Checks that a table holds numbers in `0..largest`.
+
+    Raises:
+        ValueError: If it does not; names the table.
+    """
+    if numbers.numel() and not numbers.is_meta and not 0 <= int(numbers.min()) <= int(numbers.max()) <= largest:
+        raise ValueError(
+            f"its {name} holds numbers from {int(numbers.min())} to {int(numbers.max())}, and they must be in "
+            f"0..{largest}"
+        )
+
+
+def check_sparse_rows(
+    name: str, starts: torch.Tensor, columns_name: str, columns: torch.Tensor, num_columns: int
+) -> None:
+    """Checks compressed sparse rows: ascending starts, up to the number of entries, and columns counted from 0.
+
+    Raises:
+        ValueError: If a number is out of range; names the table. Rows that are not set yet are accepted.
+    """
+    check_numbers(columns_name, columns, num_columns - 1)
+    if starts.is_meta or not bool(starts.any()):
+        return
+    if int(starts[0]) or int(starts[-1]) != len(columns) or bool((starts.diff() < 0).any()):
+        raise ValueError(f"its {name} is damaged: it must ascend from 0 to {len(columns)}")
 
 
 def pad_sequences(sequences: Sequence[Sequence[int]], num_items: int) -> torch.Tensor:

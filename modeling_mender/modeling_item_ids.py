@@ -3,13 +3,13 @@
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
+from .checked_loading import CheckedModel
 from .item_log_weights import ItemIds, ItemLogWeights, SparseItemLogWeights, weigh_items
 from .recommendation import RecommendOutput, check_enough, check_k, count_allowed
 
 
-class ItemIdRecommender(PreTrainedModel):
+class ItemIdRecommender(CheckedModel):
     """A model that reads a history of item ids and scores the whole catalogue.
 
     Subclasses implement `score_items`. The configuration gives `num_items`, and with `answers_empty_requests` whether

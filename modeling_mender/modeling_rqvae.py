@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .checked_loading import CheckedModel
 from .configuration_rqvae import RQVAEConfig
 
 
@@ -55,7 +55,7 @@ class RQVAELayer(nn.Module):
         return self.residual(hidden) + self.dropout(F.relu(self.norm(self.linear(hidden))))
 
 
-class RQVAEPreTrainedModel(PreTrainedModel):
+class RQVAEPreTrainedModel(CheckedModel):
     """Initialization and names shared by the classes of the RQ-VAE."""
 
     config_class = RQVAEConfig

@@ -6,10 +6,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from .checked_loading import CheckedModel
 from .configuration_semantic_ids import PAD_TOKEN_ID, first_token
 from .semantic_ids import SemanticIds, codes_to_tokens, tokens_to_codes
 from .t5_stacks import build_decoder, decoder_logits, fit_mask, last_visible
@@ -34,7 +35,7 @@ def refuse_unknown(settings: dict[str, Any]) -> None:
             raise ValueError(f"forward does not take {name}: it gives loss and logits, as a dictionary; leave it out.")
 
 
-class SemanticIdDecoderModel(PreTrainedModel):
+class SemanticIdDecoderModel(CheckedModel):
     """A T5 decoder over the semantic IDs of a catalogue.
 
     Subclasses create their modules, call `post_init()`, name their inputs in `encoder_input_names` and implement
@@ -137,6 +138,11 @@ class SemanticIdDecoderModel(PreTrainedModel):
                 )
         self.item_semantic_ids.copy_(semantic_ids.codes)
         self._trie = None
+
+    def check_tables(self) -> None:
+        """Checks that each item has a semantic ID of its own, unless the catalogue is not set yet."""
+        if bool(self.item_semantic_ids.any()) and not self.item_semantic_ids.is_meta:
+            SemanticIds(self.item_semantic_ids, self.config.codebook_size)
 
     @property
     def trie(self) -> Trie:

@@ -16,7 +16,7 @@ from .configuration_mender_steer import MenderSteerConfig
 from .folded_decoding import SteerEncoderOutput
 from .item_head import ItemHead
 from .item_words import ItemWords
-from .modeling_baselines import TransitionGraph
+from .modeling_baselines import TransitionGraph, check_sparse_rows
 from .modeling_mender_base import MenderOnEmbeddings
 from .request_weights import (
     COMPONENTS,
@@ -63,6 +63,9 @@ class SteerScores(MenderOnEmbeddings):
     word_items: torch.Tensor
     word_weights: torch.Tensor
     unrelated_cosine: torch.Tensor
+
+    # after the first release: the ninth feature of `request_weights`, and what unrelated sentences are like
+    later_weights = ("request_weights.table", "unrelated_cosine")
 
     def __init__(self, config: MenderSteerConfig) -> None:
         super().__init__(config)
@@ -164,6 +167,11 @@ class SteerScores(MenderOnEmbeddings):
         if self._vectors is None or self._vectors[0] != key:
             self._vectors = (key, self.head.item_vectors(self.item_embeddings))
         return self._vectors[1]
+
+    def check_tables(self) -> None:
+        """Checks semantic IDs, and the items of each word."""
+        super().check_tables()
+        check_sparse_rows("word_starts", self.word_starts, "word_items", self.word_items, self.config.num_items)
 
     def components(
         self,

@@ -63,8 +63,18 @@ class PreferenceRecommendationPipeline(Pipeline):
     def __init__(
         self, *args: Any, limits: RequestLimits | Mapping[str, int | None] | None = None, **kwargs: Any
     ) -> None:
+        """Makes the pipeline as [`Pipeline`] does.
+
+        Raises:
+            ValueError: If model and processor are of different catalogues, or a limit is invalid.
+        """
         self.limits = RequestLimits.read(limits)
         super().__init__(*args, **kwargs)
+        known = getattr(self.model.config, "num_items", None), getattr(self.processor, "num_items", None)
+        if None not in known and known[0] != known[1]:
+            raise ValueError(
+                f"the model has {known[0]} items and the processor {known[1]}; load both from the same folder."
+            )
 
     def __call__(self, inputs: Mapping | Iterable[Mapping], *args: Any, limits: Any = None, **options: Any) -> Any:
         """Recommends items for one request or several.

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import BatchFeature, ProcessorMixin
 
-from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, named_items, refuse_unread
+from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, check_size, named_items, refuse_unread
 from .recommendation_request import RequestError, shown
 
 
@@ -19,6 +19,8 @@ class ItemIdProcessor(MenderProcessor):
             `title`. Kept in `items.jsonl` beside the configuration.
     """
 
+    model_types = ("sasrec", "most_popular", "transition_graph")
+
     def __init__(
         self,
         max_history_length: int = 20,
@@ -26,7 +28,9 @@ class ItemIdProcessor(MenderProcessor):
         items: Sequence[Mapping[str, str]] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.max_history_length = max_history_length
+        self.max_history_length = check_size("max_history_length", max_history_length)
+        if not isinstance(answers_empty_requests, bool):
+            raise ValueError(f"answers_empty_requests ({answers_empty_requests!r:.80}) must be true or false.")
         self.answers_empty_requests = answers_empty_requests
         self.items = named_items(items or ())
         ProcessorMixin.__init__(self)  # that of MenderProcessor requires a tokenizer

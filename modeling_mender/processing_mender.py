@@ -1,19 +1,23 @@
 """Processors of the two Mender variants: histories of item ids and preferences in words to tensors."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
-from transformers.utils import cached_file
 
 from .atomic_write import atomic_write
+from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, sha256
 from .recommendation_request import RequestError, as_list, as_rows, read_items, shown
 
-ITEMS_FILE = "items.jsonl"
+# Files that a model is loaded from, and not its processor.
+NOT_READ = (".safetensors", ".index.json", ".bin", ".py", "generation_config.json")
+# Settings of a processor that its model has too.
+SHARED_SETTINGS = ("max_history_length", "num_levels", "codebook_size", "history_format", "num_user_tokens")
 
 Processor = TypeVar("Processor", bound="MenderProcessor")
 
@@ -21,6 +25,41 @@ Processor = TypeVar("Processor", bound="MenderProcessor")
 def named_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Copies items 1..N, and names those without a title by their numbers."""
     return [{**item, "title": item.get("title") or f"item {number}"} for number, item in enumerate(items, start=1)]
+
+
+def read_items_file(path: Path) -> list[dict[str, Any]]:
+    """Reads `items.jsonl`, whose lines are the items 1, 2, ... in this order.
+
+    Raises:
+        ValueError: If a line is no item, or not the one that follows; names the line.
+    """
+    items = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                item = json.loads(line)
+                if not isinstance(item, dict) or item.pop("item_id", number) != number:
+                    raise ValueError("it is not the item of this number")
+                for name in ("title", "text"):
+                    if not isinstance(item.get(name) or "", str):
+                        raise ValueError(f"its {name} is no text")
+                items.append(item)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"line {len(items) + 1} of {path} is damaged ({error}); fetch or copy the model again."
+        ) from None
+    return items
+
+
+def check_size(name: str, value: Any, least: int = 1) -> int:
+    """A size of a processor, unless it is no integer of at least `least`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} ({value!r:.80}) must be an integer of at least {least}.")
+    return value
 
 
 class MenderProcessor(ProcessorMixin):
@@ -34,7 +73,12 @@ class MenderProcessor(ProcessorMixin):
         items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
             (for display; "item 17" where it is missing) and `text` (read by Mender_Tok). Saved in `items.jsonl` beside
             the configuration.
+
+    Attributes:
+        model_types (`tuple[str, ...]`): Model types that it prepares requests for; empty for any.
     """
+
+    model_types: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -44,8 +88,8 @@ class MenderProcessor(ProcessorMixin):
         items: Sequence[Mapping[str, str]] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.max_history_length = max_history_length
-        self.max_length = max_length
+        self.max_history_length = check_size("max_history_length", max_history_length)
+        self.max_length = check_size("max_length", max_length)
         self.items = named_items(items or ())
         super().__init__(tokenizer)
 
@@ -62,6 +106,19 @@ class MenderProcessor(ProcessorMixin):
         """
         return [self.items[item - 1]["title"] for item in read_items("item_ids", item_ids, self.num_items)]
 
+    @property
+    def items_digest(self) -> str:
+        """SHA-256 of `items.jsonl`, which depends on the items and their order."""
+        digest = hashlib.sha256()
+        for line in self._item_lines():
+            digest.update(line.encode())
+        return digest.hexdigest()
+
+    def _item_lines(self) -> Iterator[str]:
+        """Lines of `items.jsonl`."""
+        for number, item in enumerate(self.items, start=1):
+            yield json.dumps({"item_id": number, **item}, ensure_ascii=False) + "\n"
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration without the items, which have a file of their own."""
         fields = super().to_dict()
@@ -71,12 +128,12 @@ class MenderProcessor(ProcessorMixin):
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
     ) -> list[str]:
-        """Writes configuration, tokenizer and `items.jsonl`."""
+        """Writes configuration, tokenizer and `items.jsonl`, and removes the manifest of what was there before."""
+        forget_manifest(save_directory)
         files = super().save_pretrained(save_directory, push_to_hub, **kwargs)
         path = Path(save_directory) / ITEMS_FILE
-        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for number, item in enumerate(self.items, start=1):
-                file.write(json.dumps({"item_id": number, **item}, ensure_ascii=False) + "\n")
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(self._item_lines())
         return [*files, str(path)]
 
     @classmethod
@@ -90,7 +147,13 @@ class MenderProcessor(ProcessorMixin):
         revision: str = "main",
         **kwargs: Any,
     ) -> Processor:
-        """Reads the files of [`save_pretrained`] from a folder or the Hub; see `ProcessorMixin.from_pretrained`."""
+        """Reads the files of [`save_pretrained`] from a folder or the Hub; see `ProcessorMixin.from_pretrained`.
+
+        Raises:
+            ValueError: If a file differs from the manifest of its folder or is damaged, or the items are not those of
+                the model beside them.
+            OSError: If there is no such folder, repository or file.
+        """
         hub: dict[str, Any] = {
             "cache_dir": cache_dir,
             "force_download": force_download,
@@ -98,15 +161,65 @@ class MenderProcessor(ProcessorMixin):
             "token": token,
             "revision": revision,
         }
-        processor = super().from_pretrained(pretrained_model_name_or_path, **hub, **kwargs)
-        subfolder = kwargs.get("subfolder") or ""
-        path = cached_file(pretrained_model_name_or_path, ITEMS_FILE, **hub, subfolder=subfolder)
-        with Path(cast(str, path)).open(encoding="utf-8") as file:
-            items = map(json.loads, file)
-            processor.items = named_items(
-                {key: value for key, value in item.items() if key != "item_id"} for item in items
+        files = ModelFiles(pretrained_model_name_or_path, {**hub, **kwargs})
+        files.check(suffixes=NOT_READ, rest=True)
+        if "tokenizer" in cls.get_attributes() and files.read_json("tokenizer_config.json") is None:
+            raise FileNotFoundError(
+                f"{files.where} does not appear to have a file named tokenizer_config.json; fetch or copy it again."
             )
+        try:
+            processor = super().from_pretrained(pretrained_model_name_or_path, **hub, **kwargs)
+        except (OSError, ImportError, MemoryError):
+            raise
+        except Exception as error:  # of several kinds, by what is damaged
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"the processor of {files.where} cannot be loaded ({type(error).__name__}: {reason}); "
+                "processor_config.json or a file of the tokenizer is damaged: fetch or copy the model again."
+            ) from error
+        path = files.find(ITEMS_FILE)
+        if path is None:
+            raise FileNotFoundError(
+                f"{files.where} does not appear to have a file named {ITEMS_FILE}, the items of its catalogue; fetch "
+                "or copy the model again."
+            )
+        processor.items = named_items(read_items_file(path))
+        processor._check_model(files.read_json("config.json"), path)
         return processor
+
+    def _check_model(self, config: Mapping[str, Any] | None, path: Path) -> None:
+        """Refuses items and words that are not those of the model beside them, if there is one."""
+        if config is None or "num_items" not in config:
+            return
+        way_out = "one of the two is damaged or another model's: fetch or copy the model again."
+        if self.model_types and config.get("model_type") not in self.model_types:
+            raise ValueError(
+                f"the processor beside {path} is a {type(self).__name__}, and the model in config.json a "
+                f"{config.get('model_type')!r:.80}; {way_out}"
+            )
+        for name in SHARED_SETTINGS:
+            if hasattr(self, name) and name in config and config[name] != getattr(self, name):
+                raise ValueError(
+                    f"{path.with_name('processor_config.json')} gives {name} as {getattr(self, name)!r:.80} and "
+                    f"config.json as {config[name]!r:.80}; {way_out}"
+                )
+        if config["num_items"] != self.num_items:
+            raise ValueError(
+                f"{path} has {self.num_items} items and the config.json beside it {config['num_items']!r:.80}; "
+                f"{way_out}"
+            )
+        if config.get("items_digest") not in (None, sha256(path)):
+            raise ValueError(
+                f"{path} holds other items than the model was trained with, or the same in another order; fetch or "
+                "copy the model again, or set items_digest in config.json to null if you changed titles on purpose."
+            )
+        text_config = config.get("text_config")
+        known = text_config.get("vocab_size") if isinstance(text_config, dict) else None
+        if isinstance(known, int) and getattr(self, "tokenizer", None) is not None and len(self.tokenizer) > known:
+            raise ValueError(
+                f"the tokenizer beside {path} has {len(self.tokenizer)} words and the model {known}; it is another "
+                "model's: fetch or copy the model again."
+            )
 
     def _read_requests(self, history: Any, preference: Any) -> list[tuple[list[int], list[str]]]:
         """Reads every accepted form of `history` and `preference` as one (items, preferences) pair per request.
@@ -234,6 +347,8 @@ class MenderTokProcessor(MenderProcessor):
     arguments.
     """
 
+    model_types = ("mender_tok",)
+
     def __call__(
         self,
         history: Sequence[Sequence[int]] | Sequence[int] | None = None,
@@ -325,6 +440,8 @@ class MenderTokProcessor(MenderProcessor):
 
 class MenderEmbProcessor(MenderProcessor):
     """Gives item ids and tokenized preferences, which the model embeds; see [`MenderProcessor`] for the arguments."""
+
+    model_types = ("mender_emb",)
 
     def __call__(
         self,

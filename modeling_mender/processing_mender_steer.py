@@ -63,6 +63,7 @@ class MenderSteerProcessor(MenderProcessor):
             defaults to the rules of `preference_parsing`.
     """
 
+    model_types = ("mender_steer",)
     split: Callable[[str], SplitPreference] | None = None
 
     def __call__(

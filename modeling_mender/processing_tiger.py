@@ -11,7 +11,7 @@ import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase
 
 from .configuration_semantic_ids import PAD_TOKEN_ID, vocabulary_size
-from .processing_mender import MenderTokProcessor, as_texts, pad_token_rows, refuse_unread
+from .processing_mender import MenderTokProcessor, as_texts, check_size, pad_token_rows, refuse_unread
 from .recommendation_request import RequestError, as_list, shown
 from .semantic_ids import codes_to_tokens
 
@@ -39,6 +39,8 @@ class TigerProcessor(MenderTokProcessor):
             (for display), `text`, and `codes`, its semantic ID. Saved in `items.jsonl` beside the configuration.
     """
 
+    model_types = ("tiger",)
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
@@ -53,11 +55,15 @@ class TigerProcessor(MenderTokProcessor):
         **kwargs: Any,
     ) -> None:
         super().__init__(tokenizer, max_history_length=max_history_length, max_length=max_length, items=items)
-        self.num_levels = num_levels
-        self.codebook_size = codebook_size
+        if history_format not in ("semantic_ids", "text"):
+            raise ValueError(f"history_format ({history_format!r:.80}) must be semantic_ids or text.")
+        if not isinstance(reads_preferences, bool):
+            raise ValueError(f"reads_preferences ({reads_preferences!r:.80}) must be true or false.")
+        self.num_levels = check_size("num_levels", num_levels)
+        self.codebook_size = check_size("codebook_size", codebook_size)
         self.history_format = history_format
         self.reads_preferences = reads_preferences
-        self.num_user_tokens = num_user_tokens
+        self.num_user_tokens = check_size("num_user_tokens", num_user_tokens, least=0)
 
     def __call__(
         self,

@@ -114,7 +114,10 @@ class SemanticIds:
         except ImportError:
             raise ImportError("semantic IDs in a Parquet file need pyarrow: pip install pyarrow.") from None
 
-        table = pq.read_table(path)
+        try:
+            table = pq.read_table(path)
+        except (OSError, ValueError) as error:  # pyarrow's errors do not name the file
+            raise ValueError(f"{path} is no whole Parquet file ({error}); fetch it or learn the IDs again.") from None
         missing = {"item_id", "codes"} - set(table.column_names)
         if missing:
             raise ValueError(f"{path} lacks the column(s) {sorted(missing)}; it has {table.column_names}.")

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
 from dataset_builders.benchmark.axes import get_axis
 from dataset_builders.benchmark.report import report_text
 from dataset_builders.benchmark.schema import WINDOW
@@ -155,6 +153,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
     from ..hub.loading import load_recommender, local_folder
     from ..hub.model_publication import weights_digest
     from ..methods.table import load_method
+    from ..training.records import read_arguments
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -180,7 +179,7 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
     started = time.perf_counter()
     answers = answer_axes(model, collator, queries, depth, arguments.batch_size, num_beams)
     seconds = time.perf_counter() - started
-    trained_with = read_yaml(folder / "training_arguments.yaml")
+    trained_with = read_arguments(folder) or None
     maker = Maker(
         method=method.name,
         model=arguments.model,
@@ -188,22 +187,19 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
         num_beams=num_beams,
         seed=(trained_with or {}).get("seed"),
         arguments=trained_with,
-        training=read_training(folder / "training_state.json"),
+        training=read_training(folder),
         ranking=Ranking(round(seconds, 3), len(set(queries.values()))),
     )
     return Run.from_answers(cast(Any, answers), about(maker, arguments.domain, arguments.split)), maker
 
 
-def read_yaml(path: Path) -> dict[str, Any] | None:
-    """Reads a YAML file; `None` if there is none."""
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def read_training(path: Path) -> Training | None:
+def read_training(folder: Path) -> Training | None:
     """Reads the length of the training from the training state; `None` if there is none."""
-    if not path.is_file():
+    from ..training.records import read_state
+
+    state = read_state(folder)
+    if not state:
         return None
-    state = json.loads(path.read_text(encoding="utf-8"))
     return Training(state.get("seconds"), state.get("step"), state.get("best_step"))
 
 

@@ -156,6 +156,7 @@ def _learn(arguments: SemanticIdArguments, folder: Path) -> None:
 
     from dataset_builders.building.text_embedding import dtype_of, load_embedder
 
+    from ..manifest import write_manifest
     from ..quantization.assignment import assign_semantic_ids, check_distinct, quantization_report
     from ..quantization.residual_kmeans import check_codebook_size
 
@@ -197,6 +198,7 @@ def _learn(arguments: SemanticIdArguments, folder: Path) -> None:
         json.dumps({**report.to_dict(), "seconds": seconds, "settings": settings}, indent=2) + "\n",
         encoding="utf-8",
     )
+    write_manifest(folder, num_items=len(ids))
 
 
 def quantize(
@@ -222,6 +224,7 @@ def quantize(
     import torch
 
     from ..configuration_rqvae import RQVAEConfig
+    from ..manifest import write_manifest
     from ..quantization.rqvae_training import train_rqvae
 
     config = RQVAEConfig(
@@ -248,6 +251,7 @@ def quantize(
         model.save_pretrained(folder / "rqvae")
         lines = "".join(json.dumps(record) + "\n" for record in history)
         (folder / "rqvae" / "training.jsonl").write_text(lines, encoding="utf-8")
+        write_manifest(folder / "rqvae")
 
     return quantized.numpy(), model.decode(quantized).numpy(), save
 

@@ -37,6 +37,7 @@ from ..hub.model_publication import (
     stage_rqvae,
     weights_digest,
 )
+from ..manifest import write_manifest
 from ..modeling_rqvae import RQVAEModel
 from ..recommendation import RecommendOutput
 from .evaluate import card_evaluation
@@ -116,6 +117,7 @@ def publish_recommender(arguments: "ModelPublication", staged: Path) -> None:
         arguments.license,
     )
     write_card(card, staged)
+    write_manifest(staged)
     check_recommender(arguments.folder, staged)
 
 
@@ -260,6 +262,7 @@ def publish_adapter(arguments: "ModelPublication", staged: Path) -> None:
         arguments.license,
     )
     write_card(card, staged)
+    write_manifest(staged)
     merged, processor = load_recommender(model_folder)
     adapted, _ = load_adapted(staged)
     inputs = [
@@ -285,6 +288,7 @@ def publish_rqvae(arguments: "ModelPublication", staged: Path) -> None:
         rqvae_card(model.config, report, resource("model_cards/rqvae_card.md"), arguments.repo_id, arguments.license),
         staged,
     )
+    write_manifest(staged)
     embeddings = arguments.folder / "item_embeddings.safetensors"
     with scratch_directory() as scratch:
         answered = Path(scratch) / "codes.safetensors"

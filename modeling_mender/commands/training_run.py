@@ -29,6 +29,7 @@ from ..data.mixtures import mixture_examples
 from ..data.requests import Example, requests_of
 from ..evaluation.ranking import rank
 from ..hub.model_card import is_hub_name
+from ..manifest import ModelFiles
 from ..methods.building import Catalogue
 from ..methods.request_weights_fit import Asked
 from ..methods.steer import SteerCollator, SteerFit
@@ -203,6 +204,7 @@ def read_semantic_ids(arguments: DecoderArguments) -> SemanticIds:
             f"--benchmark {arguments.benchmark} --domain {arguments.domain} --output_dir {path.parent}, and give "
             "--semantic_ids."
         )
+    ModelFiles(path.parent).check((path.name,))
     return SemanticIds.from_parquet(path)
 
 

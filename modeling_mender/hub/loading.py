@@ -1,22 +1,23 @@
 """Load a recommender from a folder or the Hub, with clear errors."""
 
-import json
-from collections.abc import Mapping
+import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-import yaml
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel
 
 from .. import SemanticIds
+from ..manifest import MANIFEST_FILE, ModelFiles
 from ..methods.building import Catalogue
 from ..methods.table import METHODS, get_method
-from ..processing_mender import MenderProcessor
+from ..processing_mender import MenderProcessor, read_items_file
 from ..training.arguments import ARGUMENTS_FILE, make_arguments
-from ..training.lora import load_adapter
+from ..training.lora import ADAPTER_FILES, load_adapter
+from ..training.records import read_arguments
+
+logger = logging.getLogger(__name__)
 
 RECOMMENDERS = tuple(
     dict.fromkeys(
@@ -24,7 +25,9 @@ RECOMMENDERS = tuple(
     )
 )
 
-# Messages of transformers for a file that a repository or folder lacks.
+# Files that transformers reads before a class of this package does.
+READ_FIRST = ("config.json", "processor_config.json", "tokenizer_config.json")
+# Messages for a file that a repository or folder lacks.
 MISSING_FILE = ("does not appear to have a file named", "no file named")
 
 
@@ -43,18 +46,23 @@ def load_recommender(
         `tuple`: The model in evaluation mode, and its processor.
 
     Raises:
-        ValueError: If it is another kind of model, or the device is not available.
+        ValueError: If it is another kind of model, a file is damaged or another model's, or the device is not
+            available.
         FileNotFoundError: If the folder or repository is incomplete.
         OSError: As `from_pretrained`, if there is no such repository or revision, or no permission.
     """
     name = str(name_or_path)
     where = f"{name} at revision {revision}" if revision else name
-    if Path(name).exists() and not (Path(name) / "config.json").is_file():
+    if Path(name).exists() and not (Path(name) / "config.json").exists():
         raise FileNotFoundError(
             f"{where} has no config.json; give the folder that mender train wrote, as in outputs/quickstart/model."
         )
+    files = ModelFiles(name, {"revision": revision} if revision else {})
     try:
-        fields, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
+        if files.folder is None:
+            PreTrainedConfig.get_config_dict(name, revision=revision)  # to be told why where it cannot be fetched
+        files.check(READ_FIRST)
+        fields = [files.read_json(one) or {} for one in READ_FIRST][0]
     except OSError as error:
         reason = " ".join(str(error).split())
         raise OSError(
@@ -68,8 +76,9 @@ def load_recommender(
             "configuration was renamed."
         )
     try:
-        model, found = AutoModel.from_pretrained(name, revision=revision, output_loading_info=True)
-        processor = AutoProcessor.from_pretrained(name, revision=revision)
+        options = {"revision": revision, "trust_remote_code": False}
+        processor = AutoProcessor.from_pretrained(name, **options)
+        model = AutoModel.from_pretrained(name, **options)
     except OSError as error:
         if not any(words in str(error) for words in MISSING_FILE):
             raise
@@ -77,50 +86,26 @@ def load_recommender(
             f"{where} has a configuration but not all of its files ({' '.join(str(error).split())}); it was written "
             "or uploaded only in part: publish it again with mender publish-model, or name another revision."
         ) from error
-    except (
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # a Git LFS pointer, a truncated file, or weights of another shape
-        reason = " ".join(str(error).split())[:200]
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # of several kinds, where transformers reads a damaged file by itself
+        if isinstance(error, ValueError) and name in str(error):
+            raise
         raise ValueError(
-            f"the weights of {where} cannot be read ({reason}); the file is truncated, a pointer of Git LFS, or "
-            "another model's: fetch or publish it again."
+            f"{where} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:200]}); a file of it "
+            "is damaged or another model's: fetch or copy the model again."
         ) from error
-    check_weights(model, found, where)
+    if not isinstance(processor, MenderProcessor):
+        raise ValueError(
+            f"the processor_config.json of {where} gives a {type(processor).__name__}, which is no processor of a "
+            "recommender; fetch or copy the model again."
+        )
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without support for it
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"device {device} cannot be used here ({reason}); leave it out to use the CPU.") from error
     return model.eval(), processor
-
-
-def check_weights(model: PreTrainedModel, found: Mapping[str, Any], where: str) -> None:
-    """Refuses defective weights, with which a model would return wrong answers without an error.
-
-    Args:
-        model ([`PreTrainedModel`]): Loaded model.
-        found (`Mapping`): Loading info of `from_pretrained`.
-        where (`str`): Name of the model, for the error.
-
-    Raises:
-        ValueError: If weights are missing, of another shape, or not finite.
-    """
-    wrong = {
-        "are missing": sorted(found["missing_keys"]),
-        "are of another shape": sorted(
-            str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]
-        ),
-        "hold numbers that are not finite": sorted(
-            name
-            for name, value in model.state_dict().items()
-            if value.is_floating_point() and not torch.isfinite(value).all()
-        ),
-    }
-    for what, names in wrong.items():
-        if names:
-            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise ValueError(f"{where} cannot answer: its weights {some} {what}; fetch or publish the model again.")
 
 
 def local_folder(name_or_path: str | Path, revision: str | None = None) -> Path:
@@ -147,19 +132,27 @@ def load_adapted(name_or_path: str | Path, revision: str | None = None) -> tuple
     Raises:
         FileNotFoundError: If the adapter is incomplete.
         ImportError: If peft is not installed.
-        ValueError: If the adapter does not fit its text encoder.
+        ValueError: If the adapter does not fit its text encoder, or a file is damaged or another model's.
     """
     folder = local_folder(name_or_path, revision)
-    for name in (ARGUMENTS_FILE, "items.jsonl", "semantic_ids.parquet"):
-        if not (folder / name).is_file():
+    files = ModelFiles(folder)
+    for name in (ARGUMENTS_FILE, "items.jsonl", "semantic_ids.parquet", *ADAPTER_FILES):
+        if files.find(name) is None:
             raise FileNotFoundError(f"{name_or_path} has no {name}; publish the adapter with mender publish-model.")
-    arguments = make_arguments(
-        **yaml.safe_load((folder / ARGUMENTS_FILE).read_text(encoding="utf-8")), output_dir="", semantic_ids=""
-    )
+    if not files.check(rest=True):
+        logger.warning("%s has no %s, by which damaged or mixed-up files are found.", name_or_path, MANIFEST_FILE)
+    arguments = make_arguments(**read_arguments(folder), output_dir="", semantic_ids="")
     method = get_method(arguments.method).with_inputs(arguments.inputs)
-    with (folder / "items.jsonl").open(encoding="utf-8") as file:
-        items = [{"title": item["title"], "text": item["text"]} for item in map(json.loads, file)]
+    items = [
+        {name: str(item.get(name) or "") for name in ("title", "text")}
+        for item in read_items_file(folder / "items.jsonl")
+    ]
     semantic_ids = SemanticIds.from_parquet(folder / "semantic_ids.parquet")
+    if semantic_ids.num_items != len(items):
+        raise ValueError(
+            f"{name_or_path} has {len(items)} items in items.jsonl and {semantic_ids.num_items} in "
+            "semantic_ids.parquet; one of the two was cut or is another model's: fetch the adapter again."
+        )
     catalogue = Catalogue(items, [item["text"] for item in items], semantic_ids)
     model, processor = method.build(method, arguments, catalogue, [])
     return load_adapter(model, folder).eval(), processor

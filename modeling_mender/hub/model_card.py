@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -11,9 +10,10 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..atomic_write import write_text
+from ..manifest import ITEMS_FILE, read_json_object
 from ..methods.table import Method, load_method
-from ..training.arguments import ARGUMENTS_FILE
-from ..training.checkpoints import STATE_FILE
+from ..processing_mender import read_items_file
+from ..training.records import read_arguments, read_state
 
 # Names of text encoders in recipes -> repositories on the Hub.
 HUB_NAMES = {
@@ -132,18 +132,19 @@ class SavedModel:
 
     @classmethod
     def read(cls, folder: str | Path) -> "SavedModel":
-        """Reads a folder that training saved."""
+        """Reads a folder that training saved.
+
+        Raises:
+            ValueError: If a file is damaged.
+        """
         folder = Path(folder)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        arguments, state = folder / ARGUMENTS_FILE, folder / STATE_FILE
-        with (folder / "items.jsonl").open(encoding="utf-8") as file:
-            titles = [json.loads(line)["title"] for line in islice(file, 3)]
+        items = read_items_file(folder / ITEMS_FILE)
         return cls(
-            method=load_method(folder, config["model_type"]),
-            arguments=yaml.safe_load(arguments.read_text(encoding="utf-8")) if arguments.is_file() else {},
-            training=json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {},
-            num_items=config["num_items"],
-            titles=titles,
+            method=load_method(folder, str(read_json_object(folder / "config.json").get("model_type"))),
+            arguments=read_arguments(folder),
+            training=read_state(folder),
+            num_items=len(items),
+            titles=[str(item.get("title") or f"item {number}") for number, item in enumerate(items[:3], start=1)],
         )
 
     def example(self) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from transformers.dynamic_module_utils import custom_object_save
 from ..methods.table import Method
 from ..pipeline_preference_recommendation import PreferenceRecommendationPipeline
 from ..training.arguments import ARGUMENTS_FILE
-from ..training.checkpoints import STATE_FILE
 from ..training.lora import ADAPTER_FILES
+from ..training.records import STATE_FILE, read_arguments
 from .loading import load_recommender
 from .model_card import public_arguments
 
@@ -59,6 +59,7 @@ def stage_recommender(source: Path, target: Path, benchmark: str | None = None) 
     """
     model, processor = load_recommender(source)
     forget_paths(model, processor)
+    model.config.items_digest = processor.items_digest
     model.config.auto_map = getattr(model.config, "auto_map", None) or {}
     if model.can_generate():
         model.config.auto_map["AutoModelForSeq2SeqLM"] = f"{module_of(model)}.{type(model).__name__}"
@@ -115,9 +116,8 @@ def stage_rqvae(source: Path, target: Path) -> tuple[PreTrainedModel, dict[str, 
 
 def copy_records(source: Path, target: Path, benchmark: str | None) -> None:
     """Copies the training arguments, without local paths, and the training state."""
-    path = source / ARGUMENTS_FILE
-    if path.is_file():
-        arguments = public_arguments(yaml.safe_load(path.read_text(encoding="utf-8")), benchmark)
+    if trained_with := read_arguments(source):
+        arguments = public_arguments(trained_with, benchmark)
         text = yaml.safe_dump(arguments, sort_keys=False, allow_unicode=True)
         (target / ARGUMENTS_FILE).write_text(text, encoding="utf-8")
     if (source / STATE_FILE).is_file():

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import PreTrainedModel
 
 from ..data.collators import Collator, EmbeddingCollator, TextCollator
@@ -26,12 +25,12 @@ from ..processing_mender_steer import MenderSteerProcessor
 from ..processing_tiger import TigerProcessor
 from ..training.arguments import (
     ARGUMENTS,
-    ARGUMENTS_FILE,
     INPUTS,
     LearnedArguments,
     TrainingArguments,
     arguments_class,
 )
+from ..training.records import read_arguments
 from .building import build_mender
 from .item_ids import ItemIdCollator, build_most_popular, build_sasrec, build_transition_graph
 from .steer import SteerCollator, SteerFit, build_mender_steer
@@ -206,6 +205,5 @@ def load_method(folder: str | Path, model_type: str) -> Method:
         folder (`str` or `Path`): Folder of the model; its training arguments name the method.
         model_type (`str`): Model type of the configuration; the method if there are no training arguments.
     """
-    path = Path(folder) / ARGUMENTS_FILE
-    arguments = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    arguments = read_arguments(folder)
     return get_method(arguments.get("method", model_type)).with_inputs(arguments.get("inputs", "both"))

@@ -1,6 +1,5 @@
 """Files of a run: the best model, and checkpoints of safetensors and JSON, each whole under its final name."""
 
-import hashlib
 import json
 import logging
 import math
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +23,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from ..atomic_write import atomic_write, hold_directory, new_directory, remove_leftovers
 from ..bounded_parsing import parse_json, parse_yaml, read_bounded
+from ..manifest import MANIFEST_FILE, sha256, write_manifest
+from ..processing_mender import MenderProcessor
 from .arguments import (
     ARGUMENTS_FILE,
     LearnedArguments,
@@ -33,15 +34,14 @@ from .arguments import (
     to_yaml,
 )
 from .lora import merged_state_dict, save_adapter
+from .records import STATE_FILE
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "training_state.json"
 WEIGHTS_FILE = "model.safetensors"
 MOMENTS_FILE = "optimizer.safetensors"  # of the optimizer: tensors, by the name of the weight and of the moment
 SETTINGS_FILE = "settings.json"  # of optimizer and schedule; random states by process; digests of the data
 CHECKPOINT_FILES = (WEIGHTS_FILE, MOMENTS_FILE, SETTINGS_FILE, STATE_FILE, ARGUMENTS_FILE)
-MANIFEST_FILE = "manifest.json"
 _MAX_BYTES = 100_000_000  # of a file of JSON: 25 kB for each process
 _PROBE_BYTES = 1 << 20
 # Arguments that may differ when a run is resumed: they change files, speed and memory, not what is computed (up to
@@ -361,12 +361,6 @@ def newest_whole(output_dir: str | Path, warn: bool = True) -> Path | None:
     return None
 
 
-def write_manifest(folder: Path) -> None:
-    """Writes size and SHA-256 of every file of a folder to its `manifest.json`."""
-    files = {path.name: _measured(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST_FILE).write_text(json.dumps({"files": files}, indent=2), encoding="utf-8")
-
-
 def check_manifest(folder: Path, names: tuple[str, ...]) -> None:
     """Compares files of a folder with its manifest.
 
@@ -385,13 +379,8 @@ def check_manifest(folder: Path, names: tuple[str, ...]) -> None:
     for name, measures in expected.items():
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is missing")
-        if _measured(folder / name) != measures:
+        if measures != {"size": (folder / name).stat().st_size, "sha256": sha256(folder / name)}:
             raise ValueError(f"{folder / name} is damaged: its size or SHA-256 is not that of {MANIFEST_FILE}")
-
-
-def _measured(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -458,10 +447,12 @@ def save_model(
     """Writes the model to `output_dir/model`, and its adapter if `save_adapter`; for the main process only."""
     final = Path(arguments.output_dir) / "model"
     with new_directory(final, overwrite=True) as folder:
+        model.config.items_digest = cast(MenderProcessor, processor).items_digest
         with merged_state_dict(model) as state_dict:
             model.save_pretrained(folder, state_dict=state_dict)
         processor.save_pretrained(folder)
         _write_texts(folder, state, arguments)
+        write_manifest(folder)
     if isinstance(arguments, TunedEncoderArguments) and arguments.save_adapter:
         save_adapter(model, final.with_name("adapter"))
 

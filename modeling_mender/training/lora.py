@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from ..atomic_write import new_directory
+from ..checked_loading import not_finite, read_shapes
+from ..manifest import read_json_object
 from ..text_encoder_mixin import TextEncoderMixin
 from .arguments import TrainingArguments, TunedEncoderArguments
 
@@ -210,20 +212,33 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     Raises:
         ImportError: If peft is not installed.
         FileNotFoundError: If the folder holds no adapter.
-        ValueError: If the adapter belongs to a model of other sizes.
+        ValueError: If the adapter is damaged, or belongs to a model of other sizes.
     """
     for name in ADAPTER_FILES:
         if not (Path(folder) / name).is_file():
             raise FileNotFoundError(f"{folder} holds no adapter ({name} is missing); train with --save_adapter true.")
     try:
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict
     except ImportError:
         raise ImportError(
             "an adapter needs peft: pip install 'mender-recommender[lora]', or load the merged model."
         ) from None
+    path = Path(folder) / ADAPTER_FILES[1]
+    read_json_object(Path(folder) / ADAPTER_FILES[0])
+    given = read_shapes([path])
+    if damaged := not_finite(load_file(path)):
+        raise ValueError(f"{path} holds numbers that are not finite ({damaged[0]}); fetch or train it again.")
     try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-    except (RuntimeError, ValueError) as error:  # sizes differ; targets that do not exist
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        expected = get_peft_model_state_dict(adapted)
+        for what, names in (
+            ("lacks", expected.keys() - given.keys()),
+            ("has the unexpected", given.keys() - expected.keys()),
+        ):
+            if names:
+                raise ValueError(f"{path} {what} {min(names)}")
+        return adapted.merge_and_unload()
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:  # sizes differ; targets that do not exist
         reason = str(error).strip().splitlines()[-1].strip()
         raise ValueError(
             f"the adapter in {folder} does not fit this {type(model).__name__} ({reason}); build the model with the "

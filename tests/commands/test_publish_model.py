@@ -4,6 +4,7 @@ import ast
 import contextlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,15 +88,25 @@ def test_the_folder_holds_weights_items_code_handler_card_and_records(published)
     names = {path.name for path in published.iterdir()}
     assert {"model.safetensors", "config.json", "generation_config.json", "processor_config.json", "items.jsonl",
             "tokenizer.json", "handler.py", "requirements.txt", "README.md", "results",
-            "training_arguments.yaml"} <= names  # fmt: skip
+            "training_arguments.yaml", "manifest.json"} <= names  # fmt: skip
     code = {name for name in names if name.endswith(".py")} - {"handler.py"}
     assert code == {
-        "atomic_write.py", "configuration_mender.py", "configuration_semantic_ids.py", "constrained_decoding.py",
-        "item_log_weights.py", "modeling_generative_retriever.py", "modeling_mender.py", "modeling_mender_base.py",
+        "atomic_write.py", "checked_loading.py", "configuration_checks.py", "configuration_mender.py",
+        "configuration_semantic_ids.py", "constrained_decoding.py", "item_log_weights.py", "manifest.py",
+        "modeling_generative_retriever.py", "modeling_mender.py", "modeling_mender_base.py",
         "modeling_semantic_id_decoder.py",
         "pipeline_preference_recommendation.py", "processing_mender.py", "recommendation.py",
         "recommendation_request.py", "semantic_ids.py", "t5_stacks.py", "text_encoder_mixin.py", "trie.py",
     }  # fmt: skip
+
+
+def test_the_manifest_holds_every_file_but_the_card_and_the_results(published):
+    listed = json.loads((published / "manifest.json").read_text())
+    assert listed["num_items"] == 12
+    assert listed["files"].keys() == {path.name for path in published.iterdir() if path.is_file()} - {
+        "manifest.json",
+        "README.md",
+    }
 
 
 def test_the_configuration_names_every_class_by_which_it_is_found(published):
@@ -339,6 +350,43 @@ class TestAdapter:
         assert publish(tmp_path / "adapter", tmp_path / "out") == 1
         assert "beside its merged model" in error_of(capsys)
 
+    @pytest.mark.parametrize("with_manifest", [True, False])
+    @pytest.mark.parametrize(
+        ("name", "damage"),
+        [
+            ("items.jsonl", lambda content: content.splitlines(keepends=True)[0]),
+            ("semantic_ids.parquet", lambda content: content[:-9]),
+            ("adapter_model.safetensors", lambda content: content[:-9]),
+            ("adapter_model.safetensors", lambda content: b""),
+            ("adapter_config.json", lambda content: b"{"),
+            ("training_arguments.yaml", lambda content: content + b"method: [1]\n"),
+            ("training_arguments.yaml", lambda content: b""),
+        ],
+    )
+    def test_a_damaged_repository_is_refused(self, adapter, tmp_path, name, damage, with_manifest):
+        copy = shutil.copytree(adapter[1], tmp_path / "copy")
+        (copy / name).write_bytes(damage((copy / name).read_bytes()))
+        if not with_manifest:
+            (copy / "manifest.json").unlink()
+        with pytest.raises((ValueError, OSError), match=name):
+            load_adapted(copy)
+
+    @pytest.mark.parametrize("change", ["lost", "surplus", "nan"])
+    def test_weights_that_are_not_those_of_the_model_are_refused(self, adapter, tmp_path, change):
+        copy = shutil.copytree(adapter[1], tmp_path / "copy")
+        (copy / "manifest.json").unlink()
+        weights = load_file(copy / "adapter_model.safetensors")
+        name = next(iter(weights))
+        if change == "lost":
+            weights.pop(name)
+        elif change == "surplus":
+            weights["surplus"] = weights[name]
+        else:
+            weights[name] = np.full_like(weights[name], np.nan)
+        save_file(weights, copy / "adapter_model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ValueError, match="surplus" if change == "surplus" else re.escape(name)):
+            load_adapted(copy)
+
     def test_an_incomplete_repository_is_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="has no training_arguments.yaml"):
             load_adapted(tmp_path)
@@ -366,7 +414,8 @@ class TestRQVAE:
     def test_it_has_a_repository_of_its_own(self, quantizer):
         assert {path.name for path in quantizer[1].iterdir()} == {
             "config.json", "model.safetensors", "modeling_rqvae.py", "configuration_rqvae.py", "semantic_ids.parquet",
-            "report.json", "README.md",
+            "report.json", "README.md", "manifest.json", "manifest.py", "checked_loading.py",
+            "configuration_checks.py", "atomic_write.py",
         }  # fmt: skip
         assert str(quantizer[0]) not in (quantizer[1] / "report.json").read_text()
 

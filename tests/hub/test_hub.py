@@ -318,7 +318,7 @@ class TestWhatGoesWrong:
             site.hub.heal()
         (whole,) = site.type((*ask, "--verify"), home="cut")
         assert cut["status"] == 1 and len(cut["errors"]) == 1
-        assert changed["status"] == 1 and "differ from the Hub's" in changed["errors"][0]
+        assert changed["status"] == 1 and "by manifest.json" in changed["errors"][0]
         assert "hf cache rm" in changed["errors"][0]
         assert whole["status"] == 0
 

@@ -1,71 +1,275 @@
-"""A model folder whose weights are damaged is refused, never asked."""
+"""A model folder whose files are damaged or mixed up is refused, never asked."""
+
+import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import train_tiny
+from transformers import AutoModel, AutoProcessor
 
 from modeling_mender.hub.loading import load_recommender
+from modeling_mender.manifest import MANIFEST_FILE, write_manifest
 from modeling_mender.methods.table import METHODS
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def trained(tmp_path_factory):
     return train_tiny("mender_steer", tmp_path_factory.mktemp("steer"))
 
 
 @pytest.fixture
-def weights(folder):
-    """The file of the weights, put back afterwards."""
-    path = folder / "model.safetensors"
-    before = path.read_bytes()
-    yield path
-    path.write_bytes(before)
+def folder(trained, tmp_path):
+    """A copy without a manifest, so that what is behind it has to find the fault."""
+    copy = shutil.copytree(trained, tmp_path / "model")
+    (copy / MANIFEST_FILE).unlink()
+    return copy
+
+
+def change_weights(folder: Path, change) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def change_json(folder: Path, name: str, **fields) -> None:
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_whole_folder_of_every_method_is_taken(tmp_path, name):
+def test_a_whole_folder_of_every_method_is_taken(tmp_path, name, caplog):
     model, processor = load_recommender(train_tiny(name, tmp_path, "t5-with-decoder"))
     assert not model.training and processor.items
+    assert MANIFEST_FILE not in caplog.text
+    assert model.config.items_digest == processor.items_digest
 
 
-@pytest.mark.parametrize("lost", ["head.start", "request_weights.table", "item_embeddings", "graph."])
-def test_a_missing_weight_is_named(folder, weights, lost):
-    tensors = load_file(weights)
-    name = next(name for name in tensors if name.startswith(lost))
-    save_file({key: value for key, value in tensors.items() if key != name}, weights, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=f"its weights {name} are missing"):
-        load_recommender(folder)
+def test_a_folder_without_a_manifest_is_taken_with_one_warning(folder, caplog):
+    load_recommender(folder)
+    assert [MANIFEST_FILE in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("lost", ["head.start", "item_embeddings", "graph."])
+def test_a_missing_weight_is_named(folder, lost):
+    name = next(name for name in load_file(folder / "model.safetensors") if name.startswith(lost))
+    change_weights(folder, lambda tensors: tensors.pop(name))
+    for load in (load_recommender, AutoModel.from_pretrained):
+        with pytest.raises(ValueError, match=f"its weights {name} are missing"):
+            load(folder)
+
+
+def test_an_unexpected_weight_is_named(folder):
+    change_weights(folder, lambda tensors: tensors.update(surplus=torch.zeros(2)))
+    with pytest.raises(ValueError, match="its weights surplus are unexpected"):
+        AutoModel.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_number_that_is_not_finite_is_refused(folder, weights, number):
-    tensors = load_file(weights)
-    tensors["head.start"].view(-1)[0] = number
-    save_file(tensors, weights, metadata={"format": "pt"})
+def test_a_number_that_is_not_finite_is_refused(folder, number):
+    change_weights(folder, lambda tensors: tensors["head.start"].view(-1)[:1].fill_(number))
     with pytest.raises(ValueError, match=r"head.start hold numbers that are not finite"):
+        AutoModel.from_pretrained(folder, dtype=torch.float32)
+
+
+def test_weights_of_another_shape_or_type_are_named_before_they_are_read(folder):
+    change_weights(folder, lambda tensors: tensors.update({"head.start": torch.zeros(2, 2)}))
+    with pytest.raises(ValueError, match=r"its weights head.start are of another shape or type \(\(2, 2\)\)"):
+        AutoModel.from_pretrained(folder)
+    change_weights(folder, lambda tensors: tensors.update({"head.start": torch.zeros(16, dtype=torch.long)}))
+    with pytest.raises(ValueError, match=r"its weights head.start are of another shape or type"):
+        AutoModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("change", [{"request_weights.table": torch.zeros(9, 6)}, {"unrelated_cosine": None}])
+def test_a_model_of_an_earlier_version_is_told_from_a_damaged_one(folder, change):
+    def be_earlier(tensors):
+        for name, value in change.items():
+            tensors.pop(name)
+            tensors |= {} if value is None else {name: value}
+
+    change_weights(folder, be_earlier)
+    with pytest.raises(ValueError, match="of an earlier version of this project.*train it again with mender train"):
         load_recommender(folder)
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("table", "change"),
     [
-        lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n",
-        lambda whole: whole[: len(whole) // 2],
-        lambda whole: b"",
+        ("item_semantic_ids", lambda codes: codes[0].fill_(9)),  # no such code
+        ("item_semantic_ids", lambda codes: codes[0].copy_(codes[1])),  # shared
+        ("word_items", lambda items: items[:1].fill_(12)),  # counted from 0
+        ("word_starts", lambda starts: starts[1:2].fill_(500)),
+        ("graph.edge_columns", lambda columns: columns[:1].fill_(-1)),
+        ("graph.item_counts", lambda counts: counts[:1].fill_(-1)),
     ],
-    ids=["pointer", "cut", "empty"],
 )
-def test_a_file_that_holds_no_weights_is_one_line(folder, weights, damage):
-    weights.write_bytes(damage(weights.read_bytes()))
-    with pytest.raises((ValueError, OSError)) as refused:
-        load_recommender(folder)
-    assert "weights" in str(refused.value) or "safetensors" in str(refused.value)
+def test_a_table_that_would_be_looked_up_wrongly_is_refused(folder, table, change):
+    change_weights(folder, lambda tensors: change(tensors[table]))
+    with pytest.raises(ValueError, match="cannot answer"):
+        AutoModel.from_pretrained(folder)
 
 
-def test_weights_of_another_shape_are_refused(folder, weights):
-    tensors = load_file(weights)
-    tensors["request_weights.table"] = torch.zeros(2, 2)
-    save_file(tensors, weights, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="weights"):
+def test_weights_in_parts_are_read_and_parts_elsewhere_are_refused(trained, folder):
+    expected = AutoModel.from_pretrained(trained)
+    expected.save_pretrained(folder / "parts", max_shard_size="20KB")
+    index = folder / "parts/model.safetensors.index.json"
+    assert len({*json.loads(index.read_text())["weight_map"].values()}) > 1
+    loaded, info = AutoModel.from_pretrained(folder / "parts", output_loading_info=True)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in expected.state_dict().items())
+    assert not info["missing_keys"]
+    whole = json.loads(index.read_text())
+    for elsewhere in ("../model.safetensors", str(folder / "model.safetensors"), "..\\model.safetensors", "C:a", 7):
+        index.write_text(json.dumps(whole | {"weight_map": whole["weight_map"] | {"head.start": elsewhere}}))
+        with pytest.raises(ValueError, match="must be in the same folder"):
+            AutoModel.from_pretrained(folder / "parts")
+
+
+def test_pickled_weights_are_refused_by_name(folder):
+    weights = load_file(folder / "model.safetensors")
+    with pytest.raises(ValueError, match="no pickle"):
+        AutoModel.from_pretrained(folder, use_safetensors=False)
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    for load in (load_recommender, AutoModel.from_pretrained):
+        with pytest.raises(ValueError, match=r"are pickled \(pytorch_model.bin\)"):
+            load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("num_items", value) for value in ("12", -1, 0, 10**9, None, [12], True, 12.5, {})],
+        *[("num_levels", value) for value in ("3", 10**9, None)],
+        ("num_decoder_layers", 10**9),
+        ("d_model", 10**9),
+        ("dropout_rate", "high"),
+        ("dtype", "float99"),
+        ("id2label", []),
+        ("num_labels", 10**12),
+        ("text_config", 5),
+        ("text_config", {"model_type": "unheard"}),
+        ("text_config", {"model_type": "bert", "hidden_size": "x"}),
+        ("text_config", {"model_type": "bert", "num_hidden_layers": 10**9}),
+        ("graph_config", {"num_items": 12, "num_edges": 10**12}),
+        ("model_type", "mender_tok"),
+        ("model_type", ["mender_tok"]),
+        ("model_type", None),
+        ("items_digest", 7),
+        ("transformers_weights", "../model.safetensors"),
+    ],
+)
+def test_a_configuration_with_a_wrong_field_is_refused(folder, name, value):
+    change_json(folder, "config.json", **{name: value})
+    with pytest.raises(ValueError, match=str(folder)):
         load_recommender(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "processor_config.json", "tokenizer_config.json", MANIFEST_FILE])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"a": 1, "a": 2}', '{"a": ' + "[" * 300 + "]" * 300 + "}", "[" * 10**6]
+)
+def test_json_that_is_none_is_refused_with_its_file(folder, name, text):
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=str(folder / name)):
+        load_recommender(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("processor_config.json", {"max_history_length": "20"}),
+        ("processor_config.json", {"max_history_length": 7}),
+        ("processor_config.json", {"max_length": 0}),
+        ("processor_config.json", {"processor_class": "MenderTokProcessor"}),
+        ("processor_config.json", {"processor_class": "BertTokenizer"}),
+        ("processor_config.json", {"processor_class": 5}),
+        ("tokenizer_config.json", {"added_tokens_decoder": 5}),
+        ("tokenizer.json", {"model": None}),
+        ("generation_config.json", {"num_beams": "many"}),
+    ],
+)
+def test_a_processor_or_search_with_a_wrong_field_is_refused(folder, name, fields):
+    change_json(folder, name, **fields)
+    with pytest.raises(ValueError, match=str(folder)):
+        load_recommender(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: [*lines, lines[-1].replace("12", "13")],
+        lambda lines: [lines[1], lines[0], *lines[2:]],
+        lambda lines: [lines[0].replace("red", "blue"), *lines[1:]],
+        lambda lines: [lines[0], "[]", *lines[2:]],
+        lambda lines: [lines[0][:9], *lines[1:]],
+        lambda lines: [],
+    ],
+    ids=["cut", "longer", "order", "titles", "list", "torn", "empty"],
+)
+def test_other_items_than_the_model_was_trained_with_are_refused(folder, change):
+    path = folder / "items.jsonl"
+    path.write_text("".join(f"{line}\n" for line in change(path.read_text().splitlines())))
+    for load in (load_recommender, AutoProcessor.from_pretrained):
+        with pytest.raises(ValueError, match="items.jsonl"):
+            load(folder)
+
+
+@pytest.mark.parametrize("name", ["../config.json", "/etc/passwd", "a\\b.json", "C:config.json", "", ".hidden"])
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(folder, name):
+    write_manifest(folder)
+    fields = json.loads((folder / MANIFEST_FILE).read_text())
+    fields["files"][name] = next(iter(fields["files"].values()))
+    (folder / MANIFEST_FILE).write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match="must be in the same folder"):
+        load_recommender(folder)
+
+
+@pytest.mark.parametrize("stray", ["vocab.txt", "added_tokens.json", "model.safetensors.index.json"])
+def test_a_file_that_would_be_read_and_is_not_listed_is_refused(folder, stray):
+    write_manifest(folder)
+    (folder / stray).write_text("{}")
+    with pytest.raises(ValueError, match=f"{stray}, which is not in its {MANIFEST_FILE}"):
+        load_recommender(folder)
+
+
+def test_a_card_and_results_may_change(folder):
+    write_manifest(folder)
+    for name in ("README.md", "results.json", "LICENSE", ".gitattributes"):
+        (folder / name).write_text("{}")
+    (folder / "results").mkdir()
+    load_recommender(folder)
+
+
+def test_a_manifest_of_a_later_version_says_so(folder):
+    (folder / MANIFEST_FILE).write_text('{"format_version": 2, "files": {}}')
+    with pytest.raises(ValueError, match="install a newer one"):
+        load_recommender(folder)
+
+
+def test_saving_by_hand_forgets_the_manifest_of_what_was_there(folder):
+    write_manifest(folder)
+    model, processor = load_recommender(folder)
+    model.save_pretrained(folder)
+    assert not (folder / MANIFEST_FILE).exists()
+    write_manifest(folder)
+    processor.save_pretrained(folder)
+    assert not (folder / MANIFEST_FILE).exists()
+    load_recommender(folder)
+
+
+def test_code_of_a_folder_is_not_run_by_our_commands(folder, tmp_path):
+    """Neither that of its own files nor what `auto_map` names elsewhere."""
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    for path in folder.glob("*.py"):
+        path.write_text(code)
+    (folder / "handler.py").write_text(code)
+    for elsewhere in ("modeling_mender_steer.MenderSteer", "org/other--modeling_other.Other"):
+        for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+            kinds = ("AutoConfig", "AutoModel", "AutoProcessor", "AutoTokenizer")
+            change_json(folder, name, auto_map=dict.fromkeys(kinds, elsewhere))
+        load_recommender(folder)
+    assert not (tmp_path / "ran").exists()

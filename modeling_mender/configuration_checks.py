@@ -1,0 +1,88 @@
+"""Base of the configurations: types and sizes of their fields, checked when a configuration is made or read."""
+
+import inspect
+import math
+import types
+from typing import Any, TypeVar, get_args, get_origin
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
+
+MAX_LAYERS = 1000
+MAX_LABELS = 100_000
+
+Config = TypeVar("Config", bound="CheckedConfig")
+
+
+class CheckedConfig(PreTrainedConfig):
+    """Configuration whose fields must have the types that they are declared with.
+
+    Args:
+        items_digest (`str`, *optional*): SHA-256 of the `items.jsonl` that the model was trained with, which the
+            processor compares.
+
+    Raises:
+        ValueError: If a field has another type, or a number is not finite.
+    """
+
+    items_digest: str | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.check_types()
+        super().__post_init__(**kwargs)
+
+    def check_types(self) -> None:
+        """Checks the fields that the classes of this project declare; called before they are compared.
+
+        Raises:
+            ValueError: If a field has another type; names the first.
+        """
+        for owner in type(self).__mro__:
+            if not issubclass(owner, CheckedConfig):
+                continue
+            for name, declared in inspect.get_annotations(owner).items():
+                value = getattr(self, name)
+                if not _fits(value, declared):
+                    shown = getattr(declared, "__name__", declared)
+                    raise ValueError(f"{name} ({value!r:.80}) must be of type {shown}; see {type(self).__name__}.")
+
+    @classmethod
+    def from_dict(cls: type[Config], config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Makes a configuration from the fields of a `config.json`.
+
+        Raises:
+            ValueError: If a field has a wrong type or value.
+        """
+        _check_counts(config_dict)
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except (StrictDataclassError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"the configuration of a {cls.model_type} has a field of a wrong type or value ({reason}); its "
+                "config.json is damaged: fetch or copy the model again."
+            ) from error
+
+
+def _check_counts(fields: Any, depth: int = 0) -> None:
+    """Refuses numbers of layers and labels, which would be created one by one, beyond any real model's."""
+    if not isinstance(fields, dict) or depth > 3:
+        return
+    for name, value in fields.items():
+        limit = MAX_LABELS if name == "num_labels" else MAX_LAYERS if "layers" in str(name) else None
+        if limit and isinstance(value, int | float) and value > limit:
+            raise ValueError(f"{name} ({value}) must be at most {limit}; the config.json is damaged.")
+        _check_counts(value, depth + 1)
+
+
+def _fits(value: Any, declared: Any) -> bool:
+    """Whether a value has a declared type; a bool is no number, and an integer is a float."""
+    if isinstance(declared, types.UnionType):
+        return any(_fits(value, one) for one in get_args(declared))
+    origin, inner = get_origin(declared), get_args(declared)
+    if origin in (list, tuple):
+        return isinstance(value, origin) and all(_fits(one, inner[0]) for one in value)
+    if declared in (int, float):
+        kinds = (int, float) if declared is float else int
+        return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(declared, type) or isinstance(value, declared)
