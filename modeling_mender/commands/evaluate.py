@@ -9,18 +9,17 @@ command score, which does not import torch.
 """
 
 import argparse
-import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
 from dataset_builders.benchmark.axes import get_axis
-from dataset_builders.benchmark.report import report_text
+from dataset_builders.benchmark.report import read_stated
 from dataset_builders.benchmark.schema import WINDOW
+from dataset_builders.bounded_parsing import UnreadableFile, parse_json, parse_yaml, read_bounded
 from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.score import (
     BY_SCORE_HELP,
@@ -134,13 +133,12 @@ def evaluate(arguments: EvaluationArguments) -> Results:
     def ask(tables: Tables, num_items: int) -> tuple[Run, Maker]:
         answers, maker = answer(arguments, tables, num_items)
         if arguments.output_dir is not None:
-            arguments.output_dir.mkdir(parents=True, exist_ok=True)
             write_run(answers, arguments.output_dir / "run.parquet", num_items)
         return answers, maker
 
     results = score_answers(arguments, ask)
     if arguments.card:
-        report = json.loads(report_text(arguments.benchmark, arguments.domain, results.benchmark.revision))
+        report = read_stated(arguments.benchmark, arguments.domain, results.benchmark.revision)
         print(f"card: {write_card(arguments.model, results, report)}")
     return results
 
@@ -196,14 +194,28 @@ def answer(arguments: EvaluationArguments, tables: Tables, num_items: int) -> tu
 
 def read_yaml(path: Path) -> dict[str, Any] | None:
     """Reads a YAML file; `None` if there is none."""
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    content = _parsed(path, parse_yaml)
+    if content is not None and not isinstance(content, dict):
+        raise ValueError(f"{path} holds no arguments by name; train the model again.")
+    return content
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(read_bounded(path))
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{path}: {error}; train the model again.") from None
 
 
 def read_training(path: Path) -> Training | None:
     """Reads the length of the training from the training state; `None` if there is none."""
     if not path.is_file():
         return None
-    state = json.loads(path.read_text(encoding="utf-8"))
+    state = _parsed(path, parse_json)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no state by name; train the model again.")
     return Training(state.get("seconds"), state.get("step"), state.get("best_step"))
 
 
