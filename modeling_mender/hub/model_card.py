@@ -1,9 +1,10 @@
 """Model cards for the Hub, filled from results and training arguments into the templates of `model_cards/`."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -11,6 +12,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..atomic_write import write_text
+from ..bounded_parsing import MAX_BYTES, UnreadableFile, parse_json, parse_yaml, read_bounded
+from ..escaping import code, escaped, fence, markdown, one_line
 from ..methods.table import Method, load_method
 from ..training.arguments import ARGUMENTS_FILE
 from ..training.checkpoints import STATE_FILE
@@ -21,6 +24,7 @@ HUB_NAMES = {
     "sentence-t5-base": "sentence-transformers/sentence-t5-base",
 }
 TAGS = ("recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval")
+LONGEST_TITLE = 200
 # Arguments that only matter on the training machine.
 PRIVATE_ARGUMENTS = ("output_dir", "cache_dir", "cache_limit_gb", "semantic_ids", "resume", "report_to")
 
@@ -134,16 +138,24 @@ class SavedModel:
     def read(cls, folder: str | Path) -> "SavedModel":
         """Reads a folder that training saved."""
         folder = Path(folder)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = _read_object(folder / "config.json", parse_json)
         arguments, state = folder / ARGUMENTS_FILE, folder / STATE_FILE
-        with (folder / "items.jsonl").open(encoding="utf-8") as file:
-            titles = [json.loads(line)["title"] for line in islice(file, 3)]
+        training = _read_object(state, parse_json) if state.is_file() else {}
+        for path, values, name, kinds in (
+            (folder / "config.json", config, "num_items", (int,)),
+            (folder / "config.json", config, "model_type", (str,)),
+            *((state, training, name, (int, float)) for name in ("best_step", "seconds") if training.get(name)),
+        ):
+            if not isinstance(values.get(name), kinds) or isinstance(values[name], bool):
+                raise ValueError(f"{path}: {name} ({values.get(name)!r:.60}) is none; save the model again.")
+        if training and "best_step" not in training:
+            raise ValueError(f"{state} has no best_step; save the model again.")
         return cls(
             method=load_method(folder, config["model_type"]),
-            arguments=yaml.safe_load(arguments.read_text(encoding="utf-8")) if arguments.is_file() else {},
-            training=json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {},
+            arguments=_read_object(arguments, parse_yaml) if arguments.is_file() else {},
+            training=training,
             num_items=config["num_items"],
-            titles=titles,
+            titles=_first_titles(folder / "items.jsonl", 3),
         )
 
     def example(self) -> dict[str, Any]:
@@ -154,6 +166,46 @@ class SavedModel:
         if self.method.preference != "none":
             example["preference"] = f"Search for {self.titles[-1]}"
         return example
+
+
+def _read_object(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Values by name of a JSON or YAML file; empty for an empty YAML file.
+
+    Raises:
+        ValueError: If it has none; names the file.
+    """
+    try:
+        values = parse(read_bounded(path))
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{path}: {error}; save the model again.") from None
+    if values is None and parse is parse_yaml:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__} and no values by name; save the model again.")
+    return values
+
+
+def _first_titles(path: Path, count: int) -> list[str]:
+    """Titles of the first items of `items.jsonl`, shortened.
+
+    Raises:
+        ValueError: If a line has none; names the file and the line.
+    """
+    titles = []
+    with path.open("rb") as file:
+        for number in range(1, count + 1):
+            line = file.readline(MAX_BYTES)
+            if not line:
+                break
+            try:
+                titles.append(one_line(parse_json(line)["title"], LONGEST_TITLE))
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{path}, line {number}, has no title ({error!r:.80}); save the model again."
+                ) from None
+    if not titles:
+        raise ValueError(f"{path} has no items; save the model again.")
+    return titles
 
 
 def model_card(
@@ -184,6 +236,8 @@ def model_card(
     domain = evaluation.domain if evaluation else saved.arguments.get("domain", "unknown")
     on_hub = benchmark is not None or bool(evaluation and evaluation.revision)  # a folder has no revision
     benchmark = benchmark or (evaluation and evaluation.benchmark) or saved.arguments.get("benchmark")
+    domain, benchmark = code(domain), benchmark and one_line(benchmark)
+    on_hub = on_hub and re.fullmatch(r"[\w.-]+/[\w.-]+", benchmark or "") is not None
     published = benchmark if on_hub else None
     base_model = base_model_of(saved.arguments, saved.method)
     example = saved.example()
@@ -191,29 +245,45 @@ def model_card(
     card = ModelCard.from_template(
         _recommender_metadata(saved, domain, base_model, published, name, evaluation, license),
         template_path=str(template),
-        title=f"{saved.method.name} on {domain}",
+        title=markdown(f"{saved.method.name} on {domain}"),
         saved=saved,
         method=saved.method,
-        arguments=saved.arguments,
+        arguments=escaped(saved.arguments),
         training=saved.training,
         num_items=saved.num_items,
         **_code_of(example),
         k=min(10, left),
         few=min(5, left),
-        name=name,
+        name=json.dumps(name, ensure_ascii=False)[1:-1],
         domain=domain,
-        benchmark=benchmark,
+        command=shlex.join(
+            ["python", "scripts/evaluate_axes.py", one_line(name), "--benchmark", str(benchmark), "--domain", domain]
+        ),
         dataset=f"[{benchmark}](https://huggingface.co/datasets/{benchmark})"
         if on_hub
         else "a benchmark that was not published",
-        base_model=base_model,
-        evaluation=evaluation,
-        report=report or {},
-        arguments_text=yaml.safe_dump(
-            public_arguments(saved.arguments, published), sort_keys=False, allow_unicode=True
-        ),
+        base_model=base_model and markdown(base_model),
+        evaluation=evaluation and _shown(evaluation),
+        report=escaped(dict(report or {})),
+        **_block("arguments", public_arguments(saved.arguments, published)),
     )
     return str(card)
+
+
+def _shown(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with its texts escaped for the card."""
+    return replace(
+        evaluation,
+        left_out=escaped(dict(evaluation.left_out)),
+        not_beaten=[markdown(sentence) for sentence in evaluation.not_beaten],
+        revision=evaluation.revision and code(evaluation.revision),
+    )
+
+
+def _block(name: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as YAML for a template, with the fence of their code block."""
+    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    return {f"{name}_text": text, f"{name}_fence": fence(text)}
 
 
 def _recommender_metadata(
@@ -270,7 +340,7 @@ def adapter_card(
         `str`: Text of the card.
     """
     saved = SavedModel.read(folder)
-    domain = saved.arguments.get("domain", "unknown")
+    domain = code(saved.arguments.get("domain", "unknown"))
     base_model = base_model_of(saved.arguments, saved.method)
     data = ModelCardData(
         language="en",
@@ -283,15 +353,15 @@ def adapter_card(
     card = ModelCard.from_template(
         data,
         template_path=str(template),
-        title=f"{saved.method.name} on {domain}, LoRA adapter",
-        name=name,
+        title=markdown(f"{saved.method.name} on {domain}, LoRA adapter"),
+        name=json.dumps(name, ensure_ascii=False)[1:-1],
         method=saved.method,
         domain=domain,
-        base_model=base_model,
-        arguments=saved.arguments,
+        base_model=base_model and markdown(base_model),
+        arguments=escaped(saved.arguments),
         **_code_of(saved.example()),
         few=min(5, saved.num_items),
-        arguments_text=yaml.safe_dump(public_arguments(saved.arguments, benchmark), sort_keys=False),
+        **_block("arguments", public_arguments(saved.arguments, benchmark)),
     )
     return str(card)
 
@@ -325,12 +395,12 @@ def rqvae_card(
     card = ModelCard.from_template(
         data,
         template_path=str(template),
-        title=f"RQ-VAE for {settings.get('domain') or 'a catalogue'}",
+        title=markdown(f"RQ-VAE for {settings.get('domain') or 'a catalogue'}"),
         name=name,
         config=config,
         num_items=report["num_items"],
-        embedding_model=settings["embedding_model"],
+        embedding_model=markdown(settings["embedding_model"]),
         figures=rounded,
-        settings_text=yaml.safe_dump(dict(settings), sort_keys=False),
+        **_block("settings", settings),
     )
     return str(card)
