@@ -113,6 +113,20 @@ def scratch_directory(folder: str | Path | None = None) -> Iterator[Path]:
         yield place / "new"
 
 
+def check_writable(folder: str | Path) -> None:
+    """Creates a folder if it is missing, and tries to write into it, before long work whose result it gets.
+
+    Raises:
+        OSError: If it cannot be written, or has no room; names the folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file; name a folder", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    with _place_beside(folder / "probe") as place:
+        (place / "probe").write_bytes(bytes(_PROBE_BYTES))
+
+
 def remove_leftovers(folder: str | Path) -> None:
     """Removes what killed writers left in a folder, and restores a directory that one of them had moved away."""
     for place in list(Path(folder).glob(".*.tmp")):

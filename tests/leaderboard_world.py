@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import yaml
 from huggingface_hub import errors
+from huggingface_hub.hf_api import RepoFile
 
 import dataset_builders.benchmark.report
 from dataset_builders.benchmark.report import BuildReport
@@ -143,6 +144,22 @@ class MemoryHub:
     def list_repo_files(self, name, *, repo_type="model", revision=None):
         """Paths."""
         return list(self._files(repo_type, name, revision)[1])
+
+    def list_repo_tree(self, name, folder, *, revision=None):
+        """Files directly in a folder."""
+        found = [path for path in self._files("model", name, revision)[1] if path.rpartition("/")[0] == folder]
+        if not found:
+            raise self._refusal(errors.RemoteEntryNotFoundError, f"api/models/{name}/tree/{revision}/{folder}")
+        return self._described(found, name, "model", revision)
+
+    def get_paths_info(self, name, paths, *, repo_type="model", revision=None):
+        """The files among the paths."""
+        files = self._files(repo_type, name, revision)[1]
+        return self._described([path for path in paths if path in files], name, repo_type, revision)
+
+    def _described(self, paths, name, kind, revision):
+        files = self._files(kind, name, revision)[1]
+        return [RepoFile(path=path, size=len(files[path].encode(errors="replace")), oid="0") for path in paths]
 
     def hf_hub_download(self, name, path, *, repo_type="model", revision=None):
         """Into a folder laid out as the client's cache."""

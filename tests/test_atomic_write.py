@@ -7,7 +7,14 @@ import threading
 import pytest
 
 from dataset_builders import atomic_write as module
-from dataset_builders.atomic_write import atomic_write, hold_directory, new_directory, remove_leftovers, write_text
+from dataset_builders.atomic_write import (
+    atomic_write,
+    check_writable,
+    hold_directory,
+    new_directory,
+    remove_leftovers,
+    write_text,
+)
 
 KILLED = """
 import os, sys
@@ -152,3 +159,11 @@ def test_a_held_directory_is_refused_to_a_second_process_until_the_first_ends(tm
             raise AssertionError
     assert subprocess.run([sys.executable, "-c", code], cwd=project).returncode == 0
     assert not names(tmp_path)
+
+
+def test_a_folder_is_tried_before_the_work_and_left_empty(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="name a folder"):
+        check_writable(tmp_path / "file")

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .axes import AXES, HISTORY_FROM, ITEM_FROM, Axis
 from .baselines import Catalog, axis_baselines
 from .fingerprints import content_fingerprint, split_file
 from .negation import invert, is_negative_preference
+from .parquet_files import read_parquet
 from .report import BuildReport, read_reports
 from .schema import NUM_PREFERENCES, SPLITS, config_name, features_of
 from .weaknesses import Positions, find_weaknesses
@@ -52,9 +52,16 @@ def check_benchmark(folder: Path | str) -> list[str]:
     folder = Path(folder)
     lines = []
     for report in read_reports(folder):
+        try:
+            broken = broken_promises(folder, report)
+        except (KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
+            raise ValueError(
+                f"{folder}: the check of {report.domain} cannot go on ({error!r:.100}): its report or its rows are "
+                "not those of this version; build the benchmark again."
+            ) from error
         lines += [
             f"{report.domain}: {promise}: {len(examples)} times, for example {'; '.join(examples[:MAX_EXAMPLES])}"
-            for promise, examples in broken_promises(folder, report).items()
+            for promise, examples in broken.items()
             if len(examples) != report.noted.get(promise)
         ]
     return lines
@@ -91,18 +98,21 @@ def _violations(folder: Path, report: BuildReport) -> Iterator[tuple[str, str]]:
         name = config.removeprefix(f"{report.domain}_")
         tables = {}
         for split in counts:
+            if split not in SPLITS:
+                yield "a split is unknown", f"{config}/{split}"
+                return
             path = folder / config_name(report.domain, name) / split_file(split)
-            if not path.is_file():
+            if not path.exists():
                 yield "a split is missing", str(path)
                 return
-            table = tables[split] = pq.read_table(path)
+            table = tables[split] = read_parquet(path, "build the benchmark again")
             if not table.schema.equals(features_of(name, table.schema.names).arrow_schema):
                 yield "columns are not the published ones", f"{config}/{split}: {table.schema.names}"
                 return
             if table.num_rows != counts[split]:
                 yield "counts differ from the report", f"{config}/{split}: {table.num_rows}, not {counts[split]}"
             read[name, split], rows[name, split] = table, table.to_pylist()
-        if content_fingerprint(tables) != report.fingerprints[config]:
+        if content_fingerprint(tables) != report.fingerprints.get(config):
             yield "the rows are not those of the fingerprint", config
     actions: _Actions = {}
     yield from _read_actions(rows["preferences", "train"], actions)

@@ -3,8 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
+
+DIGEST = "digest"
+"""Key of a JSON file's own digest, by which a damaged one is known."""
 
 
 def split_file(split: str) -> str:
@@ -14,6 +18,16 @@ def split_file(split: str) -> str:
     'test-00000-of-00001.parquet'
     """
     return f"{split}-00000-of-00001.parquet"
+
+
+def json_digest(values: Mapping[str, Any]) -> str:
+    """Digests JSON values, independent of their layout: BLAKE2b (16 bytes) of one line with sorted keys.
+
+    >>> json_digest({"b": [1, 2], "a": 0.5}) == json_digest({"a": 0.5, "b": [1, 2]})
+    True
+    """
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def content_fingerprint(splits: Mapping[str, pa.Table]) -> str:

@@ -2,20 +2,23 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
+from ..bounded_parsing import parse_json, read_bounded
 from ..hub_http import is_repo_id
 from .axes import get_axis
 from .baselines import BASELINES
-from .schema import ITEM_TEXT_FIELDS, config_name
+from .fingerprints import DIGEST, json_digest
+from .schema import ITEM_TEXT_FIELDS, config_name, features
 
 logger = logging.getLogger(__name__)
 
@@ -148,32 +151,30 @@ class BuildReport:
             self.notes[name] = info["notes"]
 
     def to_json(self) -> str:
-        """The report as JSON text, without the times."""
+        """The report as JSON text, without the times, and with a digest by which a damaged one is known.
+
+        Raises:
+            ValueError: If a text holds half a surrogate pair, which no file can.
+        """
         values = asdict(self)
         del values["seconds"]
-        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        for name, value in values.items():
+            _check_text(name, value)
+        return json.dumps({**values, DIGEST: json_digest(values)}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "BuildReport":
+    def from_json(cls, text: str, name: str = "the report") -> "BuildReport":
         """Reads what [`to_json`] wrote.
 
         Raises:
             ValueError: If another version wrote it, or it is not a report.
         """
+        values = parse_report(text, name)
+        if values.get("steering") is not None:
+            values["steering"] = SteeringReport(**values["steering"])
         try:
-            values = json.loads(text)
-            if values.get("steering") is not None:
-                values["steering"] = SteeringReport(**values["steering"])
-            report = cls(**values)
-            for name in ("options", "rows", "fingerprints", "baselines", "weaknesses", "notes", "left_out"):
-                if not isinstance(getattr(report, name), dict):
-                    raise TypeError(f"{name} is no object")
-            for figures in report.baselines.values():
-                for found in figures.values():
-                    if not all(isinstance(value, int | float) for value in found.values()):
-                        raise TypeError("a baseline is no number")
-            return report
-        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            return cls(**values)
+        except TypeError as error:
             raise ValueError(f"The report is not one that this version writes ({error}); build again.") from error
 
     def summary(self) -> str:
@@ -237,6 +238,79 @@ class BuildReport:
             spent = time.perf_counter() - start
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent - self._nested, 2)
             self._nested = outer + spent
+
+
+def parse_report(text: str, name: str = "the report") -> dict[str, Any]:
+    """Parses a report, of this version or an earlier one, which may lack keys; warns of one that was changed.
+
+    Args:
+        text (`str`): JSON.
+        name (`str`): Name of the file, for the warning.
+
+    Returns:
+        `dict[str, Any]`: The keys that it has, with values of the types of [`BuildReport`], and none unknown.
+
+    Raises:
+        ValueError: If it is no report, or a value is of another type.
+    """
+    refused = "The report is not one that this version writes ({}); build again."
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        raise ValueError(refused.format(error)) from None
+    if not isinstance(values, dict):
+        raise ValueError(refused.format(f"it holds a {type(values).__name__} and not an object"))
+    digest = values.pop(DIGEST, None)
+    if digest is not None and digest != json_digest(values):
+        logger.warning(
+            "%s was changed since it was written (its %s is of another content): what it states is not verified; "
+            "build again if you did not change it yourself",
+            name,
+            DIGEST,
+        )
+    steering = values.get("steering")
+    types = get_type_hints(BuildReport) | {"steering": dict[str, Any] | None}
+    del types["seconds"]
+    _check_types(values, types, "", refused)
+    _check_types(steering or {}, get_type_hints(SteeringReport), "steering.", refused)
+    return values
+
+
+def _check_types(values: Mapping[str, Any], types: Mapping[str, Any], where: str, refused: str) -> None:
+    for key, value in values.items():
+        if key not in types:
+            raise ValueError(refused.format(f"{where}{key:.60} is no key of it"))
+        if not _fits(value, types[key]):
+            wanted = str(types[key]) if get_args(types[key]) else types[key].__name__
+            raise ValueError(refused.format(f"{where}{key} is {value!r:.60} and not {wanted}"))
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value has the type of a field: texts, numbers at least 0, objects of them, or any."""
+    if wanted is Any:
+        return True
+    if get_origin(wanted) is dict:
+        _, of = get_args(wanted)
+        return isinstance(value, dict) and all(_fits(one, of) for one in value.values())
+    if get_args(wanted):  # a union
+        return any(_fits(value, one) for one in get_args(wanted))
+    if wanted in (int, float):
+        is_number = isinstance(value, int) or (wanted is float and isinstance(value, float))
+        return is_number and not isinstance(value, bool) and (wanted is float or 0 <= value < 2**63)
+    return isinstance(value, wanted)
+
+
+def _check_text(key: str, value: Any) -> None:
+    """Refuses text that no file can hold."""
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            _check_text(f"{key}.{name}", one)
+            _check_text(f"the keys of {key}", name)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            _check_text(key, one)
+    elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        raise ValueError(f"{key:.120} of the report ({ascii(value):.100}) holds half a surrogate pair; mend it there.")
 
 
 def report_file(domain: str) -> str:
@@ -312,10 +386,10 @@ def list_domains(benchmark: Path | str, revision: str | None = None) -> list[str
         files = [f"{REPORTS_FOLDER}/{path.name}" for path in reports]
         old = Path(benchmark) / "report.json"
         if not files and old.is_file():
-            domain = json.loads(old.read_text(encoding="utf-8")).get("domain", "DOMAIN")
+            found = re.search(r'"domain": "(\w+)"', read_bounded(old))
             raise ValueError(
                 f"{benchmark} was built by an earlier version, which wrote {old.name}; move that file to "
-                f"{REPORTS_FOLDER}/{domain}.json in the same directory, or build again."
+                f"{REPORTS_FOLDER}/{found[1] if found else 'DOMAIN'}.json in the same directory, or build again."
             )
     domains = sorted(Path(file).stem for file in files if Path(file).match(f"{REPORTS_FOLDER}/*.json"))
     if not domains:
@@ -349,7 +423,43 @@ def report_text(benchmark: Path | str, domain: str, revision: str | None = None)
     if path is None or not path.is_file():  # outside the handler: the client's error is less specific
         domains = list_domains(benchmark, revision)
         raise FileNotFoundError(f"{benchmark} has no report of domain {domain!r}; it has {', '.join(domains)}.")
-    return path.read_text(encoding="utf-8")
+    try:
+        return read_bounded(path)
+    except ValueError as error:
+        raise ValueError(f"{error} Or {_again(benchmark)} the benchmark again.") from None
+
+
+def _again(benchmark: Path | str) -> str:
+    return "publish" if is_on_the_hub(benchmark) else "build"
+
+
+def read_stated(benchmark: Path | str, domain: str, revision: str | None = None) -> dict[str, Any]:
+    """Reads what the report of one domain states; a report of an earlier version may lack keys.
+
+    Args:
+        benchmark, domain, revision: As in [`report_text`].
+
+    Returns:
+        `dict[str, Any]`: As [`parse_report`].
+
+    Raises:
+        FileNotFoundError, OSError: As [`report_text`].
+        ValueError: If it is no report, or that of another domain; names the file.
+    """
+    name, text = f"{benchmark}/{report_file(domain)}", report_text(benchmark, domain, revision)
+    try:
+        values = parse_report(text, name)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    _check_domain(benchmark, domain, values.get("domain", domain))
+    return values
+
+
+def _check_domain(benchmark: Path | str, domain: str, stated: str) -> None:
+    if stated != domain:
+        raise ValueError(
+            f"{benchmark}: {report_file(domain)} is the report of {stated!r}; a report is named by its domain."
+        )
 
 
 def read_report(benchmark: Path | str, domain: str, revision: str | None = None) -> BuildReport:
@@ -362,11 +472,12 @@ def read_report(benchmark: Path | str, domain: str, revision: str | None = None)
         FileNotFoundError, OSError: As [`report_text`].
         ValueError: If another version wrote it.
     """
-    report = BuildReport.from_json(report_text(benchmark, domain, revision))
-    if report.domain != domain:
-        raise ValueError(
-            f"{benchmark}: {report_file(domain)} is the report of {report.domain!r}; a report is named by its domain."
-        )
+    name, text = f"{benchmark}/{report_file(domain)}", report_text(benchmark, domain, revision)
+    try:
+        report = BuildReport.from_json(text, name)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    _check_domain(benchmark, domain, report.domain)
     return report
 
 
@@ -385,7 +496,23 @@ def read_item_text_fields(benchmark: Path | str, domain: str, revision: str | No
     """
     if not is_on_the_hub(benchmark) and not (Path(benchmark) / REPORTS_FOLDER).is_dir():
         return ITEM_TEXT_FIELDS
-    return tuple(read_report(benchmark, domain, revision).options.get("item_text_fields", ITEM_TEXT_FIELDS))
+    return item_text_fields(read_report(benchmark, domain, revision).options, benchmark)
+
+
+def item_text_fields(options: Mapping[str, Any], benchmark: Path | str) -> tuple[str, ...]:
+    """Fields of an item that a build embedded, from its options.
+
+    Raises:
+        ValueError: If they are no columns of the config `items`.
+    """
+    fields = options.get("item_text_fields") or ITEM_TEXT_FIELDS
+    known = features("items")
+    if isinstance(fields, str) or not all(isinstance(field, str) and field in known for field in fields):
+        raise ValueError(
+            f"{benchmark}: the report's options.item_text_fields is {fields!r:.120}; it names columns of the items "
+            f"({', '.join(known)}); {_again(benchmark)} the benchmark again."
+        )
+    return tuple(fields)
 
 
 def read_reports(benchmark: Path | str, revision: str | None = None) -> list[BuildReport]:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..atomic_write import atomic_write
 from .fingerprints import split_file
+from .parquet_files import read_parquet
 from .report import BuildReport, read_reports
 from .schema import SPLITS, config_name
 
@@ -98,7 +98,8 @@ def actions_per_item(folder: Path, domain: str) -> np.ndarray:
         `np.ndarray`: int64 `(num_items,)`.
     """
     path = folder / config_name(domain, "preferences") / split_file("train")
-    counts = pc.value_counts(pq.read_table(path, columns=["item_id"])["item_id"]).field("counts").to_numpy()
+    items = read_parquet(path, "build the benchmark again", ["item_id"])["item_id"]
+    counts = pc.value_counts(items).field("counts").to_numpy()
     return np.sort(counts)[::-1]
 
 

@@ -1,7 +1,10 @@
 """Files of a published benchmark: Parquet per config and split, reports, `eval.yaml`, and the card."""
 
+import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,15 @@ from ..benchmark.axes import AXES
 from ..benchmark.baselines import BASELINES
 from ..benchmark.fingerprints import content_fingerprint, split_file
 from ..benchmark.negation import num_negative
+from ..benchmark.parquet_files import read_parquet
 from ..benchmark.report import BuildReport, report_file
 from ..benchmark.schema import config_name, features_of
 from ..benchmark.weaknesses import Positions, find_weaknesses
+from ..escaping import code, escaped, markdown, one_line, without_html
 from .review_sentiment import measured_text
 
+LONGEST_TITLE = 200
+_AGAIN = "build the benchmark again"
 CARD_TEMPLATE = Path(__file__).with_name("dataset_card.md")
 
 
@@ -36,7 +43,7 @@ def write_splits(folder: Path, splits: Mapping[str, pa.Table]) -> dict[str, int]
         `dict[str, int]`: Number of rows per split.
     """
     for split, table in splits.items():
-        pq.write_table(table, folder / split_file(split), compression="zstd")
+        pq.write_table(table, folder / split_file(split), compression="zstd", write_page_checksum=True)
     return {split: table.num_rows for split, table in splits.items()}
 
 
@@ -71,7 +78,7 @@ def publish(folder: Path, configs: Mapping[str, Path], report: BuildReport, name
 def count_weaknesses(folder: Path, report: BuildReport) -> None:
     """Counts the weak rows of a domain's files, and puts the counts into the report."""
     tables = {
-        (config.removeprefix(f"{report.domain}_"), split): pq.read_table(folder / config / split_file(split))
+        (config.removeprefix(f"{report.domain}_"), split): read_parquet(folder / config / split_file(split), _AGAIN)
         for config, splits in report.rows.items()
         for split in splits
     }
@@ -169,11 +176,11 @@ def dataset_card(
     configs.to_dataset_card_data(card_data)
     domains = [
         {
-            "report": report,
-            "title": _title(report),
+            "report": _shown(report),
+            "title": markdown(_title(report)),
             "axes": _axes_of(report),
             "baselines": _baseline_rows(report),
-            "polarity_measured": measured_text(report.polarity_measured) if report.polarity_measured else "",
+            "polarity_measured": _measured(report),
             "steering_notes": _steering_notes(report),
         }
         for report in reports
@@ -182,7 +189,7 @@ def dataset_card(
     card = DatasetCard.from_template(
         card_data,
         template_path=str(CARD_TEMPLATE),
-        name=name,
+        name=json.dumps(name, ensure_ascii=False)[1:-1],
         domains=domains,
         axes={name: (axis.description, axis.limits) for name, axis in AXES.items() if name in built},
         main_metrics=[f"{axis.main_metric()} on {name}" for name, axis in AXES.items() if name in built],
@@ -190,6 +197,40 @@ def dataset_card(
         columns={config: list(info.features) for config, info in infos.items()},
     )
     return str(card)
+
+
+def _shown(report: BuildReport) -> BuildReport:
+    """The report with its texts escaped for the card; those of terms and citation are Markdown, without HTML."""
+    from_hub = report.options.get("from_hub")
+    return replace(
+        report,
+        source=code(report.source),
+        **{name: escaped(getattr(report, name)) for name in _SHOWN},
+        options=escaped(report.options)
+        | ({"from_hub": {name: code(value) for name, value in from_hub.items()}} if from_hub else {}),
+        about={name: without_html(text) for name, text in report.about.items()},
+        fingerprints={config: code(digest) for config, digest in report.fingerprints.items()},
+    )
+
+
+_SHOWN = ("approximator", "approximator_description", "approximator_details", "polarity", "polarity_description",
+          "embedding_model", "embedding_dtype", "notice", "left_out", "notes", "skipped", "noted",
+          "weaknesses")  # fmt: skip
+"""Fields of a report whose texts stand in a card as plain text."""
+
+
+def _measured(report: BuildReport) -> str:
+    """Sentences on the polarity classifier.
+
+    Raises:
+        ValueError: If the report's measurements are not those of a classifier.
+    """
+    try:
+        return markdown(measured_text(report.polarity_measured)) if report.polarity_measured else ""
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the report of {report.domain} has no polarity_measured that can be shown ({error!r:.80}); build again."
+        ) from None
 
 
 def _axes_of(report: BuildReport) -> list[str]:
@@ -208,7 +249,7 @@ def _baseline_rows(report: BuildReport) -> list[list[str]]:
 
 
 def _title(report: BuildReport) -> str:
-    return report.about.get("title", report.domain)
+    return one_line(report.about.get("title") or report.domain, LONGEST_TITLE)
 
 
 def _pretty_name(reports: Sequence[BuildReport]) -> str:
@@ -218,7 +259,7 @@ def _pretty_name(reports: Sequence[BuildReport]) -> str:
 def _license(reports: Sequence[BuildReport]) -> dict[str, Any]:
     """The Hub's license fields; review data have terms rather than a license, and the card states them."""
     known = {report.about.get("license") for report in reports}
-    if len(known) == 1 and (license_id := known.pop()):
+    if len(known) == 1 and (license_id := known.pop()) and re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license_id):
         return {"license": license_id}
     return {"license": "other", "license_name": "terms-of-the-source", "license_link": LICENSE_FILE}
 
@@ -227,8 +268,8 @@ def _terms(reports: Sequence[BuildReport]) -> str:
     """Text that the Hub shows as license where no license covers everything."""
     parts = ["# Terms\n\nNo license of this dataset's makers overrides the terms of the data that it was made from.\n"]
     for report in reports:
-        terms = report.about.get("terms") or "Not stated in the build; ask before you pass it on."
-        parts.append(f"## {_title(report)} (`{report.domain}`)\n\n{terms}\n")
+        terms = without_html(report.about.get("terms") or "Not stated in the build; ask before you pass it on.")
+        parts.append(f"## {markdown(_title(report))} (`{report.domain}`)\n\n{terms}\n")
     return "\n".join(parts)
 
 

@@ -7,18 +7,18 @@ any other for the tables, the leaderboard, mender compare and the plots.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..atomic_write import check_writable
 from ..benchmark.axes import get_axis
 from ..benchmark.baselines import BASELINES, Catalog, depth_of, rank_axis
-from ..benchmark.report import NOT_STATED, report_text, resolve_revision
-from ..benchmark.schema import ITEM_TEXT_FIELDS, item_text
-from ..benchmark.tables import load_table
+from ..benchmark.report import NOT_STATED, item_text_fields, read_stated, resolve_revision
+from ..benchmark.schema import item_text
+from ..benchmark.tables import load_table, require_table
 from ..ranking_metrics.metrics import EMPTY
 from ..scoring.ranks import choose_rows, query_ids
 from ..scoring.result_parts import Maker
@@ -68,6 +68,7 @@ def score_baselines(arguments: BaselineArguments) -> dict[str, Results]:
             [`~dataset_builders.commands.score.score_answers`].
         FileNotFoundError: If the benchmark or the embedding model does not exist.
     """
+    check_writable(arguments.output_dir)
     revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
     catalog = load_catalog(arguments, revision)
     shared = {one.name: getattr(arguments, one.name) for one in fields(ScoringArguments)}
@@ -82,7 +83,6 @@ def score_baselines(arguments: BaselineArguments) -> dict[str, Results]:
         def answer(tables: Tables, num_items: int, name: str = name, folder: Any = scoring.output_dir) -> Any:
             maker = Maker(method=name)
             run = make_run(name, tables, catalog, arguments, revision, about(maker, arguments.domain, arguments.split))
-            folder.mkdir(parents=True, exist_ok=True)
             write_run(run, folder / "run.parquet", num_items)
             return run, maker
 
@@ -93,12 +93,10 @@ def score_baselines(arguments: BaselineArguments) -> dict[str, Results]:
 
 def load_catalog(arguments: BaselineArguments, revision: str | None) -> Catalog:
     """Loads the items, and embeds their texts if a baseline reads them."""
-    items = load_table(arguments.benchmark, arguments.domain, "items", revision=revision)
-    if items is None:
-        raise ValueError(f"{arguments.benchmark} has no config {arguments.domain}_items; build the benchmark again.")
+    items = require_table(arguments.benchmark, arguments.domain, "items", revision=revision)
     if set(arguments.baselines) == {"constant_list"}:
         return Catalog(len(items))
-    report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
+    report = read_stated(arguments.benchmark, arguments.domain, revision)
     name = arguments.embedding_model or report.get("embedding_model")
     if not name or name == NOT_STATED:
         raise ValueError(
@@ -109,7 +107,7 @@ def load_catalog(arguments: BaselineArguments, revision: str | None) -> Catalog:
 
     dtype = report.get("embedding_dtype") or "float32"
     embed = load_embedder(installed_name(name), device=arguments.device, dtype=dtype)
-    chosen = (report.get("options") or {}).get("item_text_fields") or ITEM_TEXT_FIELDS
+    chosen = item_text_fields(report.get("options", {}), arguments.benchmark)
     return Catalog(len(items), embed([item_text(item, chosen) for item in items]), embed)
 
 

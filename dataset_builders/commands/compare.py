@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..benchmark.axes import AXES, METRICS, get_axis
+from ..escaping import one_line
 from ..scoring.figures import SIDES, side_values
 from ..scoring.ranks import read_ranks
 from ..scoring.result_parts import PROTOCOLS
@@ -95,7 +96,8 @@ def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]
         )
     names = [about.get("method", path.parent.name) for about, path in
              ((first_about, arguments.first), (second_about, arguments.second))]  # fmt: skip
-    print(f"{names[0]} minus {names[1]}, {arguments.side.replace('_', ' ')}, protocol {arguments.protocol}\n")
+    first_name, second_name = (one_line(name, 80) for name in names)
+    print(f"{first_name} minus {second_name}, {arguments.side.replace('_', ' ')}, protocol {arguments.protocol}\n")
     print(format_tests(tests))
     return tests
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic_write import write_text
+from ..atomic_write import check_writable, write_text
 from .command_line import HelpFormatter, defaults_of, run_command
 
 
@@ -56,12 +56,13 @@ def describe(arguments: DescriptionArguments) -> int:
     from ..benchmark.statistics import plot_distributions, statistics_tables
     from ..building.domains import DOMAINS
 
+    if arguments.output_dir is not None:
+        check_writable(arguments.output_dir)
     paper = {name: (domain.table_3_row(), domain.table_4_row()) for name, domain in DOMAINS.items()}
     remarks = {name: domain.remark for name, domain in DOMAINS.items()}
     tables = statistics_tables(arguments.benchmarks, paper, remarks)
     print(tables)
     if arguments.output_dir is not None:
-        arguments.output_dir.mkdir(parents=True, exist_ok=True)
         write_text(arguments.output_dir / "statistics.md", tables)
         plot_distributions(arguments.benchmarks, arguments.output_dir / "distribution.png")
     broken = 0

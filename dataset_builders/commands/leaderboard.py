@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic_write import write_text
+from ..atomic_write import check_writable, write_text
 from ..benchmark.report import is_on_the_hub
+from ..escaping import one_line
 from ..leaderboard.collection import collect_hub, collect_local, mark_stale, write_records
 from ..leaderboard.hub import MODEL_TAG
 from ..leaderboard.page import make_tables, readme, render_page
@@ -46,8 +47,17 @@ def parse_arguments(argv: list[str] | None) -> LeaderboardArguments:
 
 def main(argv: list[str] | None = None) -> int:
     """Makes the leaderboard; returns 0, or 1 after one line on bad input."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     return run_command(lambda: make_leaderboard(parse_arguments(argv)))
+
+
+class OneLine(logging.Formatter):
+    """Messages of one line each, whose foreign names hold nothing that a terminal obeys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(record.getMessage(), 2000)
 
 
 def make_leaderboard(arguments: LeaderboardArguments) -> None:
@@ -57,12 +67,16 @@ def make_leaderboard(arguments: LeaderboardArguments) -> None:
         raise ValueError("--models needs a benchmark on the Hub; name it with --benchmark org/name.")
     if not arguments.results and not hub:
         raise ValueError("there is nothing to collect; pass folders of results, or --benchmark org/name.")
+    check_writable(arguments.output_dir)
     records = collect_local(arguments.results) if arguments.results else []
     if hub:
         records += collect_hub(hub, arguments.models)
     if arguments.benchmark is not None:
         records = mark_stale(records, arguments.benchmark)
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    if arguments.results and not records:
+        raise ValueError(
+            f"no score of {', '.join(map(str, arguments.results))} can stand on a leaderboard; the warnings say why."
+        )
     write_records(records, arguments.output_dir / "leaderboard.json")
     for file, text in (
         ("index.html", render_page(records, resource("model_cards/spaces/leaderboard/index.html"), hub)),

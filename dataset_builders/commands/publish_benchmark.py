@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..bounded_parsing import UnreadableFile, parse_yaml, read_bounded
 from .command_line import HelpFormatter, defaults_of, run_command
 from .fresh_process import run_fresh_json
 from .hub_push import PushArguments, add_push_arguments, stage_and_push
@@ -210,7 +211,7 @@ def read_published(
     card = folder / "README.md"
     known = DatasetInfosDict()
     if card.is_file():
-        known = DatasetInfosDict.from_dataset_card_data(DatasetCard(card.read_text(encoding="utf-8")).data)
+        known = DatasetInfosDict.from_dataset_card_data(DatasetCard(read_card(card, repo_id)).data)
     way_out = f"publish that domain again as well, or pass --replace to keep only the given domains in {repo_id}"
     described = {config_name(domain, name) for domain in given.union(domains) for name in (*TABLES, *AXES)}
     if unknown := sorted(set(known) - described):
@@ -232,6 +233,24 @@ def read_published(
                     f"{way_out}."
                 )
     return kept, known, folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else None
+
+
+def read_card(path: Path, repo_id: str) -> str:
+    """Reads a card whose front matter is within the limits of foreign YAML.
+
+    Raises:
+        ValueError: If it cannot be read; names the repository and the way out.
+    """
+    try:
+        text = read_bounded(path)
+        if front := re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL):
+            parse_yaml(front[1])
+    except UnreadableFile as error:
+        raise ValueError(
+            f"the card of {repo_id} cannot be read ({error}); mend its front matter, or pass --replace to keep only "
+            "the given domains."
+        ) from None
+    return text
 
 
 def download_descriptions(repo_id: str, revision: str | None) -> Path | None:

@@ -8,7 +8,6 @@ results.json, rows.parquet (the rank of every row) and axes.png into --output_di
 
 import argparse
 import datetime
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,15 +18,17 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from ..atomic_write import check_writable
 from ..benchmark.axes import AXES, get_axis
-from ..benchmark.report import report_text, resolve_revision
-from ..benchmark.tables import check_fingerprints, count_items, load_axes, load_table
+from ..benchmark.report import read_stated, resolve_revision
+from ..benchmark.tables import check_fingerprints, count_items, load_axes, load_table, require_table
+from ..escaping import one_line
 from ..scoring.baselines import baselines_table, find_baselines, not_beaten
 from ..scoring.figures import format_obeying, format_parts, format_table, score_axes
 from ..scoring.ranks import Obeying, check_queries, choose_rows, rank_rows, write_ranks
 from ..scoring.result_parts import AxisResult, BenchmarkIdentity, Maker
 from ..scoring.results import RESULTS_FILE, Results, read_identity
-from ..scoring.runs import Run, read_run
+from ..scoring.runs import Run, check_run, read_run
 from .command_line import HelpFormatter, defaults_of, run_command
 
 Tables = Mapping[str, datasets.Dataset]
@@ -52,6 +53,9 @@ class ScoringArguments:
             value = min(self.k, default=0) if name == "k" else self.resamples
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1.")
+        for name, given in (("k", self.k), ("axes", self.axes)):
+            if twice := [one for one in given if list(given).count(one) > 1]:
+                raise ValueError(f"{name} holds {twice[0]} twice; name it once.")
         if self.max_rows < 0:
             raise ValueError(f"max_rows ({self.max_rows}) must not be negative; 0 means all rows.")
 
@@ -125,6 +129,8 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
     Raises:
         ValueError: If the benchmark's rows differ from its fingerprints, or the results are invalid.
     """
+    if arguments.output_dir is not None:
+        check_writable(arguments.output_dir)
     revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
     every_axis = load_axes(arguments.benchmark, arguments.domain, arguments.split, revision=revision)
     tables = {axis: every_axis[axis] for axis in arguments.axes if axis in every_axis}
@@ -133,9 +139,16 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
             f"{arguments.benchmark} has none of the axes {', '.join(arguments.axes)} for {arguments.domain}."
         )
     num_items = count_items(arguments.benchmark, arguments.domain, revision)
-    report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
+    deepest = max(num_items, *ScoringArguments.k)
+    if max(arguments.k) > deepest:
+        raise ValueError(
+            f"k ({max(arguments.k)}) is beyond the {num_items} items of {arguments.domain}, of which any list finds "
+            f"every target; name cut-offs up to {deepest}."
+        )
+    report = read_stated(arguments.benchmark, arguments.domain, revision)
     benchmark = identify(arguments, report, [*tables, "items"], revision)
     answers, maker = answer(tables, num_items)
+    check_run(answers, f"the answers of {maker.method}", num_items)
     check_queries(answers, {axis: len(rows) for axis, rows in every_axis.items()})
     ranks = rank_rows(answers, tables, arguments.max_rows, obeying_of(arguments, report, revision))
     scored = score_axes(ranks, sorted(arguments.k), arguments.resamples)
@@ -153,7 +166,6 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
     results.check(f"the results of {maker.method}")
     show(results, longest_history=ranks.column("history_length").to_numpy().max(), num_items=num_items)
     if arguments.output_dir is not None:
-        arguments.output_dir.mkdir(parents=True, exist_ok=True)
         results.write(arguments.output_dir / RESULTS_FILE)
         write_ranks(ranks, arguments.output_dir / "rows.parquet", results.about)
         draw(results, arguments.output_dir / "axes.png")
@@ -166,8 +178,8 @@ def obeying_of(arguments: ScoringArguments, report: Mapping[str, Any], revision:
         return None
     from ..obedience.planted import obeying_sets  # tables of paraphrases, which no other domain needs
 
-    items = load_table(arguments.benchmark, arguments.domain, "items", "train", revision=revision)
-    return None if items is None else partial(obeying_sets, items.to_list())
+    items = require_table(arguments.benchmark, arguments.domain, "items", revision=revision)
+    return partial(obeying_sets, items.to_list())
 
 
 def add_baselines(
@@ -187,7 +199,7 @@ def add_baselines(
     def train(axis: str) -> pa.Table | None:
         try:
             rows = load_table(arguments.benchmark, arguments.domain, axis, "train", revision)
-        except ValueError:  # the benchmark was published without that split
+        except ValueError:  # published without that split: all files of the config were read before
             return None
         return None if rows is None else columns(rows, axis)
 
@@ -210,10 +222,10 @@ def add_baselines(
 def identify(
     arguments: ScoringArguments, report: Mapping[str, Any], configs: Sequence[str], revision: str | None
 ) -> BenchmarkIdentity:
-    """The benchmark's identity from its report, with the scored configs' fingerprints computed from their rows."""
-    fingerprints = report.get("fingerprints") or {}
-    found = check_fingerprints(arguments.benchmark, arguments.domain, configs, fingerprints, revision)
-    named = {"name": arguments.benchmark, "revision": revision, "fingerprints": {**fingerprints, **found}}
+    """The benchmark's identity from its report, with the fingerprints of the scored configs, from their rows alone."""
+    stated = report.get("fingerprints", {})
+    found = check_fingerprints(arguments.benchmark, arguments.domain, configs, stated, revision)
+    named = {"name": arguments.benchmark, "revision": revision, "fingerprints": found}
     return read_identity({**report, **named}, arguments.benchmark)
 
 
@@ -248,9 +260,9 @@ def show(results: Results, longest_history: int, num_items: int) -> None:
     if baselines := baselines_table(results.axes, results.table_k):
         print(f"\nWhat needs no training:\n\n{baselines}")
     for sentence in not_beaten(results.axes, results.table_k, results.maker.method):
-        print(f"note: {sentence}.")
+        print(f"note: {one_line(sentence)}.")
     for axis, reason in results.left_out.items():
-        print(f"left out: {axis} ({reason})")
+        print(f"left out: {axis} ({one_line(reason)})")
     depth, deepest = results.depth or 0, max(results.k)
     if depth < min(num_items, deepest):
         print(f"note: some rankings hold {depth} items; what stands below counts as a miss at k = {deepest}.")

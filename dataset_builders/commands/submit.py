@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..benchmark.report import is_on_the_hub
+from ..escaping import markdown, one_line
 from ..hub_http import check_repo_id
 from ..leaderboard import hub
 from ..leaderboard.submission import (
@@ -181,7 +182,7 @@ def prepare(arguments: SubmissionArguments, results: Results, revision: str | No
     )
     if not entries:
         raise ValueError(f"{arguments.results} has no score to submit: {'; '.join(left_out)}.")
-    parent = hub.newest_commit(arguments.model) if revision else None
+    parent = hub.find_model(arguments.model)[1] if revision else None
     existing = read_entry_files(arguments.model, parent) if parent else {}
     changes = compare(entries, existing)
     files = merge(changes, existing, entries_file(benchmark, results.domain))
@@ -196,7 +197,7 @@ def show(submission: Submission, arguments: SubmissionArguments) -> None:
     print(f"model {arguments.model}, benchmark {arguments.benchmark}\n")
     print(change_table(submission.changes))
     for line in submission.left_out:
-        print(f"left out: {line}")
+        print(f"left out: {one_line(line)}")
     if submission.parent is None:
         print("note: present scores of the model were not read (local benchmark)")
     elif not hub.is_tagged(arguments.model):
@@ -212,9 +213,9 @@ def show(submission: Submission, arguments: SubmissionArguments) -> None:
 def change_table(changes: Sequence[Change]) -> str:
     """Tasks and values as a Markdown table."""
     lines = ["| task | value | |", "|---|---:|---|"]
-    return "\n".join(
-        lines + [f"| {change.entry.task_id} | {change.entry.value:.4f} | {change.said} |" for change in changes]
-    )
+    for change in changes:
+        lines.append(f"| {change.entry.task_id} | {change.entry.value:.4f} | {markdown(change.said)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic_write import write_text
+from ..atomic_write import check_writable, write_text
 from ..paper_tables import figures
 from ..paper_tables.layout import table_markdown, tables_csv
 from ..paper_tables.results import Group, check_comparable, find_results, group_results
@@ -67,8 +67,8 @@ def make_tables(arguments: TableArguments) -> None:
             if number not in known:
                 raise ValueError(f"{word} {number} is unknown; choose among {', '.join(map(str, known))}.")
     groups = read_groups(arguments)
+    check_writable(arguments.output_dir)
     protocols = PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
     write_tables(groups, arguments.tables, protocols, arguments.output_dir)
     write_figures(groups, arguments.figures, protocols[0], arguments.output_dir)
 

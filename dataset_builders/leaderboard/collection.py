@@ -3,26 +3,36 @@
 import datetime
 import json
 import logging
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError
 
 from ..atomic_write import write_text
 from ..benchmark.axes import AXES, Axis, get_axis
 from ..benchmark.report import BuildReport, is_on_the_hub, read_report, resolve_revision
 from ..benchmark.schema import config_name
+from ..bounded_parsing import MAX_BYTES
+from ..escaping import one_line
+from ..hub_http import httpx
 from ..scoring.baselines import main_baselines, main_figures, read_baselines
 from ..scoring.result_parts import is_share
 from ..scoring.results import RESULTS_FILE, InvalidResults, Results
-from .hub import list_models, model_url, newest_commit, read_text
-from .submission import read_entry_files, results_file
+from .hub import find_model, list_models, model_url, read_text
+from .submission import list_entry_files, read_entries, results_file
 from .validation import SPLIT, TOLERANCE, check_figures
 
 logger = logging.getLogger(__name__)
+
+FAILURES = (ValueError, OSError, HfHubHTTPError, httpx.HTTPError)
+"""Errors of a repository that is gone, private, slow or broken."""
+MAX_DOMAIN = 100
+LONGEST_NAME = 200
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -45,21 +55,29 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         if not path.exists():
             raise ValueError(f"{path} does not exist; pass output folders of mender evaluate.")
         for file in [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE)):
-            files.setdefault(file.resolve(), path)
+            if file.is_file():
+                files.setdefault(file.resolve(), path)
     if not files:
         raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, roots))}; score with mender evaluate.")
+    folders = [path.resolve().parent if path.is_file() else path.resolve() for path in roots]
+    base = folders[0] if len(set(folders)) == 1 else Path(os.path.commonpath([folder.parent for folder in folders]))
     records = []
-    for file, root in files.items():
-        results = _usable(file.read_bytes(), str(file))
+    known: dict[str, Path] = {}
+    for file in files:
+        results = _usable(file)
         if results is None:
             continue
-        folder = file.parent.relative_to(root.resolve()) if root.is_dir() else Path()
-        name = Path(root.resolve().name, folder) if len(roots) > 1 else folder
+        text = results.to_json()
+        if text in known:
+            logger.warning("skipped: %s, which holds the same results as %s", file, known[text])
+            continue
+        known[text] = file
+        name = file.parent.relative_to(base)
         date = datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()
         for axis in AXES:
             value = _value(results, axis)
             if value is not None:
-                model = name.as_posix() if name != Path() else results.maker.method
+                model = one_line(name.as_posix() if name != Path() else results.maker.method, LONGEST_NAME)
                 records.append(make_record(model, results.domain, axis, value, date) | figures_of(results, axis))
     return records
 
@@ -73,44 +91,61 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
             unreadable ones are skipped with a warning. Repeated entries of a task are skipped, too.
     """
     report_at = cache(lambda domain, revision: _report(benchmark, domain, revision))
-    records = []
-    for model in dict.fromkeys(list_models() if model_ids is None else model_ids):
+    records: list[dict[str, Any]] = []
+    known: set[str] = set()
+    for model in list_models() if model_ids is None else model_ids:
         try:
-            commit = newest_commit(model)
-            files = read_entry_files(model, commit)
-        except (ValueError, HfHubHTTPError) as error:
+            name, commit = find_model(model)
+            if name.casefold() not in known:
+                known.add(name.casefold())
+                records += _records_of(name, commit, benchmark, report_at, model_ids is not None)
+        except FAILURES as error:
             if model_ids is not None:
                 raise
-            logger.warning("skipped: %s (%s)", model, " ".join(str(error).split()))
+            logger.warning("skipped: %s (%s)", model, " ".join(str(error).split()) or type(error).__name__)
+    return records
+
+
+def _records_of(
+    model: str, commit: str, benchmark: str, report_at: Callable[..., BuildReport | None], is_named: bool
+) -> list[dict[str, Any]]:
+    """Records of one model; a file that cannot be read is skipped with a warning unless the model `is_named`."""
+    results_at = cache(lambda domain: _submitted_results(model, domain, commit))
+    records = []
+    values: dict[str, float] = {}
+    for path in list_entry_files(model, commit):
+        try:
+            items = read_entries(model, path, commit)
+        except FAILURES as error:
+            if is_named:
+                raise
+            logger.warning("skipped: %s/%s (%s)", model, path, " ".join(str(error).split()) or type(error).__name__)
             continue
-        results_at = cache(lambda domain, model=model, commit=commit: _submitted_results(model, domain, commit))
-        values: dict[str, float] = {}
-        for path, items in files.items():
-            for item in items:
-                task = str(item["dataset"]["task_id"])
-                found = parse_task(task)
-                if item["dataset"]["id"] != benchmark or found is None:
-                    continue
-                if not is_share(item["value"]):
-                    logger.warning("skipped: %s of %s/%s is %r", task, model, path, item["value"])
-                    continue
-                if task in values:
-                    logger.warning(
-                        "skipped: %s of %s/%s is listed again, %r after %r", task, model, path, item["value"],
-                        values[task],
-                    )  # fmt: skip
-                    continue
-                values[task] = item["value"]
-                domain, axis = found
-                revision = item["dataset"].get("revision")
-                revision = revision if isinstance(revision, str) else None
-                record = make_record(model, domain, axis, float(item["value"]), str(item.get("date") or "")[:10])
-                record |= _rows_of(report_at(domain, revision), domain, axis)
-                results = results_at(domain)
-                if results is not None and _agrees(results, axis, item["value"]):
-                    record |= figures_of(results, axis)  # its own rows, should they differ from the revision's
-                    record |= _baselines_of(report_at(domain, revision), domain, axis, record["fingerprint"])
-                records.append(record | {"revision": revision, "url": model_url(model)})
+        for item in items:
+            task = str(item["dataset"]["task_id"])
+            found = parse_task(task)
+            if item["dataset"]["id"] != benchmark or found is None:
+                continue
+            if not is_share(item["value"]):
+                logger.warning("skipped: %s of %s/%s is %.60r", task, model, path, item["value"])
+                continue
+            if task in values:
+                logger.warning(
+                    "skipped: %s of %s/%s is listed again, %r after %r", task, model, path, item["value"],
+                    values[task],
+                )  # fmt: skip
+                continue
+            values[task] = item["value"]
+            domain, axis = found
+            revision = item["dataset"].get("revision")
+            revision = revision if isinstance(revision, str) and _COMMIT.fullmatch(revision) else None
+            record = make_record(model, domain, axis, float(item["value"]), _day(item.get("date")))
+            record |= _rows_of(report_at(domain, revision), domain, axis)
+            results = results_at(domain)
+            if results is not None and _agrees(results, axis, item["value"]):
+                record |= figures_of(results, axis)  # its own rows, should they differ from the revision's
+                record |= _baselines_of(report_at(domain, revision), domain, axis, record["fingerprint"])
+            records.append(record | {"revision": revision, "url": model_url(model)})
     return records
 
 
@@ -126,7 +161,19 @@ def parse_task(task: str) -> tuple[str, str] | None:
         return None
     ending, axis = max(fitting, key=lambda pair: len(pair[0]))  # one axis name may end with another
     domain = task.removesuffix(ending)
-    return (domain, axis.name) if re.fullmatch(r"\w+", domain) else None
+    try:
+        config_name(domain, axis.name)
+    except ValueError:
+        return None
+    return (domain, axis.name) if len(domain) <= MAX_DOMAIN else None
+
+
+def _day(date: Any) -> str:
+    """A day as in `2026-11-20`; empty if it is none."""
+    try:
+        return datetime.date.fromisoformat(str(date)[:10]).isoformat()
+    except ValueError:
+        return ""
 
 
 def make_record(model: str, domain: str, axis: str, value: float, date: str) -> dict[str, Any]:
@@ -156,14 +203,14 @@ def figures_of(results: Results, axis: str) -> dict[str, Any]:
     """Values that results add to the record of an axis."""
     found, benchmark = results.axes[axis], results.benchmark
     return {
-        "method": results.maker.method,
+        "method": one_line(results.maker.method, LONGEST_NAME),
         "without_preference": found.main_value("without_preference"),
         "baselines": main_baselines(found),
         "interval": (found.intervals.with_preference or {}).get(found.record.main_metric()),
         "num_rows": found.num_rows,
         "fingerprint": benchmark.fingerprints.get(config_name(results.domain, axis)),
         "revision": benchmark.revision,
-        "approximator": benchmark.approximator,
+        "approximator": benchmark.approximator and one_line(benchmark.approximator, LONGEST_NAME),
     }
 
 
@@ -192,13 +239,13 @@ def write_records(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     write_text(path, json.dumps(list(records), indent=2, ensure_ascii=False) + "\n")
 
 
-def _usable(content: str | bytes, name: str) -> Results | None:
-    """Valid results of the test split; else `None`, with a warning."""
+def _usable(source: Path | str, name: str | None = None) -> Results | None:
+    """Valid results of the test split, of a file or of a text with a name; else `None`, with a warning."""
     try:
-        results = Results.from_json(content, name)
+        results = Results.read(source) if isinstance(source, Path) else Results.from_json(source, str(name))
         if problems := check_figures(results):
-            raise InvalidResults(name, problems)
-    except InvalidResults as error:
+            raise InvalidResults(str(name or source), problems)
+    except (ValueError, OSError) as error:
         logger.warning("skipped: %s", error)
         return None
     return results
@@ -207,9 +254,9 @@ def _usable(content: str | bytes, name: str) -> Results | None:
 def _submitted_results(model: str, domain: str, commit: str) -> Results | None:
     path = results_file(domain)
     try:
-        text = read_text(model, path, commit)
-    except UnicodeDecodeError as error:
-        logger.warning("skipped: %s/%s is no text (%s)", model, path, error)
+        text = read_text(model, path, commit, max_bytes=MAX_BYTES)
+    except FAILURES as error:
+        logger.warning("skipped: %s/%s (%s)", model, path, " ".join(str(error).split()) or type(error).__name__)
         return None
     results = None if text is None else _usable(text, f"{model}/{path}")
     return results if results is not None and results.domain == domain else None
@@ -232,7 +279,7 @@ def _report(benchmark: str, domain: str, revision: str | None) -> BuildReport | 
         return None
     try:
         return read_report(benchmark, domain, revision)
-    except (FileNotFoundError, EntryNotFoundError, HfHubHTTPError, ValueError) as error:
+    except FAILURES as error:
         logger.warning("no report of %s in %s at %s: %s", domain, benchmark, revision, " ".join(str(error).split()))
         return None
 
@@ -244,8 +291,8 @@ def _rows_of(report: BuildReport | None, domain: str, axis: str) -> dict[str, An
         return {}
     return {
         "fingerprint": report.fingerprints[config],
-        "num_rows": report.rows[config][SPLIT],
-        "approximator": report.approximator,
+        "num_rows": report.rows.get(config, {}).get(SPLIT),
+        "approximator": one_line(report.approximator, LONGEST_NAME),
         **_baselines_of(report, domain, axis, report.fingerprints[config]),
     }
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
 from ..benchmark.report import BuildReport, read_report, resolve_revision
+from ..bounded_parsing import MAX_YAML_BYTES, UnreadableFile, parse_yaml, read_bounded
 
 TASKS_FILE = "eval.yaml"
 MODEL_TAG = "preference-discerning"
@@ -50,28 +50,28 @@ def read_benchmark(name: str, domain: str, revision: str | None = None) -> Bench
     report = read_report(name, domain, commit)
     if commit is None:
         path = Path(name) / TASKS_FILE
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
+        text = read_bounded(path, MAX_YAML_BYTES) if path.is_file() else None
     else:
         text = read_text(name, TASKS_FILE, commit, "dataset")
     if text is None:
         raise FileNotFoundError(f"{name} has no {TASKS_FILE}, which lists its tasks; publish the benchmark again.")
     try:
         ids = frozenset(task["id"] for task in parse_yaml(text)["tasks"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, IndexError):
         raise ValueError(f"{TASKS_FILE} of {name} lists no tasks with ids; publish the benchmark again.") from None
     return Benchmark(name, commit, report, ids)
 
 
-def newest_commit(model: str) -> str:
-    """The newest commit of the main branch of a model.
+def find_model(model: str) -> tuple[str, str]:
+    """The name of a model as the Hub spells it, and the newest commit of its main branch.
 
     Raises:
-        ValueError: If the Hub names none.
+        ValueError: If the Hub names no commit.
     """
-    commit = HfApi().model_info(model).sha
-    if commit is None:
+    found = HfApi().model_info(model)
+    if found.sha is None:
         raise ValueError(f"the Hub names no commit of {model}; run the same command again.")
-    return commit
+    return found.id, found.sha
 
 
 def is_tagged(model: str) -> bool:
@@ -79,9 +79,13 @@ def is_tagged(model: str) -> bool:
     return MODEL_TAG in (HfApi().model_info(model).tags or ())
 
 
-def list_files(model: str, revision: str) -> list[str]:
-    """Paths of all files of a commit of a model."""
-    return HfApi().list_repo_files(model, revision=revision)
+def list_folder(model: str, folder: str, revision: str) -> list[str]:
+    """Paths of the files directly in a folder of a commit of a model; none if there is no such folder."""
+    try:
+        found = list(HfApi().list_repo_tree(model, folder, revision=revision))
+    except EntryNotFoundError:
+        return []
+    return [one.path for one in found if isinstance(one, RepoFile)]
 
 
 def open_pull_requests(model: str) -> dict[str, str]:
@@ -90,13 +94,37 @@ def open_pull_requests(model: str) -> dict[str, str]:
     return {f"refs/pr/{one.num}": f"{model_url(model)}/discussions/{one.num}" for one in waiting}
 
 
-def read_text(repo_id: str, path: str, revision: str, repo_type: str = "model") -> str | None:
-    """Text of a file of a commit; `None` if the file does not exist."""
+def read_text(
+    repo_id: str, path: str, revision: str, repo_type: str = "model", max_bytes: int = MAX_YAML_BYTES
+) -> str | None:
+    """Text of a file of a commit, which is asked for its size before it is downloaded.
+
+    Args:
+        repo_id, path, revision, repo_type (`str`): File, commit and repository.
+        max_bytes (`int`): Largest size.
+
+    Returns:
+        `str`: Its text; `None` if the file does not exist.
+
+    Raises:
+        UnreadableFile: If it is larger or not UTF-8; names the file.
+    """
+    found = [one for one in HfApi().get_paths_info(repo_id, [path], revision=revision, repo_type=repo_type)
+             if isinstance(one, RepoFile)]  # fmt: skip
+    if not found:
+        return None
+    if found[0].size > max_bytes:
+        raise UnreadableFile(
+            f"{repo_id}/{path} has {found[0].size:,} bytes, and the limit for such a file is {max_bytes:,}"
+        )
     try:
         file = HfApi().hf_hub_download(repo_id, path, repo_type=repo_type, revision=revision)
     except EntryNotFoundError:
         return None
-    return Path(file).read_text(encoding="utf-8")
+    try:
+        return read_bounded(file, max_bytes)
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{repo_id}/{path}: {error}") from None
 
 
 def list_models() -> list[str]:
@@ -134,15 +162,3 @@ def commit_files(
         parent_commit=parent,
     )
     return commit.pr_url or commit.commit_url
-
-
-def parse_yaml(text: str) -> Any:
-    """Parses YAML to plain values.
-
-    Raises:
-        ValueError: If it is no YAML.
-    """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"no YAML: {' '.join(str(error).split())}") from None

@@ -8,11 +8,15 @@ import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from ..benchmark.axes import AXES
+from ..bounded_parsing import parse_yaml
 from ..scoring.results import Results
-from .hub import list_files, open_pull_requests, parse_yaml, read_text
+from .hub import list_folder, open_pull_requests, read_text
 from .validation import task_id
 
 ENTRIES_FOLDER = ".eval_results"
+MAX_ENTRY_FILES = 50
+MAX_ENTRIES = 500
+"""Entries of a file."""
 LOCAL_ARGUMENTS = ("benchmark", "cache_dir", "output_dir", "semantic_ids")
 """Training arguments that are local paths."""
 
@@ -93,11 +97,30 @@ def read_entry_files(model: str, revision: str) -> dict[str, list[dict[str, Any]
     Raises:
         ValueError: If one of them is no list of results.
     """
-    paths = [
-        path for path in list_files(model, revision)
-        if path.startswith(f"{ENTRIES_FOLDER}/") and path.endswith(".yaml") and path.count("/") == 1
-    ]  # fmt: skip
-    return {path: parse_entries(read_text(model, path, revision) or "", f"{model}/{path}") for path in paths}
+    return {path: read_entries(model, path, revision) for path in list_entry_files(model, revision)}
+
+
+def list_entry_files(model: str, revision: str) -> list[str]:
+    """Paths of all `.eval_results/*.yaml` of a model at a commit.
+
+    Raises:
+        ValueError: If there are more than `MAX_ENTRY_FILES`.
+    """
+    paths = [path for path in list_folder(model, ENTRIES_FOLDER, revision) if path.endswith(".yaml")]
+    if len(paths) > MAX_ENTRY_FILES:
+        raise ValueError(
+            f"{model} has {len(paths)} files in {ENTRIES_FOLDER}, and the limit is {MAX_ENTRY_FILES}; merge them."
+        )
+    return paths
+
+
+def read_entries(model: str, path: str, revision: str) -> list[dict[str, Any]]:
+    """Reads one file of entries of a model at a commit.
+
+    Raises:
+        ValueError: If it is no list of results.
+    """
+    return parse_entries(read_text(model, path, revision) or "", f"{model}/{path}")
 
 
 def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
@@ -110,6 +133,8 @@ def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
         content = parse_yaml(text)
     except ValueError as error:
         raise ValueError(f"{name} is {error}; repair it first.") from None
+    if isinstance(content, list) and len(content) > MAX_ENTRIES:
+        raise ValueError(f"{name} has {len(content):,} entries, and the limit is {MAX_ENTRIES:,}; divide it.")
     for item in content if isinstance(content, list) else [None]:
         fields = item if isinstance(item, dict) else {}
         dataset = fields.get("dataset")

@@ -1,6 +1,7 @@
 """Validate results for a leaderboard; every objection names its way out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 from ..benchmark.axes import AXES, get_axis
 from ..benchmark.schema import config_name
 from ..scoring.figures import SIDES, side_values
-from ..scoring.result_parts import AGAIN, PROTOCOLS, Figures
+from ..scoring.result_parts import AGAIN, PROTOCOLS, AxisResult, Figures
 from ..scoring.results import Results
 from .hub import Benchmark
 
@@ -48,6 +49,10 @@ def check_figures(results: Results) -> list[str]:
                 f"axes.{axis}.with_preference is missing; a method that reads no preference answers {axis}/row as "
                 "well, from the history alone."
             )
+        for protocol in PROTOCOLS:
+            for side in SIDES:
+                name = f"axes.{axis}.{'unseen.' if protocol == 'unseen' else ''}{side}"
+                problems += _check_together(name, result, result.figures(side, protocol), results.k)
         for side, intervals in result.intervals.items():
             for metric, (low, high) in (intervals or {}).items():
                 value = result.figures(side)[metric]
@@ -57,6 +62,31 @@ def check_figures(results: Results) -> list[str]:
                         f"{AGAIN}."
                     )
     return problems
+
+
+def _check_together(name: str, result: AxisResult, figures: Figures, k: Sequence[int]) -> Iterator[str]:
+    """Objections to figures of one side that no ranking of these rows has, whatever it is."""
+    metric, cutoffs = result.record.metric, sorted(k)
+    rising = [kind for kind in ("recall", "ndcg", "strength", "all") if kind != "ndcg" or metric != "all"]
+    for kind in rising:
+        for low, high in pairwise(cutoffs):
+            first, then = figures.get(f"{kind}@{low}"), figures.get(f"{kind}@{high}")
+            if first is not None and then is not None and first > then + TOLERANCE:
+                yield f"{name}.{kind}@{low} ({first}) must not be above that at {high} ({then}); {AGAIN}."
+    for kind in ("m", "all", *(() if metric == "all" else ("ndcg",))):
+        for cutoff in cutoffs:
+            part, whole = figures.get(f"{kind}@{cutoff}"), figures.get(f"recall@{cutoff}")
+            if part is not None and whole is not None and part > whole + TOLERANCE:
+                yield f"{name}.{kind}@{cutoff} ({part}) must not be above recall@{cutoff} ({whole}); {AGAIN}."
+    counted = {"recall": 2 * result.num_rows if metric == "all" else result.num_rows, metric: result.num_rows}
+    for kind, rows in counted.items():
+        for cutoff in cutoffs:
+            value = figures.get(f"{kind}@{cutoff}")
+            if value is not None and abs(value * rows - round(value * rows)) > 1e-6 * max(1, value * rows):
+                yield (
+                    f"{name}.{kind}@{cutoff} ({value}) must be a share of {result.num_rows} rows, a whole number of "
+                    f"them; {AGAIN}."
+                )
 
 
 def check_benchmark(results: Results, benchmark: Benchmark) -> list[str]:
@@ -96,9 +126,10 @@ def check_benchmark(results: Results, benchmark: Benchmark) -> list[str]:
                     problems.append(
                         f"axes.{axis}.baselines.{name}.{metric} ({value}) must be {known}, as in {where}; {AGAIN}."
                     )
+    needed = {config_name(domain, name) for name in ("items", *results.axes)}
     for config, fingerprint in report.fingerprints.items():
         given = results.benchmark.fingerprints.get(config)
-        if given != fingerprint:
+        if given != fingerprint and (given is not None or config in needed):
             shown = "missing" if given is None else ascii(given[:60])
             problems.append(
                 f"benchmark.fingerprints.{config} ({shown}) must be {fingerprint}, as in {where}: other rows were "

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from ..atomic_write import atomic_write
 from ..benchmark.axes import get_axis
+from ..escaping import legend_text, one_line
 from ..scoring.baselines import best_baseline
 from ..scoring.ranks import read_ranks
 from ..scoring.result_parts import AxisResult
@@ -81,7 +82,7 @@ def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Pa
     styles = {label: (COLOURS[i], "-") for i, label in enumerate(outlines)} | {UNTRAINED: (GREY, "--")}
     figure = _new_figure(8.6, 6.2)
     draw_star(figure, labels, outlines, styles, max(largest, 1e-3), ticks=True)
-    figure.suptitle(title)
+    figure.suptitle(one_line(title, 120))
     _save(figure, path)
 
 
@@ -100,7 +101,16 @@ def draw_star(
     for label, values in outlines.items():
         radii = np.array([np.nan if value is None else value for value in values], dtype=float)
         colour, dash = styles[label]
-        plot.plot(angles[closed], radii[closed], dash, color=colour, label=label, marker="o", markersize=4, zorder=3)
+        plot.plot(
+            angles[closed],
+            radii[closed],
+            dash,
+            color=colour,
+            label=legend_text(label),
+            marker="o",
+            markersize=4,
+            zorder=3,
+        )
         if len(outlines) < 4 and dash == "-":  # more of them would make one grey field
             plot.fill(angles, np.nan_to_num(radii), color=colour, alpha=0.12)
     plot.set_xticks(angles, [])
@@ -388,7 +398,9 @@ def _grouped_bars(plot: Any, series: Mapping[str, Group], protocol: str) -> None
     for i, (name, group) in enumerate(series.items()):
         cells = [group.cell("recommendation", metric, protocol) for metric in QUALITY]
         places = np.arange(len(QUALITY)) + (i - (len(series) - 1) / 2) * width
-        top = max(top, _bars(plot, places, cells, 0.92 * width, color=COLOURS[i % len(COLOURS)], label=name))
+        top = max(
+            top, _bars(plot, places, cells, 0.92 * width, color=COLOURS[i % len(COLOURS)], label=legend_text(name))
+        )
     plot.set_ylim(0, (1.1 + 0.08 * len(series)) * top)  # room for the legend
     plot.set_xticks(np.arange(len(QUALITY)), [_metric_title(metric) for metric in QUALITY])
     plot.legend(frameon=False, fontsize=9, loc="upper left")
@@ -410,7 +422,7 @@ def _draw_lengths(figure: Any, lengths: Mapping[str, Mapping[str, np.ndarray]]) 
     for method, found in lengths.items():
         colour, dash = _style(method)
         style = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 3, "linewidth": 1.3}
-        hits.plot(found["length"], found["hits"], label=title_of(method), **style)
+        hits.plot(found["length"], found["hits"], label=legend_text(title_of(method)), **style)
         rates.plot(found["length"], found["hits"] / found["rows"], **style)
     first = next(iter(lengths.values()))
     rows.bar(first["length"], first["rows"], color="0.7")
@@ -437,5 +449,9 @@ def _new_figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: str | Path) -> None:
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names are drawn as they are, with any $
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ..benchmark.axes import get_axis
 from ..benchmark.baselines import BASELINES
+from ..escaping import code, markdown
 from .results import Group
 from .tables import (
     DOMAIN_TITLES,
@@ -76,18 +77,9 @@ def best_entries(block: Block) -> set[int]:
     return best
 
 
-def escape(text: str) -> str:
-    """A name with Markdown characters escaped.
-
-    >>> escape("a|b*")
-    'a\\\\|b\\\\*'
-    """
-    return "".join(f"\\{letter}" if letter in "\\|*`<[" else letter for letter in " ".join(text.split()))
-
-
 def domain_title(domain: str) -> str:
     """Title of a domain in tables."""
-    return DOMAIN_TITLES.get(domain, escape(domain))
+    return DOMAIN_TITLES.get(domain, markdown(domain))
 
 
 def block_markdown(block: Block) -> str:
@@ -115,7 +107,7 @@ def block_markdown(block: Block) -> str:
         )
     domains = list(dict.fromkeys(entry.domain for entry in block.entries))
     lines = _by_dataset(spec, domains, cells) if block.table == 7 else _by_axis(spec, domains, cells)
-    return "\n".join([f"### {escape(heading)}", "", *lines, "", *notes(block)]) + "\n"
+    return "\n".join([f"### {markdown(heading)}", "", *lines, "", *notes(block)]) + "\n"
 
 
 def _by_axis(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[str]:
@@ -132,7 +124,7 @@ def _by_axis(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[str]
         lines.append(f"| **{words}** |" + " |" * len(columns))
         for (of_axis, label, *_), row in cells.items():
             if of_axis == axis:
-                lines.append(f"| {escape(label)} | {' | '.join(row.get(column, '-') for column in columns)} |")
+                lines.append(f"| {markdown(label)} | {' | '.join(row.get(column, '-') for column in columns)} |")
     return lines
 
 
@@ -144,7 +136,7 @@ def _by_dataset(spec: TableSpec, domains: Sequence[str], cells: Cells) -> list[s
         for domain in domains:
             figures = [row.get((domain, metric), "-") for metric in spec.metrics]
             if set(figures) != {"-"}:
-                lines.append(f"| {escape(label)} | {domain_title(domain)} | {' | '.join(figures)} |")
+                lines.append(f"| {markdown(label)} | {domain_title(domain)} | {' | '.join(figures)} |")
     return lines
 
 
@@ -170,13 +162,13 @@ def notes(block: Block) -> list[str]:
         name += f" ({first.text_encoder})" if first.text_encoder else ""
         seeds.setdefault(name, []).append(f"{len(group.results)} on {domain_title(first.domain)}")
     lines.append(
-        "- Seeds: " + "; ".join(f"{escape(name)} {', '.join(counts)}" for name, counts in seeds.items()) + "."
+        "- Seeds: " + "; ".join(f"{markdown(name)} {', '.join(counts)}" for name, counts in seeds.items()) + "."
     )
     for group in block.groups:
         for name, values in group.differences().items():
             lines.append(
-                f"- The seeds of {escape(title_of(group.first.method))} on {domain_title(group.first.domain)} differ "
-                f"in {name} too: {escape(', '.join(values))}."
+                f"- The seeds of {markdown(title_of(group.first.method))} on {domain_title(group.first.domain)} "
+                f"differ in {markdown(name)} too: {markdown(', '.join(values))}."
             )
     ours = "ours, the sample standard deviation over seeds in parentheses"
     lines.append(
@@ -196,7 +188,7 @@ def notes(block: Block) -> list[str]:
     )
     lines.append(
         "- Published figures rest on preferences that an LLM (LLaMA-3-70B-Instruct) wrote; ours on those of "
-        f"`{block.preferences}`."
+        f"`{code(block.preferences)}`."
     )
     note = TABLES[block.table].note
     return [*lines, f"- {note}"] if note else lines

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.axes import AXES
+from ..escaping import one_line
 from ..scoring.result_parts import BenchmarkIdentity
 from ..scoring.results import RESULTS_FILE, Results
 from ..scoring.seeds import AxisSpread, aggregate
 
 ROWS_FILE = "rows.parquet"
+LONGEST_NAME = 80
 TABLE_1 = ("recommendation", "fine", "coarse", "sentiment", "history")  # its order
 TIMES = ("train_minutes", "inference_ms")
 WITHOUT_TEXT = ("most_popular", "transition_graph", "sasrec", "sasrec_bce", "tiger", "tiger_user_emb")
@@ -63,8 +65,8 @@ class Result:
 
     @property
     def method(self) -> str:
-        """Name of the method."""
-        return self.results.maker.method
+        """Name of the method, in one line."""
+        return one_line(self.results.maker.method, LONGEST_NAME)
 
     @property
     def domain(self) -> str:
@@ -176,11 +178,13 @@ def read_result(path: Path) -> Result:
     return Result(
         path=path,
         results=results,
-        mixture=maker.argument("mixture") or "none",
+        mixture=one_line(maker.argument("mixture") or "none", LONGEST_NAME),
         inputs="both" if maker.method in WITHOUT_PREFERENCE else maker.argument("inputs") or "both",
-        text_encoder="" if maker.method in WITHOUT_TEXT else maker.argument("text_encoder") or "",
-        writer=writer_of(results.benchmark),
-        prompt=granularity(results.benchmark),
+        text_encoder=""
+        if maker.method in WITHOUT_TEXT
+        else one_line(maker.argument("text_encoder") or "", LONGEST_NAME),
+        writer=one_line(writer_of(results.benchmark), LONGEST_NAME),
+        prompt=one_line(granularity(results.benchmark), LONGEST_NAME),
     )
 
 

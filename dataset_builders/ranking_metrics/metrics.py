@@ -383,6 +383,9 @@ def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.nda
     rows = list(rows)  # a Series has labels, not places
     arrays = [np.asarray(row) for row in rows]
     for number, row in enumerate(arrays):
+        _check_mask(rows[number], f"{name}: row {number}")
+        if isinstance(rows[number], list | tuple) and any(isinstance(item, bool | np.bool_) for item in rows[number]):
+            raise ValueError(f"{name}: row {number} holds a truth value; item ids are integers.")
         if row.ndim != 1:
             raise ValueError(f"{name}: row {number} is {rows[number]!r}; give a flat list of item ids per row.")
         if row.size:
@@ -395,8 +398,14 @@ def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.nda
 
 def _check_is_list(rows: object, name: str) -> None:
     is_scalar = isinstance(rows, np.ndarray) and rows.ndim == 0
-    if is_scalar or isinstance(rows, str | bytes | dict) or not hasattr(rows, "__len__"):
+    if is_scalar or isinstance(rows, str | bytes | dict | set | frozenset) or not hasattr(rows, "__len__"):
         raise ValueError(f"{name} is {type(rows).__name__}; give a list or an array with one entry per row.")
+    _check_mask(rows, name)
+
+
+def _check_mask(values: object, name: str) -> None:
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked values, which are no item ids; leave them out, or write {EMPTY}.")
 
 
 def _check_integers(array: np.ndarray, name: str) -> None:
@@ -424,6 +433,8 @@ def _check_lengths(rows: np.ndarray, name: str, expected: int, other: str) -> No
 def _check_k(k: int) -> int:
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, got {k!r}.")
+    if k >= 2**31:
+        raise ValueError(f"k must be below 2**31, got {k!r}.")
     return int(k)
 
 

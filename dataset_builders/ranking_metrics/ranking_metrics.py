@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
 
 from .metrics import score_run
 
@@ -48,6 +49,11 @@ _CITATION = """\
 """
 
 
+def _by_place(rows: Any) -> Any:
+    """Rows that are found by their places, as those of a Series with other labels are not."""
+    return rows if isinstance(rows, list | np.ndarray) else list(rows)
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class RankingMetrics(evaluate.Metric):
     """Ranked item ids against relevant items."""
@@ -73,7 +79,7 @@ class RankingMetrics(evaluate.Metric):
     def add_batch(self, *, predictions: list, references: list, **kwargs: Any) -> None:
         """Adds rows after checking them; the library would truncate 3.7 to 3 and fail on empty input."""
         score_run(predictions, references, k=1)
-        super().add_batch(predictions=predictions, references=references, **kwargs)
+        super().add_batch(predictions=_by_place(predictions), references=_by_place(references), **kwargs)
 
     def _compute(
         self,

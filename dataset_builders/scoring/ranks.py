@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..atomic_write import atomic_write
-from ..benchmark.axes import METRICS, VARIANTS, get_axis
+from ..benchmark.axes import AXES, METRICS, VARIANTS, get_axis
+from ..benchmark.parquet_files import read_parquet
 from ..benchmark.tables import choose_rows
-from .runs import METADATA_KEY, Run
+from .result_parts import AGAIN, is_count
+from .runs import METADATA_KEY, Run, read_about
 
 NOT_FOUND = 0
 """Rank of a target that the ranking lacks; a null rank was not evaluated."""
@@ -146,7 +148,8 @@ def rank_rows(
 def write_ranks(ranks: pa.Table, path: str | Path, about: Mapping[str, Any]) -> None:
     """Writes rows.parquet, whole or not at all; `about` describes its maker, as in a run file."""
     with atomic_write(path) as temporary:
-        pq.write_table(ranks.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))}), temporary)
+        described = ranks.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))})
+        pq.write_table(described, temporary, write_page_checksum=True)
 
 
 def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -156,12 +159,7 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no table of ranks.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is no file; pass a rows.parquet that mender evaluate wrote.")
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}).") from None
+    table = read_parquet(path, "pass a rows.parquet that mender evaluate wrote")
     fits = set(_FIRST_COLUMNS) <= set(table.schema.names) and all(
         field.name in RANKS_SCHEMA.names and field.type == RANKS_SCHEMA.field(field.name).type
         for field in table.schema
@@ -177,7 +175,19 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
         for field in RANKS_SCHEMA
     ]
     table = pa.table(columns, schema=RANKS_SCHEMA).replace_schema_metadata(metadata)
-    return table, json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    if unknown := set(pc.unique(table.column("axis")).to_pylist()) - AXES.keys():
+        named = min(map(str, unknown))
+        raise ValueError(f"{path} has rows of the axis {named!r:.60}, which is none of {', '.join(AXES)}; {AGAIN}.")
+    for name in ("row", "target", *_RANKS):
+        low = pc.min(table.column(name)).as_py()
+        if low is not None and low < 0:
+            raise ValueError(f"{path} has {low} in the column {name}; {AGAIN}.")
+        if name in ("row", "target") and table.column(name).null_count:
+            raise ValueError(f"{path} has missing values in the column {name}; {AGAIN}.")
+    about = read_about(table.schema, path)
+    if not isinstance(about.get("k", []), list) or not all(is_count(k, 1) for k in about.get("k", [])):
+        raise ValueError(f"{path}: the metadata's k ({about['k']!r:.60}) must be counts of at least 1; {AGAIN}.")
+    return table, about
 
 
 def _rank_axis(run: Run, axis: str, rows: datasets.Dataset, numbers: np.ndarray, obeying: Obeying | None) -> pa.Table:

@@ -4,8 +4,8 @@ Files of earlier versions are read; values that they lack are `None` or empty.
 """
 
 import json
+import logging
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Any
 
 from ..atomic_write import write_text
 from ..benchmark.axes import AXES
+from ..benchmark.fingerprints import DIGEST, json_digest
 from ..benchmark.schema import SPLITS, config_name
+from ..bounded_parsing import UnreadableFile, parse_json, read_bounded
 from .result_parts import (
     AGAIN,
     AxisResult,
@@ -27,9 +29,10 @@ from .result_parts import (
     is_count,
     is_text,
     must_be,
-    short_value,
     shown_key,
 )
+
+logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "results.json"
 TABLE_K = 10
@@ -92,13 +95,19 @@ class Results:
         """
         try:
             if isinstance(content, str | bytes):
-                content = json.loads(content, object_pairs_hook=_unique)
+                content = parse_json(content)
+            if isinstance(content, Mapping) and DIGEST in content:
+                rest = {key: value for key, value in content.items() if key != DIGEST}
+                if content[DIGEST] != json_digest(rest):
+                    logger.warning(
+                        "%s was changed since it was written (its %s is of another content); %s if you did not "
+                        "change it yourself", name, DIGEST, AGAIN,
+                    )  # fmt: skip
             reader = _Reader()
             results = reader.results(content)
             problems = reader.problems + (results.problems() if results is not None else [])
-        except (ValueError, RecursionError) as error:
-            reason = str(error) or type(error).__name__
-            raise InvalidResults(name, [f"the file is no JSON that can be read ({reason}); {AGAIN}."]) from None
+        except UnreadableFile as error:
+            raise InvalidResults(name, [f"the file is no JSON that can be read ({error}); {AGAIN}."]) from None
         if problems or results is None:
             raise InvalidResults(name, problems)
         return results
@@ -113,10 +122,13 @@ class Results:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} is no file; pass a {RESULTS_FILE} that mender evaluate wrote.")
-        return cls.from_json(Path(path).read_bytes(), str(path))
+        try:
+            return cls.from_json(read_bounded(path), str(path))
+        except UnreadableFile as error:
+            raise InvalidResults(str(path), [str(error).removeprefix(f"{path} ")]) from None
 
     def to_json(self) -> str:
-        """The results as JSON text."""
+        """The results as JSON text, with a digest by which a damaged one is known."""
         content = {
             **self.maker.content(),
             "domain": self.domain,
@@ -128,7 +140,7 @@ class Results:
             "axes": {axis: result.content() for axis, result in self.axes.items()},
             "left_out": dict(self.left_out),
         }
-        return json.dumps(content, indent=2) + "\n"
+        return json.dumps({**content, DIGEST: json_digest(content)}, indent=2) + "\n"
 
     def write(self, path: str | Path) -> Path:
         """Writes a file, whole or not at all.
@@ -163,6 +175,8 @@ class Results:
         has_cutoffs = bool(self.k) and all(is_count(k, 1) for k in self.k)
         if not has_cutoffs:
             problems.append(must_be("k", list(self.k), "counts of at least 1, one or more"))
+        elif len(set(self.k)) < len(self.k):
+            problems.append(must_be("k", list(self.k), "counts that differ from each other"))
         if not self.axes:
             problems.append(f"axes is empty; {AGAIN}.")
         for axis, result in self.axes.items():
@@ -271,6 +285,7 @@ class _Reader:
             self.problems.append(
                 must_be(f"{key}.metric", metric, f"{AXES[axis].metric!r}, what the axis is judged by")
             )
+        self.problems += check_value(f"{key}.title", entry.get("title"), is_text, "a text")
         return AxisResult(
             axis=axis,
             num_rows=_any(entry, "num_rows"),
@@ -298,15 +313,6 @@ def _any(content: Mapping[str, Any], key: str) -> Any:
 
 def _values(content: Mapping[str, Any], kind: type) -> list[Any]:
     return [content.get(field.name) for field in fields(kind)]
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; refuses repeated keys, of which all values but the last would be lost."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {short_value(twice)} stands twice in one object")
-    return content
 
 
 def _cutoffs(axes: Iterable[AxisResult]) -> list[int]:

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..atomic_write import atomic_write
+from ..benchmark.parquet_files import read_parquet
+from ..bounded_parsing import parse_json
 
 METADATA_KEY = b"mender"
 _FLOAT32 = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
@@ -55,6 +57,8 @@ class Run:
         >>> run.offsets.tolist(), run.items.tolist()
         ([0, 2, 2], [3, 9])
         """
+        if not isinstance(answers, Mapping):
+            raise ValueError(f"the answers are {type(answers).__name__}; map each query to its items and scores.")
         all_items, all_scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
         for query, answer in answers.items():
             if not isinstance(query, str):
@@ -91,7 +95,7 @@ def write_run(run: Run, path: str | Path, num_items: int) -> None:
         ValueError: If [`read_run`] would refuse it.
     """
     path = Path(path)
-    _check(run, str(path), num_items)
+    check_run(run, str(path), num_items)
     offsets = pa.array(run.offsets, pa.int32())
     table = pa.table(
         {
@@ -101,7 +105,8 @@ def write_run(run: Run, path: str | Path, num_items: int) -> None:
         }
     )
     with atomic_write(path) as temporary:
-        pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(run.about)}), temporary)
+        described = table.replace_schema_metadata({METADATA_KEY: json.dumps(run.about)})
+        pq.write_table(described, temporary, write_page_checksum=True)
 
 
 def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
@@ -120,14 +125,7 @@ def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
             differ in length, a score is NaN, or scores rise within a ranking. The message names the file, the query
             and the value.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"{path} is no file; pass the run file, Parquet with the columns {', '.join(COLUMNS)}."
-        )
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file ({str(error).splitlines()[0]}); write it again.") from None
+    table = read_parquet(path, f"pass a run file, Parquet with the columns {', '.join(COLUMNS)}")
     _check_types(table.schema, path)
     columns = {name: table.column(name).combine_chunks() for name in COLUMNS}
     for name, column in columns.items():
@@ -145,11 +143,11 @@ def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
         offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         items=columns["items"].flatten().cast(pa.int64(), safe=False).to_numpy(),
         scores=columns["scores"].flatten().cast(pa.float64()).to_numpy(),
-        about=_read_about(table.schema, path),
+        about=read_about(table.schema, path),
     )
     if by_score:
         run = rank_by_score(run)
-    _check(run, str(path), num_items)
+    check_run(run, str(path), num_items)
     scores = np.clip(run.scores, *_FLOAT32).astype(np.float32)
     return Run(run.queries, run.offsets, run.items.astype(np.int32), scores, run.about)
 
@@ -173,6 +171,9 @@ def _item_ids(query: str, items: Sequence[int]) -> np.ndarray:
         raise ValueError(
             f"query {query} has items of type {found.dtype}, the first is {found.flat[0]!s}; item ids are integers."
         )
+    is_listed = isinstance(items, list | tuple)
+    if np.ma.is_masked(items) or (is_listed and any(isinstance(item, bool | np.bool_) for item in items)):
+        raise ValueError(f"query {query} has truth values or masked values among its items; item ids are integers.")
     low, high = int(found.min()), int(found.max())
     if not (low >= -(2**31) and high < 2**31):
         raise ValueError(f"query {query} holds item {low if low < 0 else high}; item ids are below 2**31.")
@@ -185,7 +186,9 @@ def _numbers(query: str, scores: Sequence[float]) -> np.ndarray:
         raise ValueError(
             f"query {query} has scores of type {found.dtype}, the first is {found.flat[0]!s}; scores are numbers."
         )
-    return found.astype(np.float32)
+    if np.isnan(found).any() or np.ma.is_masked(scores):
+        raise ValueError(f"query {query} has a score that is no number; leave the item out, or give it a number.")
+    return np.clip(found, *_FLOAT32).astype(np.float32)
 
 
 def _check_types(schema: pa.Schema, path: str | Path) -> None:
@@ -214,19 +217,31 @@ def _is_number(found: pa.DataType) -> bool:
     return pa.types.is_floating(found) or pa.types.is_integer(found)
 
 
-def _read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
-    text = (schema.metadata or {}).get(METADATA_KEY, b"{}")
+def read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
+    """Reads the description of the maker in the metadata of a run file or of a table of ranks.
+
+    Raises:
+        ValueError: If it is no JSON object, or a value has the wrong type; names the file.
+    """
+    where = f"{path}: the metadata under {METADATA_KEY.decode()!r}"
     try:
-        about = json.loads(text)
+        about = parse_json((schema.metadata or {}).get(METADATA_KEY, b"{}"))
     except ValueError as error:
-        raise ValueError(f"{path}: the metadata under {METADATA_KEY.decode()!r} are no JSON ({error}).") from None
+        raise ValueError(f"{where} are no JSON ({error}); write the file again.") from None
     if not isinstance(about, dict):
-        raise ValueError(f"{path}: the metadata under {METADATA_KEY.decode()!r} must be a JSON object, got {about!r}.")
+        raise ValueError(f"{where} must be a JSON object, got {about!r:.60}; write the file again.")
+    for key in ("method", "domain", "split"):
+        if not isinstance(about.get(key, ""), str):
+            raise ValueError(f"{where} have the {key} {about[key]!r:.60}, which is no text; write the file again.")
     return about
 
 
-def _check(run: Run, name: str, num_items: int) -> None:
-    """Refuses repeated queries and items, unknown items, and scores that are NaN or rise."""
+def check_run(run: Run, name: str, num_items: int) -> None:
+    """Refuses what cannot be scored.
+
+    Raises:
+        ValueError: If queries or items repeat, an item is none of the benchmark, or scores are NaN or rise.
+    """
     counts = pc.value_counts(run.queries)
     if len(counts) < len(run.queries):
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"]

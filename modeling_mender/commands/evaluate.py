@@ -9,7 +9,6 @@ command score, which does not import torch.
 """
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dataset_builders.benchmark.axes import get_axis
-from dataset_builders.benchmark.report import report_text
+from dataset_builders.benchmark.report import read_stated
 from dataset_builders.benchmark.schema import WINDOW
 from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.score import (
@@ -132,13 +131,12 @@ def evaluate(arguments: EvaluationArguments) -> Results:
     def ask(tables: Tables, num_items: int) -> tuple[Run, Maker]:
         answers, maker = answer(arguments, tables, num_items)
         if arguments.output_dir is not None:
-            arguments.output_dir.mkdir(parents=True, exist_ok=True)
             write_run(answers, arguments.output_dir / "run.parquet", num_items)
         return answers, maker
 
     results = score_answers(arguments, ask)
     if arguments.card:
-        report = json.loads(report_text(arguments.benchmark, arguments.domain, results.benchmark.revision))
+        report = read_stated(arguments.benchmark, arguments.domain, results.benchmark.revision)
         print(f"card: {write_card(arguments.model, results, report)}")
     return results
 

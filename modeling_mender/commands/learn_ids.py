@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from dataset_builders.atomic_write import new_directory
 from dataset_builders.benchmark.report import is_on_the_hub, read_item_text_fields
 from dataset_builders.benchmark.schema import features, item_text
-from dataset_builders.benchmark.tables import load_table
+from dataset_builders.benchmark.tables import require_table
 from dataset_builders.building.domains import default_embedding_model
 from dataset_builders.building.text_embedding import EMBEDDING_DTYPES
 from dataset_builders.commands.command_line import USER_ERRORS, HelpFormatter, defaults_of, run_command
@@ -266,10 +266,7 @@ def read_items(benchmark: str, domain: str, fields: Sequence[str]) -> list[dict]
         raise ValueError(
             f"--item_fields {' '.join(unknown)}: no such column; choose among {', '.join(features('items'))}."
         )
-    items = load_table(benchmark, domain, "items")
-    if items is None:
-        raise ValueError(f"{benchmark} has no config {domain}_items; publish the benchmark again.")
-    table = items.with_format("arrow")[:]
+    table = require_table(benchmark, domain, "items").with_format("arrow")[:]
     if missing := [name for name in ("item_id", *fields) if name not in table.column_names]:
         raise ValueError(
             f"the items of {benchmark} lack the columns {', '.join(missing)}; they have {table.column_names}."
@@ -280,8 +277,6 @@ def read_items(benchmark: str, domain: str, fields: Sequence[str]) -> list[dict]
             raise ValueError(
                 f"item ids must be 1..{len(rows)}, each once; row {expected} of {benchmark} has {row['item_id']}."
             )
-    if not rows:
-        raise ValueError(f"{benchmark} has no items.")
     return rows
 
 

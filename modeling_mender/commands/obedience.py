@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset_builders.atomic_write import write_text
-from dataset_builders.benchmark.report import report_text, resolve_revision
-from dataset_builders.benchmark.tables import load_table
+from dataset_builders.atomic_write import check_writable, write_text
+from dataset_builders.benchmark.report import read_stated, resolve_revision
+from dataset_builders.benchmark.tables import check_fingerprints, require_table
 from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
 from dataset_builders.obedience.asking import Asker
 from dataset_builders.obedience.attributes import read_attributes
@@ -89,10 +89,14 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
         ValueError: If an argument is out of range, or the model was trained on another benchmark.
     """
     check_arguments(arguments)
+    if arguments.output_dir is not None:
+        check_writable(arguments.output_dir)
     revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
-    items = read_table(arguments, "items", "train", revision)
-    rows = read_table(arguments, "recommendation", arguments.split, revision)
-    report = json.loads(report_text(arguments.benchmark, arguments.domain, revision))
+    where = arguments.benchmark, arguments.domain
+    items = require_table(*where, "items", revision=revision)
+    rows = require_table(*where, "recommendation", arguments.split, revision)
+    stated = read_stated(*where, revision).get("fingerprints", {})
+    fingerprints = check_fingerprints(*where, ["items", "recommendation"], stated, revision)
     attributes = read_attributes(items, arguments.domain)
     drawn = draw_rows(rows, max(arguments.histories, arguments.curve_rows), arguments.seed)
     histories = [history for history, _ in drawn[: arguments.histories]]
@@ -135,7 +139,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
         "benchmark": {
             "name": arguments.benchmark,
             "revision": revision,
-            "fingerprints": report.get("fingerprints"),
+            "fingerprints": fingerprints,
         },
         "seed": arguments.seed,
         "num_histories": len(histories),
@@ -145,7 +149,6 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
     }
     show(results, len(rows))
     if arguments.output_dir is not None:
-        arguments.output_dir.mkdir(parents=True, exist_ok=True)
         write_results(results, arguments.output_dir / "obedience.json")
     return results
 
@@ -156,14 +159,6 @@ def check_arguments(arguments: ObedienceArguments) -> None:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ValueError(f"{name} ({value}) must be at least {least}.")
-
-
-def read_table(arguments: ObedienceArguments, name: str, split: str, revision: str | None) -> Any:
-    """Reads a config of the benchmark, which must have rows."""
-    table = load_table(arguments.benchmark, arguments.domain, name, split, revision)
-    if table is None or not len(table):
-        raise ValueError(f"{arguments.benchmark} has no rows of {arguments.domain}_{name}; build the benchmark again.")
-    return table
 
 
 def draw_rows(rows: Any, count: int, seed: int) -> list[tuple[list[int], int]]:

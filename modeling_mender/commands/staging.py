@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from dataset_builders.atomic_write import scratch_directory
 from dataset_builders.benchmark.report import BuildReport, read_report, resolve_revision
+from dataset_builders.benchmark.schema import config_name
 from dataset_builders.commands.fresh_process import run_fresh, run_fresh_json
 from dataset_builders.leaderboard.submission import entries_file, entries_text, make_entries, results_file
 from dataset_builders.leaderboard.validation import check_figures
@@ -199,7 +200,12 @@ def check_results(folder: Path, results: Results, report: BuildReport | None) ->
     if report is None:
         return
     measured = results.benchmark.fingerprints
-    differing = [name for name, digest in report.fingerprints.items() if measured.get(name) != digest]
+    scored = {config_name(report.domain, name) for name in ("items", *results.axes)}
+    differing = [
+        name
+        for name, digest in report.fingerprints.items()
+        if (name in scored or name in measured) and measured.get(name) != digest
+    ]
     if differing:
         raise ValueError(
             f"the results were measured on other rows of {', '.join(differing)} than the benchmark has now; "

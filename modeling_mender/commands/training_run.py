@@ -19,7 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from dataset_builders.benchmark.report import read_item_text_fields
 from dataset_builders.benchmark.schema import ITEM_TEXT_FIELDS, item_text, item_title
-from dataset_builders.benchmark.tables import load_table
+from dataset_builders.benchmark.tables import load_table, require_table
 from dataset_builders.building.text_embedding import load_embedder
 from dataset_builders.ranking_metrics import score_run
 
@@ -164,11 +164,7 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
 
     Texts that are embedded or searched for words have the fields that the build of the benchmark embedded.
     """
-    rows = load_table(arguments.benchmark, arguments.domain, "items")
-    if rows is None:
-        raise FileNotFoundError(
-            f"{arguments.benchmark} has no config {arguments.domain}_items; build the benchmark again."
-        )
+    rows = require_table(arguments.benchmark, arguments.domain, "items")
     embedded = read_item_text_fields(arguments.benchmark, arguments.domain)
     further = [name for name in embedded if name not in ITEM_TEXT_FIELDS]
     fields = ["title"]
@@ -271,11 +267,7 @@ class Validation:
 
 def read_recommendation(arguments: TrainingArguments, method: Method) -> Asked:
     """Reads the requests of the recommendation axis on validation, by which the best model is chosen."""
-    rows = load_table(arguments.benchmark, arguments.domain, "recommendation", "validation")
-    if rows is None:
-        raise ValueError(
-            f"{arguments.benchmark} has no config {arguments.domain}_recommendation; build the benchmark again."
-        )
+    rows = require_table(arguments.benchmark, arguments.domain, "recommendation", "validation")
     if 0 < arguments.max_eval_rows < len(rows):
         chosen = np.random.default_rng(arguments.seed).choice(len(rows), arguments.max_eval_rows, replace=False)
         rows = rows.select(sorted(chosen))

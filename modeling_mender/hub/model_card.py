@@ -1,8 +1,10 @@
 """Model cards for the Hub, filled from results and training arguments into the templates of `model_cards/`."""
 
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -10,6 +12,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..atomic_write import write_text
+from ..escaping import code, escaped, fence, markdown, one_line
 from ..manifest import ITEMS_FILE, read_json_object
 from ..methods.table import Method, load_method
 from ..processing_mender import read_items_file
@@ -21,6 +24,7 @@ HUB_NAMES = {
     "sentence-t5-base": "sentence-transformers/sentence-t5-base",
 }
 TAGS = ("recommender-systems", "sequential-recommendation", "preference-discerning", "generative-retrieval")
+LONGEST_TITLE = 200
 # Arguments that only matter on the training machine.
 PRIVATE_ARGUMENTS = ("output_dir", "cache_dir", "cache_limit_gb", "semantic_ids", "resume", "report_to")
 
@@ -144,7 +148,10 @@ class SavedModel:
             arguments=read_arguments(folder),
             training=read_state(folder),
             num_items=len(items),
-            titles=[str(item.get("title") or f"item {number}") for number, item in enumerate(items[:3], start=1)],
+            titles=[
+                one_line(item.get("title") or f"item {number}", LONGEST_TITLE)
+                for number, item in enumerate(items[:3], start=1)
+            ],
         )
 
     def example(self) -> dict[str, Any]:
@@ -185,6 +192,8 @@ def model_card(
     domain = evaluation.domain if evaluation else saved.arguments.get("domain", "unknown")
     on_hub = benchmark is not None or bool(evaluation and evaluation.revision)  # a folder has no revision
     benchmark = benchmark or (evaluation and evaluation.benchmark) or saved.arguments.get("benchmark")
+    domain, benchmark = code(domain), benchmark and one_line(benchmark)
+    on_hub = on_hub and re.fullmatch(r"[\w.-]+/[\w.-]+", benchmark or "") is not None
     published = benchmark if on_hub else None
     base_model = base_model_of(saved.arguments, saved.method)
     example = saved.example()
@@ -192,29 +201,45 @@ def model_card(
     card = ModelCard.from_template(
         _recommender_metadata(saved, domain, base_model, published, name, evaluation, license),
         template_path=str(template),
-        title=f"{saved.method.name} on {domain}",
+        title=markdown(f"{saved.method.name} on {domain}"),
         saved=saved,
         method=saved.method,
-        arguments=saved.arguments,
+        arguments=escaped(saved.arguments),
         training=saved.training,
         num_items=saved.num_items,
         **_code_of(example),
         k=min(10, left),
         few=min(5, left),
-        name=name,
+        name=json.dumps(name, ensure_ascii=False)[1:-1],
         domain=domain,
-        benchmark=benchmark,
+        command=shlex.join(
+            ["python", "scripts/evaluate_axes.py", one_line(name), "--benchmark", str(benchmark), "--domain", domain]
+        ),
         dataset=f"[{benchmark}](https://huggingface.co/datasets/{benchmark})"
         if on_hub
         else "a benchmark that was not published",
-        base_model=base_model,
-        evaluation=evaluation,
-        report=report or {},
-        arguments_text=yaml.safe_dump(
-            public_arguments(saved.arguments, published), sort_keys=False, allow_unicode=True
-        ),
+        base_model=base_model and markdown(base_model),
+        evaluation=evaluation and _shown(evaluation),
+        report=escaped(dict(report or {})),
+        **_block("arguments", public_arguments(saved.arguments, published)),
     )
     return str(card)
+
+
+def _shown(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with its texts escaped for the card."""
+    return replace(
+        evaluation,
+        left_out=escaped(dict(evaluation.left_out)),
+        not_beaten=[markdown(sentence) for sentence in evaluation.not_beaten],
+        revision=evaluation.revision and code(evaluation.revision),
+    )
+
+
+def _block(name: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as YAML for a template, with the fence of their code block."""
+    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    return {f"{name}_text": text, f"{name}_fence": fence(text)}
 
 
 def _recommender_metadata(
@@ -271,7 +296,7 @@ def adapter_card(
         `str`: Text of the card.
     """
     saved = SavedModel.read(folder)
-    domain = saved.arguments.get("domain", "unknown")
+    domain = code(saved.arguments.get("domain", "unknown"))
     base_model = base_model_of(saved.arguments, saved.method)
     data = ModelCardData(
         language="en",
@@ -284,15 +309,15 @@ def adapter_card(
     card = ModelCard.from_template(
         data,
         template_path=str(template),
-        title=f"{saved.method.name} on {domain}, LoRA adapter",
-        name=name,
+        title=markdown(f"{saved.method.name} on {domain}, LoRA adapter"),
+        name=json.dumps(name, ensure_ascii=False)[1:-1],
         method=saved.method,
         domain=domain,
-        base_model=base_model,
-        arguments=saved.arguments,
+        base_model=base_model and markdown(base_model),
+        arguments=escaped(saved.arguments),
         **_code_of(saved.example()),
         few=min(5, saved.num_items),
-        arguments_text=yaml.safe_dump(public_arguments(saved.arguments, benchmark), sort_keys=False),
+        **_block("arguments", public_arguments(saved.arguments, benchmark)),
     )
     return str(card)
 
@@ -326,12 +351,12 @@ def rqvae_card(
     card = ModelCard.from_template(
         data,
         template_path=str(template),
-        title=f"RQ-VAE for {settings.get('domain') or 'a catalogue'}",
+        title=markdown(f"RQ-VAE for {settings.get('domain') or 'a catalogue'}"),
         name=name,
         config=config,
         num_items=report["num_items"],
-        embedding_model=settings["embedding_model"],
+        embedding_model=markdown(settings["embedding_model"]),
         figures=rounded,
-        settings_text=yaml.safe_dump(dict(settings), sort_keys=False),
+        **_block("settings", settings),
     )
     return str(card)

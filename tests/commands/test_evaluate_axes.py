@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -123,6 +124,7 @@ class TestRunFile:
         results = json.loads((tmp_path / "out/results.json").read_text())
         axes = results.pop("axes")
         assert datetime.date.fromisoformat(results.pop("date"))
+        assert re.fullmatch("[0-9a-f]{32}", results.pop("digest"))
         assert results == {
             "method": "oracle", "model": path, "num_beams": None, "seed": None, "arguments": None, "training": None,
             "ranking": None, "domain": "toy", "split": "test", "k": [1, 5, 10, 20], "depth": 12,
@@ -205,6 +207,18 @@ class TestRunFile:
         fails_with("the first is fine/2", lambda answers: {**answers, "fine/2": ([1], [0.0])})
         fails_with("query recommendation/1 is missing",
                    lambda answers: {q: a for q, a in answers.items() if q != "recommendation/1"})  # fmt: skip
+
+    def test_cut_offs_and_folders_that_cannot_be_are_refused_before_the_work(self, benchmark, tmp_path, capsys):
+        path = write_oracle(tmp_path / "oracle.parquet")
+        (tmp_path / "file").touch()
+        for words, said in (
+            (["--k", "100000"], "k (100000) is beyond the 12 items"),
+            (["--k", "5", "5"], "k holds 5 twice"),
+            (["--axes", "fine", "fine"], "axes holds fine twice"),
+            (["--output_dir", str(tmp_path / "file")], "is a file; name a folder"),
+        ):
+            assert evaluate_axes.main(command(benchmark, "--run", path, *words)) == 1
+            assert said in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["fine", "items"])
     def test_rows_that_are_not_those_of_the_fingerprint_are_refused(self, benchmark, tmp_path, capsys, name):

@@ -211,13 +211,15 @@ def test_a_figure_within_the_tolerance_passes():
 def test_every_objection_is_listed_and_nothing_is_sent(memory, tmp_path, capsys):
     results = make_results()
     del results["axes"]["recommendation"]
-    results["axes"]["fine"]["with_preference"]["recall@10"] = 0.5
+    results["axes"]["fine"]["with_preference"]["recall@10"] = 2 / 3
     results["axes"]["fine"]["intervals"] = {}
     results["benchmark"]["fingerprints"]["toy_sentiment"] = "other"
     assert submit(write_results(tmp_path / "broken", results, RANKS)) == 1
     said = capsys.readouterr().err.splitlines()
     assert [line[:2] for line in said] == ["- ", "- ", "- ", "er"]
-    for part, line in zip(["axes.recommendation is missing", "toy_sentiment", "(0.5) must be"], said, strict=False):
+    for part, line in zip(
+        ["axes.recommendation is missing", "toy_sentiment", "(0.6666666666666666) must be"], said, strict=False
+    ):
         assert part in line
     assert "objections: 3; nothing was sent" in said[-1]
     assert memory.commits == []
@@ -270,7 +272,7 @@ def test_a_submission_is_a_pull_request_with_entries_and_the_whole_file(memory, 
     assert commit["create_pr"] and commit["model"] == MODEL and commit["parent_commit"] == "1" * 40
     assert set(commit["files"]) == {TARGET, "results/toy.json"}
     sent, written = json.loads(commit["files"]["results/toy.json"]), json.loads(results_file.read_text())
-    assert sent == {**written, "model": MODEL}
+    assert sent.pop("digest") != written.pop("digest") and sent == {**written, "model": MODEL}
     entries = parse_eval_result_entries(yaml.safe_load(commit["files"][TARGET]))
     assert [(entry.task_id, entry.value) for entry in entries] == [
         ("toy_recommendation_recall_at_10", 0.5),
@@ -403,7 +405,7 @@ def test_the_note_says_where_figures_could_not_be_computed_again(memory, tmp_pat
 def test_a_broken_rows_file_is_an_objection(memory, results_file, capsys):
     results_file.with_name("rows.parquet").write_text("no table")
     assert submit(results_file) == 1
-    assert "no Parquet file" in capsys.readouterr().err
+    assert "not a readable Parquet file" in capsys.readouterr().err
 
 
 def test_task_ids_are_those_that_the_benchmark_publishes():
@@ -416,7 +418,7 @@ def test_the_file_is_sent_whole_but_for_the_folders_of_the_machine_it_ran_on(mem
     results_file.write_text(json.dumps(results))
     assert submit(results_file) == 0
     sent = json.loads(memory.commits[0]["files"]["results/toy.json"])
-    assert sent == results | {"model": MODEL, "arguments": {"seed": 7}}
+    assert sent == results | {"model": MODEL, "arguments": {"seed": 7}, "digest": sent["digest"]}
 
 
 def test_a_model_that_no_leaderboard_would_find_is_told_so(memory, results_file, capsys):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import yaml
+from huggingface_hub import errors
 from leaderboard_world import (
     BENCHMARK,
     DATA_COMMIT,
@@ -25,6 +26,7 @@ from leaderboard_world import (
 
 from dataset_builders.commands import leaderboard as make_leaderboard
 from dataset_builders.commands import submit as submit_to_leaderboard
+from dataset_builders.hub_http import httpx
 from dataset_builders.leaderboard.collection import collect_hub, collect_local, make_record, mark_stale
 from dataset_builders.leaderboard.page import make_tables, render_page
 from dataset_builders.resources import resource
@@ -45,7 +47,8 @@ def entry(task, value, revision=DATA_COMMIT, benchmark=BENCHMARK, **more):
 
 
 def entry_files(*entries, **more):
-    return {".eval_results/any.yaml": yaml.safe_dump(list(entries)), **more}
+    apart = json.loads(json.dumps(entries, allow_nan=False))  # else YAML writes an alias of what occurs twice
+    return {".eval_results/any.yaml": yaml.safe_dump(apart), **more}
 
 
 def record(model, value, axis="fine", domain="toy", **more):
@@ -91,7 +94,7 @@ def test_a_method_without_a_sentiment_figure_has_no_record_of_it(tmp_path):
 
 def test_models_of_several_folders_keep_different_names(tmp_path):
     for name in ("first", "second"):
-        write_results(tmp_path / name / "mine", make_results())
+        write_results(tmp_path / name / "mine", make_results(method=name))
     found = {item["model"] for item in collect_local([tmp_path / "first", tmp_path / "second", tmp_path / "first"])}
     assert found == {"first/mine", "second/mine"}
 
@@ -147,11 +150,10 @@ def test_a_results_file_that_says_another_value_adds_nothing(memory):
         entry("fine_recall_at_10", 0.5),
         entry(TASKS[1], 33.3),
         entry(TASKS[1], "0.5"),
-        entry(TASKS[1], float("nan")),
         entry(TASKS[1], None),
         entry(TASKS[1], True),
     ],
-    ids=["other benchmark", "other metric", "no domain", "percent", "text", "nan", "null", "true"],
+    ids=["other benchmark", "other metric", "no domain", "percent", "text", "null", "true"],
 )
 def test_an_entry_that_is_no_score_of_ours_is_left_out(memory, item):
     memory.set_model("a/odd", entry_files(item, entry(TASKS[0], 0.5)))
@@ -214,7 +216,7 @@ def test_scores_of_other_rows_than_todays_are_marked(memory):
 
 def test_a_part_of_the_rows_is_not_the_benchmark(tmp_path):
     results = make_results()
-    results["axes"]["fine"]["num_rows"] = 2
+    results["axes"]["fine"]["num_rows"] = 6
     write_results(tmp_path / "scores" / "part", results)
     records = mark_stale(collect_local([tmp_path / "scores"]), str(write_benchmark(tmp_path / "benchmark")))
     assert [item["axis"] for item in records if item["stale"]] == ["fine"]
@@ -416,3 +418,120 @@ def test_the_page_fits_a_phone_and_asks_for_nothing_else(page):
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert len(page.asked_for) == 1 and page.said == []
+
+
+BOMB = "a: &a [x, x, x, x]\nb: &b [*a, *a, *a, *a]\nc: [*b, *b, *b, *b]\n"
+BROKEN_ENTRIES = {
+    "aliases": BOMB,
+    "nested": "[" * 2000,
+    "large": "# " + "x" * 1_000_000,
+    "repeated key": "- {dataset: {id: a, id: b, task_id: t}, value: 1}",
+    "no number": yaml.safe_dump([entry(TASKS[1], 0.5)]).replace("0.5", ".nan"),
+    "many": yaml.safe_dump([{"dataset": {"id": "a", "task_id": "t"}, "value": 1}]) * 501,
+    "python": "- !!python/object/apply:os.system [ls]",
+    "a mapping": "a: 1",
+    "an impossible date": "- {dataset: {id: a, task_id: t}, value: 1, date: 2026-99-99}",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_ENTRIES.values(), ids=BROKEN_ENTRIES)
+def test_a_broken_file_of_a_stranger_is_skipped_and_named(memory, caplog, text):
+    memory.set_model("a/good", entry_files(entry(TASKS[1], 0.25)))
+    memory.set_model("a/half", entry_files(entry(TASKS[0], 0.5), **{".eval_results/b.yaml": text}))
+    found = collect_hub(BENCHMARK)
+    assert (axes_of(found, "a/good"), axes_of(found, "a/half")) == (["fine"], ["recommendation"])
+    assert "skipped: a/half/.eval_results/b.yaml" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ReadTimeout("slow"), httpx.ConnectError("gone"), OSError("disk"), ValueError("odd"), "404"]
+)
+def test_a_repository_that_cannot_be_reached_stops_no_other(memory, caplog, monkeypatch, error):
+    memory.set_model("a/good", entry_files(entry(TASKS[1], 0.25)))
+    memory.set_model("a/slow", entry_files(entry(TASKS[1], 0.25)))
+    info = memory.model_info
+
+    def model_info(name):
+        if name == "a/slow":
+            raise memory._refusal(errors.RepositoryNotFoundError, name) if error == "404" else error
+        return info(name)
+
+    monkeypatch.setattr(memory, "model_info", model_info)
+    assert axes_of(collect_hub(BENCHMARK), "a/good") == ["fine"]
+    assert "skipped: a/slow" in caplog.text
+
+
+def test_a_large_file_is_not_downloaded(memory, caplog, monkeypatch):
+    memory.set_model("a/large", entry_files(entry(TASKS[1], 1 / 3), **{"results/toy.json": "{" + " " * 10_000_000}))
+    asked, download = [], memory.hf_hub_download
+    monkeypatch.setattr(
+        memory, "hf_hub_download", lambda *words, **more: asked.append(words) or download(*words, **more)
+    )
+    assert [item["method"] for item in collect_hub(BENCHMARK)] == [""]
+    assert ("a/large", "results/toy.json") not in asked and "10,000,001 bytes" in caplog.text
+
+
+def test_a_domain_that_is_none_and_a_revision_that_is_no_commit_break_nothing(memory):
+    odd = [entry(f"{domain}_fine_recall_at_10", 0.5) for domain in ("ünï", "a__b", "../x", "x" * 200, "")]
+    memory.set_model("a/odd", entry_files(*odd, entry(TASKS[1], 0.5, "../../main", date={"a": 1})))
+    (item,) = collect_hub(BENCHMARK)
+    assert (item["revision"], item["date"]) == (None, "")
+
+
+def test_a_model_under_two_spellings_stands_once(memory, monkeypatch):
+    memory.set_model("a/Mine", entry_files(entry(TASKS[1], 0.25)))
+    info = memory.model_info
+    monkeypatch.setattr(memory, "model_info", lambda name: info("a/Mine" if name.casefold() == "a/mine" else name))
+    assert axes_of(collect_hub(BENCHMARK, ["a/Mine", "A/mine", "a/mine"]), "a/Mine") == ["fine"]
+
+
+def test_the_same_results_in_two_folders_stand_once(tmp_path, caplog):
+    for name in ("first", "second"):
+        write_results(tmp_path / name, make_results())
+    assert {item["model"] for item in collect_local([tmp_path])} == {"first"}
+    assert "second/results.json, which holds the same results" in caplog.text
+
+
+def test_files_given_one_by_one_are_named_by_their_folders(tmp_path):
+    files = [write_results(tmp_path / name / "run", make_results(method=name)) for name in ("first", "second")]
+    assert {item["model"] for item in collect_local(files)} == {"first/run", "second/run"}
+    assert {item["model"] for item in collect_local(files[:1])} == {"first"}
+
+
+def test_refused_results_alone_are_no_leaderboard(tmp_path, capsys):
+    write_results(tmp_path / "scores", make_results(split="validation"))
+    assert make_leaderboard.main([str(tmp_path / "scores"), "--output_dir", str(tmp_path / "out")]) == 1
+    assert "no score of" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+def change(results, path, value):
+    for key in path[:-1]:
+        results = results[key]
+    results[path[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("axes", "fine", "with_preference", "recall@1"), 2 / 3, "must not be above that at 10"),
+        (("axes", "fine", "with_preference", "ndcg@10"), 1.0, "must not be above recall@10"),
+        (("axes", "fine", "with_preference", "recall@10"), 0.4, "a share of 3 rows"),
+        (("axes", "fine", "with_preference", "recall@10"), 1.5, "a finite number from 0 to 1"),
+        (("axes", "fine", "num_rows"), True, "a count of at least 1"),
+        (("axes", "fine", "title"), ["x"], "axes.fine.title"),
+        (("k",), [1, 10, 10], "counts that differ"),
+        (("benchmark", "options"), [1], "must be an object"),
+    ],
+)
+def test_figures_that_no_ranking_has_are_refused(tmp_path, caplog, path, value, said):
+    results = make_results()
+    change(results, path, value)
+    write_results(tmp_path / "mine", results)
+    assert collect_local([tmp_path]) == [] and said in caplog.text
+
+
+def test_foreign_names_reach_the_records_as_one_line(tmp_path, caplog):
+    write_results(tmp_path / "mine", make_results(method="red\x1b[31m\n# head" + "x" * 1000))
+    (method,) = {item["method"] for item in collect_local([tmp_path])}
+    assert method.startswith("red[31m # head") and len(method) < 250

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tiny_models import build, random_codes
 
+from dataset_builders.benchmark.fingerprints import content_fingerprint
 from dataset_builders.building.interactions import connect
 from dataset_builders.building.sources.sample import SampleSource
 from dataset_builders.obedience.asking import Asker
@@ -506,7 +508,8 @@ def small_shop(tmp_path_factory):
         (folder / f"toy_{name}").mkdir()
         datasets.Dataset.from_dict(columns).to_parquet(folder / f"toy_{name}/{split}-00000-of-00001.parquet")
     (folder / "reports").mkdir()
-    (folder / "reports/toy.json").write_text(json.dumps({"fingerprints": {"toy_items": "abc"}, "rows": {}}))
+    digest = content_fingerprint({"train": pq.read_table(folder / "toy_items/train-00000-of-00001.parquet")})
+    (folder / "reports/toy.json").write_text(json.dumps({"fingerprints": {"toy_items": digest}, "rows": {}}))
     ids = SemanticIds(random_codes(24, 3, 4, seed=0), codebook_size=4)
     model, processor = build("emb", "bert", folder, ids)
     model.save_pretrained(folder / "model")
@@ -530,7 +533,9 @@ class TestCommand:
         assert (results["model_type"], results["attributes"], results["num_histories"]) == ("mender_emb", "words", 2)
         assert results["num_lists"] == 3 * results["num_asks"]
         assert set(results["methods"]) == {"model", "no preference", "words", "cosine"}
-        assert results["benchmark"]["fingerprints"] == {"toy_items": "abc"}
+        fingerprints = results["benchmark"]["fingerprints"]  # of the rows themselves, whatever the report states
+        stated = json.loads((small_shop / "reports/toy.json").read_text())["fingerprints"]
+        assert set(fingerprints) == {"toy_items", "toy_recommendation"} and stated.items() < fingerprints.items()
         mean = results["methods"]["words"]["search kind"]["seen"]["with_history"]["obeying@5"]["mean"]
         assert mean == 1.0
         assert format_results(results) in printed

@@ -92,7 +92,17 @@ def changed(path, value):
 
 
 def test_keys_and_their_order_are_those_of_the_file():
-    assert RESULTS.to_json() == json.dumps(WRITTEN, indent=2) + "\n"
+    text = RESULTS.to_json()
+    digest = json.loads(text)["digest"]
+    assert text == json.dumps({**WRITTEN, "digest": digest}, indent=2) + "\n"
+
+
+def test_results_that_were_changed_since_are_read_with_a_warning(tmp_path, caplog):
+    text = RESULTS.to_json()
+    assert Results.from_json(text, "mine") == RESULTS and caplog.text == ""
+    changed = text.replace('"depth": ', '"depth": 1')
+    assert Results.from_json(changed, "mine").depth != RESULTS.depth
+    assert "mine was changed since it was written" in caplog.text
 
 
 def test_what_is_written_is_read_and_written_again_byte_for_byte(tmp_path):
@@ -220,9 +230,9 @@ def test_a_file_without_what_every_version_wrote_is_refused(key, content):
         (b"\xff{}", "the file is no JSON"),
         ("[" * 100_000, "the file is no JSON"),
         (f'{{"k": {"9" * 5000}}}', "the file is no JSON"),
-        ('{"method": "a", "method": "b"}', "the key 'method' stands twice"),
+        ('{"method": "a", "method": "b"}', "the key 'method' is set twice"),
         ("[]", "the file holds a list and not an object"),
-        ("NaN", "the file holds a float and not an object"),
+        ("NaN", "NaN is no finite number"),
     ],
 )
 def test_text_that_is_no_object_is_refused(text, said):

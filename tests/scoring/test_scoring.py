@@ -169,7 +169,7 @@ class TestRunFiles:
         with pytest.raises(FileNotFoundError, match="nowhere.parquet is no file"):
             read_run(tmp_path / "nowhere.parquet", NUM_ITEMS)
         (tmp_path / "run.parquet").write_text("query,items\n")
-        with pytest.raises(ValueError, match="is no Parquet file"):
+        with pytest.raises(ValueError, match="is not a readable Parquet file"):
             read_run(tmp_path / "run.parquet", NUM_ITEMS)
         pq.write_table(pa.table(self.good).replace_schema_metadata({"mender": "{"}), tmp_path / "run.parquet")
         with pytest.raises(ValueError, match="the metadata under 'mender' are no JSON"):

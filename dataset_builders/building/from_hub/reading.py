@@ -83,7 +83,15 @@ def open_set(
     with scratch_directory() as folder:
         # the cache of datasets does not notice that a local file has changed
         cache = None if commit else str(folder)
-        there = get_dataset_config_names(repository, revision=commit)
+        try:
+            there = get_dataset_config_names(repository, revision=commit)
+        except (DatasetsError, FileNotFoundError) as error:
+            if commit:
+                raise
+            raise FileNotFoundError(
+                f"{place} holds no data files ({' '.join(str(error).split())}); give a folder with the README.md and "
+                f"the files of {one.repository}, or that name."
+            ) from error
         if missing := [config for config in one.splits if config not in there]:
             raise ValueError(
                 f"{place} has no config {missing[0]!r}; it has {', '.join(there)}. The README.md of {one.repository} "
