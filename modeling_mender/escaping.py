@@ -9,6 +9,22 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<|]|~(?=~)|&(?=#?\w+;))")
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, format (bidirectional too), half surrogates, line separators
 
 
+def printable(text: str) -> str:
+    r"""One line in which whatever a terminal would obey, and not show, is written as an escape.
+
+    Args:
+        text (`str`): Of any origin.
+
+    Returns:
+        `str`: White space is one space; printable characters of all languages stay.
+
+    >>> printable("red\x1b[31m\n  Nüsse\ud83d")
+    'red\\x1b[31m Nüsse\\ud83d'
+    """
+    line = " ".join(text.split())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
 def one_line(text: object, longest: int = LONGEST) -> str:
     r"""One line of visible characters; white space is one space, and what a terminal would obey is left out.
 

@@ -36,8 +36,8 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ..atomic_write import write_text
-from ..foreign_text import printable, retry_after
-from .remote_file import RemoteFile
+from ..escaping import printable
+from .remote_file import RemoteFile, retry_after
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,9 @@
-"""Record of a file on the web."""
+"""Record of a file on the web, and the time that its server asks to wait."""
 
+import email.utils
+import math
 import re
+import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from urllib.parse import urlsplit
@@ -47,3 +50,25 @@ class RemoteFile:
             raise ValueError(f"sha256 ({self.sha256!r}) must be 64 hexadecimal digits")
         if self.max_bytes < 1:
             raise ValueError(f"max_bytes ({self.max_bytes}) must be at least 1")
+
+
+def retry_after(value: str) -> float | None:
+    """Seconds that the header Retry-After asks to wait.
+
+    Args:
+        value (`str`): Of the header: seconds or a date; `""` without it.
+
+    Returns:
+        `float` or `None`: At least 0 and finite; `None` for anything else.
+
+    >>> retry_after("20"), retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), retry_after("soon"), retry_after("-1")
+    (20.0, 0.0, None, None)
+    """
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        except (ValueError, OverflowError, TypeError, OSError):
+            return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

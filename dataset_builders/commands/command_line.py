@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub import errors
 
-from ..foreign_text import printable
+from ..escaping import printable
 
 DISTRIBUTION = "mender-recommender"
 # module -> distribution, where the names differ

@@ -87,6 +87,38 @@ PREFERENCES = (
 )  # fmt: skip
 
 
+ACTIONS_CSV = """user_id,item_id,timestamp,rating,review
+u1,i1,2014-07-01T00:00:00+02:00,5,"Warm, ""soft"" light
+and long"
+u1,i2,2014-07-01T01:00:00Z,,
+007,i1,2014-07-02T00:00:00Z,1.5,-
+"""
+ACTIONS_JSONL = """{"user": "u1", "item": 12345678901234567890, "timestamp": -5, "rating": 4.5, "review": null}
+{"user": "u1", "item": "i2", "timestamp": 1404172800, "other": [1, {"a": true}]}
+""".replace("12345678901234567890", '"i1"')
+ENDPOINTS = (
+    "http://127.0.0.1:8000/v1",
+    "https://user:word@host.org/v1beta/openai/?key=a",
+    "https://[::1]:80/chat/completions",
+)
+REQUESTS = (
+    json.dumps({"inputs": {"history": [17, 4], "preference": "Find tea", "exclude": [9]}, "parameters": {"k": 5}}),
+    json.dumps({"inputs": [{"preference": ["a mug", "tea"], "avoid": "mint", "strength": [2, 0.5]}, "a lamp"]}),
+    json.dumps({"inputs": {"history": [1], "item_log_weights": {"12": 1.5, "3": -2}, "candidates": [1, 2, 3, 12]}}),
+)
+METRIC_ARGUMENTS = {"predictions", "references", "k", "predictions_negative"}
+METRIC_CALLS = (
+    json.dumps({"predictions": [[3, 9, 1], [2]], "references": [9, 4], "k": [1, 3]}),
+    json.dumps({"predictions": [[3, 9]], "references": [[9, 3]], "k": 2, "predictions_negative": [[1, 2]]}),
+)
+MANIFEST = json.dumps(
+    {"format_version": 1, "num_items": 2, "files": {"model.safetensors": {"size": 12, "sha256": "ab" * 32}}}
+)
+ITEMS = """{"item_id": 1, "title": "Walnut lamp", "text": "Walnut lamp, Home"}
+{"item_id": 2, "title": "Linen \\"soft\\" scarf", "text": "Linen scarf"}
+"""
+
+
 class Target(NamedTuple):
     """A parser.
 
@@ -98,7 +130,7 @@ class Target(NamedTuple):
 
     name: str
     parse: Callable[[bytes], Any]
-    valid: tuple[str, ...]
+    valid: tuple[str | bytes, ...]
 
 
 class Finding(NamedTuple):
@@ -109,10 +141,15 @@ class Finding(NamedTuple):
     content: bytes
 
 
+def as_bytes(text: str | bytes) -> bytes:
+    """Bytes of an input."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+
+
 @st.composite
-def edited(draw: st.DrawFn, valid: tuple[str, ...]) -> bytes:
+def edited(draw: st.DrawFn, valid: tuple[str | bytes, ...]) -> bytes:
     """Draws a valid input with up to four edits, of text or of bytes."""
-    content = draw(st.sampled_from(valid)).encode("utf-8", "surrogatepass")
+    content = as_bytes(draw(st.sampled_from(valid)))
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(content)))
         end = min(len(content), start + draw(st.integers(0, 12)))
@@ -251,19 +288,48 @@ def journal_text() -> str:
     return (header_line(header) + b"".join(entry_line(one, TASK) for one in entries)).decode()
 
 
+def configuration_text() -> str:
+    """A config.json of Mender_Tok without its text encoder."""
+    from modeling_mender.configuration_mender import MenderConfig
+
+    return MenderConfig(num_items=9, num_levels=4, codebook_size=8).to_json_string(use_diff=False)
+
+
+def run_file(folder: Path) -> bytes:
+    """A run file of two queries."""
+    from dataset_builders.scoring.runs import Run, write_run
+
+    write_run(
+        Run.from_answers({"fine/0": ([3, 9], [1.5, 0.5]), "fine/1": ([2, 1], [0.5, 0.25])}, {"method": "mine"}),
+        folder / "run.parquet",
+        50,
+    )
+    return (folder / "run.parquet").read_bytes()
+
+
 @contextmanager
 def targets() -> Iterator[list[Target]]:
     """Yields all parsers, those of files with a folder of their own."""
     from dataset_builders.benchmark.report import BuildReport
     from dataset_builders.bounded_parsing import parse_json, parse_yaml
+    from dataset_builders.building.engines import connect
+    from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings
     from dataset_builders.building.preferences.llm.journal import read_journal
     from dataset_builders.building.preferences.llm.parsing import parse_parts, parse_preferences, parse_properties
     from dataset_builders.building.preferences.llm.replies import read_reply, server_words
     from dataset_builders.building.sources.cleaning import clean_brand, clean_price, clean_title, plain_text
     from dataset_builders.building.sources.records import parse_record
+    from dataset_builders.building.sources.tables import TablesSource
+    from dataset_builders.building.sources.values import read_price, read_time
     from dataset_builders.leaderboard.submission import parse_entries
+    from dataset_builders.ranking_metrics import score_run
     from dataset_builders.scoring.results import Results
+    from dataset_builders.scoring.runs import read_run
+    from modeling_mender.configuration_mender import MenderConfig
+    from modeling_mender.manifest import read_json_object, read_manifest
     from modeling_mender.preference_parsing import split_preference
+    from modeling_mender.processing_mender import read_items_file
+    from modeling_mender.recommendation_request import CallOptions, read_call, read_requests
     from modeling_mender.training.recipes import load_recipe
 
     with tempfile.TemporaryDirectory() as name:
@@ -278,6 +344,26 @@ def targets() -> Iterator[list[Target]]:
 
         def of_text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
             return lambda content: parse(content.decode("utf-8", "surrogateescape"))
+
+        connection = connect()
+        (folder / "items.csv").write_text("item_id,title\ni1,Walnut lamp\ni2,Linen scarf\n", encoding="utf-8")
+
+        def own_table(path: Path) -> None:
+            TablesSource(path, folder / "items.csv").load(connection)
+
+        def answered(content: bytes) -> None:
+            requests, options = read_call(parse_json(content))
+            read_requests(requests if isinstance(requests, list) else [requests], 50)
+            CallOptions.read(options, 50)
+
+        def scored(content: bytes) -> None:
+            call = parse_json(content)
+            score_run(**call) if isinstance(call, dict) and call.keys() <= METRIC_ARGUMENTS else score_run(
+                call, call, 5
+            )
+
+        def configuration(path: Path) -> None:
+            MenderConfig.from_dict(read_json_object(path))
 
         def cleaned(content: bytes) -> None:
             record = parse_record(content)
@@ -301,6 +387,17 @@ def targets() -> Iterator[list[Target]]:
             Target("server words", of_text(server_words), ('{"error": {"message": "overloaded"}}', "<h1>502</h1>")),
             Target("crawled record", cleaned, (RECORD, "{u'asin': 'B1', 'price': 3.5, 'title': 'Walnut lamp'}")),
             Target("preference", of_text(split_preference), PREFERENCES),
+            Target("own CSV", of_file("actions.csv", own_table), (ACTIONS_CSV,)),
+            Target("own JSON lines", of_file("actions.jsonl", own_table), (ACTIONS_JSONL,)),
+            Target("price", of_text(read_price), ("$1,012.99", "12,50", "1.234,00 EUR", "7")),
+            Target("time", of_text(read_time), ("2014-07-01T00:00:00+02:00", "2014-07-01 00:00", "1404172800")),
+            Target("endpoint", of_text(lambda text: EndpointSettings(text, "model")), ENDPOINTS),
+            Target("request", answered, REQUESTS),
+            Target("metric", scored, METRIC_CALLS),
+            Target("run file", of_file("run.parquet", lambda path: read_run(path, 50)), (run_file(folder),)),
+            Target("manifest", of_file("manifest.json", read_manifest), (MANIFEST,)),
+            Target("configuration", of_file("config.json", configuration), (configuration_text(),)),
+            Target("items", of_file("items.jsonl", read_items_file), (ITEMS,)),
         ]
 
 
@@ -320,7 +417,7 @@ def run(arguments: argparse.Namespace) -> None:
         print("| parser | cases | answered | refused | not ours | seconds |\n|---|---|---|---|---|---|")
         for one in chosen:
             for text in one.valid:
-                one.parse(text.encode("utf-8", "surrogatepass"))
+                one.parse(as_bytes(text))
             started = time.perf_counter()
             counts, found = fuzz(one, max(1, arguments.cases // len(chosen)), arguments.seed)
             seconds = time.perf_counter() - started

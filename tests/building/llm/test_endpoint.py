@@ -20,7 +20,7 @@ from dataset_builders.building.preferences.llm import endpoint as endpoint_modul
 from dataset_builders.building.preferences.llm.endpoint import Endpoint, EndpointError, RequestError
 from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings, key_variable
 from dataset_builders.building.preferences.llm.prompts import answer_schema
-from dataset_builders.foreign_text import retry_after
+from dataset_builders.building.remote_file import retry_after
 
 MESSAGES = [{"role": "user", "content": "What do they like?"}]
 SCHEMA = answer_schema("preferences")

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import httpx2
 import openai
 
-from ....foreign_text import retry_after
+from ...remote_file import retry_after
 
 NO_KEY = "none"
 """Sent as the key where the user gave none."""

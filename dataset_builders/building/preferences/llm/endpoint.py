@@ -10,7 +10,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ....foreign_text import printable
+from ....escaping import printable
 from .endpoint_settings import MAX_TOKENS_NAMES, PARAMETERS, SCHEMA_MODES, EndpointSettings
 from .prompts import Messages
 from .replies import NoCompletion, Reply, read_reply, server_words
