@@ -42,8 +42,8 @@ from modeling_mender.methods.building import Catalogue
 from modeling_mender.methods.table import METHODS, Method
 from modeling_mender.methods.tiger import TokenCollator, build_tiger, build_tiger_on_language_model
 from modeling_mender.training.arguments import TrainingArguments, arguments_class, make_arguments
-from modeling_mender.training.checkpoints import TrainingState, save_model
 from modeling_mender.training.lora import apply_finetuning
+from modeling_mender.training.output_folder import TrainingState, save_model
 
 REVIEW_WORDS = (
     "i love hate this the soap tea it broke smells of roses and rust never again fine wonderful awful".split()

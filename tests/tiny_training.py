@@ -7,8 +7,8 @@ from tiny_models import TITLES, build
 from modeling_mender.data.requests import Example, Request
 from modeling_mender.methods.table import get_method
 from modeling_mender.training.arguments import make_arguments
-from modeling_mender.training.checkpoints import hold_output
 from modeling_mender.training.loop import TrainingRows, train
+from modeling_mender.training.output_folder import hold_output
 
 REQUIRED = {"benchmark": "b", "domain": "d", "semantic_ids": "s"}
 # twelve users, each asking for the item that follows their one past item

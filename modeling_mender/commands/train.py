@@ -21,7 +21,7 @@ from dataset_builders.resources import resource
 from ..training.recipes import parse_arguments
 
 if TYPE_CHECKING:
-    from ..training.checkpoints import TrainingState
+    from ..training.output_folder import TrainingState
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -45,9 +45,9 @@ from ..training.arguments import (
     PreferenceArguments,
     TrainingArguments,
 )
-from ..training.checkpoints import TrainingState, check_score, hold_output, save_model
 from ..training.loop import TrainingRows, train
 from ..training.lora import apply_finetuning
+from ..training.output_folder import TrainingState, check_score, hold_output, save_model
 from ..training.recipes import default_paths
 from .sample import prepare_sample
 

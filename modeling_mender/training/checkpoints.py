@@ -1,39 +1,31 @@
-"""Files of a run: the best model, and checkpoints of safetensors and JSON, each whole under its final name."""
+"""Checkpoints of a run, of safetensors and JSON alone, each whole under its final name."""
 
 import json
 import logging
-import math
-import random
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import PreTrainedModel, ProcessorMixin
 
-from ..atomic_write import atomic_write, hold_directory, new_directory, remove_leftovers
+from ..atomic_write import new_directory
 from ..bounded_parsing import parse_json, parse_yaml, read_bounded
 from ..manifest import MANIFEST_FILE, sha256, write_manifest
-from ..processing_mender import MenderProcessor
 from .arguments import (
     ARGUMENTS_FILE,
     LearnedArguments,
-    TrainingArguments,
-    TunedEncoderArguments,
     every_option,
-    to_yaml,
 )
-from .lora import merged_state_dict, save_adapter
+from .output_folder import TrainingState, write_records
+from .random_states import random_state, set_random_state
 from .records import STATE_FILE
 
 logger = logging.getLogger(__name__)
@@ -43,7 +35,6 @@ MOMENTS_FILE = "optimizer.safetensors"  # of the optimizer: tensors, by the name
 SETTINGS_FILE = "settings.json"  # of optimizer and schedule; random states by process; digests of the data
 CHECKPOINT_FILES = (WEIGHTS_FILE, MOMENTS_FILE, SETTINGS_FILE, STATE_FILE, ARGUMENTS_FILE)
 _MAX_BYTES = 100_000_000  # of a file of JSON: 25 kB for each process
-_PROBE_BYTES = 1 << 20
 # Arguments that may differ when a run is resumed: they change files, speed and memory, not what is computed (up to
 # rounding). Of the data it is the contents that must be the same, not the place.
 MAY_CHANGE_ON_RESUME = {
@@ -53,102 +44,6 @@ MAY_CHANGE_ON_RESUME = {
 }  # fmt: skip
 # These may differ if their product, the rows per process and optimizer step, stays the same.
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
-
-
-@dataclass
-class TrainingState:
-    """State of a run, saved with every checkpoint and with the model.
-
-    Attributes:
-        step (`int`): Optimizer steps done.
-        epoch (`int`), steps_in_epoch (`int`): Complete epochs, and steps of the current one.
-        examples (`int`): Examples learned from, over all epochs and processes.
-        seconds (`float`): Wall-clock time of training without validation, over all continuations.
-        validation_seconds (`float`): Wall-clock time of validation.
-        num_processes (`int`): Processes of the run.
-        best_score (`float`), best_step (`int`): Score and step of the best validation.
-        validations_without_gain (`int`): Validations since the best one.
-        history (`list`): Step, epoch and score of every validation.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    steps_in_epoch: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    validation_seconds: float = 0.0
-    num_processes: int = 1
-    best_score: float = -1.0
-    best_step: int = 0
-    validations_without_gain: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for one in fields(self):
-            setattr(self, one.name, state[one.name])
-
-
-@contextmanager
-def hold_output(output_dir: str | Path) -> Iterator[None]:
-    """Holds the output folder of a run against other runs, after a check that it can be written to.
-
-    What killed runs left there is removed. A folder that stays empty is removed at the end.
-
-    Raises:
-        BlockingIOError: If another run holds it.
-        OSError: If it, or a part of it, is a file, or cannot be written to.
-    """
-    folder = Path(output_dir)
-    for path in (folder, *(folder / name for name in ("model", "adapter", "checkpoints"))):
-        if path.exists() and not path.is_dir():
-            raise FileExistsError(f"{path} is a file where a folder will be; move it, or give another --output_dir.")
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold_directory(folder):
-        try:
-            with atomic_write(folder / "probe") as probe:
-                probe.write_bytes(bytes(_PROBE_BYTES))
-            (folder / "probe").unlink()
-            clear_leftovers(folder)
-            yield
-        finally:
-            with suppress(OSError):  # it holds something
-                folder.rmdir()
-
-
-def clear_leftovers(output_dir: str | Path) -> None:
-    """Removes what killed runs left in an output folder, those of earlier versions included."""
-    folder = Path(output_dir)
-    for place in (folder, folder / "checkpoints"):
-        remove_leftovers(place)
-    before, model = folder / "model.old", folder / "model"
-    if before.is_dir() and not model.exists():
-        before.rename(model)
-    earlier = [before, folder / "model.tmp", folder / "adapter.tmp", folder / "checkpoints/unfinished"]
-    for left in (*earlier, *(folder / "checkpoints").glob("step_*.old")):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def check_score(score: float, arguments: TrainingArguments) -> float:
-    """Returns the score of a validation, by which a model can be chosen.
-
-    Raises:
-        FloatingPointError: If it is not finite.
-    """
-    if not math.isfinite(score):
-        raise FloatingPointError(
-            f"the validation score is {score}, by which no model can be chosen; check the validation rows of "
-            f"{arguments.benchmark}."
-        )
-    return score
-
-
-def has_model(output_dir: str | Path) -> bool:
-    """Whether an output folder holds a model."""
-    folder = Path(output_dir) / "model"
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def checkpoints(output_dir: str | Path) -> list[Path]:
@@ -211,7 +106,7 @@ class Checkpoints:
                 save_file(weights, folder / WEIGHTS_FILE)
                 save_file(moments, folder / MOMENTS_FILE)
                 (folder / SETTINGS_FILE).write_text(json.dumps(settings), encoding="utf-8")
-                _write_texts(folder, self.state, self.arguments)
+                write_records(folder, self.state, self.arguments)
                 write_manifest(folder)
             self._delete_others()
         self.accelerator.wait_for_everyone()
@@ -383,34 +278,6 @@ def check_manifest(folder: Path, names: tuple[str, ...]) -> None:
             raise ValueError(f"{folder / name} is damaged: its size or SHA-256 is not that of {MANIFEST_FILE}")
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
-    """State of the random generators of a process, as JSON can hold it."""
-    numpy: Any = np.random.get_state(legacy=False)
-    state = {
-        "python": random.getstate(),
-        "numpy": numpy | {"state": {name: np.asarray(one).tolist() for name, one in numpy["state"].items()}},
-        "torch": torch.get_rng_state().numpy().tobytes().hex(),
-    }
-    if device.type != "cpu":
-        state[device.type] = torch.get_device_module(device).get_rng_state().cpu().numpy().tobytes().hex()
-    return state
-
-
-def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Restores what [`random_state`] returned; that of another kind of device is left out."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    words = state["numpy"]["state"]
-    np.random.set_state({**state["numpy"], "state": {**words, "key": np.array(words["key"], np.uint32)}})
-    torch.set_rng_state(_bytes(state["torch"]))
-    if device.type != "cpu" and device.type in state:
-        torch.get_device_module(device).set_rng_state(_bytes(state[device.type]))
-
-
-def _bytes(text: str) -> torch.Tensor:
-    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
-
-
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Weights and saved buffers of a model, those under several names once."""
     by_identity: dict[int, tuple[str, torch.Tensor]] = {}
@@ -439,24 +306,3 @@ def _without_weights(group: dict[str, Any]) -> dict[str, Any]:
 
 def _rows_per_step(arguments: dict[str, Any]) -> int:
     return arguments[BATCH[0]] * arguments[BATCH[1]]
-
-
-def save_model(
-    model: PreTrainedModel, processor: ProcessorMixin, state: TrainingState, arguments: TrainingArguments
-) -> None:
-    """Writes the model to `output_dir/model`, and its adapter if `save_adapter`; for the main process only."""
-    final = Path(arguments.output_dir) / "model"
-    with new_directory(final, overwrite=True) as folder:
-        model.config.items_digest = cast(MenderProcessor, processor).items_digest
-        with merged_state_dict(model) as state_dict:
-            model.save_pretrained(folder, state_dict=state_dict)
-        processor.save_pretrained(folder)
-        _write_texts(folder, state, arguments)
-        write_manifest(folder)
-    if isinstance(arguments, TunedEncoderArguments) and arguments.save_adapter:
-        save_adapter(model, final.with_name("adapter"))
-
-
-def _write_texts(folder: Path, state: TrainingState, arguments: TrainingArguments) -> None:
-    (folder / ARGUMENTS_FILE).write_text(to_yaml(arguments), encoding="utf-8")
-    (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2), encoding="utf-8")

@@ -18,8 +18,9 @@ from transformers import PreTrainedModel, ProcessorMixin, get_scheduler
 from ..data.collators import Collator
 from ..data.requests import Example
 from .arguments import CodeArguments, LearnedArguments
-from .checkpoints import Checkpoints, TrainingState, check_score, has_model, save_model
+from .checkpoints import Checkpoints
 from .objectives import Objective
+from .output_folder import TrainingState, check_score, has_model, save_model
 from .progress import Progress, Step, StepCounter, count_tokens
 from .sampling import LengthGroupedBatches
 from .sharding import embeddings_in_the_root, gather, is_sharded, without_weights

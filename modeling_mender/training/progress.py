@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from .checkpoints import TrainingState
 from .objectives import IGNORED
+from .output_folder import TrainingState
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from modeling_mender.evaluation.ranking import rank
 from modeling_mender.methods.table import get_method
-from modeling_mender.training import checkpoints, loop
+from modeling_mender.training import checkpoints, loop, output_folder
 from modeling_mender.training.lora import add_lora
 
 TROUBLES = ("fsdp", "lora", "nan_on_the_last_process", "kill_in_checkpoint", "slow", "stuck")
@@ -78,7 +78,7 @@ def main() -> None:
     if "fsdp" in troubles:
         shard_on_the_cpu(accelerator)
     options = tiny_training.arguments(folder, method=f"mender_{variant}", **changes)
-    hold = checkpoints.hold_output(options.output_dir) if accelerator.is_main_process else contextlib.nullcontext()
+    hold = output_folder.hold_output(options.output_dir) if accelerator.is_main_process else contextlib.nullcontext()
     with hold:
         accelerator.wait_for_everyone()
         run(folder, options, accelerator, variant, troubles)

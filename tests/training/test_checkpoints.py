@@ -17,9 +17,9 @@ from modeling_mender.training.checkpoints import (
     CHECKPOINT_FILES,
     MANIFEST_FILE,
     checkpoints,
-    hold_output,
     newest_whole,
 )
+from modeling_mender.training.output_folder import hold_output
 
 DAMAGES = {
     "cut": lambda content: content[: len(content) // 2],
