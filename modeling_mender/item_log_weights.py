@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from .recommendation_request import as_list, as_rows, read_items, read_log_weights_of, shown
+from .request_values import as_list, as_rows, read_items, read_log_weights_of, shown
 
 # Item ids: one list for all requests of a batch, or one list per request, where `None` stands for no restriction.
 ItemIds = Sequence[int] | Sequence[Sequence[int] | None] | torch.Tensor

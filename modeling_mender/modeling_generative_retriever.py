@@ -15,7 +15,7 @@ from .constrained_decoding import BeamSearchOutput, NextLogProbs, TrieLogitsProc
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
 from .modeling_semantic_id_decoder import SemanticIdDecoderModel
 from .recommendation import RecommendOutput, check_enough, check_k, count_allowed
-from .recommendation_request import shown
+from .request_values import shown
 from .semantic_ids import codes_to_tokens
 from .t5_stacks import DecodingSteps, last_visible
 from .trie import NodeLogWeights

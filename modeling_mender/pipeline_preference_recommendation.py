@@ -12,14 +12,10 @@ from .recommendation_request import (
     CALL_OPTIONS,
     CallOptions,
     RecommendationRequest,
-    RequestError,
-    RequestLimits,
-    as_list,
     read_call,
     read_requests,
-    refuse_unknown,
-    shown,
 )
+from .request_values import RequestError, RequestLimits, as_list, refuse_unknown, shown
 
 # Fields that only some processors read, and the way out for the others.
 OPTIONAL_FIELDS = {

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import BatchFeature, ProcessorMixin
 
 from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, check_size, named_items, refuse_unread
-from .recommendation_request import RequestError, shown
+from .request_values import RequestError, shown
 
 
 class ItemIdProcessor(MenderProcessor):

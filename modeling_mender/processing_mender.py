@@ -12,7 +12,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .atomic_write import atomic_write
 from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, sha256
-from .recommendation_request import RequestError, as_list, as_rows, read_items, shown
+from .request_values import RequestError, as_list, as_rows, read_items, shown
 
 # Files that a model is loaded from, and not its processor.
 NOT_READ = (".safetensors", ".index.json", ".bin", ".py", "generation_config.json")

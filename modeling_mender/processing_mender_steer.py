@@ -22,7 +22,7 @@ from .processing_mender import (
     refuse_list,
     refuse_unread,
 )
-from .recommendation_request import as_list, as_rows, as_scalar, read_strength, shown
+from .request_values import as_list, as_rows, as_scalar, read_strength, shown
 
 MAX_CACHED = 100_000  # number of texts whose reading is cached
 

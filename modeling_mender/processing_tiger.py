@@ -12,7 +12,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 
 from .configuration_semantic_ids import PAD_TOKEN_ID, vocabulary_size
 from .processing_mender import MenderTokProcessor, as_texts, check_size, pad_token_rows, refuse_unread
-from .recommendation_request import RequestError, as_list, shown
+from .request_values import RequestError, as_list, shown
 from .semantic_ids import codes_to_tokens
 
 MAX_CACHED_TEXTS = 100_000  # bounds the memory of a server; the texts of a benchmark fit

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from .item_log_weights import ItemLogWeights, SparseItemLogWeights
-from .recommendation_request import RequestError, shown
+from .request_values import RequestError, shown
 
 
 @dataclass

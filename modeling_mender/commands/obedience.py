@@ -107,7 +107,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
 
     from ..devices import default_device
     from ..hub.loading import load_recommender
-    from ..recommendation_request import RequestLimits
+    from ..request_values import RequestLimits
 
     transformers_logging.set_verbosity_error()
     if arguments.threads is not None:

@@ -24,7 +24,7 @@ from dataset_builders.commands.command_line import run_command
 from modeling_mender.hub.loading import load_recommender, local_folder
 from modeling_mender.hub.model_publication import reference_requests
 from modeling_mender.methods.table import load_method
-from modeling_mender.recommendation_request import RequestLimits
+from modeling_mender.request_values import RequestLimits
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

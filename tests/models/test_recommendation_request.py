@@ -21,10 +21,10 @@ from modeling_mender.recommendation_request import (
     REQUEST_FIELDS,
     CallOptions,
     RecommendationRequest,
-    RequestLimits,
     read_call,
     read_requests,
 )
+from modeling_mender.request_values import RequestLimits
 
 NUM_ITEMS = len(ITEMS)
 GOOD = {"history": [1, 5], "preference": "search for red soap"}
