@@ -96,7 +96,7 @@ def test_the_folder_holds_weights_items_code_handler_card_and_records(published)
         "modeling_generative_retriever.py", "modeling_mender.py", "modeling_mender_base.py",
         "modeling_semantic_id_decoder.py",
         "pipeline_preference_recommendation.py", "processing_mender.py", "recommendation.py",
-        "recommendation_request.py", "semantic_ids.py", "t5_stacks.py", "text_encoder_mixin.py", "trie.py",
+        "recommendation_request.py", "request_values.py", "semantic_ids.py", "t5_stacks.py", "text_encoder_mixin.py", "trie.py",
     }  # fmt: skip
 
 
