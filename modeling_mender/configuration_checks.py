@@ -53,7 +53,7 @@ class CheckedConfig(PreTrainedConfig):
         Raises:
             ValueError: If a field has a wrong type or value.
         """
-        _check_counts(config_dict)
+        check_counts(config_dict)
         try:
             return super().from_dict(config_dict, **kwargs)
         except (StrictDataclassError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -64,7 +64,7 @@ class CheckedConfig(PreTrainedConfig):
             ) from error
 
 
-def _check_counts(fields: Any, depth: int = 0) -> None:
+def check_counts(fields: Any, depth: int = 0) -> None:
     """Refuses numbers of layers and labels, which would be created one by one, beyond any real model's."""
     if not isinstance(fields, dict) or depth > 3:
         return
@@ -72,7 +72,7 @@ def _check_counts(fields: Any, depth: int = 0) -> None:
         limit = MAX_LABELS if name == "num_labels" else MAX_LAYERS if "layers" in str(name) else None
         if limit and isinstance(value, int | float) and value > limit:
             raise ValueError(f"{name} ({value}) must be at most {limit}; the config.json is damaged.")
-        _check_counts(value, depth + 1)
+        check_counts(value, depth + 1)
 
 
 def _fits(value: Any, declared: Any) -> bool:

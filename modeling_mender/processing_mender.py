@@ -11,6 +11,7 @@ import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .atomic_write import atomic_write
+from .configuration_checks import check_counts
 from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, sha256
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
@@ -167,6 +168,7 @@ class MenderProcessor(ProcessorMixin):
             raise FileNotFoundError(
                 f"{files.where} does not appear to have a file named tokenizer_config.json; fetch or copy it again."
             )
+        check_counts(files.read_json("config.json"))  # which the tokenizer's own loading reads as well
         try:
             processor = super().from_pretrained(pretrained_model_name_or_path, **hub, **kwargs)
         except (OSError, ImportError, MemoryError):

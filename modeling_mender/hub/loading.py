@@ -141,7 +141,7 @@ def load_adapted(name_or_path: str | Path, revision: str | None = None) -> tuple
             raise FileNotFoundError(f"{name_or_path} has no {name}; publish the adapter with mender publish-model.")
     if not files.check(rest=True):
         logger.warning("%s has no %s, by which damaged or mixed-up files are found.", name_or_path, MANIFEST_FILE)
-    arguments = make_arguments(**read_arguments(folder), output_dir="", semantic_ids="")
+    arguments = make_arguments(**read_arguments(folder), output_dir=str(folder), semantic_ids=str(folder))
     method = get_method(arguments.method).with_inputs(arguments.inputs)
     items = [
         {name: str(item.get(name) or "") for name in ("title", "text")}

@@ -269,6 +269,7 @@ def test_results_of_another_model_are_refused(trained, tmp_path, capsys, changes
 
 def test_results_of_other_rows_than_the_benchmark_s_are_refused(trained):
     class Report:
+        domain = "toy"
         fingerprints = {"toy_fine": "other", "toy_coarse": "same"}
 
     content = results_of(trained)
