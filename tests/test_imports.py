@@ -139,11 +139,12 @@ def test_files_that_reach_the_hub_import_only_their_neighbours_by_name(project):
 def test_inside_the_root_knowledge_flows_one_way(project):
     root = project / "modeling_mender"
     known = {path.stem: {module for level, module, _ in imports(path) if level == 1} for path in root.glob("*.py")}
-    assert known["recommendation_request"] == set()
-    assert known["item_log_weights"] == {"recommendation_request"}
+    assert known["request_values"] == set()
+    assert known["recommendation_request"] == {"request_values"}
+    assert known["item_log_weights"] == {"request_values"}
     assert known["semantic_ids"] == {"configuration_semantic_ids"}
     assert known["trie"] == {"item_log_weights"}
-    assert known["recommendation"] == {"item_log_weights", "recommendation_request"}
+    assert known["recommendation"] == {"item_log_weights", "request_values"}
     assert known["constrained_decoding"] <= {"configuration_semantic_ids", "semantic_ids", "trie"}
     for name, others in known.items():
         if name.startswith("configuration_"):

@@ -158,8 +158,9 @@ def measure(variant: Variant, arguments: argparse.Namespace) -> dict[str, float]
         if variant.is_grouped and variant.baseline != "plain":
             rows_per_step = max(1, arguments.batch_size // (arguments.sequence_length - 1))
         options = make_arguments(
-            benchmark="none", domain="none", output_dir=f"{folder}/run", text_encoder=encoder, max_steps=arguments.max_steps,
-            warmup_steps=1, eval_steps=arguments.max_steps, save_steps=10 * arguments.max_steps,
+            benchmark="none", domain="none", output_dir=f"{folder}/run", text_encoder=encoder,
+            max_steps=arguments.max_steps, warmup_steps=1, eval_steps=arguments.max_steps,
+            save_steps=10 * arguments.max_steps,
             logging_steps=arguments.logging_steps, per_device_train_batch_size=rows_per_step,
             num_decoder_layers=arguments.num_decoder_layers, **variant.arguments,
         )  # fmt: skip

@@ -178,9 +178,11 @@ def run(arguments: argparse.Namespace) -> None:
     server, url = start_server()
     try:
         outcomes = []
-        needed = {need for one in ACTIVITIES if one.name in arguments.activities for need in one.needs}
+        needed = set(arguments.activities)
+        for one in reversed(ACTIVITIES):
+            needed |= set(one.needs) if one.name in needed else set()
         for one in ACTIVITIES:
-            if one.name in needed | set(arguments.activities):
+            if one.name in needed:
                 seconds, expected = undisturbed(one, folder, url)
             for disturbance in arguments.disturbances if one.name in arguments.activities else ():
                 trials = Trials(one, disturbance, folder, url, seconds, expected)
