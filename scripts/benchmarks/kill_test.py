@@ -2,6 +2,7 @@
 
     python scripts/benchmarks/kill_test.py [--activities train build ...] [--trials 50] [--seed 0] [--output kills.md]
     python scripts/benchmarks/kill_test.py --disturbances full_disk few_files little_memory removed_folder together
+    PYTHONHASHSEED=7 python scripts/benchmarks/kill_test.py --trials 0 --folder seven  # outputs to compare
 
 Every trial runs a command in an empty folder, disturbs it, and then gives the same command again. What is there
 afterwards is compared with the output of undisturbed runs: equal to the byte, except for times and dates (`VARYING`),
@@ -39,8 +40,6 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
-
-os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
 from dataset_builders.commands.command_line import HelpFormatter, run_command
 from dataset_builders.commands.main import main as mender
@@ -154,6 +153,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--trials", type=int, default=50, help="trials of each command and disturbance")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the moments")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a command")
     parser.add_argument("--folder", type=Path, help="folder of the trials, kept; default: a temporary one")
     parser.add_argument("--output", type=Path, help="file for the table (Markdown)")
     return parser.parse_args(argv)
@@ -171,7 +171,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: If a trial ended otherwise than an undisturbed run.
     """
-    import_libraries()
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(arguments.threads)}
+    import_libraries(arguments.threads)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="kill-test-"))
     (folder / "world").mkdir(parents=True, exist_ok=True)
     write_shop(folder / "world")
@@ -461,7 +462,7 @@ def start_server() -> tuple[int, str]:
     return process, f"http://127.0.0.1:{server.server_port}/v1"
 
 
-def import_libraries() -> None:
+def import_libraries(threads: int) -> None:
     """Imports what the commands import, before the forks; nothing is computed, for threads do not survive a fork."""
     import accelerate
     import datasets
@@ -474,7 +475,7 @@ def import_libraries() -> None:
 
     from modeling_mender.commands import evaluate, learn_ids, staging, train, training_run
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     assert all((accelerate, datasets, duckdb, ibis, openai, sentence_transformers, transformers))
     assert all((evaluate, learn_ids, staging, train, training_run))
 
