@@ -523,7 +523,7 @@ def test_integer_times_of_any_sign_and_64_bits_are_the_same_in_every_format(tmp_
     assert [row["timestamp"] for row in table.order_by("row").to_pyarrow().to_pylist()] == moments
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.datetimes(min_value=datetime.datetime(1, 1, 1), max_value=datetime.datetime(9999, 12, 31)),
     st.none() | st.integers(-23 * 60, 23 * 60),
@@ -583,7 +583,7 @@ def test_prices_in_any_notation_are_numbers_or_noted(tmp_path):
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 10**12), st.integers(0, 99))
 def test_amounts_with_two_decimals_are_read_alike_in_all_notations(whole, cents):
     commas, expected = f"{whole:,}", float(f"{whole}.{cents:02}")
@@ -592,7 +592,7 @@ def test_amounts_with_two_decimals_are_read_alike_in_all_notations(whole, cents)
         assert read_price(written) == read_price(f"$ {written}") == read_price(f"{written} \u20ac") == expected
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(alphabet="0123456789.,-+eE$ _'x", max_size=12))
 def test_a_text_is_never_another_price_than_its_digits_say(text):
     price = read_price(text)
@@ -613,7 +613,7 @@ def rows_of(file, names):
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=6), st.sampled_from(["\r\n", "\n"]), st.booleans()
 )
@@ -630,7 +630,7 @@ def test_csv_that_the_csv_module_writes_is_read_as_the_csv_module_reads_it(tmp_p
     assert read == list(csv.reader(io.StringIO(sink.getvalue(), newline=""), strict=True))[1:]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(alphabet="ab,;\"'\n\r \t\\0", max_size=40))
 def test_any_text_is_read_as_the_csv_module_reads_it_or_refused(tmp_path_factory, body):
     path = tmp_path_factory.getbasetemp() / "any.csv"
@@ -646,7 +646,7 @@ def test_any_text_is_read_as_the_csv_module_reads_it_or_refused(tmp_path_factory
 json_values = st.none() | st.integers() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from(["user_id", "item_id", "x"]), json_values), min_size=1, max_size=5),
     st.booleans(),
@@ -659,7 +659,7 @@ def test_json_lines_are_read_as_the_json_module_reads_them(tmp_path_factory, rec
     assert rows_of(JsonLinesFile(path, "file", names, ()), names) == written
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.none() | st.booleans() | st.text() | st.lists(st.integers()) | st.binary(), max_size=4))
 def test_a_column_is_texts_or_names_its_bad_value(values):
     try:

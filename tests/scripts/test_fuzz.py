@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-CASES = 120  # of a parser
+CASES = 100  # of a parser
 
 
 @pytest.fixture(scope="module")
