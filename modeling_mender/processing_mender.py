@@ -12,7 +12,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .atomic_write import atomic_write
 from .configuration_checks import check_counts
-from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, sha256
+from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, is_pointer, sha256
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
 # Files that a model is loaded from, and not its processor.
@@ -46,8 +46,9 @@ def read_items_file(path: Path) -> list[dict[str, Any]]:
                         raise ValueError(f"its {name} is no text")
                 items.append(item)
     except (ValueError, RecursionError) as error:
+        way_out = "is a pointer of Git LFS: run git lfs pull in the clone" if is_pointer(path) else "is damaged"
         raise ValueError(
-            f"line {len(items) + 1} of {path} is damaged ({error}); fetch or copy the model again."
+            f"line {len(items) + 1} of {path} {way_out} ({error}); fetch or copy the model again."
         ) from None
     return items
 

@@ -24,6 +24,13 @@ class RecommendOutput:
     scores: torch.Tensor
     terms: dict[str, torch.Tensor] | None = None
 
+    def __post_init__(self) -> None:
+        if not (self.scores < torch.inf).all():  # nor is NaN
+            raise ValueError(
+                "the model computes scores that are no finite numbers; its weights are damaged or too large: fetch "
+                "the model again, or train it with a smaller learning rate."
+            )
+
 
 def check_k(k: int, num_items: int) -> None:
     """Checks the number of results against the size of the catalogue.

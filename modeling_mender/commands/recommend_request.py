@@ -57,9 +57,10 @@ def read_titles(name: str, revision: str | None) -> list[str]:
             try:
                 titles.append(str(json.loads(line)["title"] or f"item {number}"))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"line {number} of {path} is no item with a title; save or publish the model again."
-                ) from error
+                from ..manifest import is_pointer
+
+                what = "is a pointer of Git LFS (run git lfs pull)" if is_pointer(path) else "is no item with a title"
+                raise ValueError(f"line {number} of {path} {what}; fetch or copy the model again.") from error
     return titles
 
 

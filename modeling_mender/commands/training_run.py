@@ -218,6 +218,8 @@ def build_model(
     if isinstance(arguments, DecoderArguments):
         generation = cast(GenerationConfig, model.generation_config)
         generation.num_beams = min(arguments.num_beams, len(catalogue.items))
+        if generation.num_beams < arguments.num_beams:
+            logger.warning("%s beams (--num_beams %s), one for each item", generation.num_beams, arguments.num_beams)
     return model, processor
 
 

@@ -1,10 +1,15 @@
 """Sources by name: what is known, what is refused, and that every source keeps to the documented columns."""
 
+import contextlib
+
 import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dataset_builders.building.interactions import connect
 from dataset_builders.building.sources import SOURCES, get_source
+from dataset_builders.building.sources.raw import RawSource
 from dataset_builders.building.sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RecordCounts, Source
 
 
@@ -48,3 +53,34 @@ def test_record_counts_report_the_most_frequent_reason_first():
     counts = RecordCounts({"b": 1, "a": 1, "c": 3, "never": 0})
     assert counts.report() == "5 records: 3 c; 1 a; 1 b"
     assert isinstance(counts, dict)
+
+
+ACTION = {"user_id": "u", "source_id": "i", "timestamp": 1, "rating": 4.0, "review": None, "row": 0}
+ITEM = {"source_id": "i", "title": "Lamp", "brand": "", "categories": [], "price": 2.5, "description": ""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rating": 99.0}, "rating .99.0. must be of 1 to 5"), ({"rating": 0.0}, "rating .0.0."),
+        ({"rating": float("nan")}, "rating .nan."), ({"user_id": ""}, "user_id .* must be a text"),
+        ({"user_id": " u"}, "without blanks"), ({"price": -1.0}, "price .-1.0. must be finite"),
+        ({"price": float("inf")}, "price .inf."), ({}, None),
+    ],
+)  # fmt: skip
+def test_raw_tables_hold_what_other_sources_give(tmp_path, changes, reason):
+    for name, row, schema in (("a", ACTION, INTERACTION_SCHEMA), ("i", ITEM, ITEM_SCHEMA)):
+        pq.write_table(pa.Table.from_pylist([row | changes], schema=schema), tmp_path / f"{name}.parquet")
+    source = RawSource(tmp_path / "a.parquet", tmp_path / "i.parquet")
+    with pytest.raises(ValueError, match=reason) if reason else contextlib.nullcontext():
+        source.load(connect())
+
+
+def test_parts_of_raw_tables_with_other_types_are_refused(tmp_path):
+    (tmp_path / "d").mkdir()
+    pq.write_table(pa.Table.from_pylist([ACTION], schema=INTERACTION_SCHEMA), tmp_path / "d/a.parquet")
+    pq.write_table(
+        pa.table({**{name: [value] for name, value in ACTION.items()}, "user_id": [7]}), tmp_path / "d/b.parquet"
+    )
+    with pytest.raises(ValueError, match="user_id is string in .*a.parquet and int64 in .*b.parquet"):
+        RawSource(tmp_path / "d", tmp_path / "d").load(connect())

@@ -700,3 +700,27 @@ def test_a_path_is_never_a_pattern(tmp_path, folder, suffix):
         write(tmp_path / name / f"items{suffix}", ITEMS)
     source = TablesSource(tmp_path / folder / f"interactions{suffix}", tmp_path / folder / f"items{suffix}")
     assert [row["user_id"] for row in source.load(connect()).interactions.to_pyarrow().to_pylist()] == [folder]
+
+
+@pytest.mark.parametrize(
+    "second", ["\ufeffitem_id,brand,title", "ITEM_ID,brand,title", " item_id,colour,maker", "item,title,brand"]
+)
+def test_a_second_header_is_refused_however_it_is_spelled(tmp_path, second):
+    (tmp_path / "actions.csv").write_text("user_id,item_id,timestamp\nu,A1,1\n", encoding="utf-8")
+    (tmp_path / "items.csv").write_text(
+        f"item_id,title,brand\nA1,Lamp,Oak\n{second}\nA2,Pine,Desk\n", encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match=r"items\.csv, line 3 is a header again"):
+        TablesSource(tmp_path / "actions.csv", tmp_path / "items.csv").load(connect())
+
+
+def test_a_header_with_blanks_or_capitals_is_named(tmp_path):
+    (tmp_path / "actions.csv").write_text("user_id, item_id,timestamp\nu,A1,1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="lacks the column 'item_id'.*' item_id' is spelled otherwise than 'item_id'"):
+        TablesSource(tmp_path / "actions.csv", tmp_path / "actions.csv").load(connect())
+
+
+@pytest.mark.parametrize("offset", ["+02:60", "+02:99", "+0299", "-01:75"])
+def test_an_offset_of_more_than_59_minutes_is_no_time(offset):
+    with pytest.raises(ValueError, match="neither an integer nor a date"):
+        read_time(f"2014-07-01T00:00:00{offset}")

@@ -5,12 +5,14 @@ import json
 
 import benchmark_pipeline
 import pytest
+import torch
 from tiny_models import TITLES, SteeringModel, load_steering, train_tiny
 from transformers import AutoModel, AutoProcessor, pipeline
 
 from modeling_mender import MenderEmb
 from modeling_mender.hub.model_publication import HANDLER, stage_recommender
 from modeling_mender.methods.table import METHODS
+from modeling_mender.recommendation import RecommendOutput
 
 PREFERENCE = "search for red soap"
 REQUESTS = [
@@ -268,3 +270,9 @@ class TestHandler:
 
     def test_it_knows_the_public_libraries_alone(self):
         assert "from ." not in HANDLER.read_text() and "modeling_mender" not in HANDLER.read_text()
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_no_answer(score):
+    with pytest.raises(ValueError, match="no finite numbers"):
+        RecommendOutput(torch.tensor([[1, 2]]), torch.tensor([[score, 0.5]]))

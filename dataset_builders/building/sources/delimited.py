@@ -100,7 +100,10 @@ class DelimitedFile:
             raise ValueError(f"{self.where}, line {self._record_start} {_explained(error)}") from error
 
     def _check_header(self) -> None:
-        check_columns(self.where, self.names, self.required, delimiter_advice(self.names))
+        spelled = {name.strip("\ufeff ").casefold(): name for name in self.names}
+        nearly = [name for each in self.required for name in each if name in spelled and name not in self.names]
+        advice = f" ({spelled[nearly[0]]!r} is spelled otherwise than {nearly[0]!r})" if nearly else ""
+        check_columns(self.where, self.names, self.required, advice or delimiter_advice(self.names))
         for name in self.wanted:
             if (count := self.names.count(name)) > 1:
                 places = [place for place, each in enumerate(self.names, 1) if each == name]
@@ -114,11 +117,12 @@ class DelimitedFile:
         rows: list[list[str]] = []
         size, width = 0, len(self.names)
         columns = {name: itemgetter(self.names.index(name)) for name in self.wanted if name in self.names}
-        key, headings = self._header_key()
+        key, keys, headings = self._header_key()
         for place, record in records:
             if len(record) != width:
                 raise ValueError(self._ragged(place, record))
-            if record[key] in headings and len(headings.intersection(record)) > 1:
+            first = record[key].strip("\ufeff ").casefold()
+            if first in keys or (first in headings and len(headings.intersection(record)) > 1):
                 raise ValueError(
                     f"{self.where}, line {place} is a header again ({shortened(', '.join(record))}); it looks as if "
                     f"files were appended: give one header, and rows of its columns only"
@@ -132,10 +136,11 @@ class DelimitedFile:
         if rows:
             yield Batch(places, {name: list(map(column, rows)) for name, column in columns.items()})
 
-    def _header_key(self) -> tuple[int, set[str]]:
-        """Column whose value shows a header in the middle of the file, and what it may then be."""
-        keys = [name for each in self.required for name in each if name in self.names]
-        return (self.names.index(keys[0]) if keys else 0), {*self.names, *self.wanted} - {""}
+    def _header_key(self) -> tuple[int, set[str], set[str]]:
+        """Column whose value shows a header in the middle of the file; names that do alone, and beside another one."""
+        keys = [name for each in self.required for name in each]
+        there = [name for name in keys if name in self.names]
+        return self.names.index(there[0]), set(keys), {*self.names, *self.wanted} - {""}
 
     def _ragged(self, place: int, record: list[str]) -> str:
         values = "1 value" if len(record) == 1 else f"{len(record)} values"

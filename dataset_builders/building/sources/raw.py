@@ -45,18 +45,61 @@ class RawSource:
 
         Raises:
             FileNotFoundError: If a file does not exist, or a folder holds no Parquet file.
-            ValueError: If a file is not Parquet.
+            ValueError: If a file is not Parquet, the files of a folder have different types, or a value is none that
+                the other sources give: an empty key or one with blanks around it, a rating outside 1 to 5, a price
+                that is negative or not finite.
         """
         tables = []
         for label, path in (("interactions", self.interactions), ("items", self.items)):
             files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
             if not files or not files[0].is_file():
                 raise FileNotFoundError(f"{label}: {path} is neither a Parquet file nor a folder of them; correct it")
-            try:
-                pq.read_schema(files[0])
-            except pa.ArrowInvalid as error:
-                raise ValueError(
-                    f"{label}: {files[0]} is not Parquet ({error}); the source 'tables' reads CSV"
-                ) from error
+            _check_types(label, files)
             tables.append(read_parquet(connection, path, label))
+        for (label, path), table in zip(
+            (("interactions", self.interactions), ("items", self.items)), tables, strict=True
+        ):
+            _check_values(f"{label} {path}", table)
         return RawTables(*tables)
+
+
+def _check_types(label: str, files: list[Path]) -> None:
+    """Refuses what is not Parquet, and parts whose columns have other types than those of the first."""
+    first: pa.Schema | None = None
+    for file in files:
+        try:
+            schema = pq.read_schema(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{label}: {file} is not Parquet ({error}); the source 'tables' reads CSV") from error
+        first = first or schema
+        for field in first:
+            if field.name not in schema.names or schema.field(field.name).type != field.type:
+                there = schema.field(field.name).type if field.name in schema.names else "missing"
+                raise ValueError(
+                    f"{label}: {field.name} is {field.type} in {files[0]} and {there} in {file}; write all parts alike"
+                )
+
+
+def _check_values(where: str, table: ibis.Table) -> None:
+    """Refuses a value that no other source gives; names the first."""
+    for name, limit in (
+        ("user_id", "a text without blanks around it"),
+        ("source_id", "a text without blanks around it"),
+        ("rating", "of 1 to 5, or NULL"),
+        ("price", "finite and not negative, or NULL"),
+    ):
+        if name not in table.columns:
+            continue
+        value = table[name]
+        if value.type().is_string():
+            wrong = value.isnull() | (value == "") | (value != value.strip())
+        elif value.type().is_numeric():
+            number = value.cast("float64")
+            most = 5.0 if name == "rating" else 1e300
+            least = 1.0 if name == "rating" else 0.0
+            wrong = number.notnull() & (number.isnan() | ~number.between(least, most))
+        else:
+            continue
+        found = table.filter(wrong).select(name).limit(1).to_pyarrow().to_pylist()
+        if found:
+            raise ValueError(f"{where}: {name} ({found[0][name]!r:.80}) must be {limit}; correct or drop the row")
