@@ -13,8 +13,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import cached_file
-
 from .atomic_write import write_text
 
 logger = logging.getLogger(__name__)
@@ -58,6 +56,8 @@ class ModelFiles:
             ValueError: If it is something else than a file.
         """
         if self.folder is None:
+            from transformers.utils import cached_file  # a search among titles waits for no library of models
+
             found = cached_file(
                 self.name, name, **self.options, _raise_exceptions_for_gated_repo=False,
                 _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
@@ -111,6 +111,48 @@ class ModelFiles:
                     f"model; remove it, or delete {MANIFEST_FILE} if you put it there on purpose."
                 )
         return True
+
+    def check_num_items(self, num_items: int) -> None:
+        """Compares a number of items with that of the manifest, if there is one.
+
+        Raises:
+            ValueError: If they differ.
+        """
+        path = self.find(MANIFEST_FILE)
+        listed = num_items if path is None else read_manifest(path).get("num_items")
+        if type(listed) is not int or listed != num_items:
+            raise ValueError(
+                f"{path} counts {listed!r:.80} items and {ITEMS_FILE} beside it has {num_items}; fetch or copy the "
+                "model again."
+            )
+
+
+def read_items_file(path: Path) -> list[dict[str, Any]]:
+    """Reads `items.jsonl`, whose lines are the items 1, 2, ... in this order.
+
+    Raises:
+        ValueError: If a line is no item, or not the one that follows; names the line.
+    """
+    items = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                item = json.loads(line)
+                if not isinstance(item, dict) or item.pop("item_id", number) != number:
+                    raise ValueError("it is not the item of this number")
+                if "title" not in item:
+                    raise ValueError("it has no title")
+                for name in ("title", "text"):
+                    if not isinstance(item.get(name) or "", str):
+                        raise ValueError(f"its {name} is no text")
+                    (item.get(name) or "").encode()  # half a surrogate pair is no text
+                items.append(item)
+    except (ValueError, RecursionError) as error:
+        way_out = "is a pointer of Git LFS: run git lfs pull in the clone" if is_pointer(path) else "is damaged"
+        raise ValueError(
+            f"line {len(items) + 1} of {path} {way_out} ({error}); fetch or copy the model again."
+        ) from None
+    return items
 
 
 def write_manifest(folder: str | os.PathLike, num_items: int | None = None) -> None:

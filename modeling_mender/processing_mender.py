@@ -12,7 +12,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .atomic_write import atomic_write
 from .configuration_checks import check_counts
-from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, is_pointer, sha256
+from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, read_items_file, sha256
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
 # Files that a model is loaded from, and not its processor.
@@ -26,31 +26,6 @@ Processor = TypeVar("Processor", bound="MenderProcessor")
 def named_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Copies items 1..N, and names those without a title by their numbers."""
     return [{**item, "title": item.get("title") or f"item {number}"} for number, item in enumerate(items, start=1)]
-
-
-def read_items_file(path: Path) -> list[dict[str, Any]]:
-    """Reads `items.jsonl`, whose lines are the items 1, 2, ... in this order.
-
-    Raises:
-        ValueError: If a line is no item, or not the one that follows; names the line.
-    """
-    items = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                item = json.loads(line)
-                if not isinstance(item, dict) or item.pop("item_id", number) != number:
-                    raise ValueError("it is not the item of this number")
-                for name in ("title", "text"):
-                    if not isinstance(item.get(name) or "", str):
-                        raise ValueError(f"its {name} is no text")
-                items.append(item)
-    except (ValueError, RecursionError) as error:
-        way_out = "is a pointer of Git LFS: run git lfs pull in the clone" if is_pointer(path) else "is damaged"
-        raise ValueError(
-            f"line {len(items) + 1} of {path} {way_out} ({error}); fetch or copy the model again."
-        ) from None
-    return items
 
 
 def check_size(name: str, value: Any, least: int = 1) -> int:
@@ -188,6 +163,7 @@ class MenderProcessor(ProcessorMixin):
             )
         processor.items = named_items(read_items_file(path))
         processor._check_model(files.read_json("config.json"), path)
+        files.check_num_items(processor.num_items)
         return processor
 
     def _check_model(self, config: Mapping[str, Any] | None, path: Path) -> None:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "results.json"
 TABLE_K = 10
+MAX_CUTOFFS = 100
 
 
 class InvalidResults(ValueError):
@@ -172,8 +173,10 @@ class Results:
         problems += check_value("date", self.date, is_text, "a text")
         problems += check_value("depth", self.depth, is_count, "a count")
         problems += self.benchmark.problems()
-        has_cutoffs = bool(self.k) and all(is_count(k, 1) for k in self.k)
-        if not has_cutoffs:
+        has_cutoffs = 0 < len(self.k) <= MAX_CUTOFFS and all(is_count(k, 1) for k in self.k)
+        if len(self.k) > MAX_CUTOFFS:
+            problems.append(must_be("k", f"{len(self.k):,} counts", f"at most {MAX_CUTOFFS} of them"))
+        elif not has_cutoffs:
             problems.append(must_be("k", list(self.k), "counts of at least 1, one or more"))
         elif len(set(self.k)) < len(self.k):
             problems.append(must_be("k", list(self.k), "counts that differ from each other"))

@@ -1,6 +1,5 @@
 """Request of the command recommend, made from ids and words of titles, and the search among titles."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -8,6 +7,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from ..manifest import ITEMS_FILE, ModelFiles, read_items_file
 from ..recommendation_request import RecommendationRequest
 
 if TYPE_CHECKING:
@@ -51,17 +51,10 @@ def read_titles(name: str, revision: str | None) -> list[str]:
             raise FileNotFoundError(
                 f"{name} is neither a folder nor a name on the Hub, such as org/mender-tok-beauty; check it."
             ) from error
-    titles = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                titles.append(str(json.loads(line)["title"] or f"item {number}"))
-            except (ValueError, KeyError, TypeError) as error:
-                from ..manifest import is_pointer
-
-                what = "is a pointer of Git LFS (run git lfs pull)" if is_pointer(path) else "is no item with a title"
-                raise ValueError(f"line {number} of {path} {what}; fetch or copy the model again.") from error
-    return titles
+    if path.parent == Path(name):  # on the Hub, the titles are all that is fetched
+        ModelFiles(name).check((ITEMS_FILE,))
+    items = read_items_file(path)
+    return [str(item.get("title") or f"item {number}") for number, item in enumerate(items, start=1)]
 
 
 def make_request(arguments: "RecommendationArguments", titles: Sequence[str]) -> dict[str, Any]:

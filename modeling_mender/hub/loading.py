@@ -9,10 +9,10 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel
 
 from .. import SemanticIds
-from ..manifest import MANIFEST_FILE, ModelFiles
+from ..manifest import MANIFEST_FILE, ModelFiles, read_items_file
 from ..methods.building import Catalogue
 from ..methods.table import METHODS, get_method
-from ..processing_mender import MenderProcessor, read_items_file
+from ..processing_mender import MenderProcessor
 from ..training.arguments import ARGUMENTS_FILE, make_arguments
 from ..training.lora import ADAPTER_FILES, load_adapter
 from ..training.records import read_arguments

@@ -13,9 +13,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..atomic_write import write_text
 from ..escaping import code, escaped, fence, markdown, one_line
-from ..manifest import ITEMS_FILE, read_json_object
+from ..manifest import ITEMS_FILE, read_items_file, read_json_object
 from ..methods.table import Method, load_method
-from ..processing_mender import read_items_file
 from ..training.records import read_arguments, read_state
 
 # Names of text encoders in recipes -> repositories on the Hub.

@@ -214,8 +214,10 @@ class Checkpoints:
         found = checkpoints(self.arguments.output_dir)
         kept = [one for one in found if _step_of(one) <= self.state.step][-self.arguments.save_total_limit :]
         for old in found:
-            if old not in kept:
+            if old not in kept and old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
+            elif old not in kept:
+                old.unlink()
 
 
 _WAY_OUT = "start over with --resume false, or with another --output_dir"

@@ -328,9 +328,8 @@ def targets() -> Iterator[list[Target]]:
     from dataset_builders.scoring.results import Results
     from dataset_builders.scoring.runs import read_run
     from modeling_mender.configuration_mender import MenderConfig
-    from modeling_mender.manifest import read_json_object, read_manifest
+    from modeling_mender.manifest import read_items_file, read_json_object, read_manifest
     from modeling_mender.preference_parsing import split_preference
-    from modeling_mender.processing_mender import read_items_file
     from modeling_mender.recommendation_request import CallOptions, read_call, read_requests
     from modeling_mender.training.recipes import load_recipe
 

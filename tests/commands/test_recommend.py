@@ -357,7 +357,7 @@ def test_a_search_where_no_titles_are_says_what_is_missing(folder, tmp_path, cap
     assert "has no items.jsonl" in errors[0]
     (tmp_path / "items.jsonl").write_text(json.dumps({"title": TITLES[0]}) + '\n{"titel": "red lamp"}\n')
     _, _, errors = run(capsys, str(tmp_path), "--search", "tea")
-    assert "line 2 of" in errors[0] and "no item with a title" in errors[0]
+    assert "line 2 of" in errors[0] and "it has no title" in errors[0]
     _, _, errors = run(capsys, str(tmp_path / "not/there/at all"), "--search", "tea")
     assert "is neither a folder nor a name on the Hub" in errors[0]
 

@@ -149,6 +149,10 @@ class _OwnTable:
         self._staged = staged.op().name
         if not self._rows:
             raise ValueError(f"{self.where} holds no rows; nothing can be built from it")
+        for name in columns:
+            spelled = [one for one in file.names if one != name and one.strip("\ufeff ").casefold() == name]
+            if spelled and name not in file.names:
+                raise ValueError(f"{self.where} has the column {spelled[0]!r}; name it {name!r}, or drop it")
         self._refuse_mixed_times()
         keys = {names[0]: next(name for name in names if name in file.names) for names in required}
         self.table = staged.mutate(**{key: staged[name] for key, name in keys.items()})
@@ -242,9 +246,17 @@ class _OwnTable:
                 known = self._time_examples.setdefault(kind, [])
                 of_kind = (index for index, each in enumerate(kinds) if each == kind)
                 known += [
-                    (str(values[index]), batch.places[index]) for index in islice(of_kind, EXAMPLES - len(known))
+                    (_shown(values[index]), batch.places[index]) for index in islice(of_kind, EXAMPLES - len(known))
                 ]
         return moments
+
+
+def _shown(value: Any) -> str:
+    """A time for an error; one of Parquet may be beyond the years of Python, or of a zone that is not known."""
+    try:
+        return str(value)
+    except (ValueError, OverflowError, KeyError, LookupError):
+        return f"{getattr(value, 'type', type(value).__name__)} {getattr(value, 'value', '')}"
 
 
 def _reader(path: Path, label: str) -> Callable[..., TableFile]:
