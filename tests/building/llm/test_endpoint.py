@@ -404,8 +404,8 @@ def test_an_answer_without_end_is_not_read_to_its_end(status):
     assert sum(sent) < 20e6  # 65 MB if it were read
 
 
-BOMB = gzip.compress(b" " * 100_000_000, 6)
-PACKED = gzip.compress(json.dumps({"choices": [{"message": {"content": "[1]"}}]}).encode())
+BOMB = gzip.compress(b" " * 100_000_000, 6, mtime=0)
+PACKED = gzip.compress(json.dumps({"choices": [{"message": {"content": "[1]"}}]}).encode(), mtime=0)
 
 
 def test_a_packed_answer_is_read_though_it_was_not_asked_for():
