@@ -383,7 +383,7 @@ def answer(pipe, requests, **given):
         return None
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(anything, min_size=1, max_size=3))
 @example([{"history": 7}, {"history": 4}])
 def test_a_batch_of_anything_is_answered_as_one_by_one_or_refused_with_a_number(pipe, requests):
@@ -397,7 +397,7 @@ def test_a_batch_of_anything_is_answered_as_one_by_one_or_refused_with_a_number(
             assert known.get(item["item_id"], one[-1]["score"]) == pytest.approx(item["score"], abs=1e-3)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         junk,

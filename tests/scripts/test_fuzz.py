@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-CASES = 100  # of a parser
+CASES = 60  # of a parser
 
 
 @pytest.fixture(scope="module")
