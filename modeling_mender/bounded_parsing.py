@@ -72,7 +72,7 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES, max_depth: int = M
     except RecursionError:
         raise _too_deep(max_depth) from None
     except ValueError as error:  # also a number of more digits than Python converts, and bytes that are not UTF-8
-        raise UnreadableFile(f"no JSON: {_shortened(str(error))}") from None
+        raise UnreadableFile(f"no JSON: {shortened(str(error))}") from None
     return _checked(value, max_depth)
 
 
@@ -95,13 +95,13 @@ def parse_yaml(text: str, max_bytes: int = MAX_YAML_BYTES, max_depth: int = MAX_
         loader = _StrictLoader(text, max_depth)
         return _checked(loader.get_single_data(), max_depth)
     except yaml.YAMLError as error:
-        raise UnreadableFile(f"no YAML: {_shortened(' '.join(str(error).split()))}") from None
+        raise UnreadableFile(f"no YAML: {shortened(' '.join(str(error).split()))}") from None
     except RecursionError:
         raise _too_deep(max_depth) from None
     except UnreadableFile:
         raise
     except (ValueError, TypeError, OverflowError, AttributeError) as error:  # an impossible date, a list as a key
-        raise UnreadableFile(f"no YAML: {_shortened(str(error))}") from None
+        raise UnreadableFile(f"no YAML: {shortened(str(error))}") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -135,7 +135,7 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     mapping = {}
     for key, value in pairs:
         if key in mapping:
-            raise UnreadableFile(f"the key {_shortened(repr(key))} is set twice")
+            raise UnreadableFile(f"the key {shortened(repr(key))} is set twice")
         mapping[key] = value
     return mapping
 
@@ -153,7 +153,7 @@ def _checked(value: Any, max_depth: int) -> Any:
         elif isinstance(one, float) and not math.isfinite(one):
             raise UnreadableFile(f"{one} is no finite number")
         elif isinstance(one, str) and _SURROGATE.search(one):
-            raise UnreadableFile(f"the text {_shortened(ascii(one))} holds half a surrogate pair")
+            raise UnreadableFile(f"the text {shortened(ascii(one))} holds half a surrogate pair")
     return value
 
 
@@ -170,5 +170,6 @@ def _too_deep(max_depth: int) -> UnreadableFile:
     return UnreadableFile(f"it is nested more than {max_depth} deep, the limit for such a file")
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+def shortened(text: str, longest: int = _SHOWN) -> str:
+    """A text for a message, cut after `longest` characters."""
+    return text if len(text) <= longest else text[:longest] + "..."

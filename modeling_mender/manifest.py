@@ -1,7 +1,7 @@
 """Manifest of a model folder: size and SHA-256 of each of its files, by which damage and mix-ups are found.
 
-It finds files that are cut, damaged, missing, or another model's. It is no signature: whoever changes a file and the
-manifest deliberately is not found out.
+It finds files that are cut, damaged, missing, or another model's. It is no signature: a
+deliberate change of a file and of the manifest is not found.
 """
 
 import hashlib

@@ -289,7 +289,7 @@ def refuse_unread(given: Mapping[str, Any], known: str) -> None:
     """Raises a ValueError for fields that a processor does not read.
 
     Args:
-        given (`Mapping`): Values by name; `None` counts as not given.
+        given (`Mapping`): Values by name; `None` counts as missing.
         known (`str`): Names of the fields that it reads.
     """
     if unread := sorted(name for name, value in given.items() if value is not None):

@@ -56,7 +56,7 @@ class RecommendationRequest:
     ) -> "RecommendationRequest":
         """Reads a request from a mapping of its fields.
 
-        A field that is `None` or missing was not given. Texts without a visible character are left out, with their
+        A field that is `None` counts as missing. Texts without a visible character are left out, with their
         strengths. Integers of NumPy and torch count as integers, one-dimensional arrays as lists; nothing else is
         converted.
 

@@ -6,7 +6,7 @@ of the review datasets publish no checksums: the first download writes `<name>.s
 and every later use is checked against it.
 
 A server may redirect, but not from https to http, and not to an address of a private network unless its own is one:
-the user's machine reaches what strangers do not.
+a redirect must not reach what only the user's machine can.
 """
 
 # requests, because it has its own certificates and reads the proxy settings of the environment, which urllib leaves to

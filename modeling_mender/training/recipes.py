@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
-from ..bounded_parsing import MAX_YAML_BYTES, UnreadableFile, parse_yaml, read_bounded
+from ..bounded_parsing import MAX_YAML_BYTES, UnreadableFile, parse_yaml, read_bounded, shortened
 from .arguments import (
     ARGUMENTS,
     ARGUMENTS_FILE,
@@ -286,7 +286,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     unknown = sorted(str(name) for name in values if name not in kinds)
     if unknown:
         raise ValueError(
-            f"recipe {path} has the unknown key(s) {_shortened(', '.join(unknown))}; known are {', '.join(kinds)}."
+            f"recipe {path} has the unknown key(s) {shortened(', '.join(unknown), 100)}; known are {', '.join(kinds)}."
         )
     return {name: _checked(f"recipe {path}", name, value, kinds[name]) for name, value in values.items()}
 
@@ -297,7 +297,8 @@ def _check_numbers(text: str) -> None:
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         if isinstance(key, yaml.ScalarNode) and value.tag in _NUMBER_TAGS and not _DECIMAL.fullmatch(value.value):
             raise UnreadableFile(
-                f"it sets {_shortened(key.value)} to {_shortened(value.value)}; write the number in decimal digits"
+                f"it sets {shortened(key.value, 100)} to {shortened(value.value, 100)}; write the number in decimal "
+                "digits"
             )
 
 
@@ -315,7 +316,7 @@ def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
     else:
         fits = kind in (str, bool) and type(value) is kind
     if not fits:
-        shown = "empty" if value is None else _shortened(repr(value))
+        shown = "empty" if value is None else shortened(repr(value), 100)
         way_out = ", or leave the key out" if value is None else "; quote it" if kind is str else ""
         raise ValueError(f"{where} sets {name} to {shown}; it must be {_NAMES[kind]}{way_out}.")
     return value
@@ -330,7 +331,3 @@ def _number(value: Any) -> float | int | None:
             return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and abs(value) <= sys.float_info.max else None
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 100 else text[:100] + "..."

@@ -473,7 +473,7 @@ def test_length_that_is_wrong_is_found(site, tmp_path, length, reason):
 @pytest.mark.parametrize(
     "given", ["bytes 100000-100001/50", "bytes 5-9/300", "bytes 100000-/" + "9" * 5000, "items 1-2/3", "bytes */*"]
 )
-def test_rest_that_fits_nothing_starts_anew_or_is_refused(site, tmp_path, given):
+def test_rest_that_fits_nothing_starts_again_or_is_refused(site, tmp_path, given):
     rest = status(206, DATA[100_000:], Content_Range=given)
     answers = in_turn(file_of(cuts=[100_000]), rest, file_of())
     try:
@@ -503,7 +503,7 @@ def test_wait_that_is_none_is_ignored(site, tmp_path, monkeypatch, wait):
         b'{"url": "URL", "validator": "\\u2028"}',
     ],
 )
-def test_damaged_state_of_a_part_starts_anew(site, tmp_path, state):
+def test_damaged_state_of_a_part_starts_again(site, tmp_path, state):
     url = site.url("/a", file_of())
     (tmp_path / "reviews.json.gz.part").write_bytes(b"old")
     (tmp_path / "reviews.json.gz.part.json").write_bytes(state.replace(b"URL", url.encode()))

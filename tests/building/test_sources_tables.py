@@ -724,3 +724,13 @@ def test_a_header_with_blanks_or_capitals_is_named(tmp_path):
 def test_an_offset_of_more_than_59_minutes_is_no_time(offset):
     with pytest.raises(ValueError, match="neither an integer nor a date"):
         read_time(f"2014-07-01T00:00:00{offset}")
+
+
+def test_an_optional_column_is_not_left_out_for_its_spelling_and_a_needless_alias_may_be(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title\nA1,Lamp\n", encoding="utf-8")
+    for header in ("user_id,item_id,timestamp, rating", "user_id,item_id,timestamp,Rating"):
+        (tmp_path / "actions.csv").write_text(f"{header}\nu,A1,1,5\n", encoding="utf-8")
+        with pytest.raises(ValueError, match="has the column '( r|R)ating'; name it 'rating', or drop it"):
+            TablesSource(tmp_path / "actions.csv", tmp_path / "items.csv").load(connect())
+    (tmp_path / "actions.csv").write_text("user_id,item_id,timestamp,User\nu,A1,1,Ann\n", encoding="utf-8")
+    TablesSource(tmp_path / "actions.csv", tmp_path / "items.csv").load(connect())

@@ -84,7 +84,7 @@ def test_the_script_counts_and_changes_nothing(trained, capsys):
     assert {path.name: path.read_bytes() for path in folders[0].iterdir()} == before
 
 
-def test_a_damage_that_nobody_notices_is_counted_as_such(tmp_path):
+def test_an_unnoticed_damage_is_counted_as_such(tmp_path):
     """The count can find fault: here nothing reads the file's content but its length."""
     (tmp_path / "number.txt").write_text("12")
 

@@ -1,20 +1,11 @@
 """scripts/benchmarks/kill_test.py: what it takes for equal, and for left behind; nothing is killed here."""
 
-import importlib.util
 import json
-import sys
 
+import kill_test
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-
-
-@pytest.fixture(scope="module")
-def script(project):
-    spec = importlib.util.spec_from_file_location("kill_test", project / "scripts/benchmarks/kill_test.py")
-    module = sys.modules["kill_test"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def fill(place, seconds=1.0, weight=0.5, lines=("a", "b")):
@@ -27,27 +18,27 @@ def fill(place, seconds=1.0, weight=0.5, lines=("a", "b")):
     return place
 
 
-def test_times_and_the_order_of_lines_do_not_count(script, tmp_path):
+def test_times_and_the_order_of_lines_do_not_count(tmp_path):
     first, second = fill(tmp_path / "a"), fill(tmp_path / "b", seconds=2.5, lines=("b", "a"))
-    assert script.content(first) == script.content(second)
+    assert kill_test.content(first) == kill_test.content(second)
 
 
 @pytest.mark.parametrize("change", [{"weight": 0.25}, {"lines": ("a",)}, {"lines": ("a", "b", "b")}])
-def test_weights_and_lines_count(script, tmp_path, change):
-    assert script.content(fill(tmp_path / "a")) != script.content(fill(tmp_path / "b", **change))
+def test_weights_and_lines_count(tmp_path, change):
+    assert kill_test.content(fill(tmp_path / "a")) != kill_test.content(fill(tmp_path / "b", **change))
 
 
-def test_what_is_left_behind_is_seen_beside_the_output_among_temporary_files_and_in_the_cache(script, tmp_path):
+def test_what_is_left_behind_is_seen_beside_the_output_among_temporary_files_and_in_the_cache(tmp_path):
     place = fill(tmp_path / "a")
-    clean = script.content(place)
+    clean = kill_test.content(place)
     for left in (".out.abcdefgh.tmp", "tmp/.mender.abcdefgh.tmp", "cache/steering/.key.abcdefgh.tmp"):
         (place / left).mkdir(parents=True)
-        assert left in script.content(place).keys() - clean.keys()
+        assert left in kill_test.content(place).keys() - clean.keys()
     (place / "cache/steering/key").mkdir()
-    assert "cache/steering/key" not in script.content(place)
+    assert "cache/steering/key" not in kill_test.content(place)
 
 
-def test_every_command_comes_after_those_that_it_needs(script):
-    names = [one.name for one in script.ACTIVITIES]
-    for number, one in enumerate(script.ACTIVITIES):
+def test_every_command_comes_after_those_that_it_needs():
+    names = [one.name for one in kill_test.ACTIVITIES]
+    for number, one in enumerate(kill_test.ACTIVITIES):
         assert set(one.needs) <= set(names[:number]), one.name

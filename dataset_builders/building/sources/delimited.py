@@ -100,10 +100,7 @@ class DelimitedFile:
             raise ValueError(f"{self.where}, line {self._record_start} {_explained(error)}") from error
 
     def _check_header(self) -> None:
-        spelled = {name.strip("\ufeff ").casefold(): name for name in self.names}
-        nearly = [name for each in self.required for name in each if name in spelled and name not in self.names]
-        advice = f" ({spelled[nearly[0]]!r} is spelled otherwise than {nearly[0]!r})" if nearly else ""
-        check_columns(self.where, self.names, self.required, advice or delimiter_advice(self.names))
+        check_columns(self.where, self.names, self.required, delimiter_advice(self.names))
         for name in self.wanted:
             if (count := self.names.count(name)) > 1:
                 places = [place for place, each in enumerate(self.names, 1) if each == name]

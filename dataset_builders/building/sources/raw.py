@@ -9,11 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..engines import read_parquet
 from .raw_tables import RawTables
+
+MUST_BE = {
+    "user_id": "a text without blanks around it",
+    "source_id": "a text without blanks around it",
+    "rating": "of 1 to 5, or NULL",
+    "price": "finite and not negative, or NULL",
+}
 
 
 class RawSource:
@@ -81,25 +89,21 @@ def _check_types(label: str, files: list[Path]) -> None:
 
 
 def _check_values(where: str, table: ibis.Table) -> None:
-    """Refuses a value that no other source gives; names the first."""
-    for name, limit in (
-        ("user_id", "a text without blanks around it"),
-        ("source_id", "a text without blanks around it"),
-        ("rating", "of 1 to 5, or NULL"),
-        ("price", "finite and not negative, or NULL"),
-    ):
-        if name not in table.columns:
-            continue
+    """Refuses a value that no other source gives; names one. A table is read once."""
+    wrong: dict[str, ir.BooleanValue] = {}
+    for name in MUST_BE.keys() & set(table.columns):
         value = table[name]
         if value.type().is_string():
-            wrong = value.isnull() | (value == "") | (value != value.strip())
+            wrong[name] = value.isnull() | (value == "") | (value != value.strip())
         elif value.type().is_numeric():
             number = value.cast("float64")
-            most = 5.0 if name == "rating" else 1e300
-            least = 1.0 if name == "rating" else 0.0
-            wrong = number.notnull() & (number.isnan() | ~number.between(least, most))
-        else:
-            continue
-        found = table.filter(wrong).select(name).limit(1).to_pyarrow().to_pylist()
-        if found:
-            raise ValueError(f"{where}: {name} ({found[0][name]!r:.80}) must be {limit}; correct or drop the row")
+            least, most = (1.0, 5.0) if name == "rating" else (0.0, 1e300)
+            wrong[name] = number.notnull() & (number.isnan() | ~number.between(least, most))
+    if not wrong:
+        return
+    values = {f"value_of_{name}": table[name] for name in wrong}
+    found = table.filter(ibis.or_(*wrong.values())).select(**wrong, **values).limit(1).to_pyarrow().to_pylist()
+    for name in wrong if found else ():
+        if found[0][name]:
+            shown = f"{found[0][f'value_of_{name}']!r:.80}"
+            raise ValueError(f"{where}: {name} ({shown}) must be {MUST_BE[name]}; correct or drop the row")

@@ -58,6 +58,17 @@ class TableFile(Protocol):
         ...
 
 
+def spelled_otherwise(name: str, names: Collection[str]) -> str | None:
+    """The column that differs from a missing one in capitals, blanks around it or a byte order mark alone.
+
+    >>> spelled_otherwise("rating", ["user_id", " Rating"]), spelled_otherwise("rating", ["rating", "Rating"])
+    (' Rating', None)
+    """
+    if name in names:
+        return None
+    return next((one for one in names if one.strip("\ufeff ").casefold() == name), None)
+
+
 def check_columns(where: str, names: Collection[str], required: Collection[Sequence[str]], advice: str = "") -> None:
     """Refuses a file that lacks a column.
 
@@ -74,6 +85,9 @@ def check_columns(where: str, names: Collection[str], required: Collection[Seque
         if not set(each) & set(names):
             wanted = " or ".join(repr(name) for name in each)
             has = ", ".join(names)
+            for name in each:
+                if (nearly := spelled_otherwise(name, names)) is not None:
+                    advice = f" ({nearly!r} is spelled otherwise than {name!r})"
             raise ValueError(
                 f"{where} lacks the column {wanted}; it has {shortened(has, 300)[1:-1] if len(has) > 300 else has}. "
                 f"Rename or add it{advice}"

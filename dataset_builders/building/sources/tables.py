@@ -45,7 +45,7 @@ from .json_lines import JsonLinesFile
 from .lines import shortened
 from .parquet_table import ParquetTable
 from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts, fill_table
-from .table_file import Batch, TableFile
+from .table_file import Batch, TableFile, spelled_otherwise
 from .values import BadValue, categories, has_decimal_comma, is_ambiguous, prices, ratings, read_price, texts, times
 
 USER_KEY, ITEM_KEY = ("user_id", "user"), ("item_id", "item")
@@ -149,10 +149,9 @@ class _OwnTable:
         self._staged = staged.op().name
         if not self._rows:
             raise ValueError(f"{self.where} holds no rows; nothing can be built from it")
-        for name in columns:
-            spelled = [one for one in file.names if one != name and one.strip("\ufeff ").casefold() == name]
-            if spelled and name not in file.names:
-                raise ValueError(f"{self.where} has the column {spelled[0]!r}; name it {name!r}, or drop it")
+        for name in set(columns).difference(*required):
+            if (nearly := spelled_otherwise(name, file.names)) is not None:
+                raise ValueError(f"{self.where} has the column {nearly!r}; name it {name!r}, or drop it")
         self._refuse_mixed_times()
         keys = {names[0]: next(name for name in names if name in file.names) for names in required}
         self.table = staged.mutate(**{key: staged[name] for key, name in keys.items()})

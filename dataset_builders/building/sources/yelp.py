@@ -258,7 +258,7 @@ def _tar_member(archive: tarfile.TarFile, path: Path, member: str) -> IO[bytes]:
 
 
 def _check_name(path: Path, name: str) -> None:
-    """Refuses a name that leads out of the archive: nothing is unpacked, but nobody packs the dataset so."""
+    """Refuses a name that leads out of the archive: nothing is unpacked, but the dataset has no such name."""
     if name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name:
         raise ValueError(f"{path} holds {name!r}, a name that leads out of the archive; {ADVICE}")
 
