@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic_write import new_directory
+from ..bounded_parsing import parse_json, read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class StageCache:
     """Cache of stages' results in a folder.
 
     A result is written under a temporary name and renamed when it is complete, so an interrupted build resumes at the
-    interrupted stage. Results are never deleted; remove the folder to discard them.
+    interrupted stage. Its files are compared with their digest when it is found; a damaged result is made again, with
+    a warning. Results are never deleted; remove the folder to discard them.
 
     Args:
         folder (`Path`): Folder of the results, as `<stage>/<key>/`.
@@ -74,19 +76,42 @@ class StageCache:
         """
         key = digest_of({"stage": stage, "code": code_digest(*sorted(code)), **depends_on})
         folder = self.folder / stage / key
-        if not (folder / INFO_FILE).is_file():
+        if (found := _read_result(folder)) is None:
             self._make(folder, make)
+            found = _read_result(folder)
+            if found is None:
+                raise OSError(f"{folder} changed while it was written; keep other programs from it, and run again.")
         else:
             logger.info("stage %s is cached in %s", stage, folder)
-        kept = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
-        return StageResult(folder, kept["digest"], kept["info"])
+        return found
 
     def _make(self, folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:
         # Another build may be faster, with the same result.
         with new_directory(folder, overwrite=True) as temporary:
-            info = dict(make(temporary))
-            kept = {"digest": digest_of({"files": temporary, "info": info}), "info": info}
+            info = json.loads(json.dumps(dict(make(temporary))))  # as it will be read
+            kept = {"digest": _digest_result(temporary, info), "info": info}
             (temporary / INFO_FILE).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_result(folder: Path) -> StageResult | None:
+    """Reads a finished stage; `None` if there is none, or, with a warning, if its files are not those written."""
+    if not folder.exists():
+        return None
+    try:
+        kept = parse_json(read_bounded(folder / INFO_FILE))
+        if _digest_result(folder, kept["info"]) == kept["digest"]:
+            return StageResult(folder, kept["digest"], kept["info"])
+        reason = f"its files do not match the digest in {INFO_FILE}"
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = str(error)
+    logger.warning("%s is damaged and made again: %s", folder, reason)
+    return None
+
+
+def _digest_result(folder: Path, info: Mapping[str, Any]) -> str:
+    """Digests a stage's files, without the one that holds the digest, and its counts."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / INFO_FILE]
+    return digest_of({"files": {path.relative_to(folder).as_posix(): path for path in files}, "info": info})
 
 
 def digest_of(value: object) -> str:

@@ -40,6 +40,38 @@ def test_a_result_is_made_once_and_then_found(tmp_path):
     assert (again.folder / "file.txt").read_text() == "result" and again.info == {"count": 6}
 
 
+@pytest.mark.parametrize("name", ["file.txt", "stage.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-2]),
+        lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        lambda path: (path.parent / "another").write_text("stray"),
+        lambda path: path.rename(path.parent / "renamed"),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+)
+def test_a_damaged_result_is_made_again_with_a_warning(tmp_path, caplog, name, damage):
+    make, calls = maker()
+    first = StageCache(tmp_path).get("stage", {"a": 1}, make, ())
+    damage(first.folder / name)
+    assert StageCache(tmp_path).get("stage", {"a": 1}, make, ()) == first
+    assert len(calls) == 2 and "is damaged and made again" in caplog.text
+    assert sorted(path.name for path in first.folder.iterdir()) == ["file.txt", "stage.json"]
+    assert (first.folder / "file.txt").read_text() == "result"
+
+
+def test_counts_are_those_that_were_made(tmp_path):
+    def make(folder):
+        return {"shares": {3: 0.1, 2: None}, "pair": (1, 2)}
+
+    first = StageCache(tmp_path).get("stage", {}, make, ())
+    assert first == StageCache(tmp_path).get("stage", {}, lambda folder: pytest.fail("made again"), ())
+    assert first.info == {"shares": {"3": 0.1, "2": None}, "pair": [1, 2]}
+
+
 def test_other_parameters_another_stage_or_other_code_make_another_result(tmp_path, monkeypatch):
     make, calls = maker()
     cache = StageCache(tmp_path)
