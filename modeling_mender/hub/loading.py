@@ -12,6 +12,7 @@ from .. import SemanticIds
 from ..manifest import MANIFEST_FILE, ModelFiles, read_items_file
 from ..methods.building import Catalogue
 from ..methods.table import METHODS, get_method
+from ..pipeline_preference_recommendation import check_pair
 from ..processing_mender import MenderProcessor
 from ..training.arguments import ARGUMENTS_FILE, make_arguments
 from ..training.lora import ADAPTER_FILES, load_adapter
@@ -100,6 +101,10 @@ def load_recommender(
             f"the processor_config.json of {where} gives a {type(processor).__name__}, which is no processor of a "
             "recommender; fetch or copy the model again."
         )
+    try:
+        check_pair(model, processor)
+    except ValueError as error:
+        raise ValueError(f"{where} cannot answer: {error}") from None
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without support for it

@@ -168,8 +168,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def load_pipeline(model: str) -> Any:
     """Loads a model and its processor as the pipeline `preference-recommendation`.
 
-    Where the project is installed, its own loader reads the files and no code of the model's folder runs. Elsewhere, as
-    on a Space, the code of the model's repository runs (`trust_remote_code`).
+    Where the project is installed, its own loader reads the files and no code of the model's folder runs. Elsewhere,
+    as on a Space, the code of the model's repository runs (`trust_remote_code`).
 
     Raises:
         ValueError: If a file is damaged, or the model has no pipeline.
