@@ -197,6 +197,24 @@ def test_a_processor_or_search_with_a_wrong_field_is_refused(folder, name, field
         load_recommender(folder)
 
 
+@pytest.mark.parametrize("name", ["UnknownProcessor", "", 7, ["MenderTokProcessor"]])
+@pytest.mark.parametrize("auto_map", [{}, {"auto_map": {"AutoProcessor": "processing_mender.UnknownProcessor"}}])
+def test_an_unknown_processor_is_refused_with_those_that_there_are(folder, name, auto_map):
+    change_json(folder, "processor_config.json", processor_class=name, **auto_map)
+    with pytest.raises(ValueError, match="there are .*MenderSteerProcessor, ItemIdProcessor") as caught:
+        load_recommender(folder)
+    assert "trust_remote_code" not in str(caught.value)
+
+
+def test_an_unknown_tokenizer_is_refused_without_advice_to_run_code(folder):
+    fields = {"tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["modeling_mender_steer.X", None]}}
+    change_json(folder, "tokenizer_config.json", **fields)
+    try:
+        load_recommender(folder)
+    except ValueError as error:
+        assert str(folder) in str(error) and "`trust_remote_code=True`" not in str(error)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,0 +1,54 @@
+"""An output folder that cannot be made is refused before the work, by every command that writes one."""
+
+import os
+
+import pytest
+
+from modeling_mender.commands import evaluate, learn_ids, obedience, publish_model, train
+from modeling_mender.commands.output_paths import check_output_folder
+
+
+@pytest.fixture
+def places(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    return tmp_path
+
+
+BAD = {"file": "is a file", "file/x": "is a file", "link": "does not exist", "link/x": "does not exist"}
+BAD |= {"a" * 300: "too long", "a\0b": "null", "/proc/x": "cannot be a folder", "/dev/null/x": "is a file"}
+COMMANDS = {
+    evaluate: ["model", "--benchmark", "b", "--domain", "sample"],
+    obedience: ["model", "--benchmark", "b", "--domain", "sample"],
+    learn_ids: ["--benchmark", "b", "--domain", "sample", "--overwrite"],
+    publish_model: ["model", "--repo_id", "org/name", "--dry_run"],
+    train: ["most_popular", "--domain", "sample"],
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_path_that_can_be_no_folder_is_refused_with_its_name(places, name):
+    with pytest.raises(OSError, match=BAD[name]) as caught:
+        check_output_folder(places / name, "--place")
+    said = str(caught.value)
+    assert said.startswith("--place (") and said.endswith("; give another one.")
+    assert "\n" not in said and "Errno" not in said
+    assert sorted(os.listdir(places)) == ["file", "link"]
+
+
+def test_a_folder_that_is_there_or_can_be_made_is_taken_and_left_as_it_is(places):
+    (places / "full").mkdir()
+    (places / "to").symlink_to(places / "full")
+    for name in ("full", "to", "to/below", "new/below"):
+        check_output_folder(places / name)
+    assert sorted(os.listdir(places)) == ["file", "full", "link", "to"]
+    assert os.listdir(places / "full") == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__.split(".")[-1])
+@pytest.mark.parametrize("name", ["file", "link", "/dev/null/x"])
+def test_each_command_says_so_before_its_work(places, capsys, monkeypatch, command, name):
+    monkeypatch.chdir(places)
+    assert command.main([*COMMANDS[command], "--output_dir", name]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: --output_dir (") and error.endswith("give another one.")
