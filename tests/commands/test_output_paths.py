@@ -4,6 +4,7 @@ import pytest
 
 from modeling_mender.commands import evaluate, learn_ids, obedience, publish_model, train
 from modeling_mender.commands.output_paths import check_output_folder
+from modeling_mender.training.output_folder import hold_output
 
 
 @pytest.fixture
@@ -54,3 +55,13 @@ def test_each_command_says_so_before_its_work(places, capsys, monkeypatch, comma
     assert command.main([*COMMANDS[command], "--output_dir", name]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: --output_dir (") and error.endswith("give another one.")
+
+
+@pytest.mark.parametrize("name", ["model", "adapter", "checkpoints", "checkpoints/step_20"])
+@pytest.mark.parametrize("kind", ["a file", "a link to nowhere"])
+def test_a_part_of_a_training_that_is_no_folder_is_refused_before_the_training(tmp_path, name, kind):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x") if kind == "a file" else path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match=f"{path} is {kind}"), hold_output(tmp_path):
+        pass

@@ -401,3 +401,18 @@ def test_a_new_model_reads_texts_that_its_text_encoder_has_positions_for(tmp_pat
     config = AutoConfig.from_pretrained(encoder, max_position_embeddings=40)
     AutoModel.from_config(config).save_pretrained(encoder)
     assert load_recommender(train_tiny("mender_tok", tmp_path, text_encoder=str(encoder)))[1].max_length == 40
+
+
+@pytest.mark.parametrize("name", ["mender_tok", "mender_emb", "mender_steer", "tiger", "sasrec"])
+def test_finite_weights_without_finite_scores_give_no_answer(tmp_path, name):
+    model, processor = load_recommender(train_tiny(name, tmp_path))
+    for weight in [value for value in model.parameters() if value.requires_grad][-3:]:
+        kept = weight.detach().clone()
+        weight.data.fill_(3e38)
+        try:
+            scores = model.recommend(**processor(history=[[1, 5]]), k=3).scores
+        except ValueError as error:
+            assert "no finite numbers" in str(error)
+        else:
+            assert scores.isfinite().all()
+        weight.data.copy_(kept)
