@@ -124,6 +124,12 @@ class CheckedModel(PreTrainedModel):
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"the config.json of {files.where} describes no model ({reason}).") from error
         expected = model.state_dict()
+        # transformers passes over names that some part, such as T5's encoder, may have too many of
+        if surplus := sorted(name for name in given.keys() - expected.keys() if not name.startswith("text_encoder.")):
+            raise ValueError(
+                f"{files.where} cannot answer: its weights {_some(surplus)} are unexpected; config.json or they are "
+                "damaged or another model's: fetch or copy the model again."
+            )
         absent = [name for name in cls.later_weights if name in expected and name not in given]
         changed = [
             name

@@ -10,6 +10,11 @@ from transformers import PreTrainedConfig
 
 MAX_LAYERS = 1000
 MAX_LABELS = 100_000
+# Text encoders that number positions from the one after the padding token's id.
+POSITIONS_AFTER_PADDING = (
+    "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
 
 Config = TypeVar("Config", bound="CheckedConfig")
 
@@ -62,6 +67,27 @@ class CheckedConfig(PreTrainedConfig):
                 f"the configuration of a {cls.model_type} has a field of a wrong type or value ({reason}); its "
                 "config.json is damaged: fetch or copy the model again."
             ) from error
+
+
+def count_positions(text_config: Any) -> int | None:
+    """Largest number of tokens that a text encoder has positions for; `None` for one without positions, such as T5.
+
+    Args:
+        text_config (`PreTrainedConfig` or `Mapping`): Configuration of the text encoder.
+
+    >>> count_positions({"model_type": "bert", "max_position_embeddings": 512})
+    512
+    >>> count_positions({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1})
+    512
+    """
+    names = ("model_type", "max_position_embeddings", "pad_token_id")
+    read = text_config.get if isinstance(text_config, dict) else lambda name: getattr(text_config, name, None)
+    model_type, positions, padding = map(read, names)
+    if not isinstance(positions, int):
+        return None
+    if model_type in POSITIONS_AFTER_PADDING:
+        positions -= 1 + (padding if isinstance(padding, int) else 1)
+    return positions
 
 
 def check_counts(fields: Any, depth: int = 0) -> None:

@@ -25,6 +25,29 @@ OPTIONAL_FIELDS = {
 }
 
 
+def check_pair(model: Any, processor: Any) -> None:
+    """Checks that a model and a processor are of the same catalogue.
+
+    Raises:
+        ValueError: If they have different items, or different semantic IDs of them.
+    """
+    known = getattr(model.config, "num_items", None), getattr(processor, "num_items", None)
+    if None not in known and known[0] != known[1]:
+        raise ValueError(
+            f"the model has {known[0]} items and the processor {known[1]}; load both from the same folder."
+        )
+    table = getattr(model, "item_semantic_ids", None)
+    codes = [item.get("codes") for item in getattr(processor, "items", ())]
+    if table is None or table.is_meta or not codes or None in codes:
+        return
+    if (differing := next((n for n, row in enumerate(table.tolist()) if row != codes[n]), None)) is not None:
+        raise ValueError(
+            f"item {differing + 1} has the semantic ID {table[differing].tolist()} in the model and "
+            f"{codes[differing]!r:.80} in the processor's items.jsonl; load both from the same folder, or fetch it "
+            "again."
+        )
+
+
 class PreferenceRecommendationPipeline(Pipeline):
     """Recommends items for requests given as dicts.
 
@@ -66,11 +89,7 @@ class PreferenceRecommendationPipeline(Pipeline):
         """
         self.limits = RequestLimits.read(limits)
         super().__init__(*args, **kwargs)
-        known = getattr(self.model.config, "num_items", None), getattr(self.processor, "num_items", None)
-        if None not in known and known[0] != known[1]:
-            raise ValueError(
-                f"the model has {known[0]} items and the processor {known[1]}; load both from the same folder."
-            )
+        check_pair(self.model, self.processor)
 
     def __call__(self, inputs: Mapping | Iterable[Mapping], *args: Any, limits: Any = None, **options: Any) -> Any:
         """Recommends items for one request or several.

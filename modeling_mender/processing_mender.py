@@ -11,7 +11,7 @@ import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .atomic_write import atomic_write
-from .configuration_checks import check_counts
+from .configuration_checks import check_counts, count_positions
 from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, read_items_file, sha256
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
@@ -37,6 +37,11 @@ def check_size(name: str, value: Any, least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} ({value!r:.80}) must be an integer of at least {least}.")
     return value
+
+
+def count_words(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Number of rows that the embeddings of a tokenizer's words need: one more than its largest token id."""
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
 
 class MenderProcessor(ProcessorMixin):
@@ -162,9 +167,13 @@ class MenderProcessor(ProcessorMixin):
                 "or copy the model again."
             )
         processor.items = named_items(read_items_file(path))
+        processor._check_items(path)
         processor._check_model(files.read_json("config.json"), path)
         files.check_num_items(processor.num_items)
         return processor
+
+    def _check_items(self, path: Path) -> None:
+        """Refuses items without what a processor reads of them, beyond title and text."""
 
     def _check_model(self, config: Mapping[str, Any] | None, path: Path) -> None:
         """Refuses items and words that are not those of the model beside them, if there is one."""
@@ -192,12 +201,20 @@ class MenderProcessor(ProcessorMixin):
                 f"{path} holds other items than the model was trained with, or the same in another order; fetch or "
                 "copy the model again, or set items_digest in config.json to null if you changed titles on purpose."
             )
+        if getattr(self, "tokenizer", None) is None:
+            return
         text_config = config.get("text_config")
-        known = text_config.get("vocab_size") if isinstance(text_config, dict) else None
-        if isinstance(known, int) and getattr(self, "tokenizer", None) is not None and len(self.tokenizer) > known:
+        known = text_config.get("vocab_size") if isinstance(text_config, dict) else config.get("num_text_tokens")
+        if isinstance(known, int) and (num_words := count_words(self.tokenizer)) > known:
             raise ValueError(
-                f"the tokenizer beside {path} has {len(self.tokenizer)} words and the model {known}; it is another "
-                "model's: fetch or copy the model again."
+                f"the tokenizer beside {path} has token ids up to {num_words - 1} and the model {known} words; it is "
+                "another model's: fetch or copy the model again."
+            )
+        positions = count_positions(text_config)
+        if positions is not None and self.max_length > positions:
+            raise ValueError(
+                f"{path.with_name('processor_config.json')} gives max_length as {self.max_length}, and the text "
+                f"encoder of config.json has positions for {positions} tokens; {way_out}"
             )
 
     def _read_requests(self, history: Any, preference: Any) -> list[tuple[list[int], list[str]]]:
@@ -327,6 +344,12 @@ class MenderTokProcessor(MenderProcessor):
     """
 
     model_types = ("mender_tok",)
+
+    def _check_items(self, path: Path) -> None:
+        """Refuses items without a text, which their histories are written in."""
+        for number, item in enumerate(self.items, start=1):
+            if not isinstance(item.get("text"), str):
+                raise ValueError(f"line {number} of {path} has no text of the item; fetch or copy the model again.")
 
     def __call__(
         self,

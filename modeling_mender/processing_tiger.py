@@ -5,6 +5,7 @@ The input vocabulary has the tokens of the decoder, then one token per bucket of
 
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 from .configuration_semantic_ids import PAD_TOKEN_ID, vocabulary_size
 from .processing_mender import MenderTokProcessor, as_texts, check_size, pad_token_rows, refuse_unread
 from .request_values import RequestError, as_list, shown
-from .semantic_ids import codes_to_tokens
+from .semantic_ids import SemanticIds, codes_to_tokens
 
 MAX_CACHED_TEXTS = 100_000  # bounds the memory of a server; the texts of a benchmark fit
 
@@ -113,6 +114,24 @@ class TigerProcessor(MenderTokProcessor):
         """Token id of a user's bucket, the same in every process."""
         bucket = zlib.crc32(user.encode()) % self.num_user_tokens
         return vocabulary_size(self.num_levels, self.codebook_size) + bucket
+
+    def _check_items(self, path: Path) -> None:
+        """Refuses items whose codes are no semantic IDs."""
+        if self.history_format == "text":
+            super()._check_items(path)
+            if not any("codes" in item for item in self.items):
+                return
+        for number, item in enumerate(self.items, start=1):
+            codes = item.get("codes")
+            if not isinstance(codes, list) or [type(code) for code in codes] != [int] * self.num_levels:
+                raise ValueError(
+                    f"line {number} of {path} gives codes as {codes!r:.80}, and they must be {self.num_levels} whole "
+                    "numbers, the item's semantic ID; fetch or copy the model again."
+                )
+        try:
+            SemanticIds([item["codes"] for item in self.items], self.codebook_size)
+        except (ValueError, RuntimeError) as error:  # RuntimeError: a code beyond 64 bits
+            raise ValueError(f"{path} holds codes that are no semantic IDs: {error} Fetch or copy it again.") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration without the cache of tokens, which stays in memory."""

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -25,6 +26,29 @@ class TextEncoderMixin(nn.Module):
         """The text encoder of a model that has one."""
         assert self.text_encoder is not None, "this model has no text encoder"
         return self.text_encoder
+
+    def check_tables(self) -> None:
+        """Checks tables, and that the text encoder embeds a token, which shapes of weights alone do not show.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        getattr(super(), "check_tables", lambda: None)()
+        encoder = self.text_encoder
+        if encoder is None or encoder.device.type == "meta":
+            return
+        token = torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
+        try:
+            with torch.no_grad():
+                states = encoder(input_ids=token, attention_mask=torch.ones_like(token)).last_hidden_state
+            finite = bool(states.isfinite().all())
+        except Exception as error:  # of several kinds, by which field of the configuration is wrong
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"its text_config does not fit its text encoder ({type(error).__name__}: {reason})"
+            ) from error
+        if not finite:
+            raise ValueError("its text encoder computes numbers that are not finite")
 
     def freeze_text_encoder(self) -> None:
         """Excludes the text encoder from training: no gradients of its weights and no dropout."""

@@ -4,8 +4,8 @@ mender demo outputs/quickstart/model --port 7860
 """
 
 import argparse
+import importlib
 import importlib.util
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,25 +42,28 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def demo(arguments: DemoArguments) -> None:
-    """Runs the page in a separate process, as its Space does.
+    """Runs the app of the Space; where this package is installed, it runs no code of the model's folder.
 
     Raises:
         ImportError: If gradio is not installed.
-        ChildProcessError: If the page cannot be served; its process prints the reason.
+        ValueError, OSError: If the model cannot be loaded, or the page cannot be served.
     """
     if importlib.util.find_spec("gradio") is None:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
-    words = ["--model", arguments.model]
-    for name in ("results", "leaderboard", "port"):
-        if (value := getattr(arguments, name)) is not None:
-            words += [f"--{name}", str(value)]
-    app = resource("model_cards/spaces/demo") / "app.py"
+    words = [f"--model={arguments.model}"]
+    for name in ("results", "leaderboard"):
+        if (path := getattr(arguments, name)) is not None:
+            if not path.is_file():
+                raise FileNotFoundError(f"--{name} ({path}) is no file; give the JSON file, or leave it out.")
+            words.append(f"--{name}={path}")
+    words += [] if arguments.port is None else [f"--port={arguments.port}"]
+    folder = str(resource("model_cards/spaces/demo"))
+    sys.path.insert(0, folder)  # its modules import each other by their plain names
     try:
-        status = subprocess.run([sys.executable, str(app), *words], check=False).returncode
-    except KeyboardInterrupt:
-        return
-    if status:
-        raise ChildProcessError(f"the page of {arguments.model} ended with status {status}; see the lines above.")
+        app = importlib.import_module("app")
+        app.serve(app.parse_arguments(words))
+    finally:
+        sys.path.remove(folder)
 
 
 if __name__ == "__main__":

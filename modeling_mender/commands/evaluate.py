@@ -36,6 +36,8 @@ from dataset_builders.scoring.result_parts import Maker, Ranking, Training, Weig
 from dataset_builders.scoring.results import Results, about
 from dataset_builders.scoring.runs import Run, write_run
 
+from .output_paths import check_output_folder
+
 if TYPE_CHECKING:
     from ..hub.model_card import Evaluation
 
@@ -127,6 +129,8 @@ def evaluate(arguments: EvaluationArguments) -> Results:
         ValueError: If the model was trained on another benchmark.
         FileNotFoundError, OSError: If one of them cannot be loaded.
     """
+    if arguments.output_dir is not None:
+        check_output_folder(arguments.output_dir)
 
     def ask(tables: Tables, num_items: int) -> tuple[Run, Maker]:
         answers, maker = answer(arguments, tables, num_items)

@@ -10,6 +10,7 @@ from dataset_builders.building.sources.sample import ABOUT
 from dataset_builders.building.text_embedding import load_embedder, published_name
 
 from .learn_ids import SemanticIdArguments, learn_semantic_ids
+from .output_paths import check_output_folder
 
 # 354 items: 32 codes per level distinguish them and are few enough to be shared; the RQ-VAE takes a few seconds.
 SAMPLE_IDS: dict[str, Any] = {
@@ -30,6 +31,10 @@ def prepare_sample(benchmark: str, semantic_ids: str | None) -> None:
             if not given, none are learned.
     """
     is_missing = not Path(benchmark).is_dir()
+    if is_missing:
+        check_output_folder(benchmark, "--benchmark")
+    if semantic_ids is not None and not Path(semantic_ids).is_dir():
+        check_output_folder(semantic_ids, "--semantic_ids")
     if is_missing:
         report = build_benchmark(
             get_source("sample"),

@@ -12,6 +12,7 @@ from .. import SemanticIds
 from ..manifest import MANIFEST_FILE, ModelFiles, read_items_file
 from ..methods.building import Catalogue
 from ..methods.table import METHODS, get_method
+from ..pipeline_preference_recommendation import check_pair
 from ..processing_mender import MenderProcessor
 from ..training.arguments import ARGUMENTS_FILE, make_arguments
 from ..training.lora import ADAPTER_FILES, load_adapter
@@ -25,6 +26,7 @@ RECOMMENDERS = tuple(
     )
 )
 
+PROCESSORS = tuple(dict.fromkeys(method.processor_class.__name__ for method in METHODS.values()))
 # Files that transformers reads before a class of this package does.
 READ_FIRST = ("config.json", "processor_config.json", "tokenizer_config.json")
 # Messages for a file that a repository or folder lacks.
@@ -62,7 +64,7 @@ def load_recommender(
         if files.folder is None:
             PreTrainedConfig.get_config_dict(name, revision=revision)  # to be told why where it cannot be fetched
         files.check(READ_FIRST)
-        fields = [files.read_json(one) or {} for one in READ_FIRST][0]
+        fields, processor_fields, _ = [files.read_json(one) or {} for one in READ_FIRST]
     except OSError as error:
         reason = " ".join(str(error).split())
         raise OSError(
@@ -74,6 +76,12 @@ def load_recommender(
             f"the config.json of {where} has the model type {model_type!r}; recommenders have one of "
             f"{', '.join(RECOMMENDERS)}. Name another model, or publish it again with mender publish-model if its "
             "configuration was renamed."
+        )
+    processor_class = processor_fields.get("processor_class", PROCESSORS[0])
+    if processor_class not in PROCESSORS:
+        raise ValueError(
+            f"the processor_config.json of {where} has the processor class {processor_class!r:.80}; there are "
+            f"{', '.join(PROCESSORS)}. Name another model, or fetch or copy this one again."
         )
     try:
         options = {"revision": revision, "trust_remote_code": False}
@@ -89,6 +97,12 @@ def load_recommender(
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # of several kinds, where transformers reads a damaged file by itself
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"{where} names a class that neither this project nor transformers has, and no code of a model is "
+                "run; its processor_config.json or tokenizer_config.json is damaged or of another version: fetch or "
+                "copy the model again, or install that version."
+            ) from error
         if isinstance(error, ValueError) and name in str(error):
             raise
         raise ValueError(
@@ -100,6 +114,10 @@ def load_recommender(
             f"the processor_config.json of {where} gives a {type(processor).__name__}, which is no processor of a "
             "recommender; fetch or copy the model again."
         )
+    try:
+        check_pair(model, processor)
+    except ValueError as error:
+        raise ValueError(f"{where} cannot answer: {error}") from None
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without support for it

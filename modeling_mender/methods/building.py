@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from ..configuration_checks import count_positions
 from ..data.collators import embed_texts
 from ..data.requests import Example
 from ..modeling_generative_retriever import GenerativeRetriever
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 DECODER_SIZES = (
     "d_model", "d_ff", "d_kv", "num_heads", "num_decoder_layers", "dropout_rate", "constrained_softmax",
 )  # fmt: skip
+MAX_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ def scale_code_embeddings(model: GenerativeRetriever, std: float) -> None:
     cast(nn.Embedding, model.decoder.embed_tokens).weight.mul_(std)
 
 
+def longest_text(tokenizer: PreTrainedTokenizerBase, text_config: Any = None) -> int:
+    """Largest number of tokens of a text: at most `MAX_TOKENS`, and what tokenizer and text encoder allow."""
+    return min(MAX_TOKENS, tokenizer.model_max_length, count_positions(text_config) or MAX_TOKENS)
+
+
 def build_mender(
     method: "Method",
     arguments: MenderEmbArguments | MenderTokArguments,
@@ -130,7 +137,7 @@ def build_mender(
         model = model_class.from_text_encoder(name_or_path, catalogue.known_semantic_ids, **config)
     scale_code_embeddings(model, arguments.code_embedding_std)
     tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-    max_length = min(512, tokenizer.model_max_length)
+    max_length = longest_text(tokenizer, model.config.text_config)
     processor = method.processor_class(
         tokenizer, max_history_length=model.config.max_history_length, max_length=max_length, items=catalogue.items
     )

@@ -22,7 +22,7 @@ from ..modeling_baselines import TransitionGraph
 from ..modeling_mender_steer import MenderSteer
 from ..processing_mender_steer import MenderSteerProcessor, ReadText, aligned, once
 from ..training.arguments import MenderSteerArguments
-from .building import DECODER_SIZES, Catalogue, resolve_text_encoder
+from .building import DECODER_SIZES, Catalogue, longest_text, resolve_text_encoder
 from .item_ids import training_sequences
 from .request_weights_fit import Asked, fit_request_weights
 
@@ -169,7 +169,7 @@ def build_mender_steer(
     processor = MenderSteerProcessor(
         tokenizer,
         max_history_length=model.config.max_history_length,
-        max_length=min(512, tokenizer.model_max_length),
+        max_length=longest_text(tokenizer, model.config.text_config),
         items=items,
     )
     cast(nn.Module, model).to(device)

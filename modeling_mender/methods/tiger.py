@@ -13,10 +13,10 @@ from ..configuration_tiger import TigerConfig
 from ..data.collators import Collator, prefix_batch
 from ..data.requests import Example, Request
 from ..modeling_tiger import Tiger
-from ..processing_mender import pad_token_rows
+from ..processing_mender import count_words, pad_token_rows
 from ..processing_tiger import TigerProcessor
 from ..training.arguments import LigerArguments, TigerArguments, VocabExtRndArguments
-from .building import DECODER_SIZES, Catalogue, resolve_text_encoder, scale_code_embeddings
+from .building import DECODER_SIZES, Catalogue, longest_text, resolve_text_encoder, scale_code_embeddings
 
 if TYPE_CHECKING:
     from .table import Method
@@ -86,7 +86,7 @@ def build_tiger(
         num_items=semantic_ids.num_items,
         num_levels=semantic_ids.num_levels,
         codebook_size=semantic_ids.codebook_size,
-        num_text_tokens=len(tokenizer),
+        num_text_tokens=count_words(tokenizer),
         num_encoder_layers=arguments.num_encoder_layers,
         history_format=_history_format(method),
         causal_history=arguments.causal_history,
@@ -141,6 +141,6 @@ def _processor(
         reads_preferences=method.preference != "none",
         num_user_tokens=model.config.num_user_tokens,
         max_history_length=model.config.max_history_length,
-        max_length=min(512, tokenizer.model_max_length),
+        max_length=longest_text(tokenizer, model.config.text_config),
         items=[item | {"codes": row} for item, row in zip(catalogue.items, codes, strict=True)],
     )

@@ -68,9 +68,12 @@ def hold_output(output_dir: str | Path) -> Iterator[None]:
         OSError: If it, or a part of it, is a file, or cannot be written to.
     """
     folder = Path(output_dir)
-    for path in (folder, *(folder / name for name in ("model", "adapter", "checkpoints"))):
-        if path.exists() and not path.is_dir():
-            raise FileExistsError(f"{path} is a file where a folder will be; move it, or give another --output_dir.")
+    parts = [folder, *(folder / name for name in ("model", "adapter", "checkpoints"))]
+    parts += (folder / "checkpoints").glob("step_*")
+    for path in parts:
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            what = "a link to nowhere" if path.is_symlink() else "a file"
+            raise FileExistsError(f"{path} is {what} where a folder will be; move it, or give another --output_dir.")
     folder.mkdir(parents=True, exist_ok=True)
     with hold_directory(folder):
         try:

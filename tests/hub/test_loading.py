@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import train_tiny
-from transformers import AutoModel, AutoProcessor
+from tiny_models import save_text_encoder, train_tiny
+from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from modeling_mender.hub.loading import load_recommender
 from modeling_mender.manifest import MANIFEST_FILE, write_manifest
@@ -197,6 +197,24 @@ def test_a_processor_or_search_with_a_wrong_field_is_refused(folder, name, field
         load_recommender(folder)
 
 
+@pytest.mark.parametrize("name", ["UnknownProcessor", "", 7, ["MenderTokProcessor"]])
+@pytest.mark.parametrize("auto_map", [{}, {"auto_map": {"AutoProcessor": "processing_mender.UnknownProcessor"}}])
+def test_an_unknown_processor_is_refused_with_those_that_there_are(folder, name, auto_map):
+    change_json(folder, "processor_config.json", processor_class=name, **auto_map)
+    with pytest.raises(ValueError, match="there are .*MenderSteerProcessor, ItemIdProcessor") as caught:
+        load_recommender(folder)
+    assert "trust_remote_code" not in str(caught.value)
+
+
+def test_an_unknown_tokenizer_is_refused_without_advice_to_run_code(folder):
+    fields = {"tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["modeling_mender_steer.X", None]}}
+    change_json(folder, "tokenizer_config.json", **fields)
+    try:
+        load_recommender(folder)
+    except ValueError as error:
+        assert str(folder) in str(error) and "`trust_remote_code=True`" not in str(error)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -273,3 +291,128 @@ def test_code_of_a_folder_is_not_run_by_our_commands(folder, tmp_path):
             change_json(folder, name, auto_map=dict.fromkeys(kinds, elsewhere))
         load_recommender(folder)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture(scope="module")
+def trained_on_codes(tmp_path_factory):
+    return train_tiny("lc_rec", tmp_path_factory.mktemp("codes"))
+
+
+def change_items(folder: Path, change) -> None:
+    """Edits `items.jsonl` and takes back the digest of it in the configuration, as its error says one may."""
+    path = folder / "items.jsonl"
+    items = [json.loads(line) for line in path.read_text().splitlines()]
+    change(items)
+    path.write_text("".join(f"{json.dumps(item)}\n" for item in items))
+    change_json(folder, "config.json", items_digest=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda items: items[4].update(codes=[1, 2]), "line 5 of .*they must be 3 whole numbers"),
+        (lambda items: items[4].update(codes=[1, 2, 0, 0]), "line 5 of .*they must be 3 whole numbers"),
+        (lambda items: items[4].update(codes=[1, 2, "0"]), "line 5 of .*they must be 3 whole numbers"),
+        (lambda items: items[4].update(codes=7), "line 5 of .*they must be 3 whole numbers"),
+        (lambda items: items[4].pop("codes"), "line 5 of .*they must be 3 whole numbers"),
+        (lambda items: items[4].update(codes=[1, 2, 4]), r"outside 0\.\.3"),
+        (lambda items: items[4].update(codes=[1, -2, 0]), r"outside 0\.\.3"),
+        (lambda items: items[4].update(codes=[1, 10**30, 0]), "no semantic IDs"),
+        (lambda items: items[4].update(codes=items[3]["codes"]), "items 4 and 5 share the semantic ID"),
+        (lambda items: items[4].update(codes=[3, 3, 3]), r"item 5 has the semantic ID \[1, 0, 0\] in the model"),
+    ],
+)
+def test_codes_of_items_that_are_no_semantic_ids_of_the_model_are_refused(trained_on_codes, tmp_path, change, message):
+    folder = shutil.copytree(trained_on_codes, tmp_path / "model")
+    (folder / MANIFEST_FILE).unlink()
+    change_items(folder, change)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_recommender(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [None, 7])
+def test_an_item_without_the_text_that_a_history_is_written_in_is_refused(tmp_path, text):
+    folder = train_tiny("mender_tok", tmp_path)
+    (folder / MANIFEST_FILE).unlink()
+    change_items(folder, lambda items: items[4].update(text=text))
+    with pytest.raises(ValueError, match="line 5 of"):
+        load_recommender(folder)
+
+
+def rename_word(folder: Path, name: str, number: int) -> None:
+    path = folder / "tokenizer.json"
+    fields = json.loads(path.read_text())
+    fields["model"]["vocab"][name] = number
+    path.write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: rename_word(folder, "soap", 999), "token ids up to 999 and the model 26 words"),
+        (
+            lambda folder: change_json(folder, "processor_config.json", max_length=513),
+            "max_length as 513, and the text encoder of config.json has positions for 512 tokens",
+        ),
+    ],
+)
+@pytest.mark.parametrize("fixture", ["trained", "trained_on_codes"])
+def test_texts_beyond_the_words_or_positions_of_the_text_encoder_are_refused(
+    request, tmp_path, fixture, change, message
+):
+    folder = shutil.copytree(request.getfixturevalue(fixture), tmp_path / "model")
+    (folder / MANIFEST_FILE).unlink()
+    change(folder)
+    for load in (load_recommender, AutoProcessor.from_pretrained):
+        with pytest.raises(ValueError, match=message):
+            load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_attention_heads", -1),
+        ("chunk_size_feed_forward", "7"),
+        ("chunk_size_feed_forward", 10**6),
+        ("output_hidden_states", "x"),
+        ("return_dict", False),
+        ("layer_norm_eps", -1.0),
+    ],
+)
+def test_a_text_encoder_that_embeds_nothing_is_refused_when_it_is_loaded(folder, name, value):
+    text_config = json.loads((folder / "config.json").read_text())["text_config"]
+    change_json(folder, "config.json", text_config=text_config | {name: value})
+    with pytest.raises(ValueError, match=f"{folder}.*text"):
+        load_recommender(folder)
+
+
+def test_weights_of_layers_that_the_configuration_lacks_are_unexpected(tmp_path):
+    """With T5, transformers passes over every name with "decoder" in it."""
+    folder = train_tiny("mender_tok", tmp_path, "t5-with-decoder")
+    (folder / MANIFEST_FILE).unlink()
+    change_json(folder, "config.json", num_decoder_layers=1)
+    with pytest.raises(ValueError, match="its weights decoder.block.1.* are unexpected"):
+        load_recommender(folder)
+
+
+def test_a_new_model_reads_texts_that_its_text_encoder_has_positions_for(tmp_path):
+    encoder = save_text_encoder("bert", tmp_path)
+    config = AutoConfig.from_pretrained(encoder, max_position_embeddings=40)
+    AutoModel.from_config(config).save_pretrained(encoder)
+    assert load_recommender(train_tiny("mender_tok", tmp_path, text_encoder=str(encoder)))[1].max_length == 40
+
+
+@pytest.mark.parametrize("name", ["mender_tok", "mender_emb", "mender_steer", "tiger", "sasrec"])
+def test_finite_weights_without_finite_scores_give_no_answer(tmp_path, name):
+    model, processor = load_recommender(train_tiny(name, tmp_path))
+    for weight in [value for value in model.parameters() if value.requires_grad][-3:]:
+        kept = weight.detach().clone()
+        weight.data.fill_(3e38)
+        try:
+            scores = model.recommend(**processor(history=[[1, 5]]), k=3).scores
+        except ValueError as error:
+            assert "no finite numbers" in str(error)
+        else:
+            assert scores.isfinite().all()
+        weight.data.copy_(kept)

@@ -30,6 +30,7 @@ from transformers.pipelines import PIPELINE_REGISTRY  # noqa: E402
 
 import modeling_mender  # noqa: E402
 from dataset_builders.commands.fresh_process import run_fresh  # noqa: E402
+from modeling_mender.commands import demo  # noqa: E402
 from modeling_mender.hub.model_publication import stage_recommender  # noqa: E402
 from modeling_mender.item_words import ItemWords  # noqa: E402
 
@@ -684,7 +685,10 @@ def test_a_missing_model_an_unpublished_one_and_a_broken_file_end_in_one_line(
     capsys.readouterr()
     assert app.main(["--model", str(changed)]) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1 and "could not be loaded" in error[0]
+    assert len(error) == 1 and "cannot answer" in error[0]
+    monkeypatch.setitem(sys.modules, "modeling_mender", None)  # not installed, as on a Space
+    assert app.main(["--model", str(changed)]) == 1
+    assert "could not be loaded" in capsys.readouterr().err
     monkeypatch.delitem(PIPELINE_REGISTRY.supported_tasks, "preference-recommendation")
     assert app.main(["--model", str(model_folder)]) == 1
     assert "has no pipeline" in capsys.readouterr().err
@@ -695,6 +699,51 @@ def test_a_missing_model_an_unpublished_one_and_a_broken_file_end_in_one_line(
     assert app.read_json(tmp_path / "absent.json") is None
     assert app.model_file(str(model_folder), "absent.json") is None
     assert app.model_file("org/absent", "results.json") is None  # the Hub is out of reach here
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *[("results.json", content) for content in ([1], {"axes": 5}, {**RESULTS, "left_out": 5}, 5)],
+        *[("leaderboard.json", content) for content in ({"a": 1}, [1], [{"model": "x"}], [record("x", "high")], 5)],
+        *[("examples.json", content) for content in (5, [{}], [1], [{"name": "a", "history": [999]}])],
+    ],
+)
+def test_a_file_of_another_form_is_refused_by_its_name(pipe, name, content):
+    given = {"results": None, "leaderboard": None, "examples": None, name.removesuffix(".json"): content}
+    with pytest.raises(ValueError, match=f"{name}.* is not of the form"):
+        app.build_demo(pipe, model_name="org/toy", **given)
+
+
+def test_the_demo_of_a_folder_answers_and_runs_no_code_of_it(model_folder, tmp_path, monkeypatch, capsys):
+    folder, ran = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "ran"
+    for name in ("modeling_mender", "processing_mender", "configuration_mender", "pipeline", "handler"):
+        (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        fields = json.loads((folder / name).read_text())
+        kinds = ("AutoConfig", "AutoModel", "AutoModelForTextEncoding", "AutoProcessor", "AutoTokenizer")
+        fields["auto_map"] = dict.fromkeys(kinds, "modeling_mender.MenderTok")
+        fields["custom_pipelines"] = {"preference-recommendation": {"impl": "pipeline.Other", "pt": ["AutoModel"]}}
+        (folder / name).write_text(json.dumps(fields))
+    port, served = free_port(), []
+
+    def launch(blocks, **options):
+        served.append(blocks)
+        return launch_and_wait(blocks, **options, prevent_thread_lock=True)
+
+    launch_and_wait = gradio.Blocks.launch
+    monkeypatch.setattr(gradio.Blocks, "launch", launch)
+    assert demo.main([str(folder), "--port", str(port)]) == 0
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=60) as reply:
+            page = reply.read().decode()
+    finally:
+        served[0].close()
+    assert titles_in(page.replace('\\"', '"'))  # HTML in JSON: the answer to the first example
+    assert not ran.exists()
+    for words in (["--results", "absent.json"], ["--leaderboard", str(tmp_path)], ["--port", "99999"]):
+        assert demo.main([str(folder), *words]) == 1
+        assert words[1] in capsys.readouterr().err
 
 
 def test_results_lie_beside_a_trained_model_and_under_their_domain_in_a_published_one(tmp_path):

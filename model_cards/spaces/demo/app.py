@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def read_json(path: str | Path | None) -> Any:
         return None
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON ({error}); write it again.") from error
 
 
@@ -56,6 +56,22 @@ def model_results(model: str) -> Path | None:
         with contextlib.suppress(OSError):  # unreachable: no results
             names = [name for name in list_repo_files(model) if Path(name).match("results/*.json")]
     return model_file(model, min(names)) if names else None
+
+
+@contextlib.contextmanager
+def read_from(what: str) -> Iterator[None]:
+    """Turns failures of reading foreign JSON into an error that names the file.
+
+    Raises:
+        ValueError: If it is not of the form that the page reads.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what} is not of the form that the README of the demo describes ({type(error).__name__}: {error}); "
+            "write it again, or take it away."
+        ) from error
 
 
 def about_tab(pipe: Any, model_name: str) -> None:
@@ -115,11 +131,11 @@ def build_demo(
     """
     with gr.Blocks(title=f"Mender: {model_name}", analytics_enabled=False) as demo:
         gr.Markdown("# Mender\nSay what you like and what to avoid, and see what that changes.", elem_id="head")
-        with gr.Tab("Recommend"):
+        with gr.Tab("Recommend"), read_from("examples.json of the model") if examples else contextlib.nullcontext():
             RecommendTab(pipe, model_name, examples)
-        with gr.Tab("Five axes"):
+        with gr.Tab("Five axes"), read_from("results.json of the model"):
             axes_tab(results, model_name, reads_preferences(pipe.processor))
-        with gr.Tab("Leaderboard"):
+        with gr.Tab("Leaderboard"), read_from("leaderboard.json"):
             leaderboard_tab(leaderboard)
         with gr.Tab("About"):
             about_tab(pipe, model_name)
@@ -149,45 +165,76 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def load_pipeline(model: str) -> Any:
+    """Loads a model and its processor as the pipeline `preference-recommendation`.
+
+    Where the project is installed, its own loader reads the files and no code of the model's folder runs. Elsewhere,
+    as on a Space, the code of the model's repository runs (`trust_remote_code`).
+
+    Raises:
+        ValueError: If a file is damaged, or the model has no pipeline.
+        OSError: If the model does not exist.
+    """
+    from transformers import pipeline
+
+    try:
+        import modeling_mender  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "modeling_mender":  # installed in part: no reason to run foreign code
+            raise
+    else:
+        from modeling_mender.hub.loading import load_recommender
+
+        loaded, processor = load_recommender(model)
+        return pipeline("preference-recommendation", model=loaded, processor=processor)
+    try:
+        return pipeline("preference-recommendation", model=model, trust_remote_code=True)
+    except KeyError as error:  # raised by the library for an unknown task
+        raise ValueError(
+            f"{model} has no pipeline; publish it with `mender publish-model`, or install the project."
+        ) from error
+    except (ValueError, RuntimeError) as error:  # several lines, tracebacks among them
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(
+            f"{model} could not be loaded ({reason}); if another version of the code saved it, train it or publish it "
+            "again."
+        ) from error
+
+
 def load(arguments: argparse.Namespace) -> gr.Blocks:
     """Builds the page for a model.
 
     Raises:
-        ValueError: If no model is named, it has no pipeline, or a file is not JSON.
+        ValueError: If no model is named, or as [`load_pipeline`], or a file is not JSON.
         OSError: If the model does not exist.
     """
     if not arguments.model:
         raise ValueError(
             'no model is named; pass --model, set MENDER_MODEL, or write {"model": "org/name"} to settings.json.'
         )
-    with contextlib.suppress(ImportError):
-        import modeling_mender  # noqa: F401  (registers the pipeline for folders that carry no code of their own)
-    from transformers import pipeline
-
-    try:
-        pipe = pipeline("preference-recommendation", model=arguments.model, trust_remote_code=True)
-    except KeyError as error:  # raised by the library for an unknown task
-        raise ValueError(
-            f"{arguments.model} has no pipeline; publish it with `mender publish-model`, or install the project."
-        ) from error
-    except (ValueError, RuntimeError) as error:  # several lines, tracebacks among them
-        reason = str(error).strip().splitlines()[-1]
-        raise ValueError(
-            f"{arguments.model} could not be loaded ({reason}); if another version of the code saved it, train it or "
-            "publish it again."
-        ) from error
+    pipe = load_pipeline(arguments.model)
     results = read_json(arguments.results or model_results(arguments.model))
     examples = read_json(model_file(arguments.model, "examples.json"))
     return build_demo(pipe, results, read_json(arguments.leaderboard), arguments.model, examples)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Serves the page until it is interrupted.
+
+    Raises:
+        ValueError, OSError: As [`load`], or if the port is not free.
+    """
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise ValueError(f"--port ({arguments.port}) must be in 1..65535; leave it out for the first free one.")
+    load(arguments).queue(max_size=32).launch(server_port=arguments.port, ssr_mode=False, footer_links=[], **look())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves the page; 1 if the model cannot be loaded."""
     arguments = parse_arguments(argv)
     try:
-        demo = load(arguments).queue(max_size=32)
-        demo.launch(server_port=arguments.port, ssr_mode=False, footer_links=[], **look())
-    except (ValueError, OSError) as error:
+        serve(arguments)
+    except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
