@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..engines import read_parquet
+from .parquet_table import damage_of
 from .raw_tables import RawTables
 
 MUST_BE = {
@@ -77,8 +78,8 @@ def _check_types(label: str, files: list[Path]) -> None:
     for file in files:
         try:
             schema = pq.read_schema(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{label}: {file} is not Parquet ({error}); the source 'tables' reads CSV") from error
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{label}: {file} {damage_of(file)}; the source 'tables' reads CSV") from error
         first = first or schema
         for field in first:
             if field.name not in schema.names or schema.field(field.name).type != field.type:

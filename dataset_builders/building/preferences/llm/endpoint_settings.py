@@ -139,12 +139,12 @@ def check_url(base_url: str) -> None:
 
 def _fault_of_url(base_url: str) -> str | None:
     """What a URL must be and is not; `None` for the URL of a server."""
-    if any(character.isspace() or not character.isprintable() or character in '\\<>"{}|^`' for character in base_url):
-        return "hold no blank, quote or backslash"
+    if any(character.isspace() or not character.isprintable() or character in '\\<>"' for character in base_url):
+        return "hold no blank, quote, backslash or angle bracket"
     try:
         parts = urlsplit(base_url)
     except ValueError:  # brackets that are not closed, or hold no IPv6 address
-        return "have an IPv6 address in brackets, if it has brackets"
+        return "hold an IPv6 address between closed brackets, or none"
     if parts.scheme not in ("http", "https") or not base_url.lower().startswith(f"{parts.scheme}://"):
         return "begin with http:// or https://"
     try:
