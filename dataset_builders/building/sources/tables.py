@@ -20,8 +20,8 @@ cleaned: missing or contradictory values are errors, which name the line, becaus
   them. Floats must be whole and below 2**53.
 - Times: either integers of 64 bits, in one unit of the file's own, or dates and times of ISO 8601 such as
   2014-07-01 12:00:00.5, down to microseconds: all with an offset from UTC (Z, +02:00), or all without, in UTC.
-  Integers that can only be of several units are refused: seconds have 9 or 10 digits from 1973 to 2286, milliseconds
-  12 or 13, microseconds 15 or 16, nanoseconds 18 or 19; days have 5, and 20140701 is a day.
+  Integers of several units are refused by their size, in digits: seconds have 9 or 10 from 1973 to 2286, milliseconds
+  11 to 13, microseconds 14 to 16, nanoseconds more; days have 5, and 20140701 is a day. Shorter ones are of any unit.
 - Ratings lie in 1..5; a missing one is empty.
 - Prices are numbers, also as "$1,012.99", "12,50" or "1.234,00" ([`read_price`]). Three digits after a single comma
   are thousands and a single point is a decimal point; where other prices of the file have a decimal comma, it is the

@@ -28,10 +28,15 @@ DAYS, DAY_DIGITS, TIME_DIGITS = "integer in days", "integer like 20140701", "int
 """Kinds of times. An integer of no known unit may stand beside others: a counter, or a time near 1970."""
 BLANKS = " \t\r\n\v\f"
 _EPOCH = datetime(1970, 1, 1)
-# Of an integer time, up to each bound of its size: a number of 9 or 10 digits is a time from 1973 to 2286 in seconds,
-# and in no other unit, and so on for every further three digits.
-_UNIT_BOUNDS = (8 * 10**4, 10**8, 10**10, 10**11, 10**13, 10**14, 10**16, 10**17)
-_UNITS = (INTEGER, INTEGER, SECONDS, INTEGER, MILLISECONDS, INTEGER, MICROSECONDS, INTEGER, NANOSECONDS)
+# Kinds of integer times by size: a time from 1973 to 2286 has 9 or 10 digits in seconds, and three more in each finer
+# unit; one digit less is a time from 1970 on.
+TIME_UNITS = {
+    SECONDS: (10**8, 10**10 - 1),
+    MILLISECONDS: (10**10, 10**13 - 1),
+    MICROSECONDS: (10**13, 10**16 - 1),
+    NANOSECONDS: (10**16, 2**63 - 1),
+}
+"""Unit of an integer time -> its smallest and largest size."""
 _INTEGER = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
 _MOMENT = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?P<fraction>\.[0-9]+)?)?)"
@@ -152,7 +157,8 @@ def times(values: Sequence[Any] | pa.Array) -> tuple[pa.Array, list[str | None]]
 def _units(numbers: pa.Array) -> list[str | None]:
     """Kind of each integer by its size; `None` for NULL."""
     sizes = np.abs(numbers.fill_null(0).to_numpy().astype(np.float64))  # exact enough, and -2**63 has no int64 beside
-    units = np.array(_UNITS, object)[np.searchsorted(_UNIT_BOUNDS, sizes, side="right")]
+    bounds = [least for least, _ in TIME_UNITS.values()]
+    units = np.array([INTEGER, *TIME_UNITS], object)[np.searchsorted(bounds, sizes, side="right")]
     units[(sizes >= 10**4) & (sizes < 8 * 10**4)] = DAYS
     day = np.where(sizes < 10**8, sizes, sizes // 10**6)
     is_day = (day // 10_000 >= 1900) & (day // 10_000 < 2100) & (day // 100 % 100 >= 1) & (day // 100 % 100 <= 12)
