@@ -159,13 +159,8 @@ def check_options(arguments: RecommendationArguments) -> None:
     """Refuses options that are invalid for every model.
 
     Raises:
-        ValueError: If a text is empty, a strength has no text, k is below 1, or the model to verify is a local folder.
+        ValueError: If a strength has no text, k is below 1, or the model to verify is a local folder.
     """
-    for name in ("history", "preference", "avoid", "candidates", "exclude", "user", "search"):
-        given = getattr(arguments, name)
-        texts = [given] if isinstance(given, str) else given or []
-        if not all(text.strip() for text in texts):
-            raise ValueError(f"--{name} has an empty text; give words, or leave it out.")
     strengths = arguments.strength or []
     num_preferences, num_avoided = len(arguments.preference or []), len(arguments.avoid or [])
     if strengths and not num_preferences + num_avoided:

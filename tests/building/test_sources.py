@@ -89,7 +89,8 @@ def test_raw_tables_of_several_units_of_time_or_with_damaged_pages_are_refused(t
     pq.write_table(pa.Table.from_pylist(rows[:2], schema=INTERACTION_SCHEMA), actions, use_dictionary=False)
     content = bytearray(actions.read_bytes())
     column = pq.read_metadata(actions).row_group(0).column(INTERACTION_SCHEMA.names.index("review"))
-    content[column.data_page_offset + 30 : column.data_page_offset + 60] = b"\xff" * 30
+    end = column.data_page_offset + column.total_compressed_size
+    content[end - 20 : end] = b"\xff" * 20
     actions.write_bytes(content)
     with pytest.raises(ValueError, match=r"^DuckDB cannot read the file .*a\.parquet: a part is damaged.*$"):
         prepare_interactions(RawSource(actions, items).load(connect()), 1)

@@ -55,20 +55,26 @@ class Journal:
     def __init__(self, path: Path, header: Header, wait: bool = False) -> None:
         self.path = Path(path)
         _check_kind(self.path)
+        self._descriptor = -1
+        self._synced = time.monotonic()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise _cannot_open(self.path, error) from error
         # Of the file itself: a link to it is another name for the same journal.
         self._lock = FileLock(f"{self.path.resolve()}.lock", timeout=-1 if wait else 0)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout:
+            os.close(self._descriptor)
             raise BlockingIOError(
                 f"Another run is writing {self.path}. Wait for it (--wait), or give this run a --journal of its own "
                 "and put the two together afterwards (--merge)."
             ) from None
         except OSError as error:
+            os.close(self._descriptor)
             raise _cannot_open(self.path, error) from error
-        self._descriptor = -1
-        self._synced = time.monotonic()
         try:
             self._open(header)
         except BaseException:
@@ -76,10 +82,6 @@ class Journal:
             raise
 
     def _open(self, header: Header) -> None:
-        try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        except OSError as error:
-            raise _cannot_open(self.path, error) from error
         content, size, _ = _read(self.path)
         self._cut_torn_end(size)
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
@@ -289,7 +291,11 @@ def _no_journal(path: Path) -> ValueError:
 
 def _check_kind(path: Path) -> None:
     """Refuses a folder, a device or a pipe, which can be read without end."""
-    if path.exists() and not path.is_file():
+    try:
+        is_other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    if is_other:
         raise ValueError(f"{path} is a folder or a device, not a journal; name a file.")
 
 
