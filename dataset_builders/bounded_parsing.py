@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,35 @@ def parse_yaml(text: str, max_bytes: int = MAX_YAML_BYTES, max_depth: int = MAX_
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def exact_float(text: str) -> float:
+    """Converts a decimal number to the float that is printed with the same digits.
+
+    Args:
+        text (`str`): A number as `float` reads it; what exceeds all floats becomes an infinity.
+
+    Raises:
+        ValueError: If it is no number.
+        UnreadableFile: If the float is another number: 0 for one too small, or rounded.
+
+    >>> exact_float("3e-4"), exact_float("0.10"), exact_float("1e999")
+    (0.0003, 0.1, inf)
+    >>> exact_float("1e-400")
+    Traceback (most recent call last):
+    dataset_builders.bounded_parsing.UnreadableFile: '1e-400' cannot be stored exactly, the nearest number is 0.0; write that
+    """  # noqa: E501 (the message)
+    value = float(text)
+    if not math.isfinite(value):
+        return value
+    try:
+        same = Decimal(text) == Decimal(repr(value))
+    except InvalidOperation:  # an exponent beyond those of Decimal
+        same = False
+    if not same:
+        shown = repr(shortened(text))
+        raise UnreadableFile(f"{shown} cannot be stored exactly, the nearest number is {value!r}; write that")
+    return value
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -78,7 +78,7 @@ def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False
         OSError: If nothing can be written, before the block if that shows already; names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent, path)
     remove_leftovers(path.parent)
     if path.exists() and (not overwrite or not path.is_dir()):
         raise FileExistsError(f"{path} already exists; choose another output directory, or ask to overwrite it.")
@@ -87,8 +87,7 @@ def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False
             raise BlockingIOError(errno.EWOULDBLOCK, _HELD, str(path))
         new = place / "new"
         new.mkdir()
-        (new / "probe").write_bytes(bytes(_PROBE_BYTES))
-        (new / "probe").unlink()
+        _probe(new)
         yield new
         try:
             new.rename(path)
@@ -110,8 +109,8 @@ def scratch_directory(folder: str | Path | None = None) -> Iterator[Path]:
         folder (`str` or `Path`, *optional*): Its parent, created if missing; the system's temporary folder by default.
     """
     parent = Path(folder or tempfile.gettempdir())
-    parent.mkdir(parents=True, exist_ok=True)
-    with _place_beside(parent / "mender") as place:
+    _make_folder(parent, parent)
+    with _place_beside(parent / "mender", parent) as place:
         (place / "new").mkdir()
         yield place / "new"
 
@@ -125,9 +124,21 @@ def check_writable(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is a file; name a folder", str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    with _place_beside(folder / "probe") as place:
-        (place / "probe").write_bytes(bytes(_PROBE_BYTES))
+    _make_folder(folder, folder)
+    with _place_beside(folder / "probe", folder) as place:
+        _probe(place)
+
+
+def check_creatable(path: str | Path) -> None:
+    """Tries to write beside a file or folder that long work will create; makes its parent folder if it is missing.
+
+    Raises:
+        OSError: If it cannot be written, or there is no room; names `path`.
+    """
+    path = Path(path)
+    _make_folder(path.parent, path)
+    with _place_beside(path) as place:
+        _probe(place)
 
 
 def remove_leftovers(folder: str | Path) -> None:
@@ -166,9 +177,26 @@ def hold_directory(path: str | Path) -> Iterator[None]:
             os.close(lock)
 
 
+def _make_folder(folder: Path, shown: Path) -> None:
+    """Creates a folder with its parents, unless it exists; an error names `shown`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refusal(error.errno or errno.EIO, shown) from error
+
+
+def _probe(folder: Path) -> None:
+    """Writes a file of some size into a folder, and removes it."""
+    (folder / "probe").write_bytes(bytes(_PROBE_BYTES))
+    (folder / "probe").unlink()
+
+
 @contextmanager
-def _place_beside(path: Path) -> Iterator[Path]:
-    """Yields a temporary directory beside `path`, held while the block runs and removed after it."""
+def _place_beside(path: Path, shown: Path | None = None) -> Iterator[Path]:
+    """Yields a temporary directory beside `path`, held while the block runs and removed after it.
+
+    Errors of writing name `shown`, by default `path`.
+    """
     for folder in {path.parent, Path(tempfile.gettempdir())}:
         remove_leftovers(folder)
     place, lock = path.with_name(f".{path.name}.tmp"), None
@@ -185,8 +213,8 @@ def _place_beside(path: Path) -> Iterator[Path]:
                 os.close(lock)
         yield place
     except Exception as error:
-        if (named := _naming(error, path, place)) is not None:
-            raise named from error
+        if (number := _failed_write(error, path, place)) is not None:
+            raise _refusal(number, shown or path) from error
         raise
     finally:
         _clear(place, path)
@@ -218,8 +246,8 @@ def _clear(place: Path, path: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _naming(error: Exception, path: Path, place: Path) -> OSError | None:
-    """The error of a write under its final name instead of a temporary one or none; `None` for any other error."""
+def _failed_write(error: Exception, path: Path, place: Path) -> int | None:
+    """Number of the system's error of a write that names a temporary file, or none; `None` for any other error."""
     in_words = None if isinstance(error, OSError) else _OS_ERROR.search(str(error))
     number = int(in_words[1]) if in_words else getattr(error, "errno", None)
     if "No space left on device" in str(error):
@@ -228,8 +256,13 @@ def _naming(error: Exception, path: Path, place: Path) -> OSError | None:
     is_ours = str(name).startswith(str(place.parent / f".{path.name}."))
     if not isinstance(number, int) or not (is_ours or in_words or (name is None and number in _DISK_ERRORS)):
         return None
-    way_out = "; make room there, or choose another place" if number in _DISK_ERRORS else ""
-    return OSError(number, f"cannot write ({os.strerror(number)}){way_out}", str(path))
+    return number
+
+
+def _refusal(number: int, shown: Path) -> OSError:
+    """Error of a path that cannot be written, with the reason and a way out."""
+    way_out = "make room there, or choose another place" if number in _DISK_ERRORS else "choose another place"
+    return OSError(number, f"cannot write ({os.strerror(number)}); {way_out}", str(shown))
 
 
 def _lock(folder: Path) -> int | None:

@@ -1,14 +1,18 @@
 """Files and directories are whole or absent under their names, and what killed writers leave is cleared away."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from dataset_builders import atomic_write as module
 from dataset_builders.atomic_write import (
     atomic_write,
+    check_creatable,
     check_writable,
     hold_directory,
     new_directory,
@@ -78,6 +82,28 @@ def test_an_error_or_an_existing_directory_changes_nothing(tmp_path):
         raise RuntimeError
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["text"]
+
+
+@pytest.mark.parametrize("parent", ["/proc", "/proc/x", "/dev/null"])
+def test_a_place_that_cannot_be_written_is_named_by_the_path_that_was_given(parent):
+    path = f"{parent}/out"
+    for write in (check_creatable, check_writable, new_directory, lambda path: new_directory(path, True)):
+        with pytest.raises(OSError, match="cannot write .*; choose another place") as error:
+            if (place := write(path)) is not None:
+                place.__enter__()
+        assert error.value.filename == path and ".tmp" not in str(error.value)
+
+
+def test_a_full_disk_is_named_by_the_folder_and_not_by_a_hidden_file(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for check, path in ((check_writable, tmp_path / "out"), (check_creatable, tmp_path / "new")):
+        with pytest.raises(OSError, match=r"cannot write \(No space left on device\); make room there") as error:
+            check(path)
+        assert error.value.filename == str(path)
+    assert names(tmp_path) == ["out"] and names(tmp_path / "out") == []
 
 
 def test_two_writers_without_overwrite_lose_nothing(tmp_path):

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from ..atomic_write import scratch_directory
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_NO_ROOM = re.compile("memory|no space|disk|too many open files", re.IGNORECASE)
 ENGINES = ("duckdb", "pyspark")
 MEGABYTES = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
 # Set by spark-submit and by pyspark's shell, which configure the session themselves.
@@ -117,6 +120,25 @@ def read_parquet(connection: ibis.BaseBackend, path: Path, name: str) -> ibis.Ta
         raise ValueError(f"Spark takes {found[0]!r} in {absolute} for a pattern; rename the file or folder")
     where = f"{absolute}/*.parquet" if path.is_dir() else absolute
     return connection.read_parquet(where, table_name=gen_name(name))
+
+
+@contextmanager
+def named_read_errors() -> Iterator[None]:
+    """Turns an error of DuckDB about a file that it reads into one that names the file; as a block or a decorator.
+
+    Raises:
+        ValueError: If DuckDB cannot read a file, which shows only when its rows are read.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        of_duckdb = type(error).__module__.split(".")[0] in ("duckdb", "_duckdb")
+        if not of_duckdb or _NO_ROOM.search(said):
+            raise
+        named = re.search(r'file "([^"]+)"|\'([^\']+\.parquet)\'', str(error))
+        where = f"the file {named[1] or named[2]}" if named else "the tables"
+        raise ValueError(f"DuckDB cannot read {where}: a part is damaged; check it, or write it again") from error
 
 
 def drop(table: ibis.Table) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..atomic_write import atomic_write, scratch_directory
-from .engines import close, connect, drop, is_duckdb, materialize, read_parquet
+from .engines import close, connect, drop, is_duckdb, materialize, named_read_errors, read_parquet
 from .sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, Source
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ def copy_tables(raw: RawTables, connection: ibis.BaseBackend, folder: Path | Non
     return RawTables(copies["interactions"], copies["items"], raw.skipped, raw.noted)
 
 
+@named_read_errors()
 def prepare_interactions(raw: RawTables, min_count: int = 5, user_stride: int = 1) -> Interactions:
     """Applies the k-core, orders every user's actions in time, and numbers the items (appendix B, table 3).
 

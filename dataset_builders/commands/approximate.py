@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command_line import HelpFormatter, defaults_of, explain
+from ..atomic_write import check_creatable
+from .command_line import CommandParser, HelpFormatter, defaults_of, explain
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class ApproximationArguments(SourceArguments):
 
 def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=str(__doc__).split("\n")[0],
         formatter_class=HelpFormatter,
     )
@@ -218,6 +219,8 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
     settings = endpoint_settings(arguments)
     prompt = chosen_prompt(arguments)
     tasks.check_shard(arguments.num_shards, arguments.shard_index)
+    if arguments.output is not None:
+        check_creatable(arguments.output)
     source, domain = source_from(arguments)
     max_items = arguments.max_items or arguments.window
     header = journal_header(

@@ -6,7 +6,6 @@ Writes run.parquet, results.json, rows.parquet and axes.png for each into --outp
 any other for the tables, the leaderboard, mender compare and the plots.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -24,7 +23,7 @@ from ..scoring.ranks import choose_rows, query_ids
 from ..scoring.result_parts import Maker
 from ..scoring.results import Results, about
 from ..scoring.runs import Run, write_run
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from .score import ScoringArguments, Tables, add_scoring_arguments, score_answers
 
 
@@ -40,7 +39,7 @@ class BaselineArguments(ScoringArguments):
 
 def parse_arguments(argv: list[str] | None) -> BaselineArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     add_scoring_arguments(parser, benchmark="benchmark", needs_output=True)
     parser.add_argument("--baselines", nargs="+", choices=list(BASELINES), help="baselines to score")
     parser.add_argument(

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..atomic_write import check_creatable, check_writable
 from ..building.domains import DEFAULT_EMBEDDING_MODEL, DOMAINS, PAPER_EMBEDDING_MODEL, default_embedding_model
 from ..building.preferences.wordings import DEFAULT_WORDINGS, WORDINGS, metadata_approximator
 from ..building.text_embedding import EMBEDDING_DTYPES
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 STAGES = ("interactions", "polarity", "preferences", "embeddings", "steering", "axes")
@@ -54,7 +55,7 @@ class BuildArguments(SourceArguments):
 
 def parse_arguments(argv: list[str] | None) -> BuildArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=str(__doc__).split("\n")[0],
         formatter_class=HelpFormatter,
     )
@@ -219,6 +220,10 @@ def build(arguments: BuildArguments) -> None:
             f"--preferences {arguments.preferences} words preferences from item metadata, but --journal has written "
             "ones; leave one out."
         )
+    if whole and output_dir is not None:
+        check_creatable(output_dir)
+    if cache_dir is not None:
+        check_writable(cache_dir)
     source, domain = source_from(arguments, also=("journal",))
     embedding_model = arguments.embedding_model or default_embedding_model(arguments.domain)
     fields = arguments.item_text_fields or (domain.item_text_fields if domain else ITEM_TEXT_FIELDS)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 from huggingface_hub import errors
 
+from ..bounded_parsing import UnreadableFile, exact_float
 from ..escaping import printable
 
 DISTRIBUTION = "mender-recommender"
@@ -46,6 +48,42 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         ):
             return action.help
         return super()._get_help_string(action)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command that takes nothing for something else.
+
+    Refused are an option that is given twice (but for `action="append"`), of which argparse would keep the last; an
+    empty text, which as a path would be the current folder; and a number that a float would change.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._given: set[str] = set()
+        super().__init__(*args, **kwargs)
+        self.register("type", float, _exact_number)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given.clear()
+        return super().parse_known_args(args, namespace)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Called by argparse for every option and positional argument of the command line."""
+        if action.option_strings and not isinstance(action, argparse._AppendAction | argparse._CountAction):
+            if action.dest in self._given:
+                all_values = ", with all of its values after it" if action.nargs in ("+", "*") else ""
+                raise argparse.ArgumentError(action, f"is given twice; give it once{all_values}")
+            self._given.add(action.dest)
+        for text in arg_strings:
+            if not text.strip():
+                raise argparse.ArgumentError(action, f"{text!r} is empty; give a value, or leave it out")
+        return super()._get_values(action, arg_strings)
+
+
+def _exact_number(text: str) -> float:
+    try:
+        return exact_float(text)
+    except UnreadableFile as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = USER_ERRORS) -> int:
@@ -96,11 +134,39 @@ def explain(error: BaseException) -> str:
         if isinstance(cause, ModuleNotFoundError) and (extra := extra_of(cause.name)):
             way_out = f"pip install '{DISTRIBUTION}[{extra}]'"
             return f"{cause.name} is not installed; it comes with the extra {extra}: {way_out}"
-    own = printable(str(error)) or type(error).__name__
+    own = printable(_system_error(error) or str(error)) or type(error).__name__
     for cause in causes(error):
         if isinstance(cause, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
             return f"{own} The Hub is out of reach (HF_HUB_OFFLINE, or no connection), and the cache has no copy."
     return own
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "make room there, or choose another place",
+    errno.EDQUOT: "make room there, or choose another place",
+    errno.EACCES: "change the rights, or choose another place",
+    errno.EPERM: "change the rights, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "name a file",
+    errno.EMFILE: "raise the limit (ulimit -n)",
+}
+
+
+def _system_error(error: BaseException) -> str | None:
+    """Error of the system as its path, its reason and a way out; `None` for other errors.
+
+    >>> _system_error(FileNotFoundError(2, "No such file or directory", "/proc/x"))
+    '/proc/x: No such file or directory; correct the path, or choose another place'
+    """
+    if not isinstance(error, OSError) or error.errno is None or error.filename is None or error.strerror is None:
+        return None
+    if str(error) != str(OSError(error.errno, error.strerror, error.filename, None, error.filename2)):
+        return None  # it says it in words of its own
+    paths = " and ".join(os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None)
+    if ";" in error.strerror:
+        return f"{paths}: {error.strerror}"  # of ours, with its way out
+    return f"{paths}: {error.strerror}; {_WAYS_OUT.get(error.errno, 'correct the path, or choose another place')}"
 
 
 def explain_shortage(error: BaseException) -> str | None:

@@ -5,7 +5,6 @@
 Reads two rows.parquet of mender evaluate or mender score; differences are first minus second.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from ..scoring.figures import SIDES, side_values
 from ..scoring.ranks import read_ranks
 from ..scoring.result_parts import PROTOCOLS
 from ..scoring.significance import PairedTest, paired_test
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 
 @dataclass(kw_only=True)
@@ -40,7 +39,7 @@ class ComparisonArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> ComparisonArguments:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("first", type=Path, help="rows.parquet of the first method")
     parser.add_argument("second", type=Path, help="rows.parquet of the second method, on the same rows")
     parser.add_argument(

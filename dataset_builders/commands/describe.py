@@ -6,14 +6,13 @@ Prints tables 3 and 4 of the paper and the violations that the checks find; with
 and distribution.png (figure 8).
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..atomic_write import check_writable, write_text
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 
 @dataclass(kw_only=True)
@@ -27,7 +26,7 @@ class DescriptionArguments:
 
 def parse_arguments(argv: list[str] | None) -> DescriptionArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("benchmarks", type=Path, nargs="+", help="benchmark directories of mender build")
     parser.add_argument("--output_dir", type=Path, help="folder for statistics.md and distribution.png")
     parser.add_argument("--no_checks", action="store_true", help="skip the checks for leaks")

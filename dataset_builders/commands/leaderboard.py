@@ -8,7 +8,6 @@ outdated rows are marked. Writes leaderboard.json, index.html and the README.md 
 `mender publish-space leaderboard` uploads.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from ..leaderboard.collection import collect_hub, collect_local, mark_stale, wri
 from ..leaderboard.hub import MODEL_TAG
 from ..leaderboard.page import make_tables, readme, render_page
 from ..resources import resource
-from .command_line import defaults_of, run_command
+from .command_line import CommandParser, defaults_of, run_command
 
 
 @dataclass(kw_only=True)
@@ -36,7 +35,7 @@ class LeaderboardArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> LeaderboardArguments:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser = CommandParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS_DIR", help="folders of results.json files")
     parser.add_argument("--benchmark", help="benchmark: dataset on the Hub, or a local directory")
     parser.add_argument("--models", nargs="+", help=f"models on the Hub; default: all with the tag {MODEL_TAG}")

@@ -7,7 +7,6 @@
 Reads every review of the source, before any k-core; at most two stars count as dislike, four or more as like.
 """
 
-import argparse
 import logging
 import sys
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic_write import write_text
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from
 
 Row = tuple[str, dict[str, Any], float | None]
@@ -38,7 +37,7 @@ class PolarityArguments(SourceArguments):
 
 def parse_arguments(argv: list[str] | None) -> PolarityArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=str(__doc__).split("\n")[0],
         formatter_class=HelpFormatter,
     )

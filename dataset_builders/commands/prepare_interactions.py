@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .command_line import defaults_of, run_command
+from .command_line import CommandParser, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 
@@ -34,7 +34,7 @@ class InteractionArguments(SourceArguments):
 
 def parse_arguments(argv: list[str] | None) -> InteractionArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_source_arguments(parser)
     parser.add_argument("--output_dir", type=Path, required=True, help="new output folder")
     parser.add_argument("--engine", choices=("duckdb", "pyspark"), help="execution engine")

@@ -10,7 +10,6 @@ Other domains of the repository are kept without transferring their rows (card a
 reports); a given domain replaces its namesake. --replace removes all other domains.
 """
 
-import argparse
 import json
 import re
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bounded_parsing import UnreadableFile, parse_yaml, read_bounded
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from .fresh_process import run_fresh_json
 from .hub_push import PushArguments, add_push_arguments, stage_and_push
 
@@ -64,7 +63,7 @@ class BenchmarkPublication(PushArguments):
 
 def parse_arguments(argv: list[str] | None) -> BenchmarkPublication:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("benchmarks", type=Path, nargs="+", help="benchmark directories of mender build")
     parser.add_argument("--repo_id", required=True, help="dataset on the Hub, as in org/pref-discerning")
     parser.add_argument("--replace", action="store_true", help="remove all other domains from the repository")

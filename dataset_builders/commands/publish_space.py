@@ -8,7 +8,6 @@ The metric's main file has the name of the repository, as `evaluate.load("org/ra
 sent, a process with the public libraries alone loads it, and its values are compared with those of this project.
 """
 
-import argparse
 import json
 import re
 import shutil
@@ -20,7 +19,7 @@ from .. import ranking_metrics
 from ..atomic_write import scratch_directory
 from ..hub_http import is_repo_id
 from ..resources import resource
-from .command_line import DISTRIBUTION, HelpFormatter, defaults_of, run_command
+from .command_line import DISTRIBUTION, CommandParser, HelpFormatter, defaults_of, run_command
 from .fresh_process import run_fresh_json
 from .hub_push import PushArguments, add_push_arguments, stage_and_push
 
@@ -78,7 +77,7 @@ class SpacePublication(PushArguments):
 
 def parse_arguments(argv: list[str] | None) -> SpacePublication:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("kind", choices=STAGES, help="kind of the Space")
     parser.add_argument("--repo_id", required=True, help="Space on the Hub, as in org/ranking-metrics")
     parser.add_argument("--model", help="model of the demo, on the Hub, as in org/mender-tok-beauty")

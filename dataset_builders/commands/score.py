@@ -29,7 +29,7 @@ from ..scoring.ranks import Obeying, check_queries, choose_rows, rank_rows, writ
 from ..scoring.result_parts import AxisResult, BenchmarkIdentity, Maker
 from ..scoring.results import RESULTS_FILE, Results, read_identity
 from ..scoring.runs import Run, check_run, read_run
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 Tables = Mapping[str, datasets.Dataset]
 
@@ -91,7 +91,7 @@ def add_scoring_arguments(
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("run", type=Path, help="run file: Parquet with the columns query, items, scores")
     parser.add_argument("--name", help="name of the method; default: the one in the run file, or the file's name")
     parser.add_argument("--by_score", action="store_true", help=BY_SCORE_HELP)

@@ -8,7 +8,6 @@ Checks the file, recomputes its scores from rows.parquet beside it, and prints t
 without local paths.
 """
 
-import argparse
 import datetime
 import sys
 from collections.abc import Mapping, Sequence
@@ -34,7 +33,7 @@ from ..leaderboard.submission import (
 from ..leaderboard.validation import check_benchmark, check_figures, check_ranks
 from ..scoring.ranks import read_ranks
 from ..scoring.results import InvalidResults, Results
-from .command_line import defaults_of, explain, run_command
+from .command_line import CommandParser, defaults_of, explain, run_command
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class SubmissionArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> SubmissionArguments:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser = CommandParser(description=str(__doc__).split("\n")[0])
     parser.add_argument(
         "results", type=Path, metavar="RESULTS.json", help="results file of mender evaluate or mender score"
     )

@@ -7,7 +7,6 @@ on preferences of different language models or prompts are separate blocks; resu
 different rows are refused. A run of another recommender is compared with the published baseline of the same name.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from ..paper_tables.layout import table_markdown, tables_csv
 from ..paper_tables.results import Group, check_comparable, find_results, group_results
 from ..paper_tables.tables import TABLES, Block, domain_order, make_table
 from ..scoring.result_parts import PROTOCOLS
-from .command_line import HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 FIGURES = (3, 4, 5, 6, 7)
 
@@ -39,7 +38,7 @@ class TableArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> TableArguments:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS_DIR", help="folders of results.json files")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for tables and figures")
     parser.add_argument("--domains", nargs="+", help="domains to include; default: all")

@@ -5,11 +5,10 @@
 Prints recall@10 and NDCG@10 with and without preference as a Markdown table. The model on disk does not change.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 
-from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 
 @dataclass(kw_only=True)
@@ -26,7 +25,7 @@ class AblationArguments:
 
 def parse_arguments(argv: list[str] | None) -> AblationArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained mender_steer model, or name on the Hub")
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")
     parser.add_argument("--domain", required=True, help="domain of the benchmark, such as beauty")

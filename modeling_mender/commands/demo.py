@@ -3,14 +3,13 @@
 mender demo outputs/quickstart/model --port 7860
 """
 
-import argparse
 import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from dataset_builders.resources import resource
 
 
@@ -26,7 +25,7 @@ class DemoArguments:
 
 def parse_arguments(argv: list[str] | None) -> DemoArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--results", type=Path, help="results.json of the model; default: the one beside it")
     parser.add_argument("--leaderboard", type=Path, help="leaderboard.json written by mender leaderboard")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dataset_builders.benchmark.axes import get_axis
 from dataset_builders.benchmark.report import read_stated
 from dataset_builders.benchmark.schema import WINDOW
-from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.score import (
     BY_SCORE_HELP,
     ScoreArguments,
@@ -69,7 +69,7 @@ class EvaluationArguments(ScoringArguments):
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", nargs="?", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--run", type=Path, help="run file in place of a model: Parquet with query, items, scores")

@@ -7,7 +7,6 @@ Writes into the output directory: `semantic_ids.parquet` (item_id, codes with th
 (`rqvae/` or `residual_kmeans.safetensors`).
 """
 
-import argparse
 import json
 import math
 import sys
@@ -26,7 +25,7 @@ from dataset_builders.benchmark.schema import features, item_text
 from dataset_builders.benchmark.tables import require_table
 from dataset_builders.building.domains import default_embedding_model
 from dataset_builders.building.text_embedding import EMBEDDING_DTYPES
-from dataset_builders.commands.command_line import USER_ERRORS, HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import USER_ERRORS, CommandParser, HelpFormatter, defaults_of, run_command
 
 from .output_paths import check_output_folder
 
@@ -88,7 +87,7 @@ class SemanticIdArguments:
 
 def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")
     parser.add_argument(
         "--domain", help="domain of the benchmark, such as beauty; default: the only one of a local directory"

@@ -8,7 +8,6 @@ simple baselines. Writes obedience.json into --output_dir. Which items obey is d
 the sample shop, and by words of title, brand and categories on other benchmarks.
 """
 
-import argparse
 import datetime
 import json
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 from dataset_builders.atomic_write import check_writable, write_text
 from dataset_builders.benchmark.report import read_stated, resolve_revision
 from dataset_builders.benchmark.tables import check_fingerprints, require_table
-from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from dataset_builders.obedience.asking import Asker
 from dataset_builders.obedience.attributes import read_attributes
 from dataset_builders.obedience.measuring import Embed, measure
@@ -58,7 +57,7 @@ class ObedienceArguments:
 
 def parse_arguments(argv: list[str] | None) -> ObedienceArguments:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--benchmark", required=True, help="local benchmark directory, or dataset on the Hub")

@@ -10,12 +10,11 @@ The kind of the folder is detected. Before anything is sent, a fresh process wit
 folder and must return the same recommendations, bit for bit.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.hub_push import PushArguments, add_push_arguments, stage_and_push
 
 from .output_paths import check_output_folder
@@ -37,7 +36,7 @@ class ModelPublication(PushArguments):
 
 def parse_arguments(argv: list[str] | None) -> ModelPublication:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("folder", type=Path, help="model/ or adapter/ of a training, or a folder of semantic IDs")
     parser.add_argument("--repo_id", required=True, help="repository on the Hub, such as org/mender-tok-beauty")
     parser.add_argument(

@@ -4,7 +4,6 @@ Builds the benchmark of the synthetic sample shop, learns semantic IDs, trains M
 without preference, and shows one steering example. An interrupted run continues; a finished one starts again.
 """
 
-import argparse
 import shutil
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from dataset_builders.atomic_write import write_text
 from dataset_builders.benchmark.tables import load_table
+from dataset_builders.commands.command_line import CommandParser
 from dataset_builders.resources import resource
 
 from ..training.recipes import load_recipe
@@ -32,7 +32,7 @@ EXAMPLE_PREFERENCES = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the quickstart; returns 0, 1 after an error, or 128 + the signal's number after an interruption."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = CommandParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--method",
         default="mender_steer",

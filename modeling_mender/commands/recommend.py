@@ -8,7 +8,6 @@ An item is given by its id or by words of its title that match no other item. Se
 `items.jsonl`; the libraries of the models are imported after that.
 """
 
-import argparse
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_builders.commands.command_line import HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 from .recommend_printing import print_found, print_items, print_reading, print_request
 from .recommend_request import make_request, read_titles
@@ -54,7 +53,7 @@ class RecommendationArguments:
 
 
 def parse_arguments(argv: list[str] | None) -> RecommendationArguments:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", help="folder of a trained model, or name on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--history", nargs="+", metavar="ITEM", help="ids or words of titles, oldest item first")
@@ -160,13 +159,8 @@ def check_options(arguments: RecommendationArguments) -> None:
     """Refuses options that are invalid for every model.
 
     Raises:
-        ValueError: If a text is empty, a strength has no text, k is below 1, or the model to verify is a local folder.
+        ValueError: If a strength has no text, k is below 1, or the model to verify is a local folder.
     """
-    for name in ("history", "preference", "avoid", "candidates", "exclude", "user", "search"):
-        given = getattr(arguments, name)
-        texts = [given] if isinstance(given, str) else given or []
-        if not all(text.strip() for text in texts):
-            raise ValueError(f"--{name} has an empty text; give words, or leave it out.")
     strengths = arguments.strength or []
     num_preferences, num_avoided = len(arguments.preference or []), len(arguments.avoid or [])
     if strengths and not num_preferences + num_avoided:

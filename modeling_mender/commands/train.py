@@ -15,13 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_builders.commands.command_line import USER_ERRORS, HelpFormatter, run_command
+from transformers.hf_argparser import HfArgumentParser
+
+from dataset_builders.commands.command_line import USER_ERRORS, CommandParser, HelpFormatter, run_command
 from dataset_builders.resources import resource
 
 from ..training.recipes import parse_arguments
 
 if TYPE_CHECKING:
     from ..training.output_folder import TrainingState
+
+
+class TrainingParser(CommandParser, HfArgumentParser):
+    """Parser of a dataclass of arguments, as strict as that of any other command."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(argv: list[str] | None) -> None:
     """Trains as the command line says, and prints the best score and the folder of the model."""
-    arguments = parse_arguments(argv, resource("scripts/recipes"), HelpFormatter)
+    arguments = parse_arguments(argv, resource("scripts/recipes"), HelpFormatter, TrainingParser)
     from accelerate import PartialState  # after parsing: --help does not wait for torch
 
     from .training_run import train_on_benchmark

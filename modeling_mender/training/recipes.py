@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import yaml
 from transformers.hf_argparser import HfArgumentParser
 
-from ..bounded_parsing import MAX_YAML_BYTES, UnreadableFile, parse_yaml, read_bounded, shortened
+from ..bounded_parsing import MAX_YAML_BYTES, UnreadableFile, exact_float, parse_yaml, read_bounded, shortened
 from .arguments import (
     ARGUMENTS,
     ARGUMENTS_FILE,
@@ -34,7 +34,8 @@ PUBLISHED_BENCHMARK = "org/pref-discerning"  # placeholder for the released data
 PUBLISHED_DOMAINS = ("beauty", "sports", "toys", "steam")
 DOMAINS = (*PUBLISHED_DOMAINS, "music", "gift_cards", "sample")
 REQUIRED = ("benchmark", "domain", "output_dir")
-_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_FLOAT_TAG = "tag:yaml.org,2002:float"
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", _FLOAT_TAG)
 _DECIMAL = re.compile(r"[-+]?((0|[1-9][\d_]*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _NAMES = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list[str]: "a list of texts"}
 
@@ -94,6 +95,7 @@ def parse_arguments(
     argv: list[str] | None = None,
     folder: Path | None = None,
     formatter_class: type[argparse.HelpFormatter] = argparse.ArgumentDefaultsHelpFormatter,
+    parser_class: type[HfArgumentParser] = HfArgumentParser,
 ) -> TrainingArguments:
     """Reads training arguments from the command line: a recipe first, then overrides by name.
 
@@ -102,6 +104,7 @@ def parse_arguments(
         folder (`Path`, *optional*): Folder of the named recipes. If given, a command line without a recipe uses that
             of `--method`, or Mender_Steer's on the sample.
         formatter_class (`type`): Formatter of `--help`.
+        parser_class (`type`): Parser of the options.
 
     Raises:
         FileNotFoundError: If there is no such recipe.
@@ -110,7 +113,7 @@ def parse_arguments(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = argv.pop(0) if argv and not argv[0].startswith("-") else None
-    given = _parse_options(argv, recipe, folder, formatter_class)
+    given = _parse_options(argv, recipe, folder, formatter_class, parser_class)
     if recipe is None and folder is not None:
         recipe = given.get("method", DEFAULT_RECIPE)
         if "method" not in given:
@@ -123,7 +126,11 @@ def parse_arguments(
 
 
 def _parse_options(
-    argv: list[str], recipe: str | None, folder: Path | None, formatter_class: type[argparse.HelpFormatter]
+    argv: list[str],
+    recipe: str | None,
+    folder: Path | None,
+    formatter_class: type[argparse.HelpFormatter],
+    parser_class: type[HfArgumentParser],
 ) -> dict[str, Any]:
     """Returns the given options by name; `--help` after a method shows the options of that method only."""
     options = every_option()
@@ -133,7 +140,7 @@ def _parse_options(
         for name, one in options.items()
         if name in shown or not {"-h", "--help"} & set(argv)
     ]
-    parser = HfArgumentParser(
+    parser = parser_class(
         cast(Any, dataclasses.make_dataclass("Arguments", fields, kw_only=True)),
         formatter_class=formatter_class,
         usage="mender train [RECIPE] [--domain DOMAIN] [--argument value ...]",
@@ -292,14 +299,21 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _check_numbers(text: str) -> None:
-    """Refuses numbers that YAML 1.1 reads otherwise than people do: 010 as 8, 1:30 as 90, 0x10 as 16."""
+    """Refuses numbers that YAML 1.1 reads otherwise than they are written: 010 as 8, 1:30 as 90, 1.0e-400 as 0."""
     node = yaml.compose(text, yaml.SafeLoader)
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if isinstance(key, yaml.ScalarNode) and value.tag in _NUMBER_TAGS and not _DECIMAL.fullmatch(value.value):
+        if not isinstance(key, yaml.ScalarNode) or value.tag not in _NUMBER_TAGS:
+            continue
+        if not _DECIMAL.fullmatch(value.value):
             raise UnreadableFile(
                 f"it sets {shortened(key.value, 100)} to {shortened(value.value, 100)}; write the number in decimal "
                 "digits"
             )
+        if value.tag == _FLOAT_TAG:
+            try:
+                exact_float(value.value)
+            except UnreadableFile as error:
+                raise UnreadableFile(f"{shortened(key.value, 100)} {error}") from None
 
 
 def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
@@ -308,9 +322,14 @@ def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
     if value is None and type(None) in kinds:
         return None
     (kind,) = (one for one in kinds if one is not type(None))
-    number = _number(value) if kind in (int, float) else None
-    if number is not None and (kind is float or number == int(number)):
-        return kind(number)
+    try:
+        number = _number(value) if kind in (int, float) else None
+        if number is not None and kind is float:
+            return exact_float(str(number))
+    except UnreadableFile as error:
+        raise ValueError(f"{where}: {name} {error}.") from None
+    if number is not None and number == int(number):
+        return int(number)
     if kind == list[str]:
         fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
     else:
@@ -323,10 +342,16 @@ def _checked(where: str, name: str, value: Any, kind: Any) -> Any:
 
 
 def _number(value: Any) -> float | int | None:
-    """Returns a finite number, also from a string; `None` for anything else."""
+    """Returns a finite number, also from a string; `None` for anything else.
+
+    Raises:
+        UnreadableFile: If a string is a number that a float would change.
+    """
     if isinstance(value, str):
         try:
-            value = float(value)
+            value = int(value) if value.strip("+-").isdecimal() else exact_float(value)
+        except UnreadableFile:
+            raise
         except ValueError:
             return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

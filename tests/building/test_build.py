@@ -592,6 +592,20 @@ def test_the_embedding_model_is_that_of_the_domain_even_where_no_package_has_one
     assert read_report(folder, domain).embedding_model == expected
 
 
+@pytest.mark.parametrize("option", ["--output_dir", "--cache_dir"])
+def test_a_place_that_cannot_be_written_is_named_before_an_encoder_is_loaded(
+    script, tmp_path, capsys, monkeypatch, option
+):
+    def load(*args, **kwargs):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("dataset_builders.building.text_embedding.load_embedder", load)
+    places = {"--output_dir": str(tmp_path / "out"), option: "/proc/x/out"}
+    words = [word for pair in places.items() for word in pair]
+    assert script.main(["--source", "sample", "--domain", "toy", "--polarity", "rating_vader", *words]) == 1
+    assert capsys.readouterr().err.startswith("error: /proc/x/out: cannot write (")
+
+
 def test_the_help_names_every_domain_and_every_source(script, capsys):
     with pytest.raises(SystemExit):
         script.main(["--help"])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataset_builders.building.interactions import connect
+from dataset_builders.building.interactions import connect, prepare_interactions
 from dataset_builders.building.sources import SOURCES, get_source
 from dataset_builders.building.sources.raw import RawSource
 from dataset_builders.building.sources.raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RecordCounts, Source
@@ -74,6 +74,26 @@ def test_raw_tables_hold_what_other_sources_give(tmp_path, changes, reason):
     source = RawSource(tmp_path / "a.parquet", tmp_path / "i.parquet")
     with pytest.raises(ValueError, match=reason) if reason else contextlib.nullcontext():
         source.load(connect())
+
+
+def test_raw_tables_of_several_units_of_time_or_with_damaged_pages_are_refused(tmp_path):
+    times = [1_404_172_800, 1_404_172_801, 1_404_172_800_000]
+    rows = [{**ACTION, "timestamp": time, "review": f"{time} " * 200, "row": row} for row, time in enumerate(times)]
+    actions, items = tmp_path / "a.parquet", tmp_path / "i.parquet"
+    pq.write_table(pa.Table.from_pylist([ITEM], schema=ITEM_SCHEMA), items)
+    pq.write_table(pa.Table.from_pylist(rows, schema=INTERACTION_SCHEMA), actions)
+    with pytest.raises(
+        ValueError, match=r"1404172800 \(integer in seconds\) and 1404172800000 \(integer in milliseconds"
+    ):
+        RawSource(actions, items).load(connect())
+    pq.write_table(pa.Table.from_pylist(rows[:2], schema=INTERACTION_SCHEMA), actions, use_dictionary=False)
+    content = bytearray(actions.read_bytes())
+    column = pq.read_metadata(actions).row_group(0).column(INTERACTION_SCHEMA.names.index("review"))
+    end = column.data_page_offset + column.total_compressed_size
+    content[end - 20 : end] = b"\xff" * 20
+    actions.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^DuckDB cannot read the file .*a\.parquet: a part is damaged.*$"):
+        prepare_interactions(RawSource(actions, items).load(connect()), 1)
 
 
 def test_parts_of_raw_tables_with_other_types_are_refused(tmp_path):

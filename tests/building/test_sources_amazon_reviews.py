@@ -307,7 +307,9 @@ def test_a_line_of_a_gzip_that_expands_beyond_the_limit_is_refused(tmp_path):
 @pytest.mark.parametrize("title", [
     "Multi Function (3-in-1) Charger <Black>", "T-Shirt <Small>", "Function (Deluxe Edition)",
     "Sine Function { Math } Mug", "var coffee = true; Mug", "Style <A>", "I <3 You", "Var = Tea",
-    "The getTime Watch", "<Size = L> Sock",
+    "The getTime Watch", "<Size = L> Sock", "JavaScript: the <script> tag explained", "<script> and <style> for All",
+    "Understanding function(){ return this; }", "function(){} and Other Stories", "Mastering Date.getTime()",
+    "The <!DOCTYPE html> Line", "HTML: <script>; <style>; CSS", "Learn <script> Tags (2nd Edition)",
 ])  # fmt: skip
 def test_a_title_with_brackets_or_words_of_code_is_kept(tmp_path, title):
     assert load(tmp_path, [review_2014()], [{**META_2018, "title": title}])[2][0]["title"] == title
@@ -316,10 +318,18 @@ def test_a_title_with_brackets_or_words_of_code_is_kept(tmp_path, title):
 @pytest.mark.parametrize("title", [
     "function load(a, b) { return a; }", "(function() {\n  var x = 1;\n})();", "var ue_t0 = ue_t0||+new Date();",
     "<script>load()</script>", "<style type='text/css'>.a { color: red }", "<!DOCTYPE html>", "<SPAN CLASS=a></SPAN>",
-    "<Br>", "<nobr></nobr>", "<x onclick=load()>", "<svg/onload=load()>", "<!-- note -->",
+    "<script type='text/javascript'> load", "var aPageStart = (new Date()).getTime();\nvar ue", "<script>", "<STYLE>",
+    "<!doctype html>\n<html>", "<Br>", "<nobr></nobr>", "<x onclick=load()>", "<svg/onload=load()>", "<!-- note -->",
 ])  # fmt: skip
 def test_a_leaked_script_or_markup_is_no_title(tmp_path, title):
     assert load(tmp_path, [review_2014()], [{**META_2018, "title": title}])[2][0]["title"] is None
+
+
+@pytest.mark.parametrize(
+    "title", ["Soap <script>load(1)</script>", "<script src=x.js></script> Soap", "Soap <style>.a { color: red }"]
+)
+def test_the_title_beside_a_script_is_kept(tmp_path, title):
+    assert load(tmp_path, [review_2014()], [{**META_2018, "title": title}])[2][0]["title"] == "Soap"
 
 
 @pytest.mark.parametrize(

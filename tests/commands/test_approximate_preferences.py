@@ -45,6 +45,8 @@ def command(journal, url="http://127.0.0.1:9/v1", *options):
     shop = journal.parent / "shop"
     words = ("--source", "tables", "--interactions", shop / "interactions.jsonl", "--items", shop / "items.jsonl")
     words += ("--domain", "toy", "--min_count", 1, "--journal", journal, "--base_url", url, "--model", "toy")
+    known = dict(zip(words[::2], words[1::2], strict=True))
+    words = [word for name, value in known.items() if name not in options for word in (name, value)]
     return [str(word) for word in (*words, "--no_progress", *options)]
 
 
@@ -182,8 +184,14 @@ def closed_port():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--base_url", ""), "--base_url and --model"),
-        (("--base_url", "localhost:8000"), "must begin with http"),
+        (("--base_url", "localhost:8000"), "base_url ('localhost:8000') must begin with http"),
+        (("--base_url", "http://[::1"), "base_url ('http://[::1') must hold an IPv6 address"),
+        (("--base_url", "http://127.0.0.1:99999/v1"), "must have a port of 1 to 65535"),
+        (("--base_url", "http://127.0.0.1 :8000"), "must hold no blank"),
+        (("--base_url", "http:///v1"), "must name a host"),
+        (("--base_url", "ftp://h/v1"), "must begin with http"),
+        (("--journal", "/proc/x/j.jsonl"), "The journal /proc/x/j.jsonl cannot be opened"),
+        (("--task", "properties", "--output", "/proc/x/p.parquet"), "/proc/x/p.parquet: cannot write"),
         (("--api_key_env", "NO_SUCH_KEY"), "NO_SUCH_KEY is not set"),
         (("--num_shards", "2", "--shard_index", "2"), "shard_index (2)"),
         (("--prompt_file", "no_such_file.txt"), "no_such_file.txt"),
@@ -198,7 +206,7 @@ def closed_port():
 )
 def test_bad_input_is_one_line_and_exit_code_1(tmp_path, capsys, options, words):
     url = f"http://127.0.0.1:{closed_port()}/v1"
-    assert main([*command(tmp_path / "j.jsonl", url), *options]) == 1
+    assert main(command(tmp_path / "j.jsonl", url, *options)) == 1
     err = summary_of(capsys)[1]
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert words in line and err.count("error: ") == 1

@@ -92,7 +92,8 @@ def evaluate_words(words):
 
 
 def command(benchmark, *rest):
-    return ["--benchmark", benchmark, "--domain", "toy", *rest]
+    known = {"--benchmark": benchmark, "--domain": "toy"}
+    return [*(word for name, value in known.items() if name not in rest for word in (name, value)), *rest]
 
 
 @pytest.fixture(scope="module")

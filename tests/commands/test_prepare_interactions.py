@@ -84,7 +84,7 @@ def test_raw_tables_are_read_in_place_from_a_file_or_a_folder(tmp_path, capsys):
     assert f"--interactions {tmp_path / 'nowhere'} does not exist" in capsys.readouterr().err
     (tmp_path / "nowhere").write_text("user_id,source_id")
     assert main(["--domain=toy", "--source=raw", f"--output_dir={tmp_path / 'x'}", *words]) == 1
-    assert "nowhere is not Parquet" in capsys.readouterr().err
+    assert "nowhere cannot be read (it begins with b'user_id,source_id', and is no Parquet)" in capsys.readouterr().err
 
 
 def test_synthetic_actions_depend_on_the_seed_alone_and_name_known_items():

@@ -285,10 +285,6 @@ def test_a_language_model_splits_texts_where_its_server_is_named(tmp_path, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--history", ""], "--history has an empty text"),
-        (["--history", "1", "--preference", "look for tea", " "], "--preference has an empty text"),
-        (["--history", "1", "--avoid", ""], "--avoid has an empty text"),
-        (["--search", ""], "--search has an empty text"),
         (["--preference", "tea", "--strength", "nan"], "strength is nan, which is no finite number"),
         (["--preference", "tea", "--strength", "1e999"], "strength is inf, which is no finite number"),
         (

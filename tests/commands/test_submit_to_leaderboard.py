@@ -48,8 +48,9 @@ def results_file(tmp_path):
 
 
 def submit(file, *options, benchmark=BENCHMARK):
-    arguments = [str(file), "--model", MODEL, "--benchmark", str(benchmark), "--date", "2026-11-20", *options]
-    return submit_to_leaderboard.main(arguments)
+    known = {"--model": MODEL, "--benchmark": str(benchmark), "--date": "2026-11-20"}
+    words = [word for name, value in known.items() if name not in options for word in (name, value)]
+    return submit_to_leaderboard.main([str(file), *words, *options])
 
 
 def benchmark(**changes):

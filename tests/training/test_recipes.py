@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,36 @@ def test_a_record_of_an_earlier_version_lists_options_of_all_methods_and_is_read
     assert read == parse_arguments(words_of(name), RECIPES)
     record.write_text(to_yaml(read))
     assert parse_arguments([str(record)], RECIPES) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("weight_decay: 1e-400", "weight_decay '1e-400' cannot be stored exactly, the nearest number is 0.0"),
+        ("weight_decay: 1.0e-400", "weight_decay '1.0e-400' cannot be stored exactly"),
+        ("weight_decay: '1e-400'", "weight_decay '1e-400' cannot be stored exactly"),
+        ("learning_rate: 0.12345678901234567890", "the nearest number is 0.12345678901234568; write that"),
+        ("learning_rate: 1000000000000000000000000000001", "cannot be stored exactly"),
+        ("seed: '4294967296'", r"seed .4294967296. must be at most 4294967295"),
+        ("seed: '9007199254740993'", r"seed .9007199254740993. must be at most"),
+        ("output_dir: ''", "output_dir ('') must be a text, not empty"),
+    ],
+)
+def test_a_number_of_a_recipe_is_taken_as_it_is_written_or_refused(tmp_path, text, message):
+    (tmp_path / "r.yaml").write_text(f"benchmark: b\ndomain: d\n{text}\n")
+    with pytest.raises(ValueError, match=re.escape(message) if "(''" in message else message):
+        parse_arguments([str(tmp_path / "r.yaml"), *(() if "output" in text else ("--output_dir", "o"))])
+
+
+def test_numbers_that_floats_hold_are_taken_in_any_notation(tmp_path):
+    (tmp_path / "r.yaml").write_text("benchmark: b\ndomain: d\noutput_dir: o\nseed: '7'\nweight_decay: 5.0e-324\n")
+    for written, value in (
+        ("3e-4", 3e-4),
+        ("0.10", 0.1),
+        ("'1.5'", 1.5),
+        ("1", 1.0),
+        ("0.30000000000000004", 0.1 + 0.2),
+    ):
+        (tmp_path / "s.yaml").write_text(f"base: r\nlearning_rate: {written}\n")
+        read = parse_arguments([str(tmp_path / "s.yaml")])
+        assert (read.learning_rate, read.seed, read.weight_decay) == (value, 7, 5e-324)

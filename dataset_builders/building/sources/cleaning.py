@@ -12,23 +12,29 @@ _ELEMENTS = (
     "button canvas caption center cite code col colgroup dd del details dfn div dl dt em embed fieldset "
     "figcaption figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hr html i iframe img input "
     "ins kbd label legend li link main map mark marquee meta nav nobr noscript object ol optgroup option p param "
-    "picture pre q s samp script section select small source span strike strong style sub sup svg table tbody td "
+    "picture pre q s samp section select small source span strike strong sub sup svg table tbody td "
     "template textarea tfoot th thead title tr track tt u ul var video wbr"
 ).split()
 # A capital at the start is a name's, as in "<Small>", but for elements of one or two letters. A link without an
 # attribute is none.
 _WRITTEN = [name for each in _ELEMENTS for name in (each, each.upper(), each.title() if len(each) < 3 else each)]
-# Markup is an element of HTML, a closing tag, a tag with an attribute or a namespace, or a comment; "<Black>" is none.
+# Markup is an element of HTML, a closing tag, a tag with an attribute or a namespace, or a comment; "<Black>" is none,
+# and neither is a script or style sheet that is only named, as in "The <script> tag".
 _TAG = re.compile(
     rf"<(?:{'|'.join(_WRITTEN)})(?:[\s/][^<>]*)?>"
-    r"|</[a-zA-Z][^<>]*>|<[a-zA-Z][\w:.-]*[\s/][\w:.-]+=[^<>]*>|<[a-z]+:[a-z]+\s*/?>|<![^<>]*>"
+    r"|</[a-zA-Z][^<>]*>|<[a-zA-Z][\w:.-]*[\s/][\w:.-]+=[^<>]*>|<[a-z]+:[a-z]+\s*/?>|<!(?!(?i:doctype))[^<>]*>"
 )
-# Page sources that crawlers stored as a title or brand: scripts, style sheets, timing code. A name may have a bracket
-# after "function", or print a line of code; a script begins as code and ends as code.
+# Tags of a script or style sheet, which go with their code; one that is only named, as in "The <script> tag", stays.
+_CODE_TAG = re.compile(r"<\s*(?P<end>/?)\s*(?P<name>script|style)\b[^<>]*>", re.IGNORECASE)
+_CODE = re.compile(r"\w\(|[{};=]")
+_CODE_CUT_OFF = re.compile(r"[{}]|\)\s*;|=[^;=]*;")
+# Page sources that crawlers stored as a title or brand: scripts, style sheets, timing code. A name may print a line of
+# code or name a tag; a page's source begins as one, and a script ends as code unless it is timing code, or cut off.
 _PAGE_BLOCK = re.compile(
-    r"<\s*(?:script|SCRIPT|style|STYLE)\b|<\s*!(?:doctype|DOCTYPE)|\.getTime\("
-    r"|\A\s*(?:var\s+[\w$]+\s*=|[(!;\s]*function\s*\w*\s*\([\w\s,$]*\)\s*\{).*[;})>]\s*\Z",
-    re.DOTALL,
+    r"\A\s*(?:<\s*(?:script|style)\s*>\s*\Z|<\s*(?:script|style)\s[^<>]*=[^<>]*>(?!.*</)"
+    r"|<\s*!doctype\b[^<>]*>?\s*(?:<|\Z)|var\s+[\w$]+\s*=[^;]*\.getTime\("
+    r"|(?:var\s+[\w$]+\s*=|[(!;\s]*function\s*\w*\s*\([\w\s,$]*\)\s*\{).*[;})>]\s*\Z)",
+    re.DOTALL | re.IGNORECASE,
 )
 _BYLINE = re.compile(r"^by\s*\n\s*")
 _BRAND_PAGE = re.compile(r"^Visit Amazon's (.+) Page$")
@@ -39,18 +45,39 @@ MAX_CATEGORY_LENGTH = 50
 
 
 def plain_text(text: object) -> str:
-    """Converts a text to one line without entities and tags; "" for other values.
+    """Converts a text to one line without entities, tags, scripts and style sheets; "" for other values.
 
     >>> plain_text("Rose &amp; Honey<br />  soap\\n<b>new</b>, I <3 it")
     'Rose & Honey soap new , I <3 it'
-    >>> plain_text("Charger <Black> <img src=x>")
-    'Charger <Black>'
+    >>> plain_text("Charger <Black> <img src=x>"), plain_text("The <script> tag <script>load()</script>")
+    ('Charger <Black>', 'The <script> tag')
     >>> plain_text(None)
     ''
     """
     if not isinstance(text, str):
         return ""
-    return " ".join(_TAG.sub(" ", html.unescape(text)).split())
+    return " ".join(_TAG.sub(" ", _without_code(html.unescape(text))).split())
+
+
+def _without_code(text: str) -> str:
+    """Removes scripts and style sheets with their code, which may be cut off at the end of the text."""
+    tags = list(_CODE_TAG.finditer(text))
+    ends: dict[str, int] = {}  # of the next closing tag, by its name
+    found: list[tuple[int, int, int | None]] = []  # of an opening tag: its start, its end, and the end of its element
+    for tag in reversed(tags):
+        name = tag["name"].lower()
+        if tag["end"]:
+            ends[name] = tag.end()
+        else:
+            found.append((tag.start(), tag.end(), ends.get(name)))
+    kept, done = [], 0
+    for start, after, end in reversed(found):
+        code_end = text.find("<", after)
+        code = text[after : None if code_end < 0 else code_end]
+        if start >= done and (_CODE if end else _CODE_CUT_OFF).search(code):
+            kept.append(text[done:start])
+            done = end or len(text)
+    return " ".join([*kept, text[done:]])
 
 
 def is_page_block(text: object) -> bool:

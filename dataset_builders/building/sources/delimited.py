@@ -3,8 +3,8 @@ r"""CSV of a user's own table, in one stated dialect.
 The dialect is that of RFC 4180 and of Python's `csv` module: a header, values separated by commas, double quotes
 around a value that holds a comma, a quote (doubled) or a line break, lines that end in \n or \r\n, UTF-8 with or
 without a byte order mark. Blank lines are skipped, and every value is text. A file whose header names the required
-columns only when it is split at semicolons or tabs has those in place of commas; nothing else is concluded from the
-content.
+columns only when it is split at semicolons or tabs has those in place of commas, and a first line `sep=;`, as Excel
+writes it, names any delimiter; nothing else is concluded from the content. There are no comments.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .lines import MAX_LINE_BYTES, shortened, text_lines
 from .table_file import BATCH_BYTES, BATCH_ROWS, Batch, check_columns
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_NAMED_DELIMITER = re.compile(r'"?sep=([^"\r\n])"?\s*', re.IGNORECASE)
 
 
 class DelimitedFile:
@@ -49,14 +50,22 @@ class DelimitedFile:
                 values than the header, or is a header itself.
         """
         lines = self._lines()
-        first = next((line for line in lines if line.strip()), "")
-        self._record_start = self._line
-        delimiter = self._delimiter(first)
+        first = self._next_line(lines)
+        named = _NAMED_DELIMITER.fullmatch(first)
+        if named is not None:
+            first = self._next_line(lines)
+        delimiter = named[1] if named is not None else self._delimiter(first)
         with _values_of_any_length():
             records = self._records(csv.reader(chain([first], lines), delimiter=delimiter, strict=True), delimiter)
             for _, self.names in records:
                 self._check_header()
                 yield from self._batches(records)
+
+    def _next_line(self, lines: Iterator[str]) -> str:
+        """The next line that is not blank, from which the first record begins; "" after the last one."""
+        first = next((line for line in lines if line.strip()), "")
+        self._record_start, self._record_bytes, self._record = self._line, len(first), [first]
+        return first
 
     def _lines(self) -> Iterator[str]:
         for line in text_lines(self.path, self.where):
@@ -82,8 +91,9 @@ class DelimitedFile:
 
     def _records(self, reader: Iterator[list[str]], delimiter: str) -> Iterator[tuple[int, list[str]]]:
         """Rows that are not blank, with the line that each begins on."""
-        spaced_quote = re.compile(rf'(?:^|{delimiter})[ \f\v]+"(?!"[^{delimiter}\r\n])')
-        exact = _exact_pattern(delimiter)
+        escaped = re.escape(delimiter)
+        spaced_quote = re.compile(rf'(?:^|{escaped})[ \f\v]+"(?!"[^{escaped}\r\n])')
+        exact = _exact_pattern(escaped)
         try:
             for record in reader:
                 if record:
@@ -100,6 +110,11 @@ class DelimitedFile:
             raise ValueError(f"{self.where}, line {self._record_start} {_explained(error)}") from error
 
     def _check_header(self) -> None:
+        if self.names[0].startswith("#") and not all(set(self.names).intersection(each) for each in self.required):
+            raise ValueError(
+                f"{self.where}, line {self._record_start} begins with '#' ({shortened(', '.join(self.names))}), but a "
+                f"CSV file has no comments: remove such lines, and '#' before the header"
+            )
         check_columns(self.where, self.names, self.required, delimiter_advice(self.names))
         for name in self.wanted:
             if (count := self.names.count(name)) > 1:
@@ -144,6 +159,8 @@ class DelimitedFile:
         message = f"{self.where}, line {place} has {values}, but the header names {len(self.names)} columns"
         if len({*self.names, *self.wanted}.intersection(record)) > 1:
             return f"{message}; it is another header ({shortened(', '.join(record))}): files were appended, give one"
+        if record[0].startswith("#"):
+            return f"{message} ({shortened(', '.join(record))}); a CSV file has no comments: remove such lines"
         return f"{message} ({shortened(', '.join(record))}); quote values that hold a delimiter or a line break"
 
 

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
+from .file_formats import AS_UTF_8, HEAD_BYTES, foreign_format
+
 MAX_LINE_BYTES = 2**24
 """Longest line, and longest record of a CSV file, in bytes: a gzip file of some MB may hold one of several GB."""
 
 # Errors of the readers of compressed files and archives on a damaged one.
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.ReadError, zipfile.BadZipFile)
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_AS_UTF_8 = "save it as UTF-8 (in Excel: CSV UTF-8; for Latin-1: iconv -f latin1 -t utf-8)"
 
 
 def open_lines(path: Path) -> IO[bytes]:
@@ -48,9 +48,11 @@ def byte_lines(file: IO[bytes], where: str, limit: int = MAX_LINE_BYTES) -> Iter
         `bytes`: Each line with its end.
 
     Raises:
-        ValueError: If a line is longer than `limit`.
+        ValueError: If a line is longer than `limit`, or the file is in a format of [`foreign_format`].
     """
     buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
+    if (named := foreign_format(buffered.peek(HEAD_BYTES)[:HEAD_BYTES])) is not None:
+        raise ValueError(f"{where} {named}")
     for number, line in enumerate(iter(partial(buffered.readline, limit + 1), b""), 1):
         if len(line) > limit:
             raise ValueError(
@@ -78,15 +80,11 @@ def text_lines(path: Path, where: str) -> Iterator[str]:
         with open_lines(path) as file:
             for number, line in enumerate(byte_lines(file, where), 1):
                 if number == 1:
-                    if line.startswith(_UTF_16):
-                        raise ValueError(
-                            f"{where} is UTF-16 or UTF-32 (its first bytes are a mark of it); {_AS_UTF_8}"
-                        )
                     line = line.removeprefix(b"\xef\xbb\xbf")
                 if b"\0" in line:
                     raise ValueError(
                         f"{where}, line {number} holds a NUL byte (byte {line.index(0) + 1} of the line), as no text "
-                        f"does but UTF-16; {_AS_UTF_8}"
+                        f"does but UTF-16; {AS_UTF_8}"
                     )
                 try:
                     text = line.decode()
@@ -94,7 +92,7 @@ def text_lines(path: Path, where: str) -> Iterator[str]:
                     raise ValueError(
                         f"{where}, line {number} is not UTF-8 (byte {error.start + 1} of the line is "
                         f"0x{line[error.start]:02x}, after {shortened(line[: error.start].decode()[-20:])}); "
-                        f"{_AS_UTF_8}"
+                        f"{AS_UTF_8}"
                     ) from error
                 yield text
     except DAMAGED as error:

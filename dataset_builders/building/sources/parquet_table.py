@@ -8,7 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .file_formats import HEAD_BYTES, foreign_format
+from .lines import shortened
 from .table_file import BATCH_ROWS, Batch, check_columns
+
+MAGIC, ENCRYPTED = b"PAR1", b"PARE"  # at both ends of a file; without encryption of its footer always the first
 
 
 class ParquetTable:
@@ -35,9 +39,8 @@ class ParquetTable:
         """
         try:
             yield from self._batches()
-        except (pa.ArrowException, OSError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{self.where} cannot be read ({reason}); check it, or write it again") from error
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.where} {damage_of(self.path)}") from error
 
     def _batches(self) -> Iterator[Batch]:
         with self.path.open("rb") as opened, pq.ParquetFile(opened) as file:
@@ -52,3 +55,23 @@ class ParquetTable:
                 batch.validate(full=True)  # texts that are not UTF-8
                 yield Batch(range(first, first + len(batch)), {name: batch.column(name) for name in columns})
                 first += len(batch)
+
+
+def damage_of(path: Path) -> str:
+    """What is wrong with a Parquet file that Arrow cannot read, and what to do; the end of an error after its name."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(-min(4, len(head)), 2)
+        tail = file.read()
+    if not head.startswith((MAGIC, ENCRYPTED)):
+        if (named := foreign_format(head)) is not None:
+            return named
+        begins = f"begins with {shortened(head[:20])}" if head else "is empty"
+        return f"cannot be read (it {begins}, and is no Parquet); check it, or give it the suffix of its format"
+    if ENCRYPTED in (head[:4], tail):
+        return "cannot be read (it is encrypted); write it without encryption"
+    if tail != MAGIC:
+        return "cannot be read (its end is missing: it was cut off); check it, or write it again"
+    return (
+        "cannot be read (a part of it is damaged, or of a kind that Arrow does not read); check it, or write it again"
+    )

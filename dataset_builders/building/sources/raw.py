@@ -13,8 +13,10 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..engines import read_parquet
+from ..engines import named_read_errors, read_parquet
+from .parquet_table import damage_of
 from .raw_tables import RawTables
+from .values import TIME_UNITS
 
 MUST_BE = {
     "user_id": "a text without blanks around it",
@@ -42,6 +44,7 @@ class RawSource:
         """Everything that `load` depends on."""
         return {"interactions": self.interactions, "items": self.items}
 
+    @named_read_errors()
     def load(self, connection: ibis.BaseBackend) -> RawTables:
         """Registers both tables on a connection.
 
@@ -53,9 +56,9 @@ class RawSource:
 
         Raises:
             FileNotFoundError: If a file does not exist, or a folder holds no Parquet file.
-            ValueError: If a file is not Parquet, the files of a folder have different types, or a value is none that
-                the other sources give: an empty key or one with blanks around it, a rating outside 1 to 5, a price
-                that is negative or not finite.
+            ValueError: If a file is not Parquet or is damaged, the files of a folder have different types, or a value
+                is none that the other sources give: an empty key or one with blanks around it, a rating outside 1 to
+                5, a price that is negative or not finite, or times in several units.
         """
         tables = []
         for label, path in (("interactions", self.interactions), ("items", self.items)):
@@ -68,6 +71,7 @@ class RawSource:
             (("interactions", self.interactions), ("items", self.items)), tables, strict=True
         ):
             _check_values(f"{label} {path}", table)
+        _check_units(f"interactions {self.interactions}", tables[0])
         return RawTables(*tables)
 
 
@@ -77,8 +81,8 @@ def _check_types(label: str, files: list[Path]) -> None:
     for file in files:
         try:
             schema = pq.read_schema(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{label}: {file} is not Parquet ({error}); the source 'tables' reads CSV") from error
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{label}: {file} {damage_of(file)}; the source 'tables' reads CSV") from error
         first = first or schema
         for field in first:
             if field.name not in schema.names or schema.field(field.name).type != field.type:
@@ -86,6 +90,21 @@ def _check_types(label: str, files: list[Path]) -> None:
                 raise ValueError(
                     f"{label}: {field.name} is {field.type} in {files[0]} and {there} in {file}; write all parts alike"
                 )
+
+
+def _check_units(where: str, table: ibis.Table) -> None:
+    """Refuses integer times whose sizes show several units; they would be ordered wrongly."""
+    if "timestamp" not in table.columns or not table.timestamp.type().is_integer():
+        return
+    time = table.timestamp
+    first = {
+        unit: time.min(where=time.between(least, most) | time.between(-most, -least))
+        for unit, (least, most) in TIME_UNITS.items()
+    }
+    (found,) = table.aggregate(**first).to_pyarrow().to_pylist()
+    there = [f"{value} ({unit})" for unit, value in found.items() if value is not None]
+    if len(there) > 1:
+        raise ValueError(f"{where}: timestamp has values of several units, {' and '.join(there)}; give one throughout")
 
 
 def _check_values(where: str, table: ibis.Table) -> None:

@@ -18,12 +18,16 @@ cleaned: missing or contradictory values are errors, which name the line, becaus
   [`MAX_LINE_BYTES`][dataset_builders.building.sources.lines.MAX_LINE_BYTES].
 - Keys are text, and stay as the file writes them but for blanks around them: 007 is not 7, a number of 30 digits keeps
   them. Floats must be whole and below 2**53.
-- Times: either integers of 64 bits, in a unit of the file's own, or dates and times of ISO 8601 such as
+- Times: either integers of 64 bits, in one unit of the file's own, or dates and times of ISO 8601 such as
   2014-07-01 12:00:00.5, down to microseconds: all with an offset from UTC (Z, +02:00), or all without, in UTC.
+  Integers of several units are refused by their size, in digits: seconds have 9 or 10 from 1973 to 2286, milliseconds
+  11 to 13, microseconds 14 to 16, nanoseconds more; days have 5, and 20140701 is a day. Shorter ones are of any unit.
 - Ratings lie in 1..5; a missing one is empty.
 - Prices are numbers, also as "$1,012.99", "12,50" or "1.234,00" ([`read_price`]). Three digits after a single comma
-  are thousands and a single point is a decimal point; where other prices of the file have a decimal comma, such a
-  price is left out. What is no price is left out too; both are counted in `noted`.
+  are thousands and a single point is a decimal point; where other prices of the file have a decimal comma, it is the
+  other way round, and where some have a comma and some a point, such a price is refused. What is no price is left out
+  and counted in `noted`.
+- Of several paths of categories, as in Amazon's files, every name is kept once, in order.
 """
 
 from __future__ import annotations
@@ -41,12 +45,24 @@ from ibis.util import gen_name
 
 from .cleaning import NO_BRAND
 from .delimited import DelimitedFile
+from .file_formats import HEAD_BYTES, foreign_format
 from .json_lines import JsonLinesFile
 from .lines import shortened
 from .parquet_table import ParquetTable
 from .raw_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, RawTables, RecordCounts, fill_table
 from .table_file import Batch, TableFile, spelled_otherwise
-from .values import BadValue, categories, has_decimal_comma, is_ambiguous, prices, ratings, read_price, texts, times
+from .values import (
+    BadValue,
+    categories,
+    decimal_separator,
+    mixed_kinds,
+    other_price,
+    prices,
+    ratings,
+    read_price,
+    texts,
+    times,
+)
 
 USER_KEY, ITEM_KEY = ("user_id", "user"), ("item_id", "item")
 SECOND_NAMES = (USER_KEY[1], ITEM_KEY[1])
@@ -123,7 +139,7 @@ class _OwnTable:
         table (`ibis.Table`): The rows; a key has its documented name.
         where (`str`): Name of the file in errors.
         unit (`str`): What a place counts, "line" or "row".
-        decimal_commas (`bool`): Whether a price has one for certain.
+        separators (`dict[str, int]`): Decimal separator that a price shows for certain -> place of the first one.
         unread_prices (`int`): Number of prices that are no single amount.
     """
 
@@ -136,14 +152,15 @@ class _OwnTable:
         required: tuple[tuple[str, ...], ...],
     ) -> None:
         self.where = f"{label} file {path}"
-        self.decimal_commas, self.unread_prices, self._rows = False, 0, 0
+        self.separators: dict[str, int] = {}
+        self.unread_prices = self._rows = 0
         self._time_kinds, self._time_examples = Counter[str](), dict[str, list[tuple[Any, int]]]()
         self._unless_ignored: dict[str, ValueError] = {}  # of a column that another may replace further down
         file = _reader(path, label)(path, self.where, columns, required)
         self.unit = file.unit
         fields = {name: SPECIAL_TYPES.get(name, pa.string()) for name in columns}
         if "price" in columns:
-            fields["price_is_ambiguous"] = pa.bool_()
+            fields |= {"other_price": pa.float64(), "ambiguous_price": pa.string()}
         self._schema = pa.schema({**fields, "place": pa.int64(), "row": pa.int64()})
         staged = fill_table(connection, map(self._typed, file), self._schema, f"own_{label}")
         self._staged = staged.op().name
@@ -188,24 +205,28 @@ class _OwnTable:
         )
 
     def _refuse_mixed_times(self) -> None:
-        if len(self._time_kinds) > 1:
-            # The kind of the fewest rows is the odd one; of equally many, the kind that comes later.
-            odd = min(self._time_kinds, key=lambda kind: (self._time_kinds[kind], -self._time_examples[kind][0][1]))
-            others = ", ".join(
-                f"{self._time_kinds[kind]} of kind {kind!r}" for kind in self._time_kinds if kind != odd
-            )
-            raise ValueError(
-                f"{self.where}: {self._time_kinds[odd]} timestamps are of kind {odd!r} beside {others}: "
-                f"{self._listed(self._time_examples[odd])}; give one kind throughout, such as 1404172800, "
-                f"2014-07-01 00:00:00 or 2014-07-01T00:00:00+02:00"
-            )
+        counts = mixed_kinds(self._time_kinds)
+        if len(counts) < 2:
+            return
+        # The kind of the fewest rows is the odd one; of equally many, the kind that comes later.
+        odd = min(counts, key=lambda kind: (counts[kind], -self._time_examples[kind][0][1]))
+        others = " and ".join(
+            f"{counts[kind]} of kind {kind!r} ({self._listed(self._time_examples[kind][:1])})"
+            for kind in counts
+            if kind != odd
+        )
+        raise ValueError(
+            f"{self.where}: {counts[odd]} timestamps are of kind {odd!r} beside {others}: "
+            f"{self._listed(self._time_examples[odd])}; give one kind throughout, such as 1404172800, "
+            f"2014-07-01 00:00:00 or 2014-07-01T00:00:00+02:00"
+        )
 
     def _typed(self, batch: Batch) -> pa.Table:
         size = len(batch.places)
         columns: dict[str, pa.Array] = {}
         for name, values in batch.columns.items():
             try:
-                columns |= {name: self._times(batch)} if name == "timestamp" else self._column(name, values)
+                columns |= self._column(name, values, batch.places)
             except BadValue as error:
                 place = "" if error.index is None else f", {self.unit} {batch.places[error.index]}"
                 complaint = ValueError(f"{self.where}{place}: {name} {error}")
@@ -220,7 +241,9 @@ class _OwnTable:
             schema=self._schema,
         )
 
-    def _column(self, name: str, values: Sequence[Any] | pa.Array) -> dict[str, pa.Array]:
+    def _column(self, name: str, values: Sequence[Any] | pa.Array, places: Sequence[int]) -> dict[str, pa.Array]:
+        if name == "timestamp":
+            return {name: self._times(values, places)}
         if name == "categories":
             return {name: categories(values)}
         if name == "price":
@@ -229,24 +252,28 @@ class _OwnTable:
             self.unread_prices += sum(
                 value is not None and a is None for value, a in zip(stored, amounts, strict=True)
             )
-            self.decimal_commas = self.decimal_commas or any(map(has_decimal_comma, stored))
-            ambiguous = pa.array(list(map(is_ambiguous, stored)), pa.bool_())
-            return {name: pa.array(amounts, pa.float64()), "price_is_ambiguous": ambiguous}
+            for separator, place in zip(map(decimal_separator, stored), places, strict=True):
+                if separator is not None:
+                    self.separators.setdefault(separator, place)
+            others = list(map(other_price, stored))
+            ambiguous = [None if other is None else text for text, other in zip(stored, others, strict=True)]
+            return {
+                name: pa.array(amounts, pa.float64()),
+                "other_price": pa.array(others, pa.float64()),
+                "ambiguous_price": pa.array(ambiguous, pa.string()),
+            }
         if name == "rating":
             return {name: ratings(values)}
         return {name: texts(values, whole=name in KEY_COLUMNS)}
 
-    def _times(self, batch: Batch) -> pa.Array:
-        values = batch.columns["timestamp"]
+    def _times(self, values: Sequence[Any] | pa.Array, places: Sequence[int]) -> pa.Array:
         moments, kinds = times(values)
         for kind, count in Counter(kinds).items():
             if kind is not None:
                 self._time_kinds[kind] += count
                 known = self._time_examples.setdefault(kind, [])
                 of_kind = (index for index, each in enumerate(kinds) if each == kind)
-                known += [
-                    (_shown(values[index]), batch.places[index]) for index in islice(of_kind, EXAMPLES - len(known))
-                ]
+                known += [(_shown(values[index]), places[index]) for index in islice(of_kind, EXAMPLES - len(known))]
         return moments
 
 
@@ -266,6 +293,10 @@ def _reader(path: Path, label: str) -> Callable[..., TableFile]:
     compressed = suffixes[-1:] == [".gz"]
     suffix = "".join((suffixes[:-1] if compressed else suffixes)[-1:])
     if suffix not in READERS or (compressed and suffix == ".parquet"):
+        with path.open("rb") as file:
+            named = foreign_format(file.read(HEAD_BYTES))
+        if named is not None and not compressed:
+            raise ValueError(f"{label} file {path} {named}")
         raise ValueError(f"{label} file {path} has an unknown suffix; give one of {FORMATS}")
     return READERS[suffix]
 
@@ -313,16 +344,24 @@ def _refuse_unknown(described: _OwnTable, unknown: ibis.Table) -> None:
 
 
 def _price(described: _OwnTable) -> ir.FloatingValue:
-    price = described.table.price
-    left_out = described.table.price_is_ambiguous if described.decimal_commas else ibis.literal(False)
-    return ibis.ifelse(left_out, ibis.null("float64"), price)
+    """The prices of a table in its one convention; an ambiguous one beside two conventions is refused."""
+    table = described.table
+    text, shown = table.ambiguous_price, described.separators
+    lone = () if shown else [sign for sign in ",." if _size(table.filter(text.contains(sign)))]
+    if len(shown) > 1 or len(lone) > 1:
+        signs = "".join(f", as {described.unit} {place} has {sign!r}" for sign, place in sorted(shown.items()))
+        described.refuse(
+            text.notnull(),
+            f"{{count}} prices may have a decimal comma or a decimal point, for the column has both{signs}: "
+            f"{{examples}}; write all prices with a decimal point, as in 1234.50",
+            "ambiguous_price",
+        )
+    return table.other_price.coalesce(table.price) if "," in described.separators else table.price
 
 
 def _note_prices(described: _OwnTable, noted: RecordCounts) -> None:
     if described.unread_prices:
         noted[f"{described.where}: price is no number, kept without one"] += described.unread_prices
-    if described.decimal_commas and (ambiguous := _size(described.table.filter(described.table.price_is_ambiguous))):
-        noted[f"{described.where}: price may have a decimal comma or point, kept without one"] += ambiguous
 
 
 def _size(table: ibis.Table) -> int:

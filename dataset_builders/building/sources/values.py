@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,8 +21,22 @@ EXACT_FLOAT = 2**53
 """Whole numbers below are exact as floats; from here on, a file that stores floats has lost digits."""
 _MANTISSA_BITS = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
 
+INTEGER, DATE, OFFSET = "integer", "date", "date with an offset"
+SECONDS, MILLISECONDS = "integer in seconds", "integer in milliseconds"
+MICROSECONDS, NANOSECONDS = "integer in microseconds", "integer in nanoseconds"
+DAYS, DAY_DIGITS, TIME_DIGITS = "integer in days", "integer like 20140701", "integer like 20140701120000"
+"""Kinds of times. An integer of no known unit may stand beside others: a counter, or a time near 1970."""
 BLANKS = " \t\r\n\v\f"
 _EPOCH = datetime(1970, 1, 1)
+# Kinds of integer times by size: a time from 1973 to 2286 has 9 or 10 digits in seconds, and three more in each finer
+# unit; one digit less is a time from 1970 on.
+TIME_UNITS = {
+    SECONDS: (10**8, 10**10 - 1),
+    MILLISECONDS: (10**10, 10**13 - 1),
+    MICROSECONDS: (10**13, 10**16 - 1),
+    NANOSECONDS: (10**16, 2**63 - 1),
+}
+"""Unit of an integer time -> its smallest and largest size."""
 _INTEGER = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
 _MOMENT = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?P<fraction>\.[0-9]+)?)?)"
@@ -114,16 +129,18 @@ def times(values: Sequence[Any] | pa.Array) -> tuple[pa.Array, list[str | None]]
         values (`Sequence` or `pa.Array`): A column of [`Batch`].
 
     Returns:
-        The integers of 64 bits, NULL for a missing one, and the kind of each as in [`read_time`].
+        The integers of 64 bits, NULL for a missing one, and the kind of each: as in [`read_time`], of an integer with
+        its unit where its size shows it.
 
     Raises:
         BadValue: As [`texts`] and [`read_time`], or if a time of Parquet is finer than a microsecond or does not fit.
     """
     if isinstance(values, pa.Array) and (pa.types.is_date(values.type) or pa.types.is_timestamp(values.type)):
-        return _stored_moments(values), ["date"] * len(values)
+        return _stored_moments(values), [DATE] * len(values)
     digits = texts(values, whole=True)
     if pc.all(pc.and_(pc.ascii_is_decimal(digits), pc.less(pc.binary_length(digits), 19)), min_count=0).as_py():
-        return digits.cast(pa.int64()), ["integer"] * len(digits)
+        numbers = digits.cast(pa.int64())
+        return numbers, _units(numbers)
     kinds: list[str | None] = []
     moments: list[int | None] = []
     for index, text in enumerate(digits.to_pylist()):
@@ -133,7 +150,47 @@ def times(values: Sequence[Any] | pa.Array) -> tuple[pa.Array, list[str | None]]
             raise BadValue(index, str(error)) from error
         kinds.append(kind)
         moments.append(moment)
-    return pa.array(moments, pa.int64()), kinds
+    numbers = pa.array(moments, pa.int64())
+    return numbers, [unit if kind == INTEGER else kind for kind, unit in zip(kinds, _units(numbers), strict=True)]
+
+
+def _units(numbers: pa.Array) -> list[str | None]:
+    """Kind of each integer by its size; `None` for NULL."""
+    sizes = np.abs(numbers.fill_null(0).to_numpy().astype(np.float64))  # exact enough, and -2**63 has no int64 beside
+    bounds = [least for least, _ in TIME_UNITS.values()]
+    units = np.array([INTEGER, *TIME_UNITS], object)[np.searchsorted(bounds, sizes, side="right")]
+    units[(sizes >= 10**4) & (sizes < 8 * 10**4)] = DAYS
+    day = np.where(sizes < 10**8, sizes, sizes // 10**6)
+    is_day = (day // 10_000 >= 1900) & (day // 10_000 < 2100) & (day // 100 % 100 >= 1) & (day // 100 % 100 <= 12)
+    is_day &= (day % 100 >= 1) & (day % 100 <= 31)
+    units[is_day & (sizes < 10**8)] = DAY_DIGITS
+    units[is_day & (sizes >= 10**13) & (sizes < 10**14)] = TIME_DIGITS
+    units[numbers.is_null().to_numpy(zero_copy_only=False)] = None
+    return list(units)
+
+
+def mixed_kinds(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of the kinds of times in a column that cannot stand beside each other; at most one of them is no mixture.
+
+    Integers of a doubtful unit (days, days written as digits) are of none where others between them are of none too:
+    then the column is a counter, or a time since some start of its own.
+
+    Args:
+        counts (`Mapping`): Number of times of each kind.
+
+    >>> mixed_kinds({"integer in seconds": 5, "integer in milliseconds": 1, "integer": 2})
+    {'integer in seconds': 7, 'integer in milliseconds': 1}
+    >>> mixed_kinds({"integer in days": 5, "integer": 9, "integer in seconds": 2})
+    {'integer in seconds': 16}
+    """
+    found = dict(counts)
+    if found.get(INTEGER):
+        for doubtful in (DAYS, DAY_DIGITS):
+            found[INTEGER] += found.pop(doubtful, 0)
+    units = [kind for kind in found if kind not in (INTEGER, DATE, OFFSET)]
+    if units and INTEGER in found:
+        found[max(units, key=lambda kind: found[kind])] += found.pop(INTEGER)
+    return found
 
 
 def read_time(text: str) -> tuple[str, int]:
@@ -260,40 +317,42 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def category_path(value: object) -> list[str]:
-    """Extracts one path from broad to leaf; of several, the longest, the first of equally long ones.
+    """Extracts the category names from broad to leaf; of several paths, every name once, in the order of the paths.
 
     Args:
         value: A text such as "Beauty > Bath", a list of names, a list of such lists, or `None` for none.
 
     Returns:
-        `list[str]`: The path; may be empty.
+        `list[str]`: The names; may be empty.
 
     Raises:
-        ValueError: If it is anything else, or a list printed as text.
+        ValueError: If it is anything else, or a list or object printed as text.
 
-    >>> category_path("Beauty > Bath >  Soaps "), category_path([["Beauty"], ["Home", "", "Bath"]])
-    (['Beauty', 'Bath', 'Soaps'], ['Home', 'Bath'])
+    >>> category_path("Beauty > Bath >  Soaps "), category_path([["Beauty", "Bath"], ["Beauty", "", "Spa"]])
+    (['Beauty', 'Bath', 'Soaps'], ['Beauty', 'Bath', 'Spa'])
     """
     example = repr(f"Beauty{CATEGORY_SEPARATOR}Bath")
     if value is None or isinstance(value, float) and math.isnan(value):
         return []
     if isinstance(value, str) and not isinstance(value, WholeNumber | RealNumber):
-        if value.strip().startswith("["):
+        if value.strip().startswith(("[", "{")):
             raise ValueError(
-                f"{shortened(value)} is a printed list; write it as {example}, or give the table as Parquet or JSON "
-                f"lines"
+                f"{shortened(value)} is a printed list or object; write it as {example}, or give the table as Parquet "
+                f"or JSON lines"
             )
         value = value.split(CATEGORY_SEPARATOR)
     if not isinstance(value, list):
         raise ValueError(f"{shortened(value)} is neither a list of texts nor a text like {example}")
-    if any(isinstance(entry, list) for entry in value):
-        value = max((entry for entry in value if isinstance(entry, list)), key=len)
+    several = any(isinstance(entry, list) for entry in value)
+    if several:
+        value = [name for entry in value for name in (entry if isinstance(entry, list) else [entry])]
     for name in value:
         if name is not None and type(name) is not str:
             raise ValueError(
                 f"{shortened(value)} holds {shortened(name)}; give lists of texts, or texts like {example}"
             )
-    return [name.strip() for name in value if name and name.strip()]
+    names = [name.strip() for name in value if name and name.strip()]
+    return list(dict.fromkeys(names)) if several else names
 
 
 def categories(values: Sequence[Any] | pa.Array) -> pa.Array:
@@ -342,7 +401,7 @@ def read_price(value: object) -> float | None:
     """Converts a price as shops write it to a number; `None` for anything but a single amount from 0 to infinity.
 
     A point or comma that can be read in one way only is read so. Three digits after a single comma are thousands, and
-    a single point is a decimal point; [`is_ambiguous`] tells both.
+    a single point is a decimal point; [`other_price`] reads these in the other way.
 
     Args:
         value: A number, or a text with or without one of the signs $, €, £ and ¥.
@@ -374,25 +433,38 @@ def read_price(value: object) -> float | None:
     return amount if math.isfinite(amount) else None
 
 
-def is_ambiguous(value: object) -> bool:
-    """Whether the separator of a price in a text may be a decimal or a thousands separator.
+def other_price(value: object) -> float | None:
+    """The other amount of a price in a text whose separator may be a decimal or a thousands separator.
 
-    >>> is_ambiguous("$1,234"), is_ambiguous("1.234"), is_ambiguous("1.23"), is_ambiguous(1.234)
-    (True, True, False, False)
+    Returns:
+        `float`, *optional*: The amount if the column has decimal commas; `None` for a price that is not ambiguous.
+
+    >>> other_price("$1,234"), other_price("1.234"), other_price("1.23"), other_price(1.234)
+    (1.234, 1234.0, None, None)
     """
-    text = isinstance(value, str) and not isinstance(value, RealNumber)
-    return text and bool(_LONE_GROUP.fullmatch(_amount_text(str(value))))
+    if not isinstance(value, str) or isinstance(value, RealNumber):
+        return None
+    text = _amount_text(value)
+    return float(text.replace(".", "").replace(",", ".")) if _LONE_GROUP.fullmatch(text) else None
 
 
-def has_decimal_comma(value: object) -> bool:
-    """Whether a price in a text certainly has a decimal comma.
+def decimal_separator(value: object) -> str | None:
+    """The decimal separator that a price in a text shows for certain, be it by its separator of thousands.
 
-    >>> has_decimal_comma("12,50"), has_decimal_comma("1.234,00"), has_decimal_comma("1,234")
-    (True, True, False)
+    >>> [decimal_separator(text) for text in ("12,50", "1.234,00", "1.234.567", "1,234.5", "0.125", "1 234,5")]
+    [',', ',', ',', '.', '.', ',']
+    >>> [decimal_separator(text) for text in ("1,234", "1.234", "12", "1 234", "ask us")]
+    [None, None, None, None, None]
     """
-    if not isinstance(value, str) or not re.search(r",[0-9]+$", text := _amount_text(value)):
-        return False
-    return read_price(value) is not None and not _COMMAS_GROUP.fullmatch(text)
+    if not isinstance(value, str) or isinstance(value, RealNumber) or read_price(value) is None:
+        return None
+    text = _amount_text(value)
+    last = re.search(r"[.,](?=[^.,]*$)", text)
+    if last is None or _LONE_GROUP.fullmatch(text):
+        return None
+    if text.count(last[0]) > 1:  # it groups thousands
+        return "," if last[0] == "." else "."
+    return last[0]
 
 
 def _amount_text(text: str) -> str:

@@ -247,6 +247,26 @@ def test_a_refusal_that_is_not_about_the_schema_fails_this_request_alone():
     assert kinds(server) == ["json_schema"]
 
 
+TOO_LONG = [
+    (400, "max_tokens is too large: 99999. This model supports at most 16384 completion tokens"),
+    (400, "max_completion_tokens is too large: 99999. This model supports at most 16384 completion tokens"),
+    (400, "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"),
+    (400, "the request exceeds the available context size, try increasing it"),
+    (422, "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens and 512 `max_new_tokens`"),
+    (422, "max_tokens: Input should be less than or equal to 8192"),
+    (413, "Request Entity Too Large"),
+    (500, "context length exceeded"),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), TOO_LONG, ids=range(len(TOO_LONG)))
+def test_a_request_that_is_too_long_is_asked_once_with_advice_to_lower_max_tokens(status, body):
+    advice = r"\(--max_tokens below 512, --max_items or --max_review_characters makes the request shorter"
+    with always(status=status, body=body) as server, pytest.raises(RequestError, match=advice):
+        ask(server)
+    assert kinds(server) == ["json_schema"]
+
+
 def test_a_message_without_content_is_an_empty_reply():
     with always(body='{"choices": [{"message": {"role": "assistant", "content": null}}]}') as server:
         replies, _ = ask(server)

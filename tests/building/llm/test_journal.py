@@ -103,7 +103,7 @@ def test_a_second_run_continues_the_first(tmp_path):
 def test_death_at_any_byte_of_the_last_line_costs_that_line_alone(tmp_path):
     whole = written(tmp_path / "whole.jsonl", success(), success(position=2)).read_bytes()
     start = whole.rstrip(b"\n").rindex(b"\n") + 1
-    for end in range(start, len(whole)):
+    for end in range(start, len(whole) - 1):
         path = tmp_path / f"{end}.jsonl"
         path.write_bytes(whole[:end])
         assert list(read_journal(path).entries) == [("u1", 1)]
@@ -113,9 +113,32 @@ def test_death_at_any_byte_of_the_last_line_costs_that_line_alone(tmp_path):
         assert torn.exists() == (end > start) and (end == start or torn.read_bytes() == whole[start:end] + b"\n")
 
 
+def test_a_whole_last_line_is_kept_without_its_end_of_line_and_gets_it_back(tmp_path):
+    path = written(tmp_path / "j.jsonl", success(), success(position=2))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert list(read_journal(path).entries) == [("u1", 1), ("u1", 2)]
+    written(path, success(position=3))
+    assert path.read_bytes().startswith(whole) and list(read_journal(path).entries) == [("u1", n) for n in (1, 2, 3)]
+    assert not path.with_name("j.jsonl.torn").exists()
+    path.write_bytes(whole[:-1].replace(b'"attempts": 1', b'"attempts": 2'))
+    with pytest.raises(ValueError, match="line 2: not a line of a journal .its content does not fit"):
+        read_journal(path)
+    path.write_bytes(header := whole.splitlines()[0])
+    assert not read_journal(path).entries and written(path).read_bytes() == header + b"\n"
+
+
+@pytest.mark.parametrize("path", ["/proc/x/j.jsonl", "/proc/j.jsonl", "/dev/null/j.jsonl", "x" * 300])
+def test_a_journal_that_cannot_be_opened_is_named(path):
+    with pytest.raises(
+        (OSError, ValueError), match=rf"^The journal {path} cannot be opened .*choose another --journal"
+    ):
+        Journal(path, HEADER)
+
+
 def test_death_while_the_header_is_written_starts_the_journal_anew(tmp_path):
     header = written(tmp_path / "whole.jsonl").read_bytes()
-    for end in (0, 1, 17, 40, len(header) - 1):
+    for end in (0, 1, 17, 40, len(header) - 2):
         path = tmp_path / f"{end}.jsonl"
         path.write_bytes(header[:end])
         with pytest.raises(ValueError, match="no whole line yet"):

@@ -83,7 +83,10 @@ class Connection:
                 http_client=http_client,
             )
         except httpx2.InvalidURL as error:
-            raise ValueError(f"base_url is no URL ({error}); give it as in http://127.0.0.1:8000/v1.") from error
+            raise ValueError(
+                f"base_url names the host {parts.hostname!r}, which is none ({error}); give it as in "
+                "http://127.0.0.1:8000/v1."
+            ) from error
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -35,11 +35,27 @@ _FATAL = {
     "/chat/completions is added and nothing else (most servers' ends in /v1)",
 }
 _RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-_MAY_REFUSE_A_PARAMETER = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_IMPLEMENTED}
+_MAY_REFUSE_A_PARAMETER = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.NOT_IMPLEMENTED,
+}
 _SCHEMA_WORDS = re.compile(
     r"(response|output)[ _]?(format|schema)|json[ _](schema|object|mode|output)|schema|grammar|guided|structured|"
     r"constrained"
 )
+# In the words of OpenAI, vLLM, llama.cpp, TGI, Anthropic and others.
+_LONG_WORDS = re.compile(
+    r"context[ _]*(length|window|size|limit)|too many tokens|reduce the length|(entity|payload) too large|"
+    r"(prompt|inputs?|request|messages?) (is|are) too (long|large)|at most \d+ (completion|output) tokens"
+)
+_TOKEN_LIMIT = re.compile(r"max_?\w*tokens")
+_SIZE_WORDS = re.compile(
+    r"too (large|high|big|long)|exceed|at most|(less|greater|larger|more|higher) than|maximum (value|allowed)|"
+    r"out of range|between|<="
+)
+_UNKNOWN_WORDS = re.compile(r"unsupported|not supported|unknown|unrecognized|instead")
 _UNSUPPORTED_WORDS = re.compile(r"support|instead|unknown|unrecognized|not (permitted|allowed)")
 
 
@@ -120,7 +136,7 @@ class Endpoint:
             try:
                 reply = await self._ask(messages, seed, asked)
             except _Refused as refusal:
-                if self._ask_for_less(asked, refusal):
+                if not _is_too_long(refusal.words) and self._ask_for_less(asked, refusal):
                     continue
                 raise self._give_up(f"{refusal}{_way_out(asked, refusal.words)}", refusal) from refusal
             except _Trouble as trouble:
@@ -163,6 +179,8 @@ class Endpoint:
             return _Refused(trouble, kind, words)  # some servers say it with a status that means something else
         if status in _FATAL:
             return EndpointError(f"{self.settings.shown_url}: {trouble}: {_FATAL[HTTPStatus(status)]}.")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and _is_too_long(bad.body.lower()):
+            return _Refused(trouble, kind, bad.body.lower())  # some servers say it so; asking again changes nothing
         if status in _RETRIED or status < HTTPStatus.BAD_REQUEST:
             return _Trouble(trouble, kind, bad.retry_after)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_REFUSE_A_PARAMETER:
@@ -188,7 +206,10 @@ class Endpoint:
         self._failures_in_a_row += 1
         if self._failures_in_a_row < self.settings.max_failures:
             return RequestError(reason, error.kind)
-        mend = "Leave out what it refuses" if isinstance(error, _Refused) else "Start or mend the server"
+        mend = "Start or mend the server"
+        if isinstance(error, _Refused):
+            too_long = _is_too_long(error.words)
+            mend = "Ask for less" if too_long else "Leave out what it refuses"
         return EndpointError(
             f"{self.settings.shown_url} gave no reply to {self._failures_in_a_row} requests in a row; the last one: "
             f"{reason}. {mend} and give the same command again; what is finished is kept."
@@ -259,9 +280,18 @@ def _parameters(
     return {"model": settings.model, "messages": messages, **sent}
 
 
+def _is_too_long(words: str) -> bool:
+    """Whether a refusal means more tokens than the model or its server takes, in the request or for the reply."""
+    by_limit = _TOKEN_LIMIT.search(words) and _SIZE_WORDS.search(words) and not _UNKNOWN_WORDS.search(words)
+    return bool(by_limit or _LONG_WORDS.search(words))
+
+
 def _way_out(asked: EndpointSettings, words: str) -> str:
     """Which options may mend a refusal."""
-    if not words or "context" in words:
+    if _is_too_long(words):
+        lower = "" if "max_tokens" in asked.omit else f"--max_tokens below {asked.max_tokens}, "
+        return f" ({lower}--max_items or --max_review_characters makes the request shorter; with a new --journal)"
+    if not words:
         return ""
     if asked.max_tokens_name != MAX_TOKENS_NAMES[0] and asked.max_tokens_name in words:
         return f" (--max_tokens_name {MAX_TOKENS_NAMES[0]} gives it the other name, --omit max_tokens leaves it out)"

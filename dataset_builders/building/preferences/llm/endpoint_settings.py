@@ -54,7 +54,7 @@ class EndpointSettings:
     max_reply_bytes: int = 4 * 2**20
 
     def __post_init__(self) -> None:
-        _check_url(self.base_url)
+        check_url(self.base_url)
         if not self.model:
             raise ValueError("model must name the model, as the server lists it under /models.")
         if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
@@ -102,13 +102,14 @@ def key_variable(base_url: str, environment: Mapping[str, str], name: str | None
         `str` or `None`: A variable that is set, or `None` to ask without a key.
 
     Raises:
-        ValueError: If `name` is given and not set.
+        ValueError: If `name` is given and not set, or the endpoint is no URL.
 
     >>> key_variable("http://127.0.0.1:8000/v1", {"HF_TOKEN": "x"}) is None
     True
     >>> key_variable("https://router.huggingface.co/v1", {"HF_TOKEN": "x", "OPENAI_API_KEY": "y"})
     'HF_TOKEN'
     """
+    check_url(base_url)
     if name:
         if not environment.get(name):
             raise ValueError(f"The environment variable {name} is not set; export the endpoint's key in it.")
@@ -119,14 +120,40 @@ def key_variable(base_url: str, environment: Mapping[str, str], name: str | None
     return candidate if environment.get(candidate) else None
 
 
-def _check_url(base_url: str) -> None:
+def check_url(base_url: str) -> None:
+    """Refuses what is no URL of a server.
+
+    Raises:
+        ValueError: With the URL, but for a password and a query, what is wrong with it, and an example.
+
+    >>> check_url("http://127.0.0.1:99999/v1")
+    Traceback (most recent call last):
+    ValueError: base_url ('http://127.0.0.1:99999/v1') must have a port of 1 to 65535, as in http://127.0.0.1:8000/v1.
+    """
+    if must := _fault_of_url(base_url):
+        shown = base_url.partition("?")[0]
+        if "@" in shown:
+            shown = f"{shown[: shown.index('//') + 2] if '//' in shown else ''}...@{shown.rpartition('@')[2]}"
+        raise ValueError(f"base_url ({shown!r}) must {must}, as in http://127.0.0.1:8000/v1.")
+
+
+def _fault_of_url(base_url: str) -> str | None:
+    """What a URL must be and is not; `None` for the URL of a server."""
+    if any(character.isspace() or not character.isprintable() or character in '\\<>"' for character in base_url):
+        return "hold no blank, quote, backslash or angle bracket"
     try:
         parts = urlsplit(base_url)
-        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that are not closed, or hold no IPv6 address
+        return "hold an IPv6 address between closed brackets, or none"
+    if parts.scheme not in ("http", "https") or not base_url.lower().startswith(f"{parts.scheme}://"):
+        return "begin with http:// or https://"
+    try:
+        port = parts.port
     except ValueError:
-        is_whole = False
-    if not is_whole:
-        shown = base_url.rpartition("@")[2].partition("?")[0]
-        raise ValueError(
-            f"base_url ({shown!r}) must begin with http:// or https:// and name a host, as in http://127.0.0.1:8000/v1."
-        )
+        port = 0
+    if port == 0 or parts.netloc.endswith(":"):
+        return "have a port of 1 to 65535"
+    host = parts.hostname or ""
+    if not host or not all(host.removesuffix(".").split(".")):
+        return "name a host"
+    return None

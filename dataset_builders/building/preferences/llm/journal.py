@@ -55,18 +55,26 @@ class Journal:
     def __init__(self, path: Path, header: Header, wait: bool = False) -> None:
         self.path = Path(path)
         _check_kind(self.path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = -1
+        self._synced = time.monotonic()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise _cannot_open(self.path, error) from error
         # Of the file itself: a link to it is another name for the same journal.
         self._lock = FileLock(f"{self.path.resolve()}.lock", timeout=-1 if wait else 0)
         try:
             self._lock.acquire()
         except Timeout:
+            os.close(self._descriptor)
             raise BlockingIOError(
                 f"Another run is writing {self.path}. Wait for it (--wait), or give this run a --journal of its own "
                 "and put the two together afterwards (--merge)."
             ) from None
-        self._descriptor = -1
-        self._synced = time.monotonic()
+        except OSError as error:
+            os.close(self._descriptor)
+            raise _cannot_open(self.path, error) from error
         try:
             self._open(header)
         except BaseException:
@@ -74,9 +82,10 @@ class Journal:
             raise
 
     def _open(self, header: Header) -> None:
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         content, size, _ = _read(self.path)
         self._cut_torn_end(size)
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            self._write(b"\n")  # an editor or a copy took it; the line itself is whole
         if content is None or not content.entries:
             # Nothing was paid for yet: a first run with a mistyped model must not bind the next one to it.
             os.ftruncate(self._descriptor, 0)
@@ -245,15 +254,17 @@ def merge_journals(paths: Sequence[Path], output: Path) -> JournalContent:
 
 
 def _read(path: Path) -> tuple[JournalContent | None, int, bool]:
-    """Content (`None` without a whole first line), bytes up to the last whole line, and whether a torn one follows."""
+    """Content (`None` without a whole first line), bytes up to the last whole line, and whether a torn one follows.
+
+    A last line that holds a whole value is whole, with or without an end of line.
+    """
     content = None
     size = 0
     lines = enumerate(_lines(path), 1)
     for number, line in lines:
-        if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
-            if content is None and not HEADER_START.startswith(line[: len(HEADER_START)]):
-                raise _no_journal(path)
-            return content, size, True
+        is_cut = not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES
+        if is_cut and content is None and not HEADER_START.startswith(line[: len(HEADER_START)]):
+            raise _no_journal(path)
         try:
             record = parse_line(line)
             if content is None:
@@ -263,6 +274,8 @@ def _read(path: Path) -> tuple[JournalContent | None, int, bool]:
                 check_known(content.entries, entry)
                 keep_best(content.entries, entry)
         except BadLine as error:
+            if is_cut and isinstance(error, NoJson):
+                return content, size, True
             if content is None and isinstance(error, NoJson):
                 raise _no_journal(path) from error
             if isinstance(error, NoJson) and next(lines, None) is None:
@@ -278,7 +291,11 @@ def _no_journal(path: Path) -> ValueError:
 
 def _check_kind(path: Path) -> None:
     """Refuses a folder, a device or a pipe, which can be read without end."""
-    if path.exists() and not path.is_file():
+    try:
+        is_other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    if is_other:
         raise ValueError(f"{path} is a folder or a device, not a journal; name a file.")
 
 
@@ -287,6 +304,10 @@ def _bad_line(path: Path, number: int, reason: str) -> ValueError:
         f"{path}, line {number}: not a line of a journal ({reason}). Only the last line can be torn; restore the "
         "file, or remove that line to have its request asked again."
     )
+
+
+def _cannot_open(path: Path, error: OSError) -> OSError:
+    return OSError(f"The journal {path} cannot be opened ({error.strerror or error}); choose another --journal.")
 
 
 def _cannot_write(path: Path, error: OSError) -> OSError:
