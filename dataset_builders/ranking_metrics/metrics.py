@@ -236,8 +236,8 @@ def score_run(
         `dict[str, float]`: keys as in `recall@5`, `ndcg@10`, `m@10`.
 
     Raises:
-        `ValueError`: As [`recall_at_k`], if no k is given, if only one of `predictions_without` and `avoided` is, or if
-            `all_items` is no truth value.
+        `ValueError`: As [`recall_at_k`], if no k is given, if only one of `predictions_without` and `avoided` is, or
+            if `all_items` is no truth value.
 
     Example:
 
