@@ -6,6 +6,7 @@ from typing import Any
 
 LONGEST = 1000
 _MARKDOWN = re.compile(r"([\\`*_\[\]<|]|~(?=~)|&(?=#?\w+;))")
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that are drawn as nothing
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, format (bidirectional too), half surrogates, line separators
 
 
@@ -35,6 +36,25 @@ def one_line(text: object, longest: int = LONGEST) -> str:
     """
     line = _visible(" ".join(str(text).split()))
     return line if len(line) <= longest else f"{line[:longest]}..."
+
+
+def is_visible(text: str) -> bool:
+    r"""Whether a text has something that can be seen: a letter, a digit or a sign, and not space or format alone.
+
+    >>> is_visible("Nüsse"), is_visible(" \u200b\u202e"), is_visible("\u3164")
+    (True, False, False)
+    """
+    return any(unicodedata.category(letter)[0] in "LNPS" and letter not in _FILLERS for letter in text)
+
+
+def look(text: str) -> str:
+    r"""A key that is the same for names which look alike: of another case, width or form, or with unseen characters.
+
+    >>> look("Mender"), look("\uff2dender\u200b") == look(" MENDER")
+    ('mender', True)
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(each for each in _visible(folded) if not each.isspace() and each not in _FILLERS)
 
 
 def markdown(text: object, longest: int = LONGEST) -> str:

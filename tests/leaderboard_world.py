@@ -1,5 +1,6 @@
 """A benchmark of nine rows, a method scored on it, and a Hub in memory, for the tests of the leaderboard."""
 
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from dataset_builders.scoring.results import Results
 BENCHMARK, MODEL = "org/pref-discerning", "me/my-model"
 DATA_COMMIT, OLD_COMMIT = "d" * 40, "0" * 40
 ROWS = {"recommendation": 4, "fine": 3, "sentiment": 2}
-FINGERPRINTS = {f"toy_{name}": f"digest of {name}" for name in ("items", "preferences", *ROWS)}
+FINGERPRINTS = {f"toy_{name}": hashlib.md5(name.encode()).hexdigest() for name in ("items", "preferences", *ROWS)}
 LEFT_OUT = {"coarse": "no two users share a target", "history": "too short"}
 TASKS = ["toy_recommendation_recall_at_10", "toy_fine_recall_at_10", "toy_sentiment_m_at_10"]
 

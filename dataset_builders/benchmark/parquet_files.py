@@ -24,18 +24,20 @@ def read_parquet(path: str | Path, way_out: str, columns: Sequence[str] | None =
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; {way_out}.")
-    with path.open("rb") as file:
-        if file.read(len(_POINTER)) == _POINTER:
-            raise ValueError(
-                f"{path} is a pointer of Git LFS and not the file itself; fetch it with git lfs pull, or {way_out}."
-            )
+    is_pointer = False
     try:
         # open, so that its parent folders are not taken for values of columns
         with path.open("rb") as file:
+            is_pointer = file.read(len(_POINTER)) == _POINTER
+            file.seek(0)
             table = pq.read_table(file, page_checksum_verification=True)
         table.validate(full=True)
         names = table.schema.names  # decoded here
     except (pa.ArrowException, OSError, ValueError, MemoryError, RuntimeError) as error:
+        if is_pointer:
+            raise ValueError(
+                f"{path} is a pointer of Git LFS and not the file itself; fetch it with git lfs pull, or {way_out}."
+            ) from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is not a readable Parquet file ({reason:.200}); {way_out}.") from None
     if twice := [name for name in names if names.count(name) > 1]:

@@ -83,12 +83,21 @@ def config_name(domain: str, name: str) -> str:
     'beauty_sentiment'
     """
     features(name)
+    check_domain(domain)
+    return f"{domain}_{name}"
+
+
+def check_domain(domain: str) -> None:
+    """Refuses a domain that cannot be part of the names of folders and configs, such as a path or a pattern.
+
+    Raises:
+        ValueError: If it is not ASCII letters and digits, joined by single underscores.
+    """
     if not domain or not all(part.isalnum() and part.isascii() for part in domain.split("_")):
         raise ValueError(
             f"The domain {domain!r} must be ASCII letters and digits, joined by single underscores: it becomes part "
             "of the names of folders and configs."
         )
-    return f"{domain}_{name}"
 
 
 def splits_of(name: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from .axes import AXES, TABLES, get_axis
 from .fingerprints import content_fingerprint
 from .parquet_files import read_parquet
 from .report import REPORTS_FOLDER, is_on_the_hub, read_stated
-from .schema import features, splits_of
+from .schema import check_domain, features, splits_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +41,20 @@ def load_table(
         OSError: If the Hub's client fails.
     """
     folder = _config_folder(benchmark, domain, name, revision)
+    has_report = is_on_the_hub(benchmark) or (Path(benchmark) / REPORTS_FOLDER).is_dir()
     if folder is None:
+        if has_report and f"{domain}_{name}" in read_stated(benchmark, domain, revision).get("rows", {}):
+            raise ValueError(
+                f"{benchmark} lacks the folder {domain}_{name}, which its report states; {_again(benchmark)} the "
+                "benchmark again."
+            )
         return None
-    if not any(folder.glob(f"{split}-*.parquet")):
+    if not _split_files(folder, split):
         raise ValueError(
             f"{benchmark}/{domain}_{name} has no split {split!r}; {_again(benchmark)} the benchmark again, or choose "
             "a config that has it: a public set may lack rows of a split."
         )
-    if (is_on_the_hub(benchmark) or (Path(benchmark) / REPORTS_FOLDER).is_dir()) and name in _published():
+    if has_report and name in _published():
         stated = read_stated(benchmark, domain, revision).get("fingerprints", {})
         if f"{domain}_{name}" in stated:
             _check_fingerprint(benchmark, domain, name, folder, stated)
@@ -56,7 +62,7 @@ def load_table(
             logger.warning(
                 "the report of %s has no fingerprint of %s_%s: its rows are not verified", benchmark, domain, name
             )
-    rows = [_read_rows(file, name, benchmark) for file in sorted(folder.glob(f"{split}-*.parquet"))]
+    rows = [_read_rows(file, name, benchmark) for file in _split_files(folder, split)]
     return datasets.Dataset(_joined(rows, name, benchmark))
 
 
@@ -149,6 +155,7 @@ def _again(benchmark: str) -> str:
 
 def _config_folder(benchmark: str, domain: str, name: str, revision: str | None) -> Path | None:
     """Folder of a config's files; `None` if the benchmark does not have it."""
+    check_domain(domain)
     config = f"{domain}_{name}"
     if is_on_the_hub(benchmark):
         downloaded = download_config(benchmark, domain, config, revision)
@@ -165,7 +172,15 @@ def _config_folder(benchmark: str, domain: str, name: str, revision: str | None)
 
 def _files(folder: Path, name: str) -> list[tuple[str, Path]]:
     """Split and path of every file of a config, in the published order."""
-    return [(split, file) for split in splits_of(name) for file in sorted(folder.glob(f"{split}-*.parquet"))]
+    return [(split, file) for split in splits_of(name) for file in _split_files(folder, split)]
+
+
+def _split_files(folder: Path, split: str) -> list[Path]:
+    """Files of one split, by its name and not by a pattern."""
+    found = sorted(file for file in folder.glob("*.parquet") if file.name.startswith(f"{split}-"))
+    if lost := [file for file in found if not file.is_file()]:
+        raise ValueError(f"{lost[0]} is no file, or a link to none; take it away, or build the benchmark again.")
+    return found
 
 
 def _joined(tables: list[pa.Table], name: str, benchmark: str) -> pa.Table:
@@ -181,6 +196,7 @@ def _joined(tables: list[pa.Table], name: str, benchmark: str) -> pa.Table:
 def _read_rows(file: Path, name: str, benchmark: str) -> pa.Table:
     """Rows of one file, whose published columns have values of the published kinds."""
     table = read_parquet(file, f"{_again(benchmark)} the benchmark again")
+    table = table.replace_schema_metadata()  # by which datasets would read the values as other ones
     expected = features(name).arrow_schema if name in _published() else pa.schema([])
     for field in table.schema:
         if field.name in expected.names and _kind(field.type) not in (_kind(expected.field(field.name).type), "null"):

@@ -80,6 +80,11 @@ def download(remote: RemoteFile, folder: Path, progress: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / remote.name
     with FileLock(folder / f".{remote.name}.lock"):
+        for path in (target, target.with_name(f"{target.name}.part")):
+            if path.is_dir():
+                raise DownloadError(
+                    f"{path} is a folder, and the name of a file; move it away, or choose another folder"
+                )
         if target.is_file():
             _verify(target, remote)
             return target
@@ -215,6 +220,9 @@ def _receive(url: str, partial: _Partial, progress: bool) -> None:
             first = next(chunks, b"")
             if _is_page(response.headers.get("Content-Type", ""), first):
                 raise _Refused("answers with an HTML page instead of the file")
+            is_packed = partial.path.name.endswith(".gz.part")
+            if response.headers.get("Content-Encoding", "identity") != "identity" and not is_packed:
+                raise _Refused("compresses the file for the transfer, which was not asked for")
             partial.begin(url, response.headers)
             chunks = chain([first], chunks)
         _append(partial, chunks, start, total, progress)
@@ -297,7 +305,9 @@ def _offset_and_total(response: requests.Response, start: int, partial: _Partial
     content_range = re.fullmatch(
         r"bytes (?:([0-9]{1,18})-[0-9]+|\*)/([0-9]{1,18})", response.headers.get("Content-Range", "")
     )
-    if start and status == 206 and content_range and content_range[1] == str(start):
+    stated = [value for name in ("ETag", "Last-Modified") if (value := response.headers.get(name))]
+    is_same = not stated or partial.validator in stated  # a server that ignores If-Range may give the rest of another
+    if start and status == 206 and content_range and content_range[1] == str(start) and is_same:
         return start, int(content_range[2])
     if start and status in (206, 416):
         if status == 416 and content_range and int(content_range[2]) == start:
@@ -332,11 +342,15 @@ def _append(partial: _Partial, chunks: Iterator[bytes], start: int, total: int |
 def _is_page(content_type: str, first: bytes) -> bool:
     if first.startswith(GZIP_MAGIC):
         return False
-    return "html" in content_type.lower() or first.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+    # No table or archive begins with a tag, and a page may with a comment before its own.
+    return "html" in content_type.lower() or first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
 
 
 def _check(partial: _Partial, remote: RemoteFile) -> str:
     """Returns the checksum of the complete file; a wrong file is discarded."""
+    if partial.size == 0:
+        partial.discard()
+        raise _Refused("gives an empty file")
     digest = _sha256(partial.path)
     if remote.sha256 is not None and digest != remote.sha256.lower():
         partial.discard()

@@ -22,7 +22,7 @@ from ..ranking_metrics.metrics import EMPTY
 from ..scoring.ranks import choose_rows, query_ids
 from ..scoring.result_parts import Maker
 from ..scoring.results import Results, about
-from ..scoring.runs import Run, write_run
+from ..scoring.runs import Run
 from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from .score import ScoringArguments, Tables, add_scoring_arguments, score_answers
 
@@ -79,13 +79,12 @@ def score_baselines(arguments: BaselineArguments) -> dict[str, Results]:
         scoring = replace(ScoringArguments(**shared), output_dir=arguments.output_dir / name)
         print(f"{BASELINES[name]}:\n")
 
-        def answer(tables: Tables, num_items: int, name: str = name, folder: Any = scoring.output_dir) -> Any:
+        def answer(tables: Tables, num_items: int, name: str = name) -> tuple[Run, Maker]:
             maker = Maker(method=name)
-            run = make_run(name, tables, catalog, arguments, revision, about(maker, arguments.domain, arguments.split))
-            write_run(run, folder / "run.parquet", num_items)
-            return run, maker
+            described = about(maker, arguments.domain, arguments.split)
+            return make_run(name, tables, catalog, arguments, revision, described), maker
 
-        scored[name] = score_answers(scoring, answer)
+        scored[name] = score_answers(scoring, answer, keep_run=True)
         print()
     return scored
 

@@ -133,12 +133,13 @@ def choose_domains(benchmarks: Sequence[Path]) -> list[tuple[Path, "BuildReport"
         if not benchmark.is_dir():
             raise FileNotFoundError(f"{benchmark} is no directory; pass one that mender build wrote.")
         for report in read_reports(benchmark):
-            if report.domain in where:
+            key = report.domain.casefold()  # some file systems do not tell cases apart
+            if key in where:
                 raise ValueError(
-                    f"{where[report.domain]} and {benchmark} both hold the domain {report.domain}; give one of them, "
-                    "or build one under another --domain."
+                    f"{where[key]} and {benchmark} both hold the domain {report.domain}; give one of them, or build "
+                    "one under another --domain."
                 )
-            where[report.domain] = benchmark
+            where[key] = benchmark
             chosen.append((benchmark, report))
     return chosen
 
@@ -207,6 +208,11 @@ def read_published(
     if folder is None:
         return [], None, None
     domains = sorted({path.stem for path in folder.glob("reports/*.json")} - given)
+    if alike := {domain.casefold() for domain in domains} & {domain.casefold() for domain in given}:
+        raise ValueError(
+            f"{repo_id} has the domain {min(alike)!r} in another spelling; build it under that one, or pass --replace "
+            "to keep only the given domains."
+        )
     card = folder / "README.md"
     known = DatasetInfosDict()
     if card.is_file():

@@ -28,7 +28,8 @@ from ..scoring.figures import format_obeying, format_parts, format_table, score_
 from ..scoring.ranks import Obeying, check_queries, choose_rows, rank_rows, write_ranks
 from ..scoring.result_parts import AxisResult, BenchmarkIdentity, Maker
 from ..scoring.results import RESULTS_FILE, Results, read_identity
-from ..scoring.runs import Run, check_run, read_run
+from ..scoring.runs import Run, check_run, read_run, write_run
+from ..typed_arguments import check_count
 from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 Tables = Mapping[str, datasets.Dataset]
@@ -49,15 +50,14 @@ class ScoringArguments:
     output_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("k", "resamples"):
-            value = min(self.k, default=0) if name == "k" else self.resamples
-            if value < 1:
-                raise ValueError(f"{name} ({value}) must be at least 1.")
+        if isinstance(self.k, str) or not isinstance(self.k, Sequence) or not self.k:
+            raise ValueError(f"k ({self.k!r:.60}) must be a list of cut-offs, at least one.")
+        for name, value, low in (*(("k", one, 1) for one in self.k), ("resamples", self.resamples, 1)):
+            check_count(name, value, low)
+        check_count("max_rows", self.max_rows, 0)
         for name, given in (("k", self.k), ("axes", self.axes)):
             if twice := [one for one in given if list(given).count(one) > 1]:
                 raise ValueError(f"{name} holds {twice[0]} twice; name it once.")
-        if self.max_rows < 0:
-            raise ValueError(f"max_rows ({self.max_rows}) must not be negative; 0 means all rows.")
 
 
 @dataclass(kw_only=True)
@@ -119,15 +119,20 @@ def score(arguments: ScoreArguments) -> Results:
     return score_answers(arguments, lambda tables, num_items: read_answers(arguments, num_items))
 
 
-def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], tuple[Run, Maker]]) -> Results:
+def score_answers(
+    arguments: ScoringArguments, answer: Callable[[Tables, int], tuple[Run, Maker]], keep_run: bool = False
+) -> Results:
     """Scores the answers of any recommender, prints the tables, and writes the files.
 
     Args:
         arguments ([`ScoringArguments`]): The benchmark, and where the results go.
         answer (`Callable`): Maps the rows of each axis and the number of items to the answers and their maker.
+        keep_run (`bool`, defaults to `False`): Whether to write the answers as run.parquet, too, with the fingerprints
+            of the rows.
 
     Raises:
-        ValueError: If the benchmark's rows differ from its fingerprints, or the results are invalid.
+        ValueError: If the benchmark's rows differ from its fingerprints or from those of the answers, or the results
+            are invalid.
     """
     if arguments.output_dir is not None:
         check_writable(arguments.output_dir)
@@ -149,6 +154,10 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
     benchmark = identify(arguments, report, [*tables, "items"], revision)
     answers, maker = answer(tables, num_items)
     check_run(answers, f"the answers of {maker.method}", num_items)
+    if keep_run and arguments.output_dir is not None:
+        about = {**answers.about, "fingerprints": benchmark.fingerprints}
+        write_run(replace(answers, about=about), arguments.output_dir / "run.parquet", num_items)
+    check_same_rows(answers, benchmark, maker)
     check_queries(answers, {axis: len(rows) for axis, rows in every_axis.items()})
     ranks = rank_rows(answers, tables, arguments.max_rows, obeying_of(arguments, report, revision))
     scored = score_axes(ranks, sorted(arguments.k), arguments.resamples)
@@ -170,6 +179,20 @@ def score_answers(arguments: ScoringArguments, answer: Callable[[Tables, int], t
         write_ranks(ranks, arguments.output_dir / "rows.parquet", results.about)
         draw(results, arguments.output_dir / "axes.png")
     return results
+
+
+def check_same_rows(answers: Run, benchmark: BenchmarkIdentity, maker: Maker) -> None:
+    """Refuses answers to other rows, where their file says which rows they answer.
+
+    Raises:
+        ValueError: If a fingerprint differs; names the config.
+    """
+    for config, digest in answers.about.get("fingerprints", {}).items():
+        if benchmark.fingerprints.get(config, digest) != digest:
+            raise ValueError(
+                f"{maker.model} answers other rows of {config} (fingerprint {digest!s:.60}) than {benchmark.name} has "
+                f"({benchmark.fingerprints[config]}); pass the benchmark that it was made for, or answer these rows."
+            )
 
 
 def obeying_of(arguments: ScoringArguments, report: Mapping[str, Any], revision: str | None) -> Obeying | None:

@@ -33,6 +33,7 @@ from ..leaderboard.submission import (
 from ..leaderboard.validation import check_benchmark, check_figures, check_ranks
 from ..scoring.ranks import read_ranks
 from ..scoring.results import InvalidResults, Results
+from ..typed_arguments import check_flag, is_future, parse_day
 from .command_line import CommandParser, defaults_of, explain, run_command
 
 
@@ -118,10 +119,14 @@ def check_arguments(arguments: SubmissionArguments) -> None:
         raise ValueError(
             f"--benchmark ({arguments.benchmark}) is a local directory; name the dataset on the Hub, or add --dry_run."
         )
-    try:
-        datetime.date.fromisoformat(arguments.date)
-    except ValueError:
-        raise ValueError(f"--date ({arguments.date!r}) must be a day as in 2026-11-20.") from None
+    for name in ("dry_run", "no_pr"):
+        check_flag(name, getattr(arguments, name))
+    day = parse_day(arguments.date)
+    if day is None or is_future(day):
+        raise ValueError(f"--date ({arguments.date!r:.60}) must be a day as in 2026-11-20, and none in the future.")
+    url = arguments.source_url
+    if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
+        raise ValueError(f"--source_url ({url!r:.120}) must be an address that begins with https:// or http://.")
 
 
 def read_results(arguments: SubmissionArguments) -> Results:

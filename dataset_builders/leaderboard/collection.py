@@ -14,14 +14,15 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from ..atomic_write import write_text
 from ..benchmark.axes import AXES, Axis, get_axis
-from ..benchmark.report import BuildReport, is_on_the_hub, read_report, resolve_revision
+from ..benchmark.report import BuildReport, is_on_the_hub, list_domains, read_report, resolve_revision
 from ..benchmark.schema import config_name
 from ..bounded_parsing import MAX_BYTES
-from ..escaping import one_line
+from ..escaping import is_visible, look, one_line
 from ..hub_http import httpx
 from ..scoring.baselines import main_baselines, main_figures, read_baselines
 from ..scoring.result_parts import is_share
 from ..scoring.results import RESULTS_FILE, InvalidResults, Results
+from ..typed_arguments import is_future, parse_day
 from .hub import find_model, list_models, model_url, read_text
 from .submission import list_entry_files, read_entries, results_file
 from .validation import SPLIT, TOLERANCE, check_figures
@@ -63,6 +64,7 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     base = folders[0] if len(set(folders)) == 1 else Path(os.path.commonpath([folder.parent for folder in folders]))
     records = []
     known: dict[str, Path] = {}
+    names: dict[str, Path] = {}
     for file in files:
         results = _usable(file)
         if results is None:
@@ -73,11 +75,16 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
             continue
         known[text] = file
         name = file.parent.relative_to(base)
+        model = one_line(name.as_posix() if name != Path() else results.maker.method, LONGEST_NAME)
+        if not is_visible(model) or names.setdefault(look(model), file) != file:
+            same = names.get(look(model), file)
+            why = "which cannot be seen" if same == file else f"which looks like that of {same}; rename its folder"
+            logger.warning("skipped: %s, for its name %s, %s", file, ascii(model), why)
+            continue
         date = datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()
         for axis in AXES:
             value = _value(results, axis)
             if value is not None:
-                model = one_line(name.as_posix() if name != Path() else results.maker.method, LONGEST_NAME)
                 records.append(make_record(model, results.domain, axis, value, date) | figures_of(results, axis))
     return records
 
@@ -115,7 +122,7 @@ def _records_of(
     values: dict[str, float] = {}
     for path in list_entry_files(model, commit):
         try:
-            items = read_entries(model, path, commit)
+            items = read_entries(model, path, commit, skip_wrong=not is_named)
         except FAILURES as error:
             if is_named:
                 raise
@@ -139,7 +146,7 @@ def _records_of(
             domain, axis = found
             revision = item["dataset"].get("revision")
             revision = revision if isinstance(revision, str) and _COMMIT.fullmatch(revision) else None
-            record = make_record(model, domain, axis, float(item["value"]), _day(item.get("date")))
+            record = make_record(model, domain, axis, float(item["value"]), _day(item.get("date"), f"{model}/{path}"))
             record |= _rows_of(report_at(domain, revision), domain, axis)
             results = results_at(domain)
             if results is not None and _agrees(results, axis, item["value"]):
@@ -168,12 +175,14 @@ def parse_task(task: str) -> tuple[str, str] | None:
     return (domain, axis.name) if len(domain) <= MAX_DOMAIN else None
 
 
-def _day(date: Any) -> str:
-    """A day as in `2026-11-20`; empty if it is none."""
-    try:
-        return datetime.date.fromisoformat(str(date)[:10]).isoformat()
-    except ValueError:
-        return ""
+def _day(date: Any, where: str) -> str:
+    """A day as in `2026-11-20`; empty if there is none, and with a warning if it is none or in the future."""
+    day = parse_day(date)
+    if day is not None and not is_future(day):
+        return day.isoformat()
+    if date is not None:
+        logger.warning("%s has the date %.60r, which is no day up to now; it is left out", where, date)
+    return ""
 
 
 def make_record(model: str, domain: str, axis: str, value: float, date: str) -> dict[str, Any]:
@@ -209,7 +218,7 @@ def figures_of(results: Results, axis: str) -> dict[str, Any]:
         "interval": (found.intervals.with_preference or {}).get(found.record.main_metric()),
         "num_rows": found.num_rows,
         "fingerprint": benchmark.fingerprints.get(config_name(results.domain, axis)),
-        "revision": benchmark.revision,
+        "revision": benchmark.revision if _COMMIT.fullmatch(benchmark.revision or "") else None,
         "approximator": benchmark.approximator and one_line(benchmark.approximator, LONGEST_NAME),
     }
 
@@ -220,8 +229,13 @@ def mark_stale(records: Sequence[Mapping[str, Any]], benchmark: str) -> list[dic
     Args:
         records (`Sequence[Mapping]`): Of [`collect_local`] or [`collect_hub`].
         benchmark (`str`): A local benchmark directory or a dataset on the Hub, read at its newest commit.
+
+    Raises:
+        FileNotFoundError: If it is a directory without reports.
     """
     commit = resolve_revision(benchmark)
+    if commit is None:
+        list_domains(benchmark)  # refuses a directory without reports, of which every score would be stale
     reports = {domain: _report(benchmark, domain, commit) for domain in {record["domain"] for record in records}}
     marked = []
     for record in records:

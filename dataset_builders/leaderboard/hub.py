@@ -9,6 +9,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from ..benchmark.report import BuildReport, read_report, resolve_revision
+from ..benchmark.tables import check_fingerprints
 from ..bounded_parsing import MAX_YAML_BYTES, UnreadableFile, parse_yaml, read_bounded
 
 TASKS_FILE = "eval.yaml"
@@ -43,12 +44,15 @@ def read_benchmark(name: str, domain: str, revision: str | None = None) -> Bench
 
     Raises:
         FileNotFoundError: If there is no report of the domain, or no `eval.yaml`.
-        ValueError: If one of them cannot be read.
+        ValueError: If one of them cannot be read, or the rows of a directory are not those of its report.
         HfHubHTTPError: If the dataset, or the revision of it, does not exist.
     """
     commit = resolve_revision(name, revision)
     report = read_report(name, domain, commit)
     if commit is None:
+        there = [config for config in report.fingerprints if (Path(name) / config).is_dir()]
+        names = [config.removeprefix(f"{domain}_") for config in there]
+        check_fingerprints(name, domain, names, report.fingerprints)
         path = Path(name) / TASKS_FILE
         text = read_bounded(path, MAX_YAML_BYTES) if path.is_file() else None
     else:

@@ -1,5 +1,6 @@
 """Make the `.eval_results/*.yaml` entries of results, and merge them into those of a model."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,8 @@ from ..bounded_parsing import parse_yaml
 from ..scoring.results import Results
 from .hub import list_folder, open_pull_requests, read_text
 from .validation import task_id
+
+logger = logging.getLogger(__name__)
 
 ENTRIES_FOLDER = ".eval_results"
 MAX_ENTRY_FILES = 50
@@ -114,17 +117,22 @@ def list_entry_files(model: str, revision: str) -> list[str]:
     return paths
 
 
-def read_entries(model: str, path: str, revision: str) -> list[dict[str, Any]]:
-    """Reads one file of entries of a model at a commit.
+def read_entries(model: str, path: str, revision: str, skip_wrong: bool = False) -> list[dict[str, Any]]:
+    """Reads one file of entries of a model at a commit; `skip_wrong` as in [`parse_entries`].
 
     Raises:
         ValueError: If it is no list of results.
     """
-    return parse_entries(read_text(model, path, revision) or "", f"{model}/{path}")
+    return parse_entries(read_text(model, path, revision) or "", f"{model}/{path}", skip_wrong)
 
 
-def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
+def parse_entries(text: str, name: str, skip_wrong: bool = False) -> list[dict[str, Any]]:
     """Parses a file of entries to plain values, keeping unknown fields.
+
+    Args:
+        text (`str`): YAML.
+        name (`str`): Name of the file, for errors.
+        skip_wrong (`bool`, defaults to `False`): Whether what is no result is skipped with a warning.
 
     Raises:
         ValueError: If it is no list of results; names the file.
@@ -133,16 +141,23 @@ def parse_entries(text: str, name: str) -> list[dict[str, Any]]:
         content = parse_yaml(text)
     except ValueError as error:
         raise ValueError(f"{name} is {error}; repair it first.") from None
-    if isinstance(content, list) and len(content) > MAX_ENTRIES:
+    wrong = f"{name} is no list of results, each with dataset.id, dataset.task_id and value; repair it first."
+    if not isinstance(content, list):
+        raise ValueError(wrong)
+    if len(content) > MAX_ENTRIES:
         raise ValueError(f"{name} has {len(content):,} entries, and the limit is {MAX_ENTRIES:,}; divide it.")
-    for item in content if isinstance(content, list) else [None]:
-        fields = item if isinstance(item, dict) else {}
-        dataset = fields.get("dataset")
-        if not isinstance(dataset, dict) or not {"id", "task_id"} <= set(dataset) or "value" not in fields:
-            raise ValueError(
-                f"{name} is no list of results, each with dataset.id, dataset.task_id and value; repair it first."
-            )
-    return content
+    if not skip_wrong and not all(map(_is_entry, content)):
+        raise ValueError(wrong)
+    found = [item for item in content if _is_entry(item)]
+    if len(found) < len(content):
+        logger.warning("skipped: %d entries of %s without dataset.id, dataset.task_id and value",
+                       len(content) - len(found), name)  # fmt: skip
+    return found
+
+
+def _is_entry(item: Any) -> bool:
+    dataset = item.get("dataset") if isinstance(item, dict) else None
+    return isinstance(dataset, dict) and {"id", "task_id"} <= set(dataset) and "value" in item
 
 
 def find_waiting(entries: Sequence[EvalResultEntry], model: str) -> str | None:

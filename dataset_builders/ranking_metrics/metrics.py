@@ -11,7 +11,7 @@ Inputs shared by all functions:
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ Relevant = np.ndarray | Sequence[int | Sequence[int]]
 
 EMPTY = -1  # a place of a ranking without an item
 _NOTHING = -2  # pads short lists of relevant items; equals no prediction
+_NO_LISTS = (str, bytes, bytearray, memoryview, dict, set, frozenset)
 
 
 def recall_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarray:
@@ -36,7 +37,8 @@ def recall_at_k(predictions: Rankings, references: Relevant, k: int) -> np.ndarr
 
     Raises:
         `ValueError`: On empty input, different numbers of rows, k below 1 or not an integer, ids that are not
-            integers or negative, an item that occurs twice in one ranking, or a row without a relevant item.
+            integers or negative, an item that occurs twice in one ranking, or a row without a relevant item. Ids are
+            never cast: truth values, floats, texts, times and categories are refused.
 
     Example:
 
@@ -141,7 +143,9 @@ def avoid_at_k(
     array([1., 0., 1.])
 
     ```"""
-    ranked, unwanted, _ = _check(predictions, avoided)
+    ranked = _check_rankings(predictions, "predictions")
+    unwanted, _ = _check_references(avoided, "avoided")
+    _check_lengths(unwanted, "avoided", len(ranked), "predictions")
     before = _check_rankings(predictions_without, "predictions_without")
     _check_lengths(before, "predictions_without", len(ranked), "predictions")
     relevant, _ = _check_references(references)
@@ -232,7 +236,8 @@ def score_run(
         `dict[str, float]`: keys as in `recall@5`, `ndcg@10`, `m@10`.
 
     Raises:
-        `ValueError`: As [`recall_at_k`], if no k is given, or if only one of `predictions_without` and `avoided` is.
+        `ValueError`: As [`recall_at_k`], if no k is given, if only one of `predictions_without` and `avoided` is, or
+            if `all_items` is no truth value.
 
     Example:
 
@@ -242,6 +247,8 @@ def score_run(
 
     ```"""
     cutoffs = _check_cutoffs(k)
+    if not isinstance(all_items, bool | np.bool_):
+        raise ValueError(f"all_items ({all_items!r:.60}) must be True or False.")
     ranked, relevant, num_relevant = _check(predictions, references)
     means = {f"recall@{k}": _recall(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
     means |= {f"ndcg@{k}": _ndcg(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
@@ -264,6 +271,27 @@ def score_run(
     if all_items:
         means |= {f"all@{k}": _all(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
     return {name: float(mean) for name, mean in means.items()}
+
+
+def as_rows(predictions: Rankings, references: Relevant) -> tuple[list[list[int]], list[list[int]]]:
+    """Checked rankings, padded at their ends with empty places, and relevant items, as lists of integers.
+
+    Args:
+        predictions: Item ids, best first, (num_rows, width) or one list per row.
+        references: Relevant items, (num_rows,) or one list per row.
+
+    Raises:
+        `ValueError`: As [`recall_at_k`].
+
+    Example:
+
+    ```python
+    >>> as_rows([[3, 9], []], np.array([9, 7], np.uint8))
+    ([[3, 9], [-1, -1]], [[9], [7]])
+
+    ```"""
+    ranked, relevant, num_relevant = _check(predictions, references)
+    return ranked.tolist(), [row[:count].tolist() for row, count in zip(relevant, num_relevant, strict=True)]
 
 
 def _recall(ranked: np.ndarray, relevant: np.ndarray, num_relevant: np.ndarray, k: int) -> np.ndarray:
@@ -356,63 +384,90 @@ def _check_rankings(predictions: Rankings, name: str) -> np.ndarray:
     return ranked
 
 
-def _check_references(references: Relevant) -> tuple[np.ndarray, np.ndarray]:
-    _check_is_list(references, "references")
-    rows = references if isinstance(references, np.ndarray) else list(references)  # a Series has labels
-    if len(rows) and np.asarray(rows[0]).ndim == 0:  # one relevant item for each row
-        rows = rows[:, None] if isinstance(rows, np.ndarray) else [[cast(int, item)] for item in rows]
-    relevant, num_relevant = _as_matrix(cast(Rankings, rows), "references", fill=_NOTHING)
+def _check_references(references: Relevant, name: str = "references") -> tuple[np.ndarray, np.ndarray]:
+    rows = _rows_of(references, name)
+    if len(rows) and (not hasattr(rows[0], "__len__") or getattr(rows[0], "ndim", 1) == 0):  # one item for each row
+        rows = rows[:, None] if isinstance(rows, np.ndarray) else [[item] for item in rows]
+    relevant, num_relevant = _as_matrix(rows, name, fill=_NOTHING)
     if not num_relevant.all():
-        raise ValueError(f"references: row {int(np.argmin(num_relevant))} has no relevant item; leave the row out.")
+        raise ValueError(f"{name}: row {int(np.argmin(num_relevant))} has no relevant item; leave the row out.")
     negative = (relevant < 0) & (np.arange(relevant.shape[1]) < num_relevant[:, None])
     if negative.any():
         row, column = np.argwhere(negative)[0]
-        raise ValueError(f"references: row {row} holds {relevant[row, column]}; item ids are 0 or above.")
-    _check_unique(relevant, "references", lowest=0)
+        raise ValueError(f"{name}: row {row} holds {relevant[row, column]}; item ids are 0 or above.")
+    _check_unique(relevant, name, lowest=0)
     return relevant, num_relevant
 
 
 def _as_matrix(rows: Rankings, name: str, fill: int) -> tuple[np.ndarray, np.ndarray]:
     """Pads lists of any length to int64 (num_rows, longest); also returns their lengths (num_rows,)."""
-    _check_is_list(rows, name)
-    if not len(rows):
+    found = _rows_of(rows, name)
+    if not len(found):
         raise ValueError(f"{name} is empty; give at least one row.")
-    if isinstance(rows, np.ndarray) and rows.ndim == 2:
-        _check_integers(rows, name)
-        return rows.astype(np.int64), np.full(len(rows), rows.shape[1])
-    rows = list(rows)  # a Series has labels, not places
-    arrays = [np.asarray(row) for row in rows]
-    for number, row in enumerate(arrays):
-        _check_mask(rows[number], f"{name}: row {number}")
-        if isinstance(rows[number], list | tuple) and any(isinstance(item, bool | np.bool_) for item in rows[number]):
-            raise ValueError(f"{name}: row {number} holds a truth value; item ids are integers.")
-        if row.ndim != 1:
-            raise ValueError(f"{name}: row {number} is {rows[number]!r}; give a flat list of item ids per row.")
-        if row.size:
-            _check_integers(row, f"{name}: row {number}")
+    if isinstance(found, np.ndarray) and found.ndim == 2:
+        return _as_ids(found, name), np.full(len(found), found.shape[1])
+    arrays = [item_ids(row, f"{name}: row {number}") for number, row in enumerate(found)]
     lengths = np.array([len(row) for row in arrays])
     matrix = np.full((len(arrays), lengths.max()), fill, dtype=np.int64)
     matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = np.concatenate(arrays)
     return matrix, lengths
 
 
-def _check_is_list(rows: object, name: str) -> None:
-    is_scalar = isinstance(rows, np.ndarray) and rows.ndim == 0
-    if is_scalar or isinstance(rows, str | bytes | dict | set | frozenset) or not hasattr(rows, "__len__"):
-        raise ValueError(f"{name} is {type(rows).__name__}; give a list or an array with one entry per row.")
-    _check_mask(rows, name)
+def item_ids(values: object, name: str) -> np.ndarray:
+    """Item ids of one ranking as int64, none of them cast from another type.
+
+    Args:
+        values: A flat list or array of integers.
+        name (`str`): Their name, the beginning of the error.
+
+    Raises:
+        `ValueError`: If they are anything else, or beyond int64.
+    """
+    found = _rows_of(values, name, "a flat list of item ids")
+    if isinstance(found, np.ndarray) and found.ndim != 1:
+        raise ValueError(f"{name} has {found.ndim} dimensions; give a flat list of item ids.")
+    return _as_ids(found, name)
 
 
-def _check_mask(values: object, name: str) -> None:
-    if np.ma.is_masked(values):
-        raise ValueError(f"{name} has masked values, which are no item ids; leave them out, or write {EMPTY}.")
+def _rows_of(values: object, name: str, wanted: str = "a list or an array with one entry per row") -> Any:
+    """Values as an array or a list, which are found by their places, as those of a Series are not."""
+    if hasattr(values, "columns"):
+        raise ValueError(
+            f"{name} is a {type(values).__name__}, whose rows have names; give {wanted}, as in frame.to_numpy()."
+        )
+    if isinstance(values, _NO_LISTS) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
+        raise ValueError(f"{name} is {_shown(values)}; give {wanted}.")
+    if np.ma.is_masked(values) or (hasattr(values, "isna") and np.any(values.isna())):
+        raise ValueError(f"{name} has missing values, which are no item ids; leave them out, or write {EMPTY}.")
+    if str(getattr(values, "dtype", "")) == "category":
+        raise ValueError(f"{name} is categorical, whose order is no item id; give its values, .astype('int64').")
+    if hasattr(values, "to_pylist"):  # of Arrow; its missing values would make floats of an array
+        return values.to_pylist()
+    return np.asarray(values) if hasattr(values, "__array__") else list(cast(Sequence[Any], values))
 
 
-def _check_integers(array: np.ndarray, name: str) -> None:
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} holds {array.dtype} values; item ids are integers.")
-    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} holds {array.max()}; item ids are below 2**63.")
+def _as_ids(values: np.ndarray | list[Any], name: str) -> np.ndarray:
+    if isinstance(values, np.ndarray) and values.dtype.kind == "i":
+        return values.astype(np.int64)
+    items = list(values.flat) if isinstance(values, np.ndarray) else values
+    items = [np.asarray(item)[()] if getattr(item, "ndim", None) == 0 else item for item in items]  # of tensors
+    odd_types = {kind for kind in set(map(type, items)) if not _is_integer(kind)}
+    for item in items if odd_types else ():
+        if type(item) in odd_types:
+            raise ValueError(f"{name} holds {_shown(item)}; item ids are integers.")
+    exact = [int(item) for item in items]  # NumPy would round some integers beyond 2**63 to floats
+    if large := [item for item in exact if abs(item) >= 2**63]:
+        raise ValueError(f"{name} holds {large[0]}; item ids are below 2**63.")
+    return np.array(exact, np.int64).reshape(np.shape(values))
+
+
+def _shown(value: object) -> str:
+    """A value and its type, for a message."""
+    return f"{str(value) if isinstance(value, np.generic) else repr(value):.60} ({type(value).__name__})"
+
+
+def _is_integer(kind: type) -> bool:
+    return issubclass(kind, Integral) and not issubclass(kind, bool | np.timedelta64)
 
 
 def _check_unique(matrix: np.ndarray, name: str, lowest: int) -> None:
@@ -431,7 +486,7 @@ def _check_lengths(rows: np.ndarray, name: str, expected: int, other: str) -> No
 
 
 def _check_k(k: int) -> int:
-    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+    if not _is_integer(type(k)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, got {k!r}.")
     if k >= 2**31:
         raise ValueError(f"k must be below 2**31, got {k!r}.")

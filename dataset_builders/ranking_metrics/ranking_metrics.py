@@ -8,9 +8,8 @@ from typing import Any
 
 import datasets
 import evaluate
-import numpy as np
 
-from .metrics import score_run
+from .metrics import as_rows, score_run
 
 _DESCRIPTION = """\
 Recall@k and ndcg@k of ranked item ids; m@k for sentiment following, avoid@k for avoidance, strength@k for monotonicity
@@ -49,11 +48,6 @@ _CITATION = """\
 """
 
 
-def _by_place(rows: Any) -> Any:
-    """Rows that are found by their places, as those of a Series with other labels are not."""
-    return rows if isinstance(rows, list | np.ndarray) else list(rows)
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class RankingMetrics(evaluate.Metric):
     """Ranked item ids against relevant items."""
@@ -64,22 +58,19 @@ class RankingMetrics(evaluate.Metric):
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=[
-                datasets.Features({"predictions": items, "references": datasets.Value("int64")}),
-                datasets.Features({"predictions": items, "references": items}),
-            ],
+            features=datasets.Features({"predictions": items, "references": items}),
             reference_urls=["https://arxiv.org/abs/2412.08604"],
         )
 
     def add(self, *, prediction: list, reference: int | list[int], **kwargs: Any) -> None:
         """Adds one row after checking it; the library would truncate 3.7 to 3, and 3.0 is refused too."""
-        score_run([prediction], [reference], k=1)
-        super().add(prediction=prediction, reference=reference, **kwargs)
+        (ranked,), (relevant,) = as_rows([prediction], [reference])
+        super().add(prediction=ranked, reference=relevant, **kwargs)
 
     def add_batch(self, *, predictions: list, references: list, **kwargs: Any) -> None:
         """Adds rows after checking them; the library would truncate 3.7 to 3 and fail on empty input."""
-        score_run(predictions, references, k=1)
-        super().add_batch(predictions=_by_place(predictions), references=_by_place(references), **kwargs)
+        ranked, relevant = as_rows(predictions, references)
+        super().add_batch(predictions=ranked, references=relevant, **kwargs)
 
     def _compute(
         self,

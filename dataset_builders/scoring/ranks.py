@@ -3,7 +3,6 @@
 `all` ranks every item; `unseen` removes the items of the row's own history from the same ranking.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,12 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ..atomic_write import atomic_write
 from ..benchmark.axes import AXES, METRICS, VARIANTS, get_axis
 from ..benchmark.parquet_files import read_parquet
 from ..benchmark.tables import choose_rows
 from .result_parts import AGAIN, is_count
-from .runs import METADATA_KEY, Run, read_about
+from .runs import Run, read_about, write_described
 
 NOT_FOUND = 0
 """Rank of a target that the ranking lacks; a null rank was not evaluated."""
@@ -147,9 +144,7 @@ def rank_rows(
 
 def write_ranks(ranks: pa.Table, path: str | Path, about: Mapping[str, Any]) -> None:
     """Writes rows.parquet, whole or not at all; `about` describes its maker, as in a run file."""
-    with atomic_write(path) as temporary:
-        described = ranks.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))})
-        pq.write_table(described, temporary, write_page_checksum=True)
+    write_described(ranks, path, about)
 
 
 def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:

@@ -1,11 +1,13 @@
 """Parts of results: metrics of an axis, identity of a benchmark, maker of the answers, and checks of their values."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ..benchmark.axes import Axis, get_axis
+from ..escaping import is_visible
 
 PROTOCOLS = ("all", "unseen")
 AGAIN = "score again with mender evaluate"
@@ -154,8 +156,8 @@ class BenchmarkIdentity:
         for name in ("name", "revision", "source", "approximator", "polarity", "embedding_model"):
             yield from check_value(f"benchmark.{name}", getattr(self, name), is_text, "a text")
         for config, digest in self.fingerprints.items():
-            if not is_text(digest):
-                yield must_be(f"benchmark.fingerprints.{config}", digest, "a text")
+            if not is_digest(digest):
+                yield must_be(f"benchmark.fingerprints.{config}", digest, "32 hexadecimal digits in lower case")
         for name in ("approximator_details", "options"):
             yield from odd_values(f"benchmark.{name}", getattr(self, name))
 
@@ -228,8 +230,8 @@ class Maker:
 
     def problems(self) -> Iterator[str]:
         """Objections to its values."""
-        if not is_text(self.method) or not self.method:
-            yield must_be("method", self.method, "a text, the name of the method")
+        if not is_text(self.method) or not is_visible(self.method):
+            yield must_be("method", self.method, "a text that can be seen, the name of the method")
         weights, training, ranking = self.weights or Weights(), self.training or Training(), self.ranking or Ranking()
         texts = (
             ("model", self.model), ("model_revision", weights.revision), ("weights_sha256", weights.sha256),
@@ -253,10 +255,11 @@ class Maker:
 def is_share(value: Any) -> bool:
     """Whether a value is a valid metric: a finite number from 0 to 1.
 
-    >>> is_share(0.5), is_share(50), is_share(float("nan")), is_share("0.5"), is_share(True)
-    (True, False, False, False, False)
+    >>> is_share(0.5), is_share(50), is_share(float("nan")), is_share("0.5"), is_share(True), is_share(-0.0)
+    (True, False, False, False, False, False)
     """
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= 1 and math.copysign(1, value) > 0
 
 
 def check_means(key: str, figures: Figures, names: Sequence[str]) -> Iterator[str]:
@@ -293,6 +296,10 @@ def odd_values(key: str, value: Any) -> Iterator[str]:
 
 def is_text(value: Any) -> bool:
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)  # lone surrogates cannot be encoded
+
+
+def is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) is not None
 
 
 def is_count(value: Any, low: int = 0) -> bool:

@@ -16,6 +16,7 @@ from ..benchmark.axes import AXES
 from ..benchmark.fingerprints import DIGEST, json_digest
 from ..benchmark.schema import SPLITS, config_name
 from ..bounded_parsing import UnreadableFile, parse_json, read_bounded
+from ..typed_arguments import parse_day
 from .result_parts import (
     AGAIN,
     AxisResult,
@@ -170,7 +171,7 @@ class Results:
             problems.append(must_be("domain", self.domain, "ASCII letters and digits, joined by single underscores"))
         if self.split not in SPLITS:
             problems.append(must_be("split", self.split, f"one of {', '.join(SPLITS)}"))
-        problems += check_value("date", self.date, is_text, "a text")
+        problems += check_value("date", self.date, lambda date: parse_day(date) is not None, "a day as in 2026-11-20")
         problems += check_value("depth", self.depth, is_count, "a count")
         problems += self.benchmark.problems()
         has_cutoffs = 0 < len(self.k) <= MAX_CUTOFFS and all(is_count(k, 1) for k in self.k)

@@ -1,13 +1,14 @@
 """Read and write run files: a recommender's rankings, one per query, in Parquet.
 
 A file has the columns `query` (string), `items` (list of integers, best first) and `scores` (list of floats that never
-rise, one per item), and may describe its maker in JSON under the key `mender` of the schema's metadata. An empty
-ranking is a miss.
+rise, one per item), and may describe its maker in JSON under the key `mender` of the schema's metadata, with the
+`fingerprints` of the rows that it answers, by config; other rows are refused. An empty ranking is a miss.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import pyarrow.parquet as pq
 from ..atomic_write import atomic_write
 from ..benchmark.parquet_files import read_parquet
 from ..bounded_parsing import parse_json
+from ..ranking_metrics.metrics import item_ids
+from ..typed_arguments import check_flag
+from .result_parts import is_text
 
 METADATA_KEY = b"mender"
 _FLOAT32 = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
@@ -33,8 +37,9 @@ class Run:
         queries (`pa.Array`): Strings, shape `(num_queries,)`.
         offsets (`np.ndarray`): int64 `(num_queries + 1,)`; ranking `i` is the entries `offsets[i]:offsets[i + 1]`.
         items (`np.ndarray`): int32 `(num_entries,)`, the best of each ranking first.
-        scores (`np.ndarray`): float32 `(num_entries,)`.
-        about (`dict`): Description of the maker: `method`, `domain`, `split`, `num_beams`, ..., as far as known.
+        scores (`np.ndarray`): Numbers `(num_entries,)`, in the type in which they were given; written as float32.
+        about (`dict`): Description of the maker: `method`, `domain`, `split`, `num_beams`, `fingerprints`, ..., as far
+            as known.
     """
 
     queries: pa.Array
@@ -50,8 +55,8 @@ class Run:
         """Makes a run of `query -> (items, scores)`.
 
         Raises:
-            ValueError: If items are not integers (3.0 is none either), scores are no numbers, or there is not one
-                score per item; names the query.
+            ValueError: If items are not integers (3.0 is none either), scores are no numbers or integers beyond 2**53,
+                whose order a float loses, or there is not one score per item; names the query.
 
         >>> run = Run.from_answers({"fine/0": ([3, 9], [-0.1, -0.5]), "fine/1": ([], [])})
         >>> run.offsets.tolist(), run.items.tolist()
@@ -59,10 +64,10 @@ class Run:
         """
         if not isinstance(answers, Mapping):
             raise ValueError(f"the answers are {type(answers).__name__}; map each query to its items and scores.")
-        all_items, all_scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+        all_items, all_scores = [np.empty(0, np.int32)], [np.empty(0, np.float64)]
         for query, answer in answers.items():
-            if not isinstance(query, str):
-                raise ValueError(f"query {query!r} is {type(query).__name__}; name queries by text, as in fine/3.")
+            if not is_text(query):
+                raise ValueError(f"query {query!a} is {type(query).__name__}; name queries by text, as in fine/3.")
             try:
                 items, scores = answer
                 len(items), len(scores)
@@ -97,16 +102,23 @@ def write_run(run: Run, path: str | Path, num_items: int) -> None:
     path = Path(path)
     check_run(run, str(path), num_items)
     offsets = pa.array(run.offsets, pa.int32())
+    scores = np.clip(run.scores, *_FLOAT32).astype(np.float32)  # which keeps their order, though not their differences
     table = pa.table(
         {
             "query": run.queries,
             "items": pa.ListArray.from_arrays(offsets, pa.array(run.items)),
-            "scores": pa.ListArray.from_arrays(offsets, pa.array(run.scores)),
+            "scores": pa.ListArray.from_arrays(offsets, pa.array(scores)),
         }
     )
-    with atomic_write(path) as temporary:
-        described = table.replace_schema_metadata({METADATA_KEY: json.dumps(run.about)})
-        pq.write_table(described, temporary, write_page_checksum=True)
+    write_described(table, path, run.about)
+
+
+def write_described(table: pa.Table, path: str | Path, about: Mapping[str, Any]) -> None:
+    """Writes a Parquet file, whole or not at all, with a description in its metadata, see [`read_about`]."""
+    described = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(about))})
+    # open, for Arrow takes no name that is not UTF-8
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(described, file, write_page_checksum=True)
 
 
 def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
@@ -117,14 +129,16 @@ def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
         num_items (`int`): Items of the benchmark; ids are 1 to this number.
         by_score (`bool`, defaults to `False`): Whether to rank each query's items by their scores, equal ones in the
             order of the file; by default the order of the file is the ranking, and scores that rise in it are refused.
+            Scores are compared in the type of the file: integers are not rounded.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no Parquet file, a column is missing or of another type, a value is missing, a query
-            occurs twice, a ranking names an item twice or one that the benchmark does not have, `items` and `scores`
-            differ in length, a score is NaN, or scores rise within a ranking. The message names the file, the query
-            and the value.
+        ValueError: If `by_score` is no truth value, the file is no Parquet file, a column is missing or of another
+            type, a value is missing, a query occurs twice, a ranking names an item twice or one that the benchmark
+            does not have, `items` and `scores` differ in length, a score is NaN, or scores rise within a ranking. The
+            message names the file, the query and the value.
     """
+    check_flag("by_score", by_score)
     table = read_parquet(path, f"pass a run file, Parquet with the columns {', '.join(COLUMNS)}")
     _check_types(table.schema, path)
     columns = {name: table.column(name).combine_chunks() for name in COLUMNS}
@@ -141,15 +155,20 @@ def read_run(path: str | Path, num_items: int, by_score: bool = False) -> Run:
     run = Run(
         queries=columns["query"].cast(pa.string()),
         offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-        items=columns["items"].flatten().cast(pa.int64(), safe=False).to_numpy(),
-        scores=columns["scores"].flatten().cast(pa.float64()).to_numpy(),
+        items=_values(columns["items"], pa.int64()),
+        scores=_values(columns["scores"], pa.float64()),
         about=read_about(table.schema, path),
     )
     if by_score:
         run = rank_by_score(run)
     check_run(run, str(path), num_items)
-    scores = np.clip(run.scores, *_FLOAT32).astype(np.float32)
-    return Run(run.queries, run.offsets, run.items.astype(np.int32), scores, run.about)
+    return Run(run.queries, run.offsets, run.items.astype(np.int32), run.scores, run.about)
+
+
+def _values(column: pa.Array, of_none: pa.DataType) -> np.ndarray:
+    """All values of a column of lists, in their own type; empty lists alone may have none."""
+    values = column.flatten()
+    return (values.cast(of_none) if pa.types.is_null(values.type) else values).to_numpy(zero_copy_only=False)
 
 
 def rank_by_score(run: Run) -> Run:
@@ -160,20 +179,14 @@ def rank_by_score(run: Run) -> Run:
     [9, 3, 4]
     """
     query_of = np.repeat(np.arange(len(run.queries)), np.diff(run.offsets))
-    order = np.lexsort((-run.scores, query_of))
+    is_whole = run.scores.dtype.kind in "iu"
+    order = np.lexsort((~run.scores if is_whole else -run.scores, query_of))  # the negative of an integer may overflow
     return Run(run.queries, run.offsets, run.items[order], run.scores[order], run.about)
 
 
 def _item_ids(query: str, items: Sequence[int]) -> np.ndarray:
     """Item ids as int32, without rounding or overflow."""
-    found = np.asarray(items)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise ValueError(
-            f"query {query} has items of type {found.dtype}, the first is {found.flat[0]!s}; item ids are integers."
-        )
-    is_listed = isinstance(items, list | tuple)
-    if np.ma.is_masked(items) or (is_listed and any(isinstance(item, bool | np.bool_) for item in items)):
-        raise ValueError(f"query {query} has truth values or masked values among its items; item ids are integers.")
+    found = item_ids(items, f"the ranking of query {query}")
     low, high = int(found.min()), int(found.max())
     if not (low >= -(2**31) and high < 2**31):
         raise ValueError(f"query {query} holds item {low if low < 0 else high}; item ids are below 2**31.")
@@ -181,14 +194,24 @@ def _item_ids(query: str, items: Sequence[int]) -> np.ndarray:
 
 
 def _numbers(query: str, scores: Sequence[float]) -> np.ndarray:
-    found = np.asarray(scores)
-    if found.ndim != 1 or found.dtype.kind not in "fiu":
-        raise ValueError(
-            f"query {query} has scores of type {found.dtype}, the first is {found.flat[0]!s}; scores are numbers."
-        )
+    """Scores as float64, without rounding."""
+    values = list(scores)
+    kinds = set(map(type, values))
+    odd = {kind for kind in kinds if not issubclass(kind, Real) or issubclass(kind, bool | np.timedelta64)}
+    for value in values if odd else ():
+        if type(value) in odd:
+            shown = f"{value!r:.60} ({type(value).__name__})"
+            raise ValueError(f"query {query} has the score {shown}; scores are numbers.")
+    for value in values if any(issubclass(kind, Integral) for kind in kinds) else ():
+        if abs(value) > 2**53 and isinstance(value, Integral):
+            raise ValueError(
+                f"query {query} has the score {value!s:.60}; a float loses the order of integers beyond 2**53: divide "
+                "them, or give their ranks from the last."
+            )
+    found = np.array(values, np.float64)
     if np.isnan(found).any() or np.ma.is_masked(scores):
         raise ValueError(f"query {query} has a score that is no number; leave the item out, or give it a number.")
-    return np.clip(found, *_FLOAT32).astype(np.float32)
+    return found
 
 
 def _check_types(schema: pa.Schema, path: str | Path) -> None:
@@ -233,6 +256,10 @@ def read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
     for key in ("method", "domain", "split"):
         if not isinstance(about.get(key, ""), str):
             raise ValueError(f"{where} have the {key} {about[key]!r:.60}, which is no text; write the file again.")
+    if not isinstance(about.get("fingerprints", {}), dict):
+        raise ValueError(
+            f"{where} have the fingerprints {about['fingerprints']!r:.60}; map each config to its digest."
+        )
     return about
 
 
@@ -262,7 +289,7 @@ def check_run(run: Run, name: str, num_items: int) -> None:
             f"{run.scores[first + 1]}; the order of the items is the ranking, so write the best first, or rank by "
             "score (mender score --by_score)."
         )
-    keys = np.sort(query_of * (num_items + 1) + run.items)
+    keys = np.sort(query_of * (num_items + 1) + run.items.astype(np.int64))
     repeated = keys[1:] == keys[:-1]
     if repeated.any():
         query, item = divmod(int(keys[np.argmax(repeated)]), num_items + 1)

@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +35,7 @@ from dataset_builders.scoring.figures import format_table
 from dataset_builders.scoring.ranks import choose_rows
 from dataset_builders.scoring.result_parts import Maker, Ranking, Training, Weights
 from dataset_builders.scoring.results import Results, about
-from dataset_builders.scoring.runs import Run, write_run
+from dataset_builders.scoring.runs import Run
 
 from .output_paths import check_output_folder
 
@@ -132,13 +133,7 @@ def evaluate(arguments: EvaluationArguments) -> Results:
     if arguments.output_dir is not None:
         check_output_folder(arguments.output_dir)
 
-    def ask(tables: Tables, num_items: int) -> tuple[Run, Maker]:
-        answers, maker = answer(arguments, tables, num_items)
-        if arguments.output_dir is not None:
-            write_run(answers, arguments.output_dir / "run.parquet", num_items)
-        return answers, maker
-
-    results = score_answers(arguments, ask)
+    results = score_answers(arguments, partial(answer, arguments), keep_run=True)
     if arguments.card:
         report = read_stated(arguments.benchmark, arguments.domain, results.benchmark.revision)
         print(f"card: {write_card(arguments.model, results, report)}")

@@ -274,12 +274,41 @@ def test_gzip_file_that_is_declared_as_a_page_or_as_packed_is_kept_as_it_is(site
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [(DATA[:-9], "end-of-stream"), (DATA[:-8] + bytes(8), "CRC"), (b"", "begin like one"), (b"abc", "begin like one")],
+    [(DATA[:-9], "end-of-stream"), (DATA[:-8] + bytes(8), "CRC"), (b"abc", "begin like one")],
 )
 def test_file_that_the_server_holds_damaged_is_refused_and_not_kept(site, tmp_path, body, reason):
     with pytest.raises(DownloadError, match=f"no whole gzip file .*{reason}"):
         get(tmp_path, site.url("/a", file_of(body)))
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (status(200, b""), "an empty file"),
+        (status(200, b"\xef\xbb\xbf<!DOCTYPE html>"), "an HTML page"),
+        (status(200, b"<!-- sorry --><html>"), "an HTML page"),
+        (status(200, DATA, Content_Encoding="gzip"), "compresses the file"),
+    ],
+)
+def test_what_is_not_the_file_is_refused_though_its_status_is_200(site, tmp_path, answer, words):
+    with pytest.raises(DownloadError, match=words):
+        download(RemoteFile("items.json", (site.url("/a", answer),)), tmp_path, progress=False)
+    assert names(tmp_path) == []
+
+
+def test_the_rest_of_other_content_is_not_joined_though_the_server_ignores_if_range(site, tmp_path):
+    rest = status(206, b"X" * (len(DATA) - 9), ETag='"v2"', Content_Range=f"bytes 9-{len(DATA) - 1}/{len(DATA)}")
+    url = site.url("/a", in_turn(file_of(cuts=[9]), rest, file_of(tag='"v2"')))
+    path = download(RemoteFile("items.json", (url,)), tmp_path, progress=False)
+    assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("name", ["items.json", "items.json.part"])
+def test_a_folder_in_the_place_of_a_file_is_named(site, tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(DownloadError, match=f"{name} is a folder"):
+        download(RemoteFile("items.json", (site.url("/a", file_of()),)), tmp_path, progress=False)
 
 
 def test_cut_file_of_unknown_length_is_found_by_its_gzip_end(site, tmp_path):
@@ -463,7 +492,7 @@ def test_length_that_is_no_number_is_ignored(site, tmp_path, length):
 
 
 @pytest.mark.parametrize(
-    ("length", "reason"), [(400_000_000, "failed 4 times"), (1000, "no whole gzip file"), (0, "no whole gzip file")]
+    ("length", "reason"), [(400_000_000, "failed 4 times"), (1000, "no whole gzip file"), (0, "an empty file")]
 )
 def test_length_that_is_wrong_is_found(site, tmp_path, length, reason):
     with pytest.raises(DownloadError, match=reason):

@@ -97,7 +97,11 @@ def test_sound_results_meet_no_objection():
         ("k", [10, "5"], ["k ([10, '5'])", "counts"]),
         ("benchmark.revision", 7, ["benchmark.revision (7) must be a text"]),
         ("benchmark.fingerprints", ["a"], ["benchmark.fingerprints (['a']) must be an object"]),
-        ("benchmark.fingerprints.toy_fine", ["a"], ["benchmark.fingerprints.toy_fine (['a']) must be a text"]),
+        (
+            "benchmark.fingerprints.toy_fine",
+            ["a"],
+            ["benchmark.fingerprints.toy_fine (['a']) must be 32 hexadecimal digits"],
+        ),
         ("axes.taste", {}, ["axes.taste", "recommendation"]),
         ("axes.fine", 3, ["axes.fine (3)", "object"]),
         ("axes.fine.num_rows", True, ["axes.fine.num_rows (True)", "at least 1"]),
@@ -149,7 +153,11 @@ def test_a_file_that_is_no_object_is_refused(content):
     [
         ("axes.fine", ..., ["axes.fine is missing", "3 rows", "--axes"]),
         ("axes.fine.num_rows", 2, ["axes.fine.num_rows (2) must be 3", "--max_rows"]),
-        ("benchmark.fingerprints.toy_fine", "other", ["toy_fine ('other') must be digest of fine", "--revision"]),
+        (
+            "benchmark.fingerprints.toy_fine",
+            "0" * 32,
+            [f"toy_fine ('{'0' * 32}') must be {FINGERPRINTS['toy_fine']}", "--revision"],
+        ),
         ("benchmark.fingerprints.toy_items", ..., ["toy_items (missing)"]),
         ("benchmark.fingerprints", None, ["toy_recommendation (missing)"]),
         (
@@ -214,7 +222,7 @@ def test_every_objection_is_listed_and_nothing_is_sent(memory, tmp_path, capsys)
     del results["axes"]["recommendation"]
     results["axes"]["fine"]["with_preference"]["recall@10"] = 2 / 3
     results["axes"]["fine"]["intervals"] = {}
-    results["benchmark"]["fingerprints"]["toy_sentiment"] = "other"
+    results["benchmark"]["fingerprints"]["toy_sentiment"] = "0" * 32
     assert submit(write_results(tmp_path / "broken", results, RANKS)) == 1
     said = capsys.readouterr().err.splitlines()
     assert [line[:2] for line in said] == ["- ", "- ", "- ", "er"]

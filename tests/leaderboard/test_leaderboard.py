@@ -78,7 +78,7 @@ def test_a_local_result_gives_a_record_per_axis(tmp_path):
         "without_preference": 0.0,
         "baselines": {},
         "num_rows": 3,
-        "fingerprint": "digest of fine",
+        "fingerprint": FINGERPRINTS["toy_fine"],
         "revision": DATA_COMMIT,
         "url": None,
         "approximator": "metadata",
@@ -130,7 +130,7 @@ def test_what_was_submitted_is_collected(memory, tmp_path):
 def test_an_entry_alone_knows_its_rows_by_the_revision(memory):
     memory.set_model("a/bare", entry_files(entry(TASKS[1], 0.25, date="2026-01-02")))
     (bare,) = collect_hub(BENCHMARK, ["a/bare"])
-    assert (bare["fingerprint"], bare["num_rows"], bare["value"]) == ("digest of fine", 3, 0.25)
+    assert (bare["fingerprint"], bare["num_rows"], bare["value"]) == (FINGERPRINTS["toy_fine"], 3, 0.25)
     assert (bare["method"], bare["without_preference"], bare["interval"]) == ("", None, None)
     assert bare["date"] == "2026-01-02"
 
@@ -173,8 +173,8 @@ def test_a_submitted_file_with_odd_values_adds_nothing(memory, caplog):
     results["benchmark"]["fingerprints"]["toy_fine"] = ["unhashable"]
     memory.set_model("a/odd", entry_files(entry(TASKS[1], 1 / 3), **{"results/toy.json": json.dumps(results)}))
     (item,) = collect_hub(BENCHMARK, ["a/odd"])
-    assert item["method"] == "" and item["fingerprint"] == "digest of fine"
-    assert "must be a text" in caplog.text
+    assert item["method"] == "" and item["fingerprint"] == FINGERPRINTS["toy_fine"]
+    assert "must be 32 hexadecimal digits" in caplog.text
 
 
 @pytest.mark.parametrize("again", [0.5, 0.75])

@@ -18,7 +18,7 @@ from dataset_builders.scoring.ranks import RANKS_SCHEMA, write_ranks
 from dataset_builders.scoring.result_parts import AxisResult, Sides
 
 ROWS = {"recommendation": 40, "fine": 20, "coarse": 20, "sentiment": 10, "history": 40}
-BENCHMARK = {"approximator": "metadata", "embedding_model": "tiny", "fingerprints": {"toy_fine": "a1"}}
+BENCHMARK = {"approximator": "metadata", "embedding_model": "tiny", "fingerprints": {"toy_fine": "a1" * 16}}
 
 
 def metrics(level, axis):
@@ -491,7 +491,10 @@ def test_an_axis_without_its_rows_is_named(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("benchmark", "words"),
     [
-        ({**BENCHMARK, "fingerprints": {"toy_fine": "b2"}}, "fingerprint of toy_fine a1 against b2"),
+        (
+            {**BENCHMARK, "fingerprints": {"toy_fine": "b2" * 16}},
+            "fingerprint of toy_fine " + "a1" * 16 + " against " + "b2" * 16,
+        ),
         ({**BENCHMARK, "embedding_model": "other"}, "embedding model tiny against other"),
     ],
 )

@@ -44,7 +44,7 @@ RESULTS = Results(
         polarity="rating",
         embedding_model="tiny",
         options={"seed": 0},
-        fingerprints={"toy_fine": "f1"},
+        fingerprints={"toy_fine": "f1" * 16},
     ),
     axes={"fine": AxisResult("fine", 8, Sides(FIGURES, FIGURES), Sides(FIGURES), Sides(INTERVALS, INTERVALS))},
     left_out={"coarse": "too few items"},
@@ -59,7 +59,7 @@ WRITTEN = {
     "benchmark": {
         "name": "outputs/mine/benchmark", "revision": None, "source": "sample", "approximator": "metadata",
         "approximator_details": {}, "polarity": "rating", "embedding_model": "tiny", "options": {"seed": 0},
-        "fingerprints": {"toy_fine": "f1"},
+        "fingerprints": {"toy_fine": "f1" * 16},
     },
     "axes": {
         "fine": {
@@ -175,7 +175,7 @@ def test_title_and_metric_of_an_axis_may_be_missing_and_are_written_anew():
         ("domain", "a-b", "domain ('a-b') must be ASCII letters"),
         ("domain", ["toy"], "domain (['toy']) must be ASCII letters"),
         ("split", "dev", "split ('dev') must be one of train, validation, test"),
-        ("date", 20261120, "date (20261120) must be a text"),
+        ("date", 20261120, "date (20261120) must be a day as in 2026-11-20"),
         ("depth", -1, "depth (-1) must be a count"),
         ("k", [], "k ([]) must be counts"),
         ("k", 10, "axes.fine.with_preference.recall@5"),
@@ -187,7 +187,11 @@ def test_title_and_metric_of_an_axis_may_be_missing_and_are_written_anew():
         ("benchmark", "mine", "benchmark ('mine') must be an object"),
         ("benchmark.name", 3, "benchmark.name (3) must be a text"),
         ("benchmark.options", [], "benchmark.options ([]) must be an object"),
-        ("benchmark.fingerprints.toy_fine", None, "benchmark.fingerprints.toy_fine (missing) must be a text"),
+        (
+            "benchmark.fingerprints.toy_fine",
+            None,
+            "benchmark.fingerprints.toy_fine (missing) must be 32 hexadecimal digits in lower case",
+        ),
         ("axes", {}, "axes is empty"),
         ("axes", [], "axes ([]) must be an object"),
         ("axes.taste", {}, "axes.taste is none of recommendation, "),

@@ -1,0 +1,56 @@
+"""Checks of arguments whose wrong type would be taken for something else: flags, counts and days."""
+
+import datetime
+import re
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuses what is neither true nor false; a text such as `no` would count as true.
+
+    Args:
+        name (`str`): Of the flag, the beginning of the error.
+        value: To be checked.
+
+    Raises:
+        ValueError: If it is no `bool`.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} ({value!r:.60}) must be True or False.")
+
+
+def check_count(name: str, value: object, low: int) -> None:
+    """Refuses what is no integer or is too small; 2.0, True and '2' are none.
+
+    Args:
+        name (`str`): Of the count, the beginning of the error.
+        value: To be checked.
+        low (`int`): Smallest value.
+
+    Raises:
+        ValueError: If it is no `int` of at least `low`.
+    """
+    if type(value) is not int or value < low:
+        raise ValueError(f"{name} ({value!r:.60}) must be an integer of at least {low}.")
+
+
+def parse_day(text: object) -> datetime.date | None:
+    """The day that a text names as in `2026-11-20`, also with a time behind it; `None` if it names none.
+
+    >>> parse_day("2026-11-20T10:00:00Z")
+    datetime.date(2026, 11, 20)
+    >>> parse_day("2026-02-30"), parse_day("20260220"), parse_day("soon"), parse_day(["2026-02-20"])
+    (None, None, None, None)
+    """
+    if isinstance(text, datetime.date):
+        text = text.isoformat()  # YAML makes dates of what is not quoted
+    if not isinstance(text, str) or not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ]|$)", text):
+        return None
+    try:
+        return datetime.datetime.fromisoformat(text).date()
+    except ValueError:
+        return None
+
+
+def is_future(day: datetime.date) -> bool:
+    """Whether a day has begun nowhere on earth."""
+    return day > datetime.date.today() + datetime.timedelta(days=1)
