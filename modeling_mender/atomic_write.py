@@ -45,6 +45,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         new = place / "new"  # writers may put a temporary file of their own beside theirs
         new.mkdir()
         yield new / path.name
+        _share(new)
         (new / path.name).replace(path)
 
 
@@ -74,11 +75,13 @@ def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is false, or it is not a directory.
+        FileNotFoundError: If `path` is a link to nowhere.
         BlockingIOError: If `alone`, and another run writes it.
         OSError: If nothing can be written, before the block if that shows already; names `path`.
     """
     path = Path(path)
     _make_folder(path.parent, path)
+    _refuse_name(path, path)
     remove_leftovers(path.parent)
     if path.exists() and (not overwrite or not path.is_dir()):
         raise FileExistsError(f"{path} already exists; choose another output directory, or ask to overwrite it.")
@@ -89,6 +92,7 @@ def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False
         new.mkdir()
         _probe(new)
         yield new
+        _share(new)
         try:
             new.rename(path)
         except OSError as error:  # there is one, as before or by now
@@ -119,11 +123,9 @@ def check_writable(folder: str | Path) -> None:
     """Creates a folder if it is missing, and tries to write into it, before long work whose result it gets.
 
     Raises:
-        OSError: If it cannot be written, or has no room; names the folder.
+        OSError: If it is no folder, cannot be written, or has no room; names the folder.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "is a file; name a folder", str(folder))
     _make_folder(folder, folder)
     with _place_beside(folder / "probe", folder) as place:
         _probe(place)
@@ -133,10 +135,11 @@ def check_creatable(path: str | Path) -> None:
     """Tries to write beside a file or folder that long work will create; makes its parent folder if it is missing.
 
     Raises:
-        OSError: If it cannot be written, or there is no room; names `path`.
+        OSError: If it cannot be written, it is a link to nowhere, or there is no room; names `path`.
     """
     path = Path(path)
     _make_folder(path.parent, path)
+    _refuse_name(path, path)
     with _place_beside(path) as place:
         _probe(place)
 
@@ -178,11 +181,38 @@ def hold_directory(path: str | Path) -> Iterator[None]:
 
 
 def _make_folder(folder: Path, shown: Path) -> None:
-    """Creates a folder with its parents, unless it exists; an error names `shown`."""
+    """Creates a folder with its parents, unless it exists; an error names `shown` and what is in the way."""
+    _refuse_name(folder, shown)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        for place in (folder, *folder.parents):
+            _refuse_name(place, shown)
+            if place.exists() and not place.is_dir():
+                reason = f"cannot write ({place} is a file, and a folder is needed); choose another place"
+                raise NotADirectoryError(errno.ENOTDIR, reason, str(shown)) from error
         raise _refusal(error.errno or errno.EIO, shown) from error
+
+
+def _refuse_name(path: Path, shown: Path) -> None:
+    """Refuses a path that nothing can be renamed to: no name, or a link to nowhere; the error names `shown`."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "cannot write (a null character); choose another place", str(shown))
+    try:
+        is_lost = path.is_symlink() and not path.exists()
+    except OSError as error:  # it is too long
+        raise _refusal(error.errno or errno.EIO, shown) from error
+    if is_lost:
+        reason = f"cannot write ({path} is a link to nowhere); remove it, or choose another place"
+        raise FileNotFoundError(errno.ENOENT, reason, str(shown))
+
+
+def _share(folder: Path) -> None:
+    """Gives files that a library made for their owner alone, as safetensors does, the rights of any other new file."""
+    rights = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if not path.is_symlink() and path.is_file() and path.stat().st_mode & 0o777 == 0o600:
+            path.chmod(rights)
 
 
 def _probe(folder: Path) -> None:
@@ -199,7 +229,8 @@ def _place_beside(path: Path, shown: Path | None = None) -> Iterator[Path]:
     """
     for folder in {path.parent, Path(tempfile.gettempdir())}:
         remove_leftovers(folder)
-    place, lock = path.with_name(f".{path.name}.tmp"), None
+    place, lock = path.with_name(f".{path.name}.12345678.tmp"), None
+    _refuse_name(place, shown or path)
     try:
         while True:
             place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))

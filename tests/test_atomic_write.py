@@ -106,6 +106,15 @@ def test_a_full_disk_is_named_by_the_folder_and_not_by_a_hidden_file(tmp_path, m
     assert names(tmp_path) == ["out"] and names(tmp_path / "out") == []
 
 
+def test_files_for_their_owner_alone_get_the_rights_of_other_new_files(tmp_path):
+    (tmp_path / "usual").touch()
+    for path in (tmp_path / "folder" / "weights", tmp_path / "weights"):
+        with new_directory(path.parent) if path.parent != tmp_path else atomic_write(path) as new:
+            weights = new / path.name if path.parent != tmp_path else new
+            weights.touch(mode=0o600)
+        assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_two_writers_without_overwrite_lose_nothing(tmp_path):
     with pytest.raises(FileExistsError, match="another run"), new_directory(tmp_path / "out"):
         written(tmp_path / "out", "the other's")
@@ -191,5 +200,5 @@ def test_a_folder_is_tried_before_the_work_and_left_empty(tmp_path):
     check_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="name a folder"):
+    with pytest.raises(NotADirectoryError, match="is a file"):
         check_writable(tmp_path / "file")

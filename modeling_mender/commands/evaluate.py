@@ -37,8 +37,6 @@ from dataset_builders.scoring.result_parts import Maker, Ranking, Training, Weig
 from dataset_builders.scoring.results import Results, about
 from dataset_builders.scoring.runs import Run
 
-from .output_paths import check_output_folder
-
 if TYPE_CHECKING:
     from ..hub.model_card import Evaluation
 
@@ -130,9 +128,6 @@ def evaluate(arguments: EvaluationArguments) -> Results:
         ValueError: If the model was trained on another benchmark.
         FileNotFoundError, OSError: If one of them cannot be loaded.
     """
-    if arguments.output_dir is not None:
-        check_output_folder(arguments.output_dir)
-
     results = score_answers(arguments, partial(answer, arguments), keep_run=True)
     if arguments.card:
         report = read_stated(arguments.benchmark, arguments.domain, results.benchmark.revision)

@@ -27,8 +27,6 @@ from dataset_builders.building.domains import default_embedding_model
 from dataset_builders.building.text_embedding import EMBEDDING_DTYPES
 from dataset_builders.commands.command_line import USER_ERRORS, CommandParser, HelpFormatter, defaults_of, run_command
 
-from .output_paths import check_output_folder
-
 METHODS = ("rqvae", "residual_kmeans")
 MAX_COUNT = 2**31 - 1
 MAX_SEED = 2**32 - 1  # of NumPy
@@ -138,7 +136,6 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
         BlockingIOError: If another run writes the output directory.
         OSError: If nothing can be written there.
     """
-    check_output_folder(arguments.output_dir)
     if arguments.output_dir.exists() and not arguments.overwrite:
         raise ValueError(f"{arguments.output_dir} exists; pass --overwrite to replace it, or another --output_dir.")
     with new_directory(arguments.output_dir, arguments.overwrite, alone=True) as folder:

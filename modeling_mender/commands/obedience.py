@@ -28,8 +28,6 @@ from dataset_builders.obedience.attributes import read_attributes
 from dataset_builders.obedience.measuring import Embed, measure
 from dataset_builders.obedience.tables import format_results
 
-from .output_paths import check_output_folder
-
 BASELINES = ("words", "cosine")
 TEXTS_AT_A_TIME = 64
 
@@ -91,7 +89,6 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
     """
     check_arguments(arguments)
     if arguments.output_dir is not None:
-        check_output_folder(arguments.output_dir)
         check_writable(arguments.output_dir)
     revision = resolve_revision(arguments.benchmark, arguments.benchmark_revision)
     where = arguments.benchmark, arguments.domain

@@ -17,8 +17,6 @@ from pathlib import Path
 from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from dataset_builders.commands.hub_push import PushArguments, add_push_arguments, stage_and_push
 
-from .output_paths import check_output_folder
-
 # Files of an earlier version that are deleted from the repository if this version does not write them.
 REPLACED = ["*.py", "*.safetensors", "*.safetensors.index.json"]
 
@@ -56,8 +54,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def publish_model(arguments: ModelPublication) -> None:
     """Stages the folder, checks it, and sends it unless `dry_run`."""
-    if arguments.output_dir is not None:
-        check_output_folder(arguments.output_dir)
     # after parsing: --help does not wait for torch
     from ..hub.model_publication import kind_of
     from .staging import publish_adapter, publish_recommender, publish_rqvae

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dataset_builders.atomic_write import check_creatable
 from dataset_builders.building.build import build_benchmark
 from dataset_builders.building.review_sentiment import RatingVader
 from dataset_builders.building.sources import get_source
@@ -10,7 +11,6 @@ from dataset_builders.building.sources.sample import ABOUT
 from dataset_builders.building.text_embedding import load_embedder, published_name
 
 from .learn_ids import SemanticIdArguments, learn_semantic_ids
-from .output_paths import check_output_folder
 
 # 354 items: 32 codes per level distinguish them and are few enough to be shared; the RQ-VAE takes a few seconds.
 SAMPLE_IDS: dict[str, Any] = {
@@ -32,9 +32,9 @@ def prepare_sample(benchmark: str, semantic_ids: str | None) -> None:
     """
     is_missing = not Path(benchmark).is_dir()
     if is_missing:
-        check_output_folder(benchmark, "--benchmark")
+        check_creatable(benchmark)
     if semantic_ids is not None and not Path(semantic_ids).is_dir():
-        check_output_folder(semantic_ids, "--semantic_ids")
+        check_creatable(semantic_ids)
     if is_missing:
         report = build_benchmark(
             get_source("sample"),

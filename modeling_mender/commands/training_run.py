@@ -49,7 +49,6 @@ from ..training.loop import TrainingRows, train
 from ..training.lora import apply_finetuning
 from ..training.output_folder import TrainingState, check_score, hold_output, save_model
 from ..training.recipes import default_paths
-from .output_paths import check_output_folder
 from .sample import prepare_sample
 
 logger = logging.getLogger(__name__)
@@ -75,8 +74,6 @@ def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
     method = get_method(arguments.method).with_inputs(arguments.inputs)
     check_tracker(arguments.report_to)
     accelerator = make_accelerator(arguments, method)
-    if accelerator.is_main_process:
-        check_output_folder(arguments.output_dir)
     hold = hold_output(arguments.output_dir) if accelerator.is_main_process else contextlib.nullcontext()
     with hold:
         return _train(arguments, method, accelerator)

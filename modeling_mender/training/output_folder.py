@@ -11,14 +11,12 @@ from typing import Any, cast
 
 from transformers import PreTrainedModel, ProcessorMixin
 
-from ..atomic_write import atomic_write, hold_directory, new_directory, remove_leftovers
+from ..atomic_write import check_writable, hold_directory, new_directory, remove_leftovers
 from ..manifest import write_manifest
 from ..processing_mender import MenderProcessor
 from .arguments import ARGUMENTS_FILE, TrainingArguments, TunedEncoderArguments, to_yaml
 from .lora import merged_state_dict, save_adapter
 from .records import STATE_FILE
-
-_PROBE_BYTES = 1 << 20
 
 
 @dataclass
@@ -74,12 +72,9 @@ def hold_output(output_dir: str | Path) -> Iterator[None]:
         if (path.exists() or path.is_symlink()) and not path.is_dir():
             what = "a link to nowhere" if path.is_symlink() else "a file"
             raise FileExistsError(f"{path} is {what} where a folder will be; move it, or give another --output_dir.")
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     with hold_directory(folder):
         try:
-            with atomic_write(folder / "probe") as probe:
-                probe.write_bytes(bytes(_PROBE_BYTES))
-            (folder / "probe").unlink()
             clear_leftovers(folder)
             yield
         finally:
