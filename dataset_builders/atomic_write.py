@@ -186,7 +186,9 @@ def _make_folder(folder: Path, shown: Path) -> None:
         for place in (folder, *folder.parents):
             _refuse_name(place, shown)
             if place.exists() and not place.is_dir():
-                reason = f"cannot write ({place} is a file, and a folder is needed); choose another place"
+                reason = "is a file; name a folder"
+                if place != shown:
+                    reason = f"cannot write ({place} is a file, and a folder is needed); choose another place"
                 raise NotADirectoryError(errno.ENOTDIR, reason, str(shown)) from error
         raise _refusal(error.errno or errno.EIO, shown) from error
 

@@ -259,7 +259,7 @@ def results_text() -> str:
     ]
     axes = score_axes(pa.Table.from_pylist(rows, schema=RANKS_SCHEMA), [1, 10], resamples=20)
     identity = BenchmarkIdentity(
-        "org/pref-discerning", "d" * 40, approximator="metadata", fingerprints={"toy_fine": "ab"}
+        "org/pref-discerning", "d" * 40, approximator="metadata", fingerprints={"toy_fine": "ab" * 16}
     )
     return Results(
         maker=Maker("mine", "outputs/mine"), domain="toy", split="test", k=(1, 10), axes=axes, benchmark=identity,
@@ -274,7 +274,7 @@ def report_text() -> str:
     words = ("toy", "tables", "metadata/1", "from metadata", "rating_vader", "ratings", "minilm")
     rows = {"toy_fine": {"train": 4, "test": 2}, "toy_items": {"train": 9}}
     return BuildReport(
-        *words, options={"min_count": 5}, rows=rows, fingerprints={"toy_fine": "ab"}, steering=SteeringReport(),
+        *words, options={"min_count": 5}, rows=rows, fingerprints={"toy_fine": "ab" * 16}, steering=SteeringReport(),
         left_out={"coarse": "too few items"}, baselines={"fine": {"constant_list": {"recall@10": 0.1}}},
     ).to_json()  # fmt: skip
 

@@ -189,5 +189,6 @@ def test_a_catalog_of_one_item_gets_ids(command, tmp_path):
     (tmp_path / "benchmark/toy_items").mkdir(parents=True)
     pq.write_table(pa.table(items), tmp_path / "benchmark/toy_items/train-00000-of-00001.parquet")
     arguments = ["--benchmark", str(tmp_path / "benchmark"), "--output_dir", str(tmp_path / "ids"), *SMALL]
-    assert command.main([*arguments, "--codebook_size", "1"]) == 0
+    arguments[arguments.index("--codebook_size") + 1] = "1"
+    assert command.main(arguments) == 0
     assert pq.read_table(tmp_path / "ids/semantic_ids.parquet")["codes"].to_pylist() == [[0, 0, 0]]

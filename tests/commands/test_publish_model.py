@@ -26,12 +26,13 @@ from modeling_mender.hub.loading import load_adapted, load_recommender
 from modeling_mender.hub.model_publication import weights_digest
 
 NAME = "org/mender-toy"
+NAMED = ["--repo_id", NAME]
 
 
 def publish(folder, output, *words):
     """Everything up to the sending."""
     return publish_model.main(
-        [str(folder), "--repo_id", NAME, "--dry_run", "--output_dir", str(output), *words]
+        [str(folder), "--dry_run", "--output_dir", str(output), *(() if "--repo_id" in words else NAMED), *words]
     )  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def results_of(folder, method="mender_emb", **changes):
         "method": method, "model": "outputs/x", "domain": "toy", "split": "test", "k": [10], "num_beams": 12,
         "weights_sha256": weights_digest(folder), "axes": axes, "left_out": {"coarse": "too few items"},
         "benchmark": {"name": "org/pref-toy", "revision": "0" * 40, "approximator": "metadata",
-                      "fingerprints": {"toy_fine": "abc"}},
+                      "fingerprints": {"toy_fine": "a" * 32}},
     } | changes  # fmt: skip
 
 
@@ -271,10 +272,10 @@ def test_results_of_another_model_are_refused(trained, tmp_path, capsys, changes
 def test_results_of_other_rows_than_the_benchmark_s_are_refused(trained):
     class Report:
         domain = "toy"
-        fingerprints = {"toy_fine": "other", "toy_coarse": "same"}
+        fingerprints = {"toy_fine": "b" * 32, "toy_coarse": "c" * 32}
 
     content = results_of(trained)
-    content["benchmark"]["fingerprints"]["toy_coarse"] = "same"
+    content["benchmark"]["fingerprints"]["toy_coarse"] = "c" * 32
     results = Results.from_json(content, "results.json")
     with pytest.raises(ValueError, match="other rows of toy_fine than"):
         staging.check_results(trained, results, Report())

@@ -518,7 +518,9 @@ def small_shop(tmp_path_factory):
 
 
 def command(folder, *rest):
-    return [str(folder / "model"), "--benchmark", str(folder), "--domain", "toy", "--histories", "2", *rest]
+    usual = {"--benchmark": str(folder), "--domain": "toy", "--histories": "2"}
+    usual = {name: value for name, value in usual.items() if name not in rest}
+    return [str(folder / "model"), *(word for pair in usual.items() for word in pair), *rest]
 
 
 class TestCommand:
