@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -37,7 +37,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     >>> [path.name for path in folder.iterdir()]
     ['scores.json']
     """
-    path = Path(path)
+    path = _final(path)
     with _place_beside(path) as place:
         new = place / "new"  # writers may put a temporary file of their own beside theirs
         new.mkdir()
@@ -62,7 +62,7 @@ def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False
     restores it.
 
     Args:
-        path (`str` or `Path`): The final name.
+        path (`str` or `Path`): The final name; of a link, where it leads.
         overwrite (`bool`): Whether an existing directory is replaced, at the end.
         alone (`bool`): Whether it is refused while another run writes the same directory; else the last one to finish
             wins.
@@ -76,7 +76,7 @@ def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False
         BlockingIOError: If `alone`, and another run writes it.
         OSError: If nothing can be written, before the block if that shows already; names `path`.
     """
-    path = Path(path)
+    path = _final(path)
     _make_folder(path.parent, path)
     _refuse_name(path, path)
     remove_leftovers(path.parent)
@@ -134,7 +134,7 @@ def check_creatable(path: str | Path) -> None:
     Raises:
         OSError: If it cannot be written, it is a link to nowhere, or there is no room; names `path`.
     """
-    path = Path(path)
+    path = _final(path)
     _make_folder(path.parent, path)
     _refuse_name(path, path)
     with _place_beside(path) as place:
@@ -175,6 +175,15 @@ def hold_directory(path: str | Path) -> Iterator[None]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _final(path: str | Path) -> Path:
+    """The path of what is written: where a link leads, and `.` and `..` by their names."""
+    path = Path(path)
+    with suppress(OSError, ValueError):  # which are refused by their names
+        if path.name in ("", "..") or (path.is_symlink() and path.exists()):
+            return path.resolve()
+    return path
 
 
 def _make_folder(folder: Path, shown: Path) -> None:

@@ -160,6 +160,13 @@ class MenderProcessor(ProcessorMixin):
                 f"the processor of {files.where} cannot be loaded ({type(error).__name__}: {reason}); "
                 "processor_config.json or a file of the tokenizer is damaged: fetch or copy the model again."
             ) from error
+        tokenizer = getattr(processor, "tokenizer", None)
+        vocabularies = list(getattr(tokenizer, "vocab_files_names", {}).values())  # one of them; none for bytes
+        if vocabularies and not any(files.find(name) for name in vocabularies):
+            raise FileNotFoundError(
+                f"{files.where} does not appear to have a file named {' or '.join(vocabularies)}, the words of its "
+                "tokenizer, without which every text would be read as unknown words; fetch or copy the model again."
+            )
         path = files.find(ITEMS_FILE)
         if path is None:
             raise FileNotFoundError(

@@ -11,6 +11,7 @@ from ..atomic_write import new_directory, scratch_directory
 from ..benchmark.axes import AXES
 from ..benchmark.report import BuildReport
 from ..benchmark.schema import TABLES, WINDOW, config_name
+from ..replacing import benchmark_files, check_replaceable
 from .options import BuildOptions
 from .preferences.approximation import PreferenceApproximator
 from .preferences.matching import Embed
@@ -52,8 +53,9 @@ def build_benchmark(
 
     Raises:
         ValueError: If the domain cannot be part of a config's name, or a source or the k-core refuses the input.
-        FileExistsError: If `output_dir` exists and `overwrite` is false.
+        FileExistsError: If `output_dir` exists and `overwrite` is false, or it holds more than a benchmark.
     """
+    check_replaceable(output_dir, overwrite, benchmark_files(), (cache_dir,))
     with stage_cache(cache_dir) as cache, new_directory(Path(output_dir), overwrite) as folder:
         build = BenchmarkBuild(
             source, domain, embed, cache, approximator, polarity, options, embedding_model, progress

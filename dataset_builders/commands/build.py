@@ -19,6 +19,7 @@ from ..atomic_write import check_creatable, check_writable
 from ..building.domains import DEFAULT_EMBEDDING_MODEL, DOMAINS, PAPER_EMBEDDING_MODEL, default_embedding_model
 from ..building.preferences.wordings import DEFAULT_WORDINGS, WORDINGS, metadata_approximator
 from ..building.text_embedding import EMBEDDING_DTYPES
+from ..replacing import benchmark_files, check_replaceable, other_values
 from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
@@ -221,6 +222,7 @@ def build(arguments: BuildArguments) -> None:
             "ones; leave one out."
         )
     if whole and output_dir is not None:
+        check_replaceable(output_dir, arguments.overwrite, benchmark_files(), other_values(arguments))
         check_creatable(output_dir)
     if cache_dir is not None:
         check_writable(cache_dir)

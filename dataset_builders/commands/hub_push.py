@@ -8,6 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from ..hub_http import check_repo_id, httpx
+from ..replacing import PUBLISHED, benchmark_files, check_replaceable, other_values
 
 
 @dataclass(kw_only=True)
@@ -54,6 +55,8 @@ def stage_and_push(
     """
     from ..atomic_write import new_directory, scratch_directory
 
+    names = PUBLISHED.get(repo_type) or benchmark_files()
+    check_replaceable(arguments.output_dir, arguments.overwrite, names, other_values(arguments))
     with scratch_directory() as scratch:
         staged = arguments.output_dir or Path(scratch) / repo_type
         with new_directory(staged, arguments.overwrite) as folder:

@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..replacing import INTERACTIONS, check_replaceable, other_values
 from .command_line import CommandParser, defaults_of, run_command
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
@@ -84,6 +85,7 @@ def prepare(arguments: InteractionArguments) -> None:
     )
 
     logger.setLevel(logging.INFO)  # one line per round of the k-core
+    check_replaceable(arguments.output_dir, arguments.overwrite, INTERACTIONS, other_values(arguments))
     source, domain = source_from(arguments)
     user_stride = user_stride_of(arguments, domain)
     try:

@@ -26,6 +26,7 @@ from dataset_builders.benchmark.tables import require_table
 from dataset_builders.building.domains import default_embedding_model
 from dataset_builders.building.text_embedding import EMBEDDING_DTYPES
 from dataset_builders.commands.command_line import USER_ERRORS, CommandParser, HelpFormatter, defaults_of, run_command
+from dataset_builders.replacing import SEMANTIC_IDS, check_replaceable, other_values
 
 METHODS = ("rqvae", "residual_kmeans")
 MAX_COUNT = 2**31 - 1
@@ -138,6 +139,7 @@ def learn_semantic_ids(arguments: SemanticIdArguments) -> None:
     """
     if arguments.output_dir.exists() and not arguments.overwrite:
         raise ValueError(f"{arguments.output_dir} exists; pass --overwrite to replace it, or another --output_dir.")
+    check_replaceable(arguments.output_dir, arguments.overwrite, SEMANTIC_IDS, other_values(arguments))
     with new_directory(arguments.output_dir, arguments.overwrite, alone=True) as folder:
         try:
             _learn(arguments, folder)

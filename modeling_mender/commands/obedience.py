@@ -28,6 +28,8 @@ from dataset_builders.obedience.attributes import read_attributes
 from dataset_builders.obedience.measuring import Embed, measure
 from dataset_builders.obedience.tables import format_results
 
+from .evaluate import check_same_items
+
 BASELINES = ("words", "cosine")
 TEXTS_AT_A_TIME = 64
 
@@ -113,11 +115,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
         torch.set_num_threads(arguments.threads)
     device = arguments.device or default_device()
     model, processor = load_recommender(arguments.model, arguments.revision, device)
-    if model.config.num_items != len(items):
-        raise ValueError(
-            f"the model has {model.config.num_items} items and the benchmark has {len(items)}; evaluate it on the "
-            "benchmark it was trained on."
-        )
+    check_same_items(processor.items, items)
     create: Any = pipeline  # its types list the tasks of transformers only
     pipe = create(
         "preference-recommendation", model=model, processor=processor, device=device, limits=RequestLimits.none()

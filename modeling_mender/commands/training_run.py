@@ -22,6 +22,7 @@ from dataset_builders.benchmark.schema import ITEM_TEXT_FIELDS, item_text, item_
 from dataset_builders.benchmark.tables import load_table, require_table
 from dataset_builders.building.text_embedding import load_embedder
 from dataset_builders.ranking_metrics import score_run
+from dataset_builders.replacing import CHECKPOINTS, PUBLISHED, check_replaceable
 
 from .. import SemanticIds
 from ..data.collators import Collator
@@ -53,6 +54,9 @@ from .sample import prepare_sample
 
 logger = logging.getLogger(__name__)
 
+# What a training replaces in its output folder.
+TRAINED = {"model": PUBLISHED["model"], "adapter": PUBLISHED["model"], "checkpoints": CHECKPOINTS}
+
 
 def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
     """Trains a method on a benchmark, or fits it if it is non-parametric.
@@ -74,6 +78,9 @@ def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
     method = get_method(arguments.method).with_inputs(arguments.inputs)
     check_tracker(arguments.report_to)
     accelerator = make_accelerator(arguments, method)
+    if accelerator.is_main_process:
+        for name, names in TRAINED.items():
+            check_replaceable(Path(arguments.output_dir) / name, True, names)
     hold = hold_output(arguments.output_dir) if accelerator.is_main_process else contextlib.nullcontext()
     with hold:
         return _train(arguments, method, accelerator)

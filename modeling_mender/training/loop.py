@@ -20,7 +20,7 @@ from ..data.requests import Example
 from .arguments import CodeArguments, LearnedArguments
 from .checkpoints import Checkpoints
 from .objectives import Objective
-from .output_folder import TrainingState, check_score, has_model, save_model
+from .output_folder import TrainingState, check_score, fault_of_model, save_model
 from .progress import Progress, Step, StepCounter, count_tokens
 from .sampling import LengthGroupedBatches
 from .sharding import embeddings_in_the_root, gather, is_sharded, without_weights
@@ -221,7 +221,7 @@ class _Run:
         elif self.accelerator.is_main_process:
             # or a later resume would find them
             shutil.rmtree(Path(self.arguments.output_dir) / "checkpoints", ignore_errors=True)
-        self._keep_model()
+        self._keep_model(self.state)
         self.progress = Progress(
             self.accelerator, self.state, self.arguments.max_steps, self.steps_per_epoch, self.arguments.logging_steps
         )
@@ -321,22 +321,23 @@ class _Run:
             return self.accelerator.unwrap_model(self.model)
         return gather(self.model, self.blueprint, self.accelerator.device)
 
-    def _keep_model(self) -> None:
-        """Writes the best model again if its folder is gone and these are its weights.
+    def _keep_model(self, run: TrainingState | None = None) -> None:
+        """Writes the best model again if it is gone, damaged or not of `run`, and these are its weights.
 
         Raises:
-            FileNotFoundError: If it is gone, and the weights are those of another step.
+            FileNotFoundError: If so, and the weights are those of another step.
         """
-        is_missing = self.state.best_step > 0 and not has_model(self.arguments.output_dir)
+        fault = fault_of_model(self.arguments.output_dir, run) if self.state.best_step > 0 else None
         self.accelerator.wait_for_everyone()  # all have looked before one writes
-        if not is_missing:
+        if fault is None:
             return
         if self.state.best_step != self.state.step:
             raise FileNotFoundError(
-                f"the best model, of step {self.state.best_step}, is no longer in {self.arguments.output_dir}/model, "
-                f"and the weights at hand are those of step {self.state.step}; put it back, or train again with "
-                "--resume false."
+                f"the best model, of step {self.state.best_step}, is no longer in {self.arguments.output_dir}/model "
+                f"({fault}), and the weights at hand are those of step {self.state.step}; put it back, or train again "
+                "with --resume false."
             )
+        logger.warning("%s/model is written again from the checkpoint: %s", self.arguments.output_dir, fault)
         whole = self._whole_model()
         if self.accelerator.is_main_process:
             save_model(whole, self.processor, self.state, self.arguments)

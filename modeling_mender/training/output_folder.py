@@ -12,11 +12,11 @@ from typing import Any, cast
 from transformers import PreTrainedModel, ProcessorMixin
 
 from ..atomic_write import check_writable, hold_directory, new_directory, remove_leftovers
-from ..manifest import write_manifest
+from ..manifest import ModelFiles, write_manifest
 from ..processing_mender import MenderProcessor
 from .arguments import ARGUMENTS_FILE, TrainingArguments, TunedEncoderArguments, to_yaml
 from .lora import merged_state_dict, save_adapter
-from .records import STATE_FILE
+from .records import STATE_FILE, read_state
 
 
 @dataclass
@@ -109,10 +109,32 @@ def check_score(score: float, arguments: TrainingArguments) -> float:
     return score
 
 
-def has_model(output_dir: str | Path) -> bool:
-    """Whether an output folder holds a model."""
+def fault_of_model(output_dir: str | Path, state: TrainingState | None = None) -> str | None:
+    """What keeps `output_dir/model` from being the best model of a run; `None` if nothing does.
+
+    A model that was saved after the checkpoint that the run continues from is its own, too.
+
+    Args:
+        output_dir (`str` or `Path`): Output folder.
+        state ([`TrainingState`], *optional*): State of the run that the model must be of; else it must be whole.
+    """
     folder = Path(output_dir) / "model"
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        return "it is gone"
+    try:
+        ModelFiles(folder).check(rest=True)
+        saved = read_state(folder)
+    except ValueError as error:
+        return str(error)
+    if state is None:
+        return None
+    history = saved.get("history") or []
+    shared = min(len(history), len(state.history))
+    if history[:shared] != state.history[:shared] or (
+        len(history) <= len(state.history) and saved.get("best_step") != state.best_step
+    ):
+        return f"its {STATE_FILE} is another run's"
+    return None
 
 
 def save_model(

@@ -203,9 +203,14 @@ def test_an_existing_directory_is_refused_or_replaced_whole(tmp_path):
     (target / "mine.txt").write_text("keep me")
     with pytest.raises(FileExistsError, match="already exists"):
         build(target)
+    with pytest.raises(FileExistsError, match=r"holds mine.txt, which this command does not write"):
+        build(target, overwrite=True)
     assert (target / "mine.txt").read_text() == "keep me"
+    (target / "mine.txt").unlink()
+    (target / "reports").mkdir()
+    (target / "other_items").mkdir()
     build(target, overwrite=True)
-    assert not (target / "mine.txt").exists()
+    assert not (target / "other_items").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
@@ -427,11 +432,10 @@ def test_a_failed_build_leaves_nothing_behind_and_keeps_what_was_there(tmp_path)
     with pytest.raises(ValueError, match="5 distinct"):
         build(target, approximator=FourPreferences())
     assert list(tmp_path.iterdir()) == []
-    target.mkdir()
-    (target / "mine.txt").write_text("keep me")
+    (target / "reports").mkdir(parents=True)
     with pytest.raises(ValueError, match="5 distinct"):
         build(target, approximator=FourPreferences(), overwrite=True)
-    assert [path.name for path in tmp_path.rglob("*")] == ["toy", "mine.txt"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["toy", "reports"]
 
 
 def test_a_bad_domain_is_refused_before_any_work(tmp_path):

@@ -24,6 +24,7 @@ from dataset_builders.hub_http import httpx
 from dataset_builders.scoring.ranks import query_ids, variants_of
 from dataset_builders.scoring.runs import METADATA_KEY, Run, write_run
 from modeling_mender.commands import evaluate as evaluate_axes
+from modeling_mender.commands.evaluate import check_same_items
 
 NUM_ITEMS = 12
 AXES = {
@@ -389,3 +390,21 @@ class TestModel:
         pq.write_table(pa.table({"item_id": [1, 2]}), tmp_path / "toy_items/train-00000-of-00001.parquet")
         assert evaluate_axes.main([str(model_folder), *command(str(tmp_path))]) == 1
         assert "the model has 12 items and the benchmark has 2" in capsys.readouterr().err
+
+    def test_a_catalogue_of_other_titles_is_refused_and_a_few_of_them_are_named(self, capsys):
+        titles = [f"lamp {number}" for number in range(200)]
+        items = [{"title": title} for title in titles]
+
+        def check(*changed):
+            named = [f"mug {row}" if row in changed else title for row, title in enumerate(titles)]
+            check_same_items(items, datasets.Dataset.from_dict({"item_id": list(range(1, 201)), "title": named}))
+
+        check()
+        assert capsys.readouterr().err == ""
+        check(7, 9)
+        warning = "warning: 2 of 200 items have another title in the benchmark than in the model, the first is item 8,"
+        assert warning in capsys.readouterr().err
+        with pytest.raises(ValueError, match=r"3 of 200 items .* 'mug 7' and 'lamp 7'; evaluate it on the benchmark"):
+            check(7, 9, 11)
+        items[7:] = [{"title": f"item {number}"} for number in range(8, 201)]  # items without titles
+        check(7, 9, 11)

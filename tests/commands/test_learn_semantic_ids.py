@@ -111,8 +111,13 @@ def test_an_existing_output_is_replaced_only_when_asked(command, tmp_path, capsy
     assert command.main([*arguments, *SMALL]) == 1
     assert "pass --overwrite" in capsys.readouterr().err
     assert (output / "precious.txt").read_text() == "keep me"
-    assert command.main([*arguments, *SMALL, "--overwrite"]) == 0
-    assert not (output / "precious.txt").exists() and (output / "report.json").exists()
+    assert command.main([*arguments, *SMALL, "--overwrite"]) == 1
+    assert "holds precious.txt, which this command does not write" in capsys.readouterr().err
+    assert (output / "precious.txt").read_text() == "keep me"
+    (output / "precious.txt").unlink()
+    for _ in range(2):
+        assert command.main([*arguments, *SMALL, "--overwrite"]) == 0
+        assert (output / "report.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -159,8 +164,8 @@ def test_a_second_run_into_the_same_folder_is_refused_before_the_work(command, t
     with new_directory(tmp_path / "ids", alone=True) as first:
         assert command.main(arguments) == 1
         assert "another run is writing there" in capsys.readouterr().err
-        (first / "report.json").write_text("the first's")
-    assert (tmp_path / "ids/report.json").read_text() == "the first's"
+        (first / "semantic_ids.parquet").write_text("the first's")
+    assert (tmp_path / "ids/semantic_ids.parquet").read_text() == "the first's"
     assert command.main([*arguments, "--overwrite", "--method", "residual_kmeans"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["benchmark", "ids"]
 
@@ -169,7 +174,7 @@ def test_a_second_run_into_the_same_folder_is_refused_before_the_work(command, t
 def test_a_disk_that_fills_up_is_one_line_and_the_old_ids_stay(command, tmp_path, capsys, monkeypatch, method):
     write_items(tmp_path / "benchmark")
     (tmp_path / "ids").mkdir()
-    (tmp_path / "ids/report.json").write_text("old")
+    (tmp_path / "ids/semantic_ids.parquet").write_text("old")
 
     def full(*_, **__):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
@@ -179,7 +184,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_old_ids_stay(command, tmp_path
     assert command.main([*arguments, "--method", method, *SMALL]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and "cannot write (No space left on device)" in error and "ids" in error
-    assert [path.name for path in (tmp_path / "ids").iterdir()] == ["report.json"]
+    assert [path.name for path in (tmp_path / "ids").iterdir()] == ["semantic_ids.parquet"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["benchmark", "ids"]
 
 

@@ -206,6 +206,14 @@ def test_an_unknown_processor_is_refused_with_those_that_there_are(folder, name,
     assert "trust_remote_code" not in str(caught.value)
 
 
+def test_a_tokenizer_without_its_words_is_refused(folder):
+    for path in (folder / "tokenizer.json", folder / "vocab.txt"):
+        path.unlink(missing_ok=True)
+    for load in (load_recommender, AutoProcessor.from_pretrained):
+        with pytest.raises(OSError, match=r"no.* file named vocab.txt or tokenizer.json, the words of its tokenizer"):
+            load(folder)
+
+
 def test_an_unknown_tokenizer_is_refused_without_advice_to_run_code(folder):
     fields = {"tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["modeling_mender_steer.X", None]}}
     change_json(folder, "tokenizer_config.json", **fields)

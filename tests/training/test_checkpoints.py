@@ -173,6 +173,28 @@ class TestTheModelIsThere:
         run(tmp_path, max_steps=8)
         assert_same(expected, load_file(output / "model/model.safetensors"))
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda model: (model / "items.jsonl").unlink(),
+            lambda model: (model / "model.safetensors").write_bytes(b"cut"),
+            lambda model: (model / "config.json").write_text("{}"),
+            lambda model: (model / MANIFEST_FILE).write_text("[]"),
+            lambda model: shutil.copytree(model.parents[1] / "other/run/model", model, dirs_exist_ok=True),
+        ],
+        ids=["items", "weights", "configuration", "manifest", "another run's"],
+    )
+    def test_a_damaged_or_foreign_model_is_written_again_with_a_warning(self, output, tmp_path, caplog, change):
+        expected = load_file(output / "model/model.safetensors")
+        run(tmp_path / "other", max_steps=8, validate=lambda _: 0.7, seed=3)
+        change(output / "model")
+        run(tmp_path, max_steps=8)
+        assert "is written again from the checkpoint" in caplog.text
+        assert_same(expected, load_file(output / "model/model.safetensors"))
+        caplog.clear()
+        run(tmp_path, max_steps=8)
+        assert "written again" not in caplog.text
+
     def test_a_best_model_that_is_gone_is_an_error_where_other_weights_are_at_hand(self, tmp_path):
         scores = iter([0.3, 0.1])
         run(tmp_path, max_steps=8, validate=lambda _: next(scores))

@@ -14,6 +14,7 @@ from ...benchmark.axes import AXES
 from ...benchmark.checks import NO_POSITION, broken_promises
 from ...benchmark.report import BuildReport
 from ...benchmark.schema import SPLITS, WINDOW, config_name, features
+from ...replacing import benchmark_files, check_replaceable
 from ..publication import copy_configs, count_weaknesses, describe, write_config
 from .known_sets import HubSet, find_set
 from .reading import Catalog, Request, open_set, read_catalog, read_requests
@@ -55,8 +56,9 @@ def build_from_hub(
     Raises:
         ValueError: If the set is unknown, differs from its record, or has no axis with test rows.
         FileNotFoundError, OSError: If the repository does not exist or the Hub is out of reach.
-        FileExistsError: If `output_dir` exists and `overwrite` is false.
+        FileExistsError: If `output_dir` exists and `overwrite` is false, or it holds more than a benchmark.
     """
+    check_replaceable(output_dir, overwrite, benchmark_files(), (repository,))
     one = find_set(repository, format_name)
     domain = domain or one.domain
     config_name(domain, "items")  # refuses a domain that cannot be part of a config's name
