@@ -105,6 +105,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
     from transformers.utils import logging as transformers_logging
 
     from ..devices import default_device
+    from ..evaluation.ranking import check_has_beams
     from ..hub.loading import load_recommender
     from ..request_values import RequestLimits
 
@@ -113,6 +114,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
         torch.set_num_threads(arguments.threads)
     device = arguments.device or default_device()
     model, processor = load_recommender(arguments.model, arguments.revision, device)
+    check_has_beams(model, arguments.num_beams)
     if model.config.num_items != len(items):
         raise ValueError(
             f"the model has {model.config.num_items} items and the benchmark has {len(items)}; evaluate it on the "
