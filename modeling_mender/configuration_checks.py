@@ -34,7 +34,7 @@ class CheckedConfig(PreTrainedConfig):
     items_digest: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        check_counts({**vars(self), **kwargs})
+        check_counts(kwargs)
         self.check_types()
         super().__post_init__(**kwargs)
 
@@ -44,6 +44,7 @@ class CheckedConfig(PreTrainedConfig):
         Raises:
             ValueError: If a field has another type; names the first.
         """
+        check_counts(vars(self))
         for owner in type(self).__mro__:
             if not issubclass(owner, CheckedConfig):
                 continue

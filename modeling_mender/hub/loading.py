@@ -124,7 +124,7 @@ def load_recommender(
         model.to(device)
     except (RuntimeError, AssertionError, ModuleNotFoundError) as error:  # no such device, or torch lacks support
         reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"device {device} cannot be used here ({reason}); leave it out to use the CPU.") from error
+        raise ValueError(f"device {device} cannot be used here ({reason}); leave it out to use the CPU.") from None
     return model.eval(), processor
 
 
