@@ -1,7 +1,13 @@
-"""Checks of arguments whose wrong type would be taken for something else: flags, counts and days."""
+"""Checks of arguments whose wrong type would be taken for something else, and how values are shown in errors."""
 
 import datetime
 import re
+import reprlib
+from typing import Any
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 2
 
 
 def check_flag(name: str, value: object) -> None:
@@ -15,7 +21,7 @@ def check_flag(name: str, value: object) -> None:
         ValueError: If it is no `bool`.
     """
     if not isinstance(value, bool):
-        raise ValueError(f"{name} ({value!r:.60}) must be True or False.")
+        raise ValueError(f"{name} ({shown(value)}) must be True or False.")
 
 
 def check_count(name: str, value: object, low: int) -> None:
@@ -30,7 +36,7 @@ def check_count(name: str, value: object, low: int) -> None:
         ValueError: If it is no `int` of at least `low`.
     """
     if type(value) is not int or value < low:
-        raise ValueError(f"{name} ({value!r:.60}) must be an integer of at least {low}.")
+        raise ValueError(f"{name} ({shown(value)}) must be an integer of at least {low}.")
 
 
 def parse_day(text: object) -> datetime.date | None:
@@ -54,3 +60,15 @@ def parse_day(text: object) -> datetime.date | None:
 def is_future(day: datetime.date) -> bool:
     """Whether a day has begun nowhere on earth."""
     return day > datetime.date.today() + datetime.timedelta(days=1)
+
+
+def shown(value: Any) -> str:
+    """Formats a value of any type and size for an error, shortened.
+
+    >>> shown("tea"), shown([1, [2, [3]]]), len(shown("x" * 10_000)), shown(10**10_000)
+    ("'tea'", '[1, [2, [...]]]', 60, 'a value of type int')
+    """
+    try:
+        return " ".join(_SHORT.repr(value).split())
+    except Exception:  # an integer with too many digits, or an object without a representation
+        return f"a value of type {type(value).__name__}"

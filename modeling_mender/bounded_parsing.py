@@ -13,10 +13,21 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 10_000_000
-MAX_YAML_BYTES = 1_000_000  # about a second of parsing
+MAX_YAML_BYTES = 300_000
+"""With `MAX_YAML_NODES`, about a second of parsing."""
+MAX_YAML_NODES = 20_000
+"""Keys, values and entries of lists."""
+MAX_NUMBER = 300
+"""Characters of a number in YAML; shorter ones are converted in no time and fit into a float."""
 MAX_DEPTH = 50
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SHOWN = 120  # characters of a value in a message
+_SHOWN = 120  # characters of a text in a message
+_INTEGER_TAG, _FLOAT_TAG = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_LARGEST_KEY = 2**60  # beyond it, many integers have one hash
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+_FLOAT = re.compile(
+    r"[-+]?(?:(?:0|[1-9][0-9_]*)\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
 
 
 class UnreadableFile(ValueError):
@@ -80,6 +91,9 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES, max_depth: int = M
 def parse_yaml(text: str, max_bytes: int = MAX_YAML_BYTES, max_depth: int = MAX_DEPTH) -> Any:
     """Parses YAML to plain values; anchors and aliases, by which a few bytes expand to gigabytes, are refused.
 
+    Numbers are decimal: what YAML 1.1 reads as octal, hexadecimal, binary or to the base of 60 stays text, as `3e-4`
+    does.
+
     Args:
         text (`str`): YAML.
         max_bytes, max_depth (`int`): As in [`parse_json`].
@@ -87,8 +101,8 @@ def parse_yaml(text: str, max_bytes: int = MAX_YAML_BYTES, max_depth: int = MAX_
     Raises:
         UnreadableFile: If it exceeds a limit, is no YAML, has an alias, or repeats a key.
 
-    >>> parse_yaml("k: [5, 10]")
-    {'k': [5, 10]}
+    >>> parse_yaml("k: [5, 10, 0.5, 010, 1:30]")
+    {'k': [5, 10, 0.5, '010', '1:30']}
     """
     _check_length(text, max_bytes)
     loader = None
@@ -132,21 +146,31 @@ def exact_float(text: str) -> float:
     except InvalidOperation:  # an exponent beyond those of Decimal
         same = False
     if not same:
-        shown = repr(shortened(text))
-        raise UnreadableFile(f"{shown} cannot be stored exactly, the nearest number is {value!r}; write that")
+        raise UnreadableFile(
+            f"{shortened(text)!r} cannot be stored exactly, the nearest number is {value!r}; write that"
+        )
     return value
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Loader that refuses aliases and repeated keys, and nesting before it is composed."""
+    """Loader that refuses aliases and repeated keys, and nesting and too many nodes before they are composed."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag not in (_INTEGER_TAG, _FLOAT_TAG)]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors = dict(yaml.SafeLoader.yaml_constructors)
 
     def __init__(self, text: str, max_depth: int) -> None:
         super().__init__(text)
-        self.depth, self.max_depth = 0, max_depth
+        self.num_nodes, self.depth, self.max_depth = 0, 0, max_depth
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise UnreadableFile("no YAML that is read here: it has an alias (*name); write the value out")
+        self.num_nodes += 1
+        if self.num_nodes > MAX_YAML_NODES:
+            raise UnreadableFile(f"it has more than {MAX_YAML_NODES:,} keys and values, the limit for such a file")
         self.depth += 1
         if self.depth > self.max_depth + 1:
             raise _too_deep(self.max_depth)
@@ -156,8 +180,27 @@ class _StrictLoader(yaml.SafeLoader):
             self.depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        _unique([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if isinstance(key, int) and abs(key) >= _LARGEST_KEY:
+                raise UnreadableFile(f"the key {shortened(repr(key))} is too large a number for a key; quote it")
+        _unique([(key, None) for key in keys])
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Converts a decimal number, also of a node that is tagged as one."""
+        text = str(self.construct_scalar(node))
+        if len(text) > MAX_NUMBER:
+            raise UnreadableFile(f"no YAML: a number has {len(text):,} characters, and the limit is {MAX_NUMBER}")
+        kind, pattern = (int, _INTEGER) if node.tag == _INTEGER_TAG else (float, _FLOAT)
+        if not pattern.fullmatch(text) and not (kind is float and _INTEGER.fullmatch(text)):
+            raise UnreadableFile(f"no YAML: {shortened(repr(text))} is no decimal number")
+        return kind(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+for _tag, _pattern, _firsts in ((_FLOAT_TAG, _FLOAT, "-+0123456789."), (_INTEGER_TAG, _INTEGER, "-+0123456789")):
+    _StrictLoader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern.pattern})$"), list(_firsts))
+    _StrictLoader.add_constructor(_tag, _StrictLoader.construct_number)
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:

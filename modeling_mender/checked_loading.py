@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 # Files that a model is loaded from; a processor is loaded from the others.
 MODEL_FILES = ("config.json", "generation_config.json")
 MODEL_SUFFIXES = (".safetensors", ".index.json", ".bin", ".py")
+PROCESSOR_FILE = "processor_config.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # Types of the fields of generation_config.json that searches here read.
 SEARCH_FIELDS = {
@@ -72,6 +73,7 @@ class CheckedModel(PreTrainedModel):
                 "completeness only.", where, MANIFEST_FILE,
             )  # fmt: skip
         _check_search(files)
+        _check_processor(files)
         if not starts_afresh:
             cls._check_shapes(files, kwargs)
         try:
@@ -149,6 +151,16 @@ class CheckedModel(PreTrainedModel):
                 f"({given[name][0]}) than config.json describes ({tuple(expected[name].shape)}); one of the two is "
                 "damaged or another model's: fetch or copy the model again."
             )
+
+
+def _check_processor(files: ModelFiles) -> None:
+    """Refuses a description of the processor that the pipeline's own loading stumbles over."""
+    fields = files.read_json(PROCESSOR_FILE) or {}
+    if not isinstance(fields.get("processor_class", ""), str):
+        raise ValueError(
+            f"the {PROCESSOR_FILE} of {files.where} gives processor_class as {fields['processor_class']!r:.80}, which "
+            "is no name; it is damaged: fetch or copy the model again."
+        )
 
 
 def _check_search(files: ModelFiles) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import types
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -33,6 +34,7 @@ class CheckedConfig(PreTrainedConfig):
     items_digest: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        check_counts(kwargs)
         self.check_types()
         super().__post_init__(**kwargs)
 
@@ -42,6 +44,7 @@ class CheckedConfig(PreTrainedConfig):
         Raises:
             ValueError: If a field has another type; names the first.
         """
+        check_counts(vars(self))
         for owner in type(self).__mro__:
             if not issubclass(owner, CheckedConfig):
                 continue
@@ -49,7 +52,7 @@ class CheckedConfig(PreTrainedConfig):
                 value = getattr(self, name)
                 if not _fits(value, declared):
                     shown = getattr(declared, "__name__", declared)
-                    raise ValueError(f"{name} ({value!r:.80}) must be of type {shown}; see {type(self).__name__}.")
+                    raise ValueError(f"{name} ({_shown(value)}) must be of type {shown}; see {type(self).__name__}.")
 
     @classmethod
     def from_dict(cls: type[Config], config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -91,14 +94,25 @@ def count_positions(text_config: Any) -> int | None:
 
 
 def check_counts(fields: Any, depth: int = 0) -> None:
-    """Refuses numbers of layers and labels, which would be created one by one, beyond any real model's."""
+    """Refuses numbers of layers and labels, which would be created one by one, beyond any real model's; and labels
+    without a number."""
     if not isinstance(fields, dict) or depth > 3:
         return
     for name, value in fields.items():
         limit = MAX_LABELS if name == "num_labels" else MAX_LAYERS if "layers" in str(name) else None
         if limit and isinstance(value, int | float) and value > limit:
-            raise ValueError(f"{name} ({value}) must be at most {limit}; the config.json is damaged.")
+            raise ValueError(f"{name} ({_shown(value)}) must be at most {limit}; the config.json is damaged.")
+        if name == "id2label" and value is not None:
+            wrong = [key for key in value if not _is_label(key)] if isinstance(value, dict) else [value]
+            if wrong:
+                raise ValueError(
+                    f"id2label ({_shown(wrong[0])}) must map whole numbers to names; the config.json is damaged."
+                )
         check_counts(value, depth + 1)
+
+
+def _is_label(key: Any) -> bool:
+    return not isinstance(key, bool) and re.fullmatch("[0-9]{1,9}", str(key)) is not None
 
 
 def _fits(value: Any, declared: Any) -> bool:
@@ -112,3 +126,10 @@ def _fits(value: Any, declared: Any) -> bool:
         kinds = (int, float) if declared is float else int
         return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
     return not isinstance(declared, type) or isinstance(value, declared)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # of an integer with too many digits
+        return f"a value of type {type(value).__name__}"

@@ -180,7 +180,7 @@ def _check_tensor(value: Any, name: str, kind: str, shape: tuple[int, ...]) -> N
     axes = "(batch_size,)" if len(shape) == 1 else f"(batch_size, {columns})"
     expected = f"{name} must be {'an' if kind == 'int' else 'a'} {kind} tensor of shape {shape} {axes}"
     if not isinstance(value, torch.Tensor):
-        raise ValueError(f"{expected}, not {value!r:.80}.")
+        raise ValueError(f"{expected}, not {shown(value)}.")
     if tuple(value.shape) != shape or not is_kind(value.dtype):
         raise ValueError(f"{expected}, not {value.dtype} of shape {tuple(value.shape)}.")
 

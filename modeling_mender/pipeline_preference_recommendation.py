@@ -43,7 +43,7 @@ def check_pair(model: Any, processor: Any) -> None:
     if (differing := next((n for n, row in enumerate(table.tolist()) if row != codes[n]), None)) is not None:
         raise ValueError(
             f"item {differing + 1} has the semantic ID {table[differing].tolist()} in the model and "
-            f"{codes[differing]!r:.80} in the processor's items.jsonl; load both from the same folder, or fetch it "
+            f"{shown(codes[differing])} in the processor's items.jsonl; load both from the same folder, or fetch it "
             "again."
         )
 

@@ -30,7 +30,7 @@ class ItemIdProcessor(MenderProcessor):
     ) -> None:
         self.max_history_length = check_size("max_history_length", max_history_length)
         if not isinstance(answers_empty_requests, bool):
-            raise ValueError(f"answers_empty_requests ({answers_empty_requests!r:.80}) must be true or false.")
+            raise ValueError(f"answers_empty_requests ({shown(answers_empty_requests)}) must be true or false.")
         self.answers_empty_requests = answers_empty_requests
         self.items = named_items(items or ())
         ProcessorMixin.__init__(self)  # that of MenderProcessor requires a tokenizer

@@ -57,9 +57,9 @@ class TigerProcessor(MenderTokProcessor):
     ) -> None:
         super().__init__(tokenizer, max_history_length=max_history_length, max_length=max_length, items=items)
         if history_format not in ("semantic_ids", "text"):
-            raise ValueError(f"history_format ({history_format!r:.80}) must be semantic_ids or text.")
+            raise ValueError(f"history_format ({shown(history_format)}) must be semantic_ids or text.")
         if not isinstance(reads_preferences, bool):
-            raise ValueError(f"reads_preferences ({reads_preferences!r:.80}) must be true or false.")
+            raise ValueError(f"reads_preferences ({shown(reads_preferences)}) must be true or false.")
         self.num_levels = check_size("num_levels", num_levels)
         self.codebook_size = check_size("codebook_size", codebook_size)
         self.history_format = history_format
@@ -125,7 +125,7 @@ class TigerProcessor(MenderTokProcessor):
             codes = item.get("codes")
             if not isinstance(codes, list) or [type(code) for code in codes] != [int] * self.num_levels:
                 raise ValueError(
-                    f"line {number} of {path} gives codes as {codes!r:.80}, and they must be {self.num_levels} whole "
+                    f"line {number} of {path} gives codes as {shown(codes)}, and they must be {self.num_levels} whole "
                     "numbers, the item's semantic ID; fetch or copy the model again."
                 )
         try:

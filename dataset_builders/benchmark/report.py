@@ -15,6 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundE
 
 from ..bounded_parsing import parse_json, read_bounded
 from ..hub_http import is_repo_id
+from ..typed_arguments import shown
 from .axes import get_axis
 from .baselines import BASELINES
 from .fingerprints import DIGEST, json_digest
@@ -282,7 +283,7 @@ def _check_types(values: Mapping[str, Any], types: Mapping[str, Any], where: str
             raise ValueError(refused.format(f"{where}{key:.60} is no key of it"))
         if not _fits(value, types[key]):
             wanted = str(types[key]) if get_args(types[key]) else types[key].__name__
-            raise ValueError(refused.format(f"{where}{key} is {value!r:.60} and not {wanted}"))
+            raise ValueError(refused.format(f"{where}{key} is {shown(value)} and not {wanted}"))
 
 
 def _fits(value: Any, wanted: Any) -> bool:
@@ -509,7 +510,7 @@ def item_text_fields(options: Mapping[str, Any], benchmark: Path | str) -> tuple
     known = features("items")
     if isinstance(fields, str) or not all(isinstance(field, str) and field in known for field in fields):
         raise ValueError(
-            f"{benchmark}: the report's options.item_text_fields is {fields!r:.120}; it names columns of the items "
+            f"{benchmark}: the report's options.item_text_fields is {shown(fields)}; it names columns of the items "
             f"({', '.join(known)}); {_again(benchmark)} the benchmark again."
         )
     return tuple(fields)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..atomic_write import check_writable, write_text
+from ..escaping import printable
 from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 
@@ -70,14 +71,14 @@ def describe(arguments: DescriptionArguments) -> int:
         broken += len(found)
         print(f"{folder}: " + ("no leak, no broken promise" if not found else f"{len(found)} broken promises"))
         for line in found:
-            print(f"  - {line}")
+            print(f"  - {printable(line)}")
         for report in read_reports(folder):
             for line in untestable(report):
-                print(f"  - not tested: {line}")
+                print(f"  - not tested: {printable(line)}")
             for line in report.steering_facts():
-                print(f"  - {report.domain}: {line}")
+                print(f"  - {report.domain}: {printable(line)}")
             for weakness, count in report.weaknesses.items():
-                print(f"  - {report.domain}: weakness: {count:,} {weakness}")
+                print(f"  - {report.domain}: weakness: {count:,} {printable(weakness)}")
     return broken
 
 

@@ -17,11 +17,18 @@ from pathlib import Path
 from ..atomic_write import check_writable, write_text
 from ..benchmark.report import is_on_the_hub
 from ..escaping import one_line
-from ..leaderboard.collection import collect_hub, collect_local, mark_stale, write_records
+from ..leaderboard.collection import (
+    MAX_RECORDS,
+    MAX_REVISIONS,
+    collect_hub,
+    collect_local,
+    mark_stale,
+    write_records,
+)
 from ..leaderboard.hub import MODEL_TAG
 from ..leaderboard.page import make_tables, readme, render_page
 from ..resources import resource
-from .command_line import CommandParser, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 
 @dataclass(kw_only=True)
@@ -31,14 +38,20 @@ class LeaderboardArguments:
     results: Sequence[Path]
     benchmark: str | None = None
     models: Sequence[str] | None = None
+    max_records: int = MAX_RECORDS
+    max_revisions: int = MAX_REVISIONS
     output_dir: Path
 
 
 def parse_arguments(argv: list[str] | None) -> LeaderboardArguments:
-    parser = CommandParser(description=str(__doc__).split("\n")[0])
+    parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS_DIR", help="folders of results.json files")
     parser.add_argument("--benchmark", help="benchmark: dataset on the Hub, or a local directory")
     parser.add_argument("--models", nargs="+", help=f"models on the Hub; default: all with the tag {MODEL_TAG}")
+    parser.add_argument("--max_records", type=int, help="records of a model on the Hub; the rest is skipped")
+    parser.add_argument(
+        "--max_revisions", type=int, help="commits of the benchmark that a model may name; the rest is skipped"
+    )
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the page and the records")
     parser.set_defaults(**defaults_of(LeaderboardArguments))
     return LeaderboardArguments(**vars(parser.parse_args(argv)))
@@ -69,7 +82,7 @@ def make_leaderboard(arguments: LeaderboardArguments) -> None:
     check_writable(arguments.output_dir)
     records = collect_local(arguments.results) if arguments.results else []
     if hub:
-        records += collect_hub(hub, arguments.models)
+        records += collect_hub(hub, arguments.models, arguments.max_records, arguments.max_revisions)
     if arguments.benchmark is not None:
         records = mark_stale(records, arguments.benchmark)
     if arguments.results and not records:

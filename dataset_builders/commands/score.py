@@ -9,7 +9,7 @@ results.json, rows.parquet (the rank of every row) and axes.png into --output_di
 import argparse
 import datetime
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..atomic_write import check_writable
 from ..benchmark.axes import AXES, get_axis
 from ..benchmark.report import read_stated, resolve_revision
 from ..benchmark.tables import check_fingerprints, count_items, load_axes, load_table, require_table
+from ..bounded_parsing import shortened
 from ..escaping import one_line
 from ..scoring.baselines import baselines_table, find_baselines, not_beaten
 from ..scoring.figures import format_obeying, format_parts, format_table, score_axes
@@ -29,7 +30,7 @@ from ..scoring.ranks import Obeying, check_queries, choose_rows, rank_rows, writ
 from ..scoring.result_parts import AxisResult, BenchmarkIdentity, Maker
 from ..scoring.results import RESULTS_FILE, Results, read_identity
 from ..scoring.runs import Run, check_run, read_run, write_run
-from ..typed_arguments import check_count
+from ..typed_arguments import check_count, shown
 from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
 Tables = Mapping[str, datasets.Dataset]
@@ -51,7 +52,7 @@ class ScoringArguments:
 
     def __post_init__(self) -> None:
         if isinstance(self.k, str) or not isinstance(self.k, Sequence) or not self.k:
-            raise ValueError(f"k ({self.k!r:.60}) must be a list of cut-offs, at least one.")
+            raise ValueError(f"k ({shown(self.k)}) must be a list of cut-offs, at least one.")
         for name, value, low in (*(("k", one, 1) for one in self.k), ("resamples", self.resamples, 1)):
             check_count(name, value, low)
         check_count("max_rows", self.max_rows, 0)
@@ -153,6 +154,7 @@ def score_answers(
     report = read_stated(arguments.benchmark, arguments.domain, revision)
     benchmark = identify(arguments, report, [*tables, "items"], revision)
     answers, maker = answer(tables, num_items)
+    check_answered(answers, tables, maker)
     check_run(answers, f"the answers of {maker.method}", num_items)
     if keep_run and arguments.output_dir is not None:
         about = {**answers.about, "fingerprints": benchmark.fingerprints}
@@ -190,9 +192,26 @@ def check_same_rows(answers: Run, benchmark: BenchmarkIdentity, maker: Maker) ->
     for config, digest in answers.about.get("fingerprints", {}).items():
         if benchmark.fingerprints.get(config, digest) != digest:
             raise ValueError(
-                f"{maker.model} answers other rows of {config} (fingerprint {digest!s:.60}) than {benchmark.name} has "
-                f"({benchmark.fingerprints[config]}); pass the benchmark that it was made for, or answer these rows."
+                f"{maker.model} answers other rows of {config} (fingerprint {shown(digest)}) than {benchmark.name} "
+                f"has ({benchmark.fingerprints[config]}); pass the benchmark that it was made for, or answer "
+                "these."
             )
+
+
+def check_answered(answers: Run, axes: Iterable[str], maker: Maker) -> None:
+    """Refuses a run without an answer to any of the axes, of which every figure would be missing.
+
+    Raises:
+        ValueError: If there is none; names the maker.
+    """
+    answered = sorted({query.partition("/")[0] for query in answers.queries.to_pylist()})
+    if not answered:
+        raise ValueError(f"{maker.model} answers no query, and there is nothing to score; write the run again.")
+    if not {*answered} & {*axes}:
+        raise ValueError(
+            f"{maker.model} answers no query of the axes {', '.join(axes)}, only of {shortened(', '.join(answered))}; "
+            "choose other --axes, or answer these."
+        )
 
 
 def obeying_of(arguments: ScoringArguments, report: Mapping[str, Any], revision: str | None) -> Obeying | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..benchmark.report import is_on_the_hub
-from ..escaping import markdown, one_line
+from ..escaping import markdown, one_line, printable
 from ..hub_http import check_repo_id
 from ..leaderboard import hub
 from ..leaderboard.submission import (
@@ -33,7 +33,7 @@ from ..leaderboard.submission import (
 from ..leaderboard.validation import check_benchmark, check_figures, check_ranks
 from ..scoring.ranks import read_ranks
 from ..scoring.results import InvalidResults, Results
-from ..typed_arguments import check_flag, is_future, parse_day
+from ..typed_arguments import check_flag, is_future, parse_day, shown
 from .command_line import CommandParser, defaults_of, explain, run_command
 
 
@@ -123,10 +123,10 @@ def check_arguments(arguments: SubmissionArguments) -> None:
         check_flag(name, getattr(arguments, name))
     day = parse_day(arguments.date)
     if day is None or is_future(day):
-        raise ValueError(f"--date ({arguments.date!r:.60}) must be a day as in 2026-11-20, and none in the future.")
+        raise ValueError(f"--date ({shown(arguments.date)}) must be a day as in 2026-11-20, and none in the future.")
     url = arguments.source_url
     if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
-        raise ValueError(f"--source_url ({url!r:.120}) must be an address that begins with https:// or http://.")
+        raise ValueError(f"--source_url ({shown(url)}) must be an address that begins with https:// or http://.")
 
 
 def read_results(arguments: SubmissionArguments) -> Results:
@@ -166,7 +166,7 @@ def check(arguments: SubmissionArguments, results: Results) -> str | None:
 def refuse(arguments: SubmissionArguments, problems: Sequence[str], more: str = "") -> NoReturn:
     """Prints the objections on stderr, and raises."""
     for problem in problems:
-        print(f"- {problem}", file=sys.stderr)
+        print(f"- {printable(problem)}", file=sys.stderr)
     raise ValueError(f"{arguments.results} is refused, objections: {len(problems)}{more}; nothing was sent.")
 
 
@@ -209,7 +209,8 @@ def show(submission: Submission, arguments: SubmissionArguments) -> None:
     print()
     for path, text in submission.files.items():
         if path.endswith(".yaml"):
-            print(f"{path}:\n\n{text}")
+            lines = (line[: len(line) - len(line.lstrip(" "))] + printable(line) for line in text.split("\n"))
+            print(f"{printable(path)}:\n\n" + "\n".join(lines))
         else:
             print(f"{path}: {arguments.results} without local paths, {len(text.encode()):,} bytes\n")
 

@@ -5,7 +5,9 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from ..hub_http import httpx
 from ..scoring.baselines import main_baselines, main_figures, read_baselines
 from ..scoring.result_parts import is_share
 from ..scoring.results import RESULTS_FILE, InvalidResults, Results
-from ..typed_arguments import is_future, parse_day
+from ..typed_arguments import check_count, is_future, parse_day, shown
 from .hub import find_model, list_models, model_url, read_text
 from .submission import list_entry_files, read_entries, results_file
 from .validation import SPLIT, TOLERANCE, check_figures
@@ -33,6 +35,12 @@ FAILURES = (ValueError, OSError, HfHubHTTPError, httpx.HTTPError)
 """Errors of a repository that is gone, private, slow or broken."""
 MAX_DOMAIN = 100
 LONGEST_NAME = 200
+MAX_RECORDS = 200
+"""Records of a model."""
+MAX_REVISIONS = 20
+"""Commits of the benchmark that the entries of a model may name, each of which is a read."""
+MAX_WARNINGS = 10
+"""Entries of a model of which each has a warning of its own."""
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -89,14 +97,29 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     return records
 
 
-def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def collect_hub(
+    benchmark: str,
+    model_ids: Sequence[str] | None = None,
+    max_records: int = MAX_RECORDS,
+    max_revisions: int = MAX_REVISIONS,
+) -> list[dict[str, Any]]:
     """Collects the submissions of models: `.eval_results/*.yaml`, with `results/{domain}.json` where it agrees.
 
     Args:
         benchmark (`str`): Name of the dataset on the Hub.
         model_ids (`Sequence[str]`, *optional*): Models to read; by default those with the tag `MODEL_TAG`, of which
-            unreadable ones are skipped with a warning. Repeated entries of a task are skipped, too.
+            unreadable ones are skipped with a warning. Repeated entries of a task, and domains that the benchmark
+            lacks, are skipped, too.
+        max_records (`int`): Records of a model; the rest is skipped with a warning.
+        max_revisions (`int`): Commits of the benchmark that a model's entries may name; the rest is skipped, too.
+
+    Raises:
+        FileNotFoundError: If the benchmark has no reports.
+        ValueError: If a limit is below 1.
     """
+    check_count("max_records", max_records, 1)
+    check_count("max_revisions", max_revisions, 1)
+    domains = frozenset(list_domains(benchmark, resolve_revision(benchmark)))
     report_at = cache(lambda domain, revision: _report(benchmark, domain, revision))
     records: list[dict[str, Any]] = []
     known: set[str] = set()
@@ -105,7 +128,8 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
             name, commit = find_model(model)
             if name.casefold() not in known:
                 known.add(name.casefold())
-                records += _records_of(name, commit, benchmark, report_at, model_ids is not None)
+                reader = _EntryReader(name, commit, benchmark, domains, report_at, max_records, max_revisions)
+                records += reader.read(is_named=model_ids is not None)
         except FAILURES as error:
             if model_ids is not None:
                 raise
@@ -113,47 +137,86 @@ def collect_hub(benchmark: str, model_ids: Sequence[str] | None = None) -> list[
     return records
 
 
-def _records_of(
-    model: str, commit: str, benchmark: str, report_at: Callable[..., BuildReport | None], is_named: bool
-) -> list[dict[str, Any]]:
-    """Records of one model; a file that cannot be read is skipped with a warning unless the model `is_named`."""
-    results_at = cache(lambda domain: _submitted_results(model, domain, commit))
-    records = []
-    values: dict[str, float] = {}
-    for path in list_entry_files(model, commit):
-        try:
-            items = read_entries(model, path, commit, skip_wrong=not is_named)
-        except FAILURES as error:
-            if is_named:
-                raise
-            logger.warning("skipped: %s/%s (%s)", model, path, " ".join(str(error).split()) or type(error).__name__)
-            continue
-        for item in items:
-            task = str(item["dataset"]["task_id"])
-            found = parse_task(task)
-            if item["dataset"]["id"] != benchmark or found is None:
-                continue
-            if not is_share(item["value"]):
-                logger.warning("skipped: %s of %s/%s is %.60r", task, model, path, item["value"])
-                continue
-            if task in values:
+@dataclass
+class _EntryReader:
+    """Reader of the entries of one model within limits, which says what it skips."""
+
+    model: str
+    commit: str
+    benchmark: str
+    domains: frozenset[str]
+    report_at: Callable[..., BuildReport | None]
+    max_records: int
+    max_revisions: int
+    values: dict[str, float] = field(default_factory=dict)
+    revisions: set[str | None] = field(default_factory=set)
+    num_warnings: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def read(self, is_named: bool) -> list[dict[str, Any]]:
+        """Records of the model; a file that cannot be read is skipped with a warning unless the model `is_named`."""
+        results_at = cache(lambda domain: _submitted_results(self.model, domain, self.commit))
+        records = []
+        for path in list_entry_files(self.model, self.commit):
+            try:
+                items = read_entries(self.model, path, self.commit, skip_wrong=not is_named)
+            except FAILURES as error:
+                if is_named:
+                    raise
                 logger.warning(
-                    "skipped: %s of %s/%s is listed again, %r after %r", task, model, path, item["value"],
-                    values[task],
-                )  # fmt: skip
+                    "skipped: %s/%s (%s)", self.model, path, " ".join(str(error).split()) or type(error).__name__
+                )
                 continue
-            values[task] = item["value"]
-            domain, axis = found
-            revision = item["dataset"].get("revision")
-            revision = revision if isinstance(revision, str) and _COMMIT.fullmatch(revision) else None
-            record = make_record(model, domain, axis, float(item["value"]), _day(item.get("date"), f"{model}/{path}"))
-            record |= _rows_of(report_at(domain, revision), domain, axis)
-            results = results_at(domain)
-            if results is not None and _agrees(results, axis, item["value"]):
-                record |= figures_of(results, axis)  # its own rows, should they differ from the revision's
-                record |= _baselines_of(report_at(domain, revision), domain, axis, record["fingerprint"])
-            records.append(record | {"revision": revision, "url": model_url(model)})
-    return records
+            for item in items:
+                if (found := self._usable_task(item, path)) is not None:
+                    records.append(self._record(item, path, *found, results_at(found[0])))
+        for why, count in self.skipped.items():
+            logger.warning("skipped: %s entries of %s, %s", f"{count:,}", self.model, why)
+        return records
+
+    def _usable_task(self, item: Mapping[str, Any], path: str) -> tuple[str, str, str | None] | None:
+        """Domain, axis and revision of an entry; `None` if it is skipped."""
+        dataset, value = item["dataset"], item["value"]
+        task = str(dataset["task_id"])
+        found = parse_task(task)
+        if dataset["id"] != self.benchmark or found is None:
+            return None
+        revision = dataset.get("revision")
+        revision = revision if isinstance(revision, str) and _COMMIT.fullmatch(revision) else None
+        if found[0] not in self.domains:
+            self.skipped[f"whose domain {self.benchmark} does not have"] += 1
+        elif not is_share(value):
+            self._warn(f"{task} of {self.model}/{path} is {shown(value)}")
+        elif task in self.values:
+            self._warn(f"{task} of {self.model}/{path} is listed again, {value!r} after {self.values[task]!r}")
+        elif len(self.values) == self.max_records:
+            self.skipped[f"beyond the {self.max_records:,} records of a model (--max_records)"] += 1
+        elif revision not in self.revisions and len(self.revisions) == self.max_revisions:
+            self.skipped[f"beyond the {self.max_revisions:,} revisions of a model (--max_revisions)"] += 1
+        else:
+            self.values[task] = value
+            self.revisions.add(revision)
+            return *found, revision
+        return None
+
+    def _record(
+        self, item: Mapping[str, Any], path: str, domain: str, axis: str, revision: str | None, results: Results | None
+    ) -> dict[str, Any]:
+        """The record of a usable entry, with what the benchmark's report and the submitted results say of it."""
+        report = self.report_at(domain, revision)
+        day = _day(item.get("date"), f"{self.model}/{path}")
+        record = make_record(self.model, domain, axis, float(item["value"]), day) | _rows_of(report, domain, axis)
+        if results is not None and _agrees(results, axis, item["value"]):
+            record |= figures_of(results, axis)  # its own rows, should they differ from the revision's
+            record |= _baselines_of(report, domain, axis, record["fingerprint"])
+        return record | {"revision": revision, "url": model_url(self.model)}
+
+    def _warn(self, why: str) -> None:
+        self.num_warnings += 1
+        if self.num_warnings <= MAX_WARNINGS:
+            logger.warning("skipped: %s", why)
+        else:
+            self.skipped["which are no shares or are listed again"] += 1
 
 
 def parse_task(task: str) -> tuple[str, str] | None:
@@ -181,7 +244,7 @@ def _day(date: Any, where: str) -> str:
     if day is not None and not is_future(day):
         return day.isoformat()
     if date is not None:
-        logger.warning("%s has the date %.60r, which is no day up to now; it is left out", where, date)
+        logger.warning("%s has the date %s, which is no day up to now; it is left out", where, shown(date))
     return ""
 
 

@@ -15,6 +15,7 @@ from ..scoring.seeds import AxisSpread, aggregate
 
 ROWS_FILE = "rows.parquet"
 LONGEST_NAME = 80
+SHOWN = 5  # files in an error about several
 TABLE_1 = ("recommendation", "fine", "coarse", "sentiment", "history")  # its order
 TIMES = ("train_minutes", "inference_ms")
 WITHOUT_TEXT = ("most_popular", "transition_graph", "sasrec", "sasrec_bce", "tiger", "tiger_user_emb")
@@ -152,7 +153,8 @@ def find_results(folders: Iterable[Path]) -> list[Result]:
     """Reads every results.json below the folders, each once.
 
     Raises:
-        ValueError: If a folder does not exist, none holds results, or a file is not what the project writes.
+        ValueError: If a folder does not exist, none holds results, or files are not what the project writes; names
+            each of these.
     """
     folders = list(folders)
     for folder in folders:
@@ -164,7 +166,18 @@ def find_results(folders: Iterable[Path]) -> list[Result]:
             f"no {RESULTS_FILE} in or below {', '.join(map(str, folders))}; mender evaluate writes one "
             "into its --output_dir."
         )
-    return [read_result(path) for path in paths.values()]
+    results, refused = [], []
+    for path in paths.values():
+        try:
+            results.append(read_result(path))
+        except ValueError as error:
+            refused.append(str(error))
+    if len(refused) > 1:
+        more = f" And {len(refused) - SHOWN} more." if len(refused) > SHOWN else ""
+        raise ValueError(f"{len(refused)} of {len(paths)} results cannot be read. {' '.join(refused[:SHOWN])}{more}")
+    if refused:
+        raise ValueError(refused[0])
+    return results
 
 
 def read_result(path: Path) -> Result:

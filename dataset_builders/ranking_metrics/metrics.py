@@ -246,9 +246,7 @@ def score_run(
     {'recall@1': 0.5, 'recall@3': 0.5, 'ndcg@1': 0.5, 'ndcg@3': 0.5, 'm@1': 0.5, 'm@3': 0.0}
 
     ```"""
-    cutoffs = _check_cutoffs(k)
-    if not isinstance(all_items, bool | np.bool_):
-        raise ValueError(f"all_items ({all_items!r:.60}) must be True or False.")
+    cutoffs = check_options(k, all_items)
     ranked, relevant, num_relevant = _check(predictions, references)
     means = {f"recall@{k}": _recall(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
     means |= {f"ndcg@{k}": _ndcg(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
@@ -271,6 +269,18 @@ def score_run(
     if all_items:
         means |= {f"all@{k}": _all(ranked, relevant, num_relevant, k).mean() for k in cutoffs}
     return {name: float(mean) for name, mean in means.items()}
+
+
+def check_options(k: int | Sequence[int], all_items: bool = False) -> list[int]:
+    """Cut-offs of [`score_run`], each at least 1.
+
+    Raises:
+        `ValueError`: If one is none, there is none, or `all_items` is no truth value.
+    """
+    cutoffs = _check_cutoffs(k)
+    if not isinstance(all_items, bool | np.bool_):
+        raise ValueError(f"all_items ({_shown(all_items)}) must be True or False.")
+    return cutoffs
 
 
 def as_rows(predictions: Rankings, references: Relevant) -> tuple[list[list[int]], list[list[int]]]:
@@ -441,29 +451,56 @@ def _rows_of(values: object, name: str, wanted: str = "a list or an array with o
         raise ValueError(f"{name} has missing values, which are no item ids; leave them out, or write {EMPTY}.")
     if str(getattr(values, "dtype", "")) == "category":
         raise ValueError(f"{name} is categorical, whose order is no item id; give its values, .astype('int64').")
+    if _is_tensor(values):
+        return _of_tensor(values, name)
     if hasattr(values, "to_pylist"):  # of Arrow; its missing values would make floats of an array
         return values.to_pylist()
     return np.asarray(values) if hasattr(values, "__array__") else list(cast(Sequence[Any], values))
+
+
+def _is_tensor(values: object) -> bool:
+    return hasattr(values, "is_sparse") and hasattr(values, "detach")  # of torch, which this file does not import
+
+
+def _of_tensor(values: Any, name: str) -> Any:
+    """Numbers of a tensor, also of one whose type or layout NumPy lacks."""
+    try:
+        tensor = values.detach()
+        return (tensor if str(tensor.layout) == "torch.strided" else tensor.to_dense()).tolist()
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"{name} is a tensor that cannot be read ({reason}); give a list.") from None
 
 
 def _as_ids(values: np.ndarray | list[Any], name: str) -> np.ndarray:
     if isinstance(values, np.ndarray) and values.dtype.kind == "i":
         return values.astype(np.int64)
     items = list(values.flat) if isinstance(values, np.ndarray) else values
-    items = [np.asarray(item)[()] if getattr(item, "ndim", None) == 0 else item for item in items]  # of tensors
+    items = [
+        _of_tensor(item, name)
+        if _is_tensor(item)
+        else np.asarray(item)[()]
+        if getattr(item, "ndim", None) == 0
+        else item
+        for item in items
+    ]
     odd_types = {kind for kind in set(map(type, items)) if not _is_integer(kind)}
     for item in items if odd_types else ():
         if type(item) in odd_types:
             raise ValueError(f"{name} holds {_shown(item)}; item ids are integers.")
     exact = [int(item) for item in items]  # NumPy would round some integers beyond 2**63 to floats
     if large := [item for item in exact if abs(item) >= 2**63]:
-        raise ValueError(f"{name} holds {large[0]}; item ids are below 2**63.")
-    return np.array(exact, np.int64).reshape(np.shape(values))
+        raise ValueError(f"{name} holds {_shown(large[0])}; item ids are below 2**63.")
+    return np.array(exact, np.int64).reshape(values.shape if isinstance(values, np.ndarray) else -1)
 
 
 def _shown(value: object) -> str:
     """A value and its type, for a message."""
-    return f"{str(value) if isinstance(value, np.generic) else repr(value):.60} ({type(value).__name__})"
+    try:
+        text = f"{str(value) if isinstance(value, np.generic) else repr(value):.60}"
+    except ValueError:  # of an integer with too many digits
+        text = "a value"
+    return f"{text} ({type(value).__name__})"
 
 
 def _is_integer(kind: type) -> bool:
@@ -487,14 +524,15 @@ def _check_lengths(rows: np.ndarray, name: str, expected: int, other: str) -> No
 
 def _check_k(k: int) -> int:
     if not _is_integer(type(k)) or k < 1:
-        raise ValueError(f"k must be an integer of at least 1, got {k!r}.")
+        raise ValueError(f"k must be an integer of at least 1, got {_shown(k)}.")
     if k >= 2**31:
-        raise ValueError(f"k must be below 2**31, got {k!r}.")
+        raise ValueError(f"k must be below 2**31, got {_shown(k)}.")
     return int(k)
 
 
 def _check_cutoffs(k: int | Sequence[int]) -> list[int]:
-    cutoffs = list(cast(Sequence[int], k)) if np.ndim(k) else [cast(int, k)]
+    is_list = isinstance(k, list | tuple | range) or getattr(k, "ndim", 0) == 1
+    cutoffs = list(cast(Sequence[int], k)) if is_list else [cast(int, k)]
     if not cutoffs:
         raise ValueError("k is empty; give at least one, as in k=[5, 10].")
     return [_check_k(cutoff) for cutoff in cutoffs]

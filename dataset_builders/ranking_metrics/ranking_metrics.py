@@ -3,13 +3,14 @@
 `evaluate` copies this file and its relative imports, so the folder works alone, as a local directory or as a Space.
 """
 
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import evaluate
 
-from .metrics import as_rows, score_run
+from .metrics import as_rows, check_options, score_run
 
 _DESCRIPTION = """\
 Recall@k and ndcg@k of ranked item ids; m@k for sentiment following, avoid@k for avoidance, strength@k for monotonicity
@@ -48,6 +49,14 @@ _CITATION = """\
 """
 
 
+class Scored(NamedTuple):
+    """Figures, or the error of an option and the rows that it was refused for."""
+
+    figures: dict[str, float]
+    error: ValueError | None = None
+    rows: Sequence[list] = ()
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class RankingMetrics(evaluate.Metric):
     """Ranked item ids against relevant items."""
@@ -72,24 +81,29 @@ class RankingMetrics(evaluate.Metric):
         ranked, relevant = as_rows(predictions, references)
         super().add_batch(predictions=ranked, references=relevant, **kwargs)
 
-    def _compute(
-        self,
-        predictions: list,
-        references: list,
-        k: int | Sequence[int] = (5, 10),
-        predictions_negative: list | None = None,
-        predictions_without: list | None = None,
-        avoided: list | None = None,
-        predictions_by_strength: list | None = None,
-        all_items: bool = False,
-    ) -> dict[str, float]:
-        return score_run(
-            predictions,
-            references,
-            k,
-            predictions_negative,
-            predictions_without,
-            avoided,
-            predictions_by_strength,
-            all_items,
-        )
+    def compute(
+        self, *, predictions: list | None = None, references: list | None = None, **kwargs: Any
+    ) -> dict[str, float] | None:
+        """Scores the rows that were added, and those given; where an option is refused, added rows stay."""
+        if predictions is None and references is None and self.writer is None and self.num_process == 1:
+            raise ValueError("there are no rows; add some, or give predictions and references.")
+        unknown = kwargs.keys() - inspect.signature(score_run).parameters
+        if unknown:
+            raise ValueError(f"there is no option {min(unknown)!r}; see the docstring for those that there are.")
+        check_options(kwargs.get("k", 1), kwargs.get("all_items", False))
+        found: Scored | None = super().compute(predictions=predictions, references=references, **kwargs)
+        if found is None or found.error is None:
+            return found and found.figures
+        rows = found.rows if predictions is None else [column[: -len(predictions)] for column in found.rows]
+        if self.num_process > 1:
+            raise ValueError(f"{found.error} The rows of all processes must be added again.") from None
+        if rows[0]:
+            self.add_batch(predictions=rows[0], references=rows[1])
+        raise found.error
+
+    def _compute(self, predictions: list, references: list, **options: Any) -> Scored:
+        """Called by the library, which loses its rows if this raises."""
+        try:
+            return Scored(score_run(predictions, references, **options))
+        except ValueError as error:
+            return Scored({}, error.with_traceback(None), [predictions, references])

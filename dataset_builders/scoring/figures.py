@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..benchmark.axes import VARIANTS, get_axis
+from ..escaping import one_line
 from .ranks import OTHER_VARIANTS, obeying_column, other_name, rank_column
 from .result_parts import OBEYING, SHARE_OF_ROWS, AxisResult, Sides
 from .significance import bootstrap_intervals, wilson_interval
@@ -185,7 +186,7 @@ def format_parts(axes: Mapping[str, AxisResult], k: int = 10) -> str:
     for axis, result in axes.items():
         main = result.record.main_metric(k)
         shown = [
-            f"{part} {figures[main]:.4f} ({figures[SHARE_OF_ROWS]:.0%} of the rows)".replace("%", " %")
+            f"{one_line(part, 80)} {figures[main]:.4f} ({figures[SHARE_OF_ROWS]:.0%} of the rows)".replace("%", " %")
             for part, figures in sorted(result.parts.items())
             if main in figures
         ]

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ..benchmark.axes import AXES, METRICS, VARIANTS, get_axis
 from ..benchmark.parquet_files import read_parquet
 from ..benchmark.tables import choose_rows
+from ..typed_arguments import shown
 from .result_parts import AGAIN, is_count
 from .runs import Run, read_about, write_described
 
@@ -172,7 +173,7 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
     table = pa.table(columns, schema=RANKS_SCHEMA).replace_schema_metadata(metadata)
     if unknown := set(pc.unique(table.column("axis")).to_pylist()) - AXES.keys():
         named = min(map(str, unknown))
-        raise ValueError(f"{path} has rows of the axis {named!r:.60}, which is none of {', '.join(AXES)}; {AGAIN}.")
+        raise ValueError(f"{path} has rows of the axis {shown(named)}, which is none of {', '.join(AXES)}; {AGAIN}.")
     for name in ("row", "target", *_RANKS):
         low = pc.min(table.column(name)).as_py()
         if low is not None and low < 0:
@@ -181,7 +182,7 @@ def read_ranks(path: str | Path) -> tuple[pa.Table, dict[str, Any]]:
             raise ValueError(f"{path} has missing values in the column {name}; {AGAIN}.")
     about = read_about(table.schema, path)
     if not isinstance(about.get("k", []), list) or not all(is_count(k, 1) for k in about.get("k", [])):
-        raise ValueError(f"{path}: the metadata's k ({about['k']!r:.60}) must be counts of at least 1; {AGAIN}.")
+        raise ValueError(f"{path}: the metadata's k ({shown(about['k'])}) must be counts of at least 1; {AGAIN}.")
     return table, about
 
 

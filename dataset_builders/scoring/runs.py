@@ -21,7 +21,7 @@ from ..atomic_write import atomic_write
 from ..benchmark.parquet_files import read_parquet
 from ..bounded_parsing import parse_json
 from ..ranking_metrics.metrics import item_ids
-from ..typed_arguments import check_flag
+from ..typed_arguments import check_flag, shown
 from .result_parts import is_text
 
 METADATA_KEY = b"mender"
@@ -72,7 +72,7 @@ class Run:
                 items, scores = answer
                 len(items), len(scores)
             except (TypeError, ValueError):
-                raise ValueError(f"query {query} has no pair of items and scores, but {answer!r:.60}.") from None
+                raise ValueError(f"query {query} has no pair of items and scores, but {shown(answer)}.") from None
             if len(items) != len(scores):
                 raise ValueError(f"query {query} has {len(items)} items and {len(scores)} scores; give one per item.")
             if len(items):
@@ -200,13 +200,13 @@ def _numbers(query: str, scores: Sequence[float]) -> np.ndarray:
     odd = {kind for kind in kinds if not issubclass(kind, Real) or issubclass(kind, bool | np.timedelta64)}
     for value in values if odd else ():
         if type(value) in odd:
-            shown = f"{value!r:.60} ({type(value).__name__})"
-            raise ValueError(f"query {query} has the score {shown}; scores are numbers.")
+            kind = type(value).__name__
+            raise ValueError(f"query {query} has the score {shown(value)} ({kind}); scores are numbers.")
     for value in values if any(issubclass(kind, Integral) for kind in kinds) else ():
         if abs(value) > 2**53 and isinstance(value, Integral):
             raise ValueError(
-                f"query {query} has the score {value!s:.60}; a float loses the order of integers beyond 2**53: divide "
-                "them, or give their ranks from the last."
+                f"query {query} has the score {shown(int(value))}; a float loses the order of integers beyond 2**53: "
+                "divide them, or give their ranks from the last."
             )
     found = np.array(values, np.float64)
     if np.isnan(found).any() or np.ma.is_masked(scores):
@@ -252,13 +252,13 @@ def read_about(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{where} are no JSON ({error}); write the file again.") from None
     if not isinstance(about, dict):
-        raise ValueError(f"{where} must be a JSON object, got {about!r:.60}; write the file again.")
+        raise ValueError(f"{where} must be a JSON object, got {shown(about)}; write the file again.")
     for key in ("method", "domain", "split"):
         if not isinstance(about.get(key, ""), str):
-            raise ValueError(f"{where} have the {key} {about[key]!r:.60}, which is no text; write the file again.")
+            raise ValueError(f"{where} have the {key} {shown(about[key])}, which is no text; write the file again.")
     if not isinstance(about.get("fingerprints", {}), dict):
         raise ValueError(
-            f"{where} have the fingerprints {about['fingerprints']!r:.60}; map each config to its digest."
+            f"{where} have the fingerprints {shown(about['fingerprints'])}; map each config to its digest."
         )
     return about
 

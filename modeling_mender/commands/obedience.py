@@ -107,6 +107,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
     from transformers.utils import logging as transformers_logging
 
     from ..devices import default_device
+    from ..evaluation.ranking import check_has_beams
     from ..hub.loading import load_recommender
     from ..request_values import RequestLimits
 
@@ -116,6 +117,7 @@ def evaluate_obedience(arguments: ObedienceArguments) -> dict[str, Any]:
     device = arguments.device or default_device()
     model, processor = load_recommender(arguments.model, arguments.revision, device)
     check_same_items(processor.items, items)
+    check_has_beams(model, arguments.num_beams)
     create: Any = pipeline  # its types list the tasks of transformers only
     pipe = create(
         "preference-recommendation", model=model, processor=processor, device=device, limits=RequestLimits.none()

@@ -76,7 +76,11 @@ def parse_arguments(argv: list[str] | None) -> RecommendationArguments:
     parser.add_argument("--num_beams", type=int, help="beams of a generative model; default: that of the model")
     parser.add_argument("--device", help="device of the model, such as cpu or cuda")
     parser.add_argument("--terms", action="store_true", help="print the terms of every score (mender_steer only)")
-    parser.add_argument("--json", action="store_true", help="print JSON with item_id, title, score and terms")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON with item_id, title, score and terms (--search: without scores)",
+    )
     parser.add_argument("--search", metavar="WORDS", help="only list the items whose title has these words")
     parser.add_argument(
         "--verify", action="store_true", help="check the downloaded files against the checksums of the Hub"
@@ -126,11 +130,15 @@ def recommend(arguments: RecommendationArguments) -> None:
     if arguments.search is not None:
         if arguments.verify:
             verify(arguments.model, arguments.revision)
-        print_found(titles, arguments.search)
+        print_found(titles, arguments.search, arguments.json)
         return
     request = make_request(arguments, titles)
     split = make_splitter(arguments)
     model, processor = load(arguments)
+
+    from ..evaluation.ranking import check_has_beams  # after what needs no torch
+
+    check_has_beams(model, arguments.num_beams)
     if split is not None:
         if not hasattr(processor, "split"):
             raise ValueError(

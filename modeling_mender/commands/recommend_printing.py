@@ -1,9 +1,11 @@
 """Printing of the command recommend: the request, how its texts were read, and the items with their terms."""
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from ..escaping import printable
 from .recommend_request import search, suggest
 
 SAME_FOR_ALL = "normalization"  # term that is the same for every item of a request
@@ -12,7 +14,7 @@ SAME_FOR_ALL = "normalization"  # term that is the same for every item of a requ
 def print_request(request: dict[str, Any], titles: Sequence[str]) -> None:
     """Prints the request, with the titles of the history."""
     for item in request["history"]:
-        print(f"{'history':<12}{item:>7}  {titles[item - 1]}")
+        print(f"{'history':<12}{item:>7}  {printable(titles[item - 1])}")
     texts = [(name, text) for name in ("preference", "avoid") for text in request[name] or []]
     strength = request["strength"]
     strengths = strength if isinstance(strength, list) else [strength] * len(texts)
@@ -45,14 +47,14 @@ def print_reading(processor: Any, request: dict[str, Any], as_terms: bool) -> No
 
 
 def print_text(name: str, text: str, strength: float | None = None) -> None:
-    print(f"{name:<12} {'' if strength is None else f'x {strength:g}':>6}  {text}")
+    print(f"{name:<12} {'' if strength is None else f'x {strength:g}':>6}  {printable(text)}")
 
 
 def print_items(items: Sequence[dict[str, Any]]) -> None:
     """Prints the items, best first, with the terms of their scores if there are any."""
     print(f"{'rank':>4}  {'score':>7} {'item':>6}  title")
     for rank, item in enumerate(items, start=1):
-        print(f"{rank:>4}  {item['score']:7.3f} {item['item_id']:>6}  {item['title']}")
+        print(f"{rank:>4}  {item['score']:7.3f} {item['item_id']:>6}  {printable(item['title'])}")
         if "terms" in item:
             terms = {name: value for name, value in item["terms"].items() if name != SAME_FOR_ALL}
             rest = item["score"] - sum(terms.values())
@@ -62,9 +64,13 @@ def print_items(items: Sequence[dict[str, Any]]) -> None:
         print(f"A score is the sum of its terms{same}.")
 
 
-def print_found(titles: Sequence[str], words: str) -> None:
-    """Prints the items of a search, or those with similar titles."""
+def print_found(titles: Sequence[str], words: str, as_json: bool = False) -> None:
+    """Prints the items of a search, or those with similar titles; as JSON the former alone."""
     found = search(titles, words)
+    if as_json:
+        items = [{"item_id": item, "title": titles[item - 1]} for item in found]
+        print(json.dumps({"search": words, "items": items}, ensure_ascii=False, indent=2))
+        return
     if not found:
         found = suggest(titles, words)
         print(f"no title has all of these words{'; did you mean' if found else ''}")
@@ -73,4 +79,4 @@ def print_found(titles: Sequence[str], words: str) -> None:
 
 def print_titles(titles: Sequence[str], items: Iterable[int]) -> None:
     for item in items:
-        print(f"{item:>7}  {titles[item - 1]}")
+        print(f"{item:>7}  {printable(titles[item - 1])}")

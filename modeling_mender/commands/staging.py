@@ -14,6 +14,7 @@ from dataset_builders.atomic_write import scratch_directory
 from dataset_builders.benchmark.report import BuildReport, read_report, resolve_revision
 from dataset_builders.benchmark.schema import config_name
 from dataset_builders.commands.fresh_process import run_fresh, run_fresh_json
+from dataset_builders.escaping import printable
 from dataset_builders.leaderboard.submission import entries_file, entries_text, make_entries, results_file
 from dataset_builders.leaderboard.validation import check_figures
 from dataset_builders.resources import resource
@@ -154,7 +155,7 @@ def write_entries(results: Results, staged: Path) -> None:
     path.parent.mkdir()
     path.write_text(entries_text(eval_result_entries_to_yaml(entries)), encoding="utf-8")
     for line in left_out:
-        print(f"left out of .eval_results: {line}")
+        print(f"left out of .eval_results: {printable(line)}")
 
 
 def find_results(arguments: "ModelPublication") -> Results | None:

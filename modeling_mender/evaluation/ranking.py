@@ -25,9 +25,23 @@ class Run:
     scores: list[list[float]]
 
 
+def check_has_beams(model: Any, num_beams: int | None) -> None:
+    """Refuses a number of beams for a model that scores every item.
+
+    Raises:
+        ValueError: If it is given, and the model has no beam search.
+    """
+    if num_beams is not None and getattr(model, "generation_config", None) is None:
+        raise ValueError(
+            f"num_beams ({num_beams}) is given, and a {model.config.model_type} model has no beams: it scores every "
+            "item; leave it out."
+        )
+
+
 def resolve_num_beams(model: Any, k: int, num_beams: int | None = None) -> int | None:
     """Number of beams for `k` items: `num_beams` if given, else that of the model but at least `k`; `None` for a model
     without beam search."""
+    check_has_beams(model, num_beams)
     generation_config = getattr(model, "generation_config", None)
     if generation_config is None:
         return None

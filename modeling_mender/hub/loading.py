@@ -119,10 +119,12 @@ def load_recommender(
     except ValueError as error:
         raise ValueError(f"{where} cannot answer: {error}") from None
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it holds shapes without numbers")
         model.to(device)
-    except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without support for it
+    except (RuntimeError, AssertionError, ModuleNotFoundError) as error:  # no such device, or torch lacks support
         reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"device {device} cannot be used here ({reason}); leave it out to use the CPU.") from error
+        raise ValueError(f"device {device} cannot be used here ({reason}); leave it out to use the CPU.") from None
     return model.eval(), processor
 
 

@@ -26,6 +26,7 @@ from dataset_builders.scoring.baselines import (
 )
 from dataset_builders.scoring.result_parts import AxisResult, Sides
 from dataset_builders.scoring.results import Results
+from dataset_builders.scoring.runs import Run, write_run
 
 # Four items on the axes of a plane with one corner for each word; "red" and "blue" are at right angles.
 WORDS = {"red": [1, 0], "blue": [0, 1], "pink": [0.8, 0.6], "grey": [-1, 0]}
@@ -212,6 +213,23 @@ def score_popular(built, scored, *, output=None, **more):
             run=run, name="popular", benchmark=str(built[0]), domain="sample", resamples=20, output_dir=output, **more
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("answers", "axes", "said"),
+    [
+        ({}, ["fine"], "no query, and there is nothing to score"),
+        ({"fine/0": ([1], [1.0])}, ["coarse", "history"], "no query of the axes coarse, history, only of fine"),
+    ],
+)
+def test_a_run_that_answers_nothing_is_refused_and_leaves_no_results(built, tmp_path, answers, axes, said):
+    run = tmp_path / "mine.parquet"
+    write_run(Run.from_answers(answers), run, 120)
+    with pytest.raises(ValueError, match=f"mine.parquet answers {said}"):
+        score(
+            ScoreArguments(run=run, benchmark=str(built[0]), domain="sample", axes=axes, output_dir=tmp_path / "out")
+        )
+    assert not list(tmp_path.glob("out/*"))
 
 
 class TestABuiltBenchmark:

@@ -382,3 +382,46 @@ def test_terms_name_nothing_that_was_not_given(tmp_path, capsys):
     folder = str(train_tiny("mender_steer", tmp_path))
     _, out, _ = run(capsys, folder, "--history", "1", "--preference", "tea", "--k", "2", "--terms")
     assert "history" in out and "given" not in out
+
+
+HOSTILE = "red\x1b[31m lamp\nhistory       99  \u202eforged\u200b"
+
+
+def test_no_title_of_a_foreign_model_reaches_the_terminal_as_more_than_text(folder, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    lines = [json.loads(line) for line in (model / "items.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["title"] = f"{HOSTILE} {line['title']}"
+    (model / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "items_digest": None}))
+    (model / "manifest.json").unlink(missing_ok=True)
+    printed = ""
+    for words in (["--history", "1", "--k", "3"], ["--search", "green"], ["--search", "gren"], ["--history", "lamp"]):
+        recommend.main([str(model), *words])
+        captured = capsys.readouterr()
+        printed += captured.out + "".join(line for line in captured.err.splitlines() if line.startswith("error"))
+    assert r"\x1b[31m lamp history 99 \u202eforged\u200b" in printed
+    assert all(letter.isprintable() or letter == "\n" for letter in printed)
+    assert printed.count("\nhistory ") == 0  # no line of its own
+    _, out, _ = run(capsys, str(model), "--search", "green", "--json")
+    assert json.loads(out)["items"][0]["title"].startswith(HOSTILE)
+
+
+def test_a_search_as_json_is_json(folder, capsys):
+    status, out, _ = run(capsys, folder, "--search", "green tea", "--json")
+    assert status == 0 and json.loads(out) == {"search": "green tea", "items": [{"item_id": 7, "title": "green tea"}]}
+    assert json.loads(run(capsys, folder, "--search", "no such", "--json")[1])["items"] == []
+
+
+@pytest.mark.parametrize("device", ["meta", "privateuseone", "no_such_device", "cpu:-1"])
+def test_a_device_that_cannot_compute_is_named(folder, capsys, device):
+    status, _, errors = run(capsys, folder, "--history", "1", "--device", device)
+    assert status == 1 and f"device {device} cannot be used here" in errors[0]
+
+
+def test_beams_of_a_model_without_beams_are_refused(tmp_path, capsys):
+    model = str(train_tiny("most_popular", tmp_path))
+    status, out, errors = run(capsys, model, "--history", "1", "--num_beams", "5")
+    assert status == 1 and out == "" and "num_beams (5) is given, and a most_popular model has no beams" in errors[0]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import save_text_encoder, train_tiny
-from transformers import AutoConfig, AutoModel, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
 
+from modeling_mender.configuration_mender_steer import MenderSteerConfig
 from modeling_mender.hub.loading import load_recommender
 from modeling_mender.manifest import MANIFEST_FILE, write_manifest
 from modeling_mender.methods.table import METHODS
@@ -424,3 +425,19 @@ def test_finite_weights_without_finite_scores_give_no_answer(tmp_path, name):
         else:
             assert scores.isfinite().all()
         weight.data.copy_(kept)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '{"processor_class": 5}', '{"processor_class": ["x"]}', "{"])
+def test_a_pipeline_names_a_processor_config_that_is_none(folder, text):
+    (folder / "processor_config.json").write_text(text)
+    with pytest.raises(ValueError, match="processor_config.json"):
+        pipeline("preference-recommendation", model=str(folder))
+
+
+@pytest.mark.parametrize("labels", [{"x": "a"}, {"": "a"}, {"1.5": "a"}, {"-1": "a"}, {None: "a"}, ["a"], "a", 5, []])
+@pytest.mark.parametrize("make", [MenderSteerConfig, MenderSteerConfig.from_dict], ids=["made", "read"])
+def test_labels_without_numbers_are_refused_by_name(make, labels):
+    for fields in ({"id2label": labels}, {"text_config": {"model_type": "t5", "id2label": labels}}):
+        with pytest.raises(ValueError, match="id2label .* must map whole numbers to names"):
+            make(fields) if make is not MenderSteerConfig else make(**fields)
+    assert MenderSteerConfig(id2label={"0": "a", 1: "b"}).id2label == {0: "a", 1: "b"}

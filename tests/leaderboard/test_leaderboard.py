@@ -27,6 +27,7 @@ from leaderboard_world import (
 from dataset_builders.commands import leaderboard as make_leaderboard
 from dataset_builders.commands import submit as submit_to_leaderboard
 from dataset_builders.hub_http import httpx
+from dataset_builders.leaderboard import collection
 from dataset_builders.leaderboard.collection import collect_hub, collect_local, make_record, mark_stale
 from dataset_builders.leaderboard.page import make_tables, render_page
 from dataset_builders.resources import resource
@@ -535,3 +536,31 @@ def test_foreign_names_reach_the_records_as_one_line(tmp_path, caplog):
     write_results(tmp_path / "mine", make_results(method="red\x1b[31m\n# head" + "x" * 1000))
     (method,) = {item["method"] for item in collect_local([tmp_path])}
     assert method.startswith("red[31m # head") and len(method) < 250
+
+
+def test_a_flood_of_entries_makes_no_more_records_and_reads_than_the_limits(memory, caplog, monkeypatch):
+    invented = [entry(f"d{number}_fine_recall_at_10", 0.5, f"{number:040x}") for number in range(400)]
+    again = [entry(TASKS[1], 0.5, f"{number:040x}") for number in range(50)]
+    reports = []
+    read = collection.read_report
+    monkeypatch.setattr(collection, "read_report", lambda *where: reports.append(where) or read(*where))
+    memory.set_model("a/flood", entry_files(*invented, *again, entry(TASKS[0], 0.5), entry(TASKS[2], 0.5, None)))
+    assert axes_of(collect_hub(BENCHMARK, max_revisions=2), "a/flood") == ["fine", "recommendation"]
+    assert len(reports) == 2
+    said = [line.getMessage() for line in caplog.records if "skipped: " in line.getMessage()]
+    assert f"skipped: 400 entries of a/flood, whose domain {BENCHMARK} does not have" in said
+    assert "skipped: 1 entries of a/flood, beyond the 2 revisions of a model (--max_revisions)" in said
+    assert "skipped: 39 entries of a/flood, which are no shares or are listed again" in said and len(said) == 13
+    assert axes_of(collect_hub(BENCHMARK, max_records=1), "a/flood") == ["fine"]
+    assert "beyond the 1 records of a model (--max_records)" in caplog.text
+    with pytest.raises(ValueError, match="max_records .0. must be an integer of at least 1"):
+        collect_hub(BENCHMARK, max_records=0)
+
+
+@pytest.mark.parametrize("huge", ["0x" + "f" * 5000, "9" * 290, "1" + ":1" * 500])
+def test_a_value_or_a_date_of_many_digits_is_one_line(memory, capsys, caplog, huge):
+    text = yaml.safe_dump([entry(TASKS[0], 0.5, date="HUGE"), entry(TASKS[1], "HUGE")]).replace("HUGE", huge)
+    memory.set_model("a/huge", {".eval_results/x.yaml": text})
+    assert axes_of(collect_hub(BENCHMARK), "a/huge") == ["recommendation"]
+    assert "Logging error" not in capsys.readouterr().err
+    assert all(len(line.getMessage()) < 300 for line in caplog.records) and "which is no day" in caplog.text

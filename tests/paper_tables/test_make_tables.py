@@ -468,6 +468,15 @@ def test_a_broken_file_is_named(tmp_path, capsys, text, words):
     assert words in error
 
 
+def test_every_broken_file_is_named(tmp_path, capsys):
+    write_result(tmp_path / "good")
+    for name in ("bad", "worse"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text("{")
+    error = refused(capsys, tmp_path, "--output_dir", tmp_path / "out")
+    assert "2 of 3 results cannot be read" in error and "bad/results.json" in error and "worse/results.json" in error
+
+
 def test_an_axis_without_figures_of_the_other_protocol_has_none_of_it(tmp_path):
     path = write_result(tmp_path / "in")
     content = json.loads(path.read_text())

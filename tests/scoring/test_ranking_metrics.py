@@ -232,7 +232,7 @@ def test_evaluate_loads_the_folder_also_when_copied_elsewhere_in_a_fresh_process
         str({"recall@1": 0.25, "ndcg@1": 0.5, "m@1": 0.5}),
         "ValueError predictions is empty; give at least one row.",
         "ValueError predictions: row 0 holds 3.7 (float); item ids are integers.",
-        "ValueError k must be an integer of at least 1, got 0.",
+        "ValueError k must be an integer of at least 1, got 0 (int).",
         "ValueError predictions: row 0 holds 3.7 (float); item ids are integers.",
         "ValueError predictions: row 0 holds 3.0 (float); item ids are integers.",
         str({"recall@2": 2 / 3, "ndcg@2": (1 + ndcg) / 3}),
@@ -318,3 +318,56 @@ class TestMetricsOfSteering:
 def test_what_is_no_list_of_ids_is_refused(predictions, references, message):
     with pytest.raises(ValueError, match=message):
         score_run(predictions, references, k=1)
+
+
+class TestTensors:
+    @pytest.mark.parametrize(
+        "given",
+        [
+            lambda ids: ids, lambda ids: ids.to_sparse(), lambda ids: ids.to_sparse_csr(), lambda ids: list(ids),
+            lambda ids: [[one for one in row] for row in ids], lambda ids: [[ids[0, 0].to_sparse(), 9, 1]],
+            lambda ids: ids.byte(),
+        ],
+    )  # fmt: skip
+    @pytest.mark.filterwarnings("ignore:Sparse CSR")
+    def test_integers_of_every_layout_are_read(self, given):
+        torch = pytest.importorskip("torch")
+        assert score_run(given(torch.tensor([[3, 9, 1]])), torch.tensor([9]), k=2)["recall@2"] == 1
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            lambda ids: ids.bfloat16(), lambda ids: ids.float().requires_grad_(), lambda ids: ids.to("meta"),
+            lambda ids: list(ids.float().requires_grad_()), lambda ids: [[ids[0, 0].bfloat16()]],
+            lambda ids: [[ids[0, 0].float().requires_grad_()]], lambda ids: ids.bool(), lambda ids: ids.cfloat(),
+        ],
+    )  # fmt: skip
+    def test_all_else_is_refused_by_name(self, given):
+        torch = pytest.importorskip("torch")
+        for rows in ((given(torch.tensor([[3, 9, 1]])), [9]), ([[9]], given(torch.tensor([[3, 9, 1]])))):
+            with pytest.raises(ValueError, match=r"(predictions|references)(: row 0 holds| is a tensor)"):
+                score_run(*rows)
+
+    def test_integers_of_thousands_of_digits_are_refused_without_them(self):
+        for rows, k in ((([[10**5000]], [9]), 1), (([[9]], 10**5000), 1), (([[9]], [9]), 10**5000)):
+            with pytest.raises(ValueError, match="a value .int."):
+                score_run(*rows, k=k)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_rows_outlive_options_that_are_refused(in_memory, tmp_path):
+    evaluate = pytest.importorskip("evaluate")
+    metric = evaluate.load("dataset_builders/ranking_metrics", keep_in_memory=in_memory, cache_dir=str(tmp_path))
+    metric.add(prediction=[1, 2], reference=1)
+    for options, said in [
+        ({"k": 0}, "k must be an integer"), ({"all_items": "no"}, "all_items"), ({"cutoff": 5}, "no option 'cutoff'"),
+        ({"k": 1, "avoided": [3]}, "avoided is given without"), ({"predictions_negative": [[3], [4]]}, "has 2 rows"),
+        ({"predictions": [[7]], "references": [8], "predictions_negative": [[3]]}, "has 1 rows"),
+        ({"predictions": [[7.5]], "references": [8]}, "7.5"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            metric.compute(**options)
+    metric.add(prediction=[3, 4], reference=4)
+    assert metric.compute(k=1) == {"recall@1": 0.5, "ndcg@1": 0.5}
+    with pytest.raises(ValueError, match="there are no rows"):
+        metric.compute(k=1)
