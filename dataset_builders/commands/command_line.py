@@ -173,13 +173,15 @@ def explain_shortage(error: BaseException) -> str | None:
     """Message of an error that says, in whatever type, that the machine has no memory, space or files left.
 
     >>> explain_shortage(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
-    "too little memory (DefaultCPUAllocator: can't allocate memory); close other programs, or give smaller batches"
+    "too little memory (DefaultCPUAllocator: can't allocate memory); close other programs, or ask for less at a time"
     >>> explain_shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     """
     for cause in causes(error):
         said = " ".join(str(cause).split())[:200]
         if isinstance(cause, MemoryError) or _NO_MEMORY.search(said):
-            return f"too little memory ({said or type(cause).__name__}); close other programs, or give smaller batches"
+            return (
+                f"too little memory ({said or type(cause).__name__}); close other programs, or ask for less at a time"
+            )
         if _NO_SPACE.search(said):
             return f"a file cannot be written ({said}); make room there, or choose another place"
         if "Too many open files" in said:
