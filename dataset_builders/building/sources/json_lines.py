@@ -36,8 +36,8 @@ class JsonLinesFile:
         """Reads the file; blank lines are skipped.
 
         Raises:
-            ValueError: If a line is not a JSON object, has a key twice or one that is spelled otherwise than the column
-                of that name, or is nested too deeply, or the file is an array.
+            ValueError: If a line is not a JSON object, has a key twice or one spelled otherwise than its column, or is
+                nested too deeply, or the file is an array.
         """
         decoder = json.JSONDecoder(
             object_pairs_hook=_distinct, parse_int=WholeNumber, parse_float=RealNumber, parse_constant=_no_constant
