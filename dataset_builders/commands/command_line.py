@@ -157,7 +157,7 @@ def with_output(run: Callable[[], int]) -> int:
     if isinstance(before, _Output):
         return run()  # within another call, which names it
     if before is not None:
-        sys.stdout = _Output(before)  # type: ignore[assignment]
+        sys.stdout = _Output(before)
     try:
         try:
             status = run()

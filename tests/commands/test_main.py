@@ -66,7 +66,7 @@ def test_an_output_that_cannot_be_written_is_named_in_one_line(project, words, u
         "from dataset_builders.commands import describe, main; describe.describe = lambda _: print('x' * 9999) or 0; "
         f"raise SystemExit(main.main({words}))"
     )
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code],
             cwd=project,

@@ -114,7 +114,7 @@ class Connection:
 
         Raises:
             BadStatus: If the status is not 2xx.
-            ConnectionTrouble: If no answer came, not in time, or one that is too long, or cannot be unpacked or decoded.
+            ConnectionTrouble: If no answer came, not in time, one that is too long, or not to be unpacked or decoded.
         """
         create = self._client.chat.completions.with_streaming_response.create
         try:
