@@ -3,8 +3,12 @@
 import datetime
 import re
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
+MAX_COUNT = 2**31 - 1
+MAX_SEED = 2**32 - 1
+"""Largest count and largest random seed that every library below takes."""
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 2
@@ -37,6 +41,30 @@ def check_count(name: str, value: object, low: int) -> None:
     """
     if type(value) is not int or value < low:
         raise ValueError(f"{name} ({shown(value)}) must be an integer of at least {low}.")
+
+
+def check_ranges(values: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Refuses numbers out of their ranges.
+
+    Args:
+        values (`Mapping`): Number by name; of other names than `ranges` has, and `None`, are not looked at.
+        ranges (`Mapping`): Smallest and largest value by name; of two integers, for integers alone.
+
+    Raises:
+        ValueError: If a number is too small, too large or no number; with its name, value and range.
+
+    >>> check_ranges({"seed": -1}, {"seed": (0, MAX_SEED)})
+    Traceback (most recent call last):
+    ValueError: seed (-1) must be at least 0 and at most 4294967295.
+    """
+    for name, (low, high) in ranges.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if type(low) is int and type(high) is int and type(value) is not int:
+            raise ValueError(f"{name} ({shown(value)}) must be an integer.")
+        if not low <= value <= high:
+            raise ValueError(f"{name} ({shown(value)}) must be at least {low} and at most {high}.")
 
 
 def parse_day(text: object) -> datetime.date | None:

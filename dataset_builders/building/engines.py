@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NO_ROOM = re.compile("memory|no space|disk|too many open files", re.IGNORECASE)
 ENGINES = ("duckdb", "pyspark")
 MEGABYTES = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
+MAX_MEGABYTES = 2**30
 # Set by spark-submit and by pyspark's shell, which configure the session themselves.
 SUBMITTED = ("PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS")
 
@@ -57,7 +58,7 @@ def connect(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine ({engine!r}) must be one of {', '.join(ENGINES)}")
-    memory = None if memory_limit is None else _megabytes(memory_limit)
+    memory = None if memory_limit is None else megabytes(memory_limit)
     return (_connect_duckdb if engine == "duckdb" else _connect_spark)(memory, temp_directory)
 
 
@@ -195,16 +196,19 @@ def _escaped(folder: Path | str) -> str:
     return text.rstrip("/").replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _megabytes(memory_limit: str) -> int:
+def megabytes(memory_limit: str) -> int:
     """Converts a size to MB of 2**20 bytes, since the engines read units differently.
 
-    >>> _megabytes("1.5GB"), _megabytes("800 MB")
+    >>> megabytes("1.5GB"), megabytes("800 MB")
     (1536, 800)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B", memory_limit.strip(), re.IGNORECASE)
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"memory_limit ({memory_limit!r}) is not understood; write it as '4GB'")
-    return int(float(match[1]) * MEGABYTES[match[2].upper()])
+    size = float(match[1]) * MEGABYTES[match[2].upper()] if match else 0
+    if match is None or size == 0:
+        raise ValueError(f"memory_limit ({memory_limit!r:.60}) is not understood; write it as '4GB'")
+    if not 1 <= size <= MAX_MEGABYTES:
+        raise ValueError(f"memory_limit ({memory_limit!r:.60}) must be at least 1MB and at most 1024TB")
+    return int(size)
 
 
 def _start_local_spark(memory: int | None, temp_directory: Path | str | None) -> SparkSession:

@@ -4,10 +4,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..benchmark.schema import ITEM_TEXT_FIELDS, WINDOW
+from ..typed_arguments import MAX_COUNT, MAX_SEED, check_ranges
 from .steering.assignment import STEERING_VARIANTS
 from .steering.balanced import BOUND, MAX_BOUND
 
 STEERING_POOLS = ("all", "positive")
+RANGES = {
+    "min_count": (1, MAX_COUNT),
+    "user_stride": (1, MAX_COUNT),
+    "window": (2, MAX_COUNT),
+    "steering_bound": (1, MAX_BOUND),
+    "seed": (0, MAX_SEED),
+}
+"""Smallest and largest value of the numbers among the options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +63,7 @@ class BuildOptions:
             if getattr(self, name) not in allowed:
                 choices = ", ".join(filter(None, allowed))
                 raise ValueError(f"{name} ({getattr(self, name)!r}) must be one of {choices}.")
-        for name, least in (("min_count", 1), ("user_stride", 1), ("window", 2), ("steering_bound", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be at least {least}.")
-        if self.steering_bound > MAX_BOUND:
-            raise ValueError(
-                f"steering_bound ({self.steering_bound}) must be at most {MAX_BOUND}; steering paper has no bound."
-            )
+        check_ranges(vars(self), RANGES)
 
     def published(self) -> dict[str, Any]:
         """Options that the rows depend on, as JSON values; without those of how they are computed."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..atomic_write import check_creatable
+from ..typed_arguments import MAX_COUNT, MAX_SEED, check_ranges
 from .command_line import CommandParser, HelpFormatter, defaults_of, explain
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
@@ -26,6 +27,22 @@ if TYPE_CHECKING:
     from ..building.preferences.llm.prompts import Prompt
     from ..building.preferences.llm.run import RunCounts
 
+RANGES: dict[str, tuple[float, float]] = {
+    "concurrency": (1, 10_000),
+    "timeout": (0.001, 1e6),
+    "max_retries": (0, 1000),
+    "max_failures": (1, MAX_COUNT),
+    "max_failed_share": (1e-9, 1.0),
+    "max_reply_bytes": (1, MAX_COUNT),
+    "max_items": (1, MAX_COUNT),
+    "max_review_characters": (1, MAX_COUNT),
+    "max_tokens": (1, MAX_COUNT),
+    "seed": (0, MAX_SEED),
+    "max_attempts": (1, MAX_COUNT),
+    "num_shards": (1, MAX_COUNT),
+    "max_users": (1, MAX_COUNT),
+}
+"""Smallest and largest value of the numbers among the options; `EndpointSettings` checks those of the sampling."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, 128 + SIGINT."""
 
@@ -216,6 +233,7 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
 
     if arguments.output is not None and arguments.task != "properties":
         raise ValueError("--output is only for --task properties; preferences stay in the journal.")
+    check_ranges(vars(arguments), RANGES)
     settings = endpoint_settings(arguments)
     prompt = chosen_prompt(arguments)
     tasks.check_shard(arguments.num_shards, arguments.shard_index)

@@ -200,6 +200,7 @@ def build(arguments: BuildArguments) -> None:
     # imported after parsing, for --help must not load torch
     from ..benchmark.schema import ITEM_TEXT_FIELDS
     from ..building.build import build_benchmark, no_embedding
+    from ..building.engines import megabytes
     from ..building.options import BuildOptions
     from ..building.preferences.llm.journal_approximator import JournalApproximator
     from ..building.review_sentiment import get_polarity_classifier
@@ -226,6 +227,8 @@ def build(arguments: BuildArguments) -> None:
         check_creatable(output_dir)
     if cache_dir is not None:
         check_writable(cache_dir)
+    if arguments.memory_limit is not None:
+        megabytes(arguments.memory_limit)
     source, domain = source_from(arguments, also=("journal",))
     embedding_model = arguments.embedding_model or default_embedding_model(arguments.domain)
     fields = arguments.item_text_fields or (domain.item_text_fields if domain else ITEM_TEXT_FIELDS)

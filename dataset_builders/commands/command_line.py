@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
 from importlib import metadata
-from typing import Any
+from typing import Any, TextIO
 
 from huggingface_hub import errors
 
@@ -97,14 +97,15 @@ def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = 
         `int`: 0; 1 after one line on stderr; 130 after an interruption by Ctrl-C; 141 where the reader of the output
         has gone, as in `mender score ... | head`.
     """
+    return with_output(lambda: _run(run, expected))
+
+
+def _run(run: Callable[[], Any], expected: tuple[type[Exception], ...]) -> int:
     try:
         run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what the interpreter still flushes at its end
-        return 128 + signal.SIGPIPE
     except expected as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
+        if output_error() is None:  # else with_output names it
+            print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     except Exception as error:
         if (shortage := explain_shortage(error)) is None:
@@ -115,6 +116,68 @@ def run_command(run: Callable[[], Any], expected: tuple[type[Exception], ...] = 
         print("interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+class _Output:
+    """Standard output that remembers the error of a write, which argparse and others pass over."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes as the stream does."""
+        try:
+            return self.stream.write(text)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def output_error() -> OSError | None:
+    """Why standard output takes nothing any more: its disk is full, or its reader has gone; `None` if it does."""
+    try:
+        if sys.stdout is not None:  # as it is where it was closed
+            sys.stdout.flush()
+    except OSError as error:
+        return error
+    return getattr(sys.stdout, "error", None)
+
+
+def with_output(run: Callable[[], int]) -> int:
+    """Runs what prints to standard output, and names that in one line if it fails.
+
+    Returns:
+        `int`: What `run` returns; 1 or 141 as in [`run_command`] if a part of the output was lost.
+    """
+    before, ended = sys.stdout, None
+    if isinstance(before, _Output):
+        return run()  # within another call, which names it
+    if before is not None:
+        sys.stdout = _Output(before)
+    try:
+        try:
+            status = run()
+        except SystemExit as error:  # of argparse
+            status, ended = 0, error
+        except OSError:
+            status = 1
+            if output_error() is None:
+                raise
+        if (lost := output_error()) is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), before.fileno())  # what the interpreter still flushes at its end
+            if isinstance(lost, BrokenPipeError):
+                return 128 + signal.SIGPIPE
+            print(f"error: {_system_error(OSError(lost.errno, lost.strerror, _OUTPUT))}", file=sys.stderr)
+            return 1
+    finally:
+        sys.stdout = before
+    if ended is not None:
+        raise ended
+    return status
 
 
 def defaults_of(arguments: type) -> dict[str, Any]:
@@ -141,6 +204,7 @@ def explain(error: BaseException) -> str:
     return own
 
 
+_OUTPUT = "standard output"
 _WAYS_OUT = {
     errno.ENOSPC: "make room there, or choose another place",
     errno.EDQUOT: "make room there, or choose another place",
@@ -149,6 +213,7 @@ _WAYS_OUT = {
     errno.EROFS: "choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "name a file",
+    errno.EBADF: "open it for writing",
     errno.EMFILE: "raise the limit (ulimit -n)",
 }
 
@@ -173,13 +238,15 @@ def explain_shortage(error: BaseException) -> str | None:
     """Message of an error that says, in whatever type, that the machine has no memory, space or files left.
 
     >>> explain_shortage(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
-    "too little memory (DefaultCPUAllocator: can't allocate memory); close other programs, or give smaller batches"
+    "too little memory (DefaultCPUAllocator: can't allocate memory); close other programs, or ask for less at a time"
     >>> explain_shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     """
     for cause in causes(error):
         said = " ".join(str(cause).split())[:200]
         if isinstance(cause, MemoryError) or _NO_MEMORY.search(said):
-            return f"too little memory ({said or type(cause).__name__}); close other programs, or give smaller batches"
+            return (
+                f"too little memory ({said or type(cause).__name__}); close other programs, or ask for less at a time"
+            )
         if _NO_SPACE.search(said):
             return f"a file cannot be written ({said}); make room there, or choose another place"
         if "Too many open files" in said:

@@ -52,13 +52,19 @@ def main(argv: list[str] | None = None) -> int:
         argv (`list[str]`, *optional*): Arguments; those of the process by default.
 
     Returns:
-        `int`: The exit status of the subcommand; 2 if there is none of that name.
+        `int`: The exit status of the subcommand; 2 if there is none of that name, 1 if standard output fails.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        from .command_line import run_command
+    from .command_line import with_output
 
-        return run_command(lambda: print(usage())) or (0 if argv else 2)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return with_output(lambda: run(arguments))
+
+
+def run(argv: list[str]) -> int:
+    """Runs a subcommand, whose name is the first argument; see [`main`]."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
     name, *rest = argv
     if name == "--version":
         print(f"mender {__version__}")

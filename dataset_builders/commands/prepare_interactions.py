@@ -74,6 +74,7 @@ def prepare(arguments: InteractionArguments) -> None:
     import duckdb
 
     from ..atomic_write import new_directory
+    from ..building.engines import megabytes
     from ..building.interactions import (
         close,
         connect,
@@ -86,6 +87,8 @@ def prepare(arguments: InteractionArguments) -> None:
 
     logger.setLevel(logging.INFO)  # one line per round of the k-core
     check_replaceable(arguments.output_dir, arguments.overwrite, INTERACTIONS, other_values(arguments))
+    if arguments.memory_limit is not None:
+        megabytes(arguments.memory_limit)
     source, domain = source_from(arguments)
     user_stride = user_stride_of(arguments, domain)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..building.sources import SOURCES, get_source
+from ..typed_arguments import check_ranges
 
 if TYPE_CHECKING:
     from ..building.domains import Domain
@@ -80,13 +81,15 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
         `tuple`: The `Source`, and the `Domain` or `None`.
 
     Raises:
-        ValueError: If options are missing or belong to another source.
+        ValueError: If options are missing, out of range or belong to another source.
         FileNotFoundError: If files do not exist; names all of them.
         OSError: If a download fails.
     """
     from ..building.domain_files import domain_source
     from ..building.domains import amazon_domain, get_domain
+    from ..building.options import RANGES
 
+    check_ranges(vars(arguments), RANGES)
     domain = None
     if arguments.source is None:
         refuse_foreign_paths(arguments, "a domain's own source", ())

@@ -30,6 +30,8 @@ from dataset_builders.building.sources import SOURCES
 from dataset_builders.building.sources.sample import SampleSource
 from dataset_builders.building.stage_cache import StageCache
 from dataset_builders.building.stages import STAGES, BenchmarkBuild
+from dataset_builders.commands import build as build_command
+from dataset_builders.commands import source_arguments
 
 SOURCE = SampleSource(num_users=150)
 
@@ -436,6 +438,32 @@ def test_a_failed_build_leaves_nothing_behind_and_keeps_what_was_there(tmp_path)
     with pytest.raises(ValueError, match="5 distinct"):
         build(target, approximator=FourPreferences(), overwrite=True)
     assert [path.name for path in tmp_path.rglob("*")] == ["toy", "reports"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--seed=-1", "seed (-1) must be at least 0 and at most 4294967295"),
+        ("--seed=4294967296", "seed (4294967296) must be"),
+        ("--steering_bound=0", "steering_bound (0) must be"),
+        ("--steering_bound=101", "steering_bound (101) must be at least 1 and at most 100"),
+        ("--window=1", "window (1) must be"),
+        ("--min_count=0", "min_count (0) must be"),
+        ("--user_stride=-7", "user_stride (-7) must be"),
+        ("--memory_limit=0GB", "memory_limit ('0GB')"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name_before_any_work(tmp_path, capsys, monkeypatch, option, message):
+    def work(*_, **__):
+        raise AssertionError("the source is looked for although an option is bad")
+
+    monkeypatch.setattr(source_arguments, "get_source", work)
+    arguments = ["--source", "sample", "--domain", "sample", "--output_dir", str(tmp_path / "out"), option]
+    assert build_command.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
+    with pytest.raises(ValueError, match="seed .'1'. must be an integer"):
+        BuildOptions(seed="1")
 
 
 def test_a_bad_domain_is_refused_before_any_work(tmp_path):

@@ -1,6 +1,7 @@
 """A user's own tables: every format gives the same result, and what is missing or contradictory is named."""
 
 import bz2
+import collections
 import csv
 import datetime
 import decimal
@@ -19,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_builders.building import interactions
-from dataset_builders.building.sources import delimited, json_lines, lines, table_file
+from dataset_builders.building.sources import delimited, json_lines, lines, parquet_table, table_file
 from dataset_builders.building.sources.delimited import DelimitedFile
 from dataset_builders.building.sources.json_lines import JsonLinesFile
+from dataset_builders.building.sources.parquet_table import ParquetTable
 from dataset_builders.building.sources.tables import TablesSource
-from dataset_builders.building.sources.values import BadValue, read_price, read_time, texts
+from dataset_builders.building.sources.values import BadValue, mixed_kinds, read_price, read_time, texts, times
 
 ACTIONS = [
     {"user_id": "007", "item_id": "10", "timestamp": 3, "rating": 5, "review": "Fine"},
@@ -267,7 +269,13 @@ SECONDS = 1_404_172_800
         ((SECONDS, 0, -86_400, 86_400), None),
         ((SECONDS * 10**3, SECONDS * 10**3 + 1), None),
         ((20140701, 20140702), None),
-        ((1, 50_000, 200_000, 20140701, SECONDS), None),  # a counter
+        ((0, 16252, SECONDS), "in seconds' beside 2 of kind 'integer in days' .'16252' in line 3"),
+        ((SECONDS, 201407), "'integer like 201407' beside 1 of kind 'integer in seconds'"),
+        ((SECONDS, SECONDS, 2014, 1), "'integer like 2014' beside 3 of kind 'integer in seconds'"),
+        ((SECONDS, 2014070112), "'integer like 2014070112' beside 1 of kind 'integer in seconds'"),
+        ((SECONDS * 10**3, 201407011200, 0), "'integer like 201407011200' beside 2 of kind 'integer in milliseconds'"),
+        ((0, 16252, 20140701), "'integer like 20140701' beside 2 of kind 'integer in days'"),
+        ((0, 201407, 201408), None),
     ],
 )
 def test_integer_times_of_several_units_are_refused_and_never_reordered(tmp_path, moments, kinds):
@@ -279,6 +287,22 @@ def test_integer_times_of_several_units_are_refused_and_never_reordered(tmp_path
             ValueError, match=rf"a\.csv: 1 timestamps are of kind .*{kinds}.* in line .*; give one kind"
         ):
             load_texts(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "counter",
+    [
+        range(1, 300_000),
+        range(199_990, 200_020),
+        range(1, 30_000_000, 977),
+        range(1, 3 * 10**8, 99_991),
+        range(1_960_000_000, 1_990_000_000, 9973),  # seconds of the year 2032
+        range(195 * 10**9, 205 * 10**9, 9_999_991),  # milliseconds of the year 1976
+    ],
+)
+def test_a_counter_and_times_of_one_unit_pass_through_numbers_that_look_like_dates(counter):
+    kinds = times(pa.array(counter))[1]
+    assert any("like" in kind for kind in kinds) and len(mixed_kinds(collections.Counter(kinds))) == 1
 
 
 @pytest.mark.parametrize(
@@ -539,6 +563,10 @@ REFUSED_JSON = [
     (object_line() + object_line(timestamp=10**30), "line 2: timestamp .* does not fit into 64 bits"),
     (object_line() + object_line(rating=0), "line 2: rating '0' lies outside 1..5"),
     (object_line() + object_line(user_id=None), "user_id is empty in 1 rows, first in line 2"),
+    (object_line(rating=5) + object_line(Rating=5), "line 2 has the key 'Rating'; spell it 'rating' in every line"),
+    (object_line() + object_line(**{"review ": "x"}), "line 2 has the key 'review '; spell it 'review'"),
+    (object_line(rating=None, RATING=5), "line 1 has the key 'RATING'"),
+    (object_line() + '{"user_id": "u", "Item_ID": "10", "timestamp": 1}', "line 2 has the key 'Item_ID'"),
     (object_line().encode("utf-16"), "is UTF-16 or UTF-32"),
     (object_line().encode() + b'{"user_id": "\xff"}', "line 2 is not UTF-8"),
 ]
@@ -581,6 +609,53 @@ def test_parquet_columns_of_another_type_are_refused_with_their_row(tmp_path, co
     (tmp_path / "i.csv").write_text(ONE_ITEM)
     with pytest.raises(ValueError, match=f"interactions file .*{message}"):
         TablesSource(tmp_path / "a.parquet", tmp_path / "i.csv").load(connect())
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_a_column_in_two_spellings_is_refused_and_a_needless_second_name_is_not(tmp_path, suffix):
+    with pytest.raises(ValueError, match="items.* has the (column|key) 'Price'"):
+        load(tmp_path, items=[{**item, "Price": 1.0} for item in ITEMS], suffix=suffix)
+    load(tmp_path, [{**row, "User": "Ann"} for row in ACTIONS], suffix=suffix)
+
+
+def bomb(path, size, rows, column="review", **options):
+    """Writes a Parquet file that stores one long text for all of its rows."""
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
+    table = pa.table({"user_id": ["u"] * rows, "item_id": ["10"] * rows, "timestamp": range(rows)})
+    if column == "categories":
+        texts = pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), texts)
+    table = table.append_column(column, texts)
+    pq.write_table(table, path, compression="zstd", **options)
+
+
+@pytest.mark.parametrize("column", ["review", "categories"])
+@pytest.mark.parametrize(
+    ("size", "rows", "message"),
+    [
+        (2**20, 4000, "file: up to row 4000, .* takes 4,.* above 1,000 times the file of .* shorten them"),
+        (2**24 + 1, 300, r"file, row 1: .* is longer than 16,777,216 bytes; shorten or remove it"),
+    ],
+)
+def test_a_small_parquet_file_of_huge_values_is_refused_in_little_memory(tmp_path, size, rows, message, column):
+    bomb(tmp_path / "a.parquet", size, rows, column)
+    names = ("user_id", column)
+    before = pa.total_allocated_bytes()
+    with pytest.raises(ValueError, match=message):
+        for _ in ParquetTable(tmp_path / "a.parquet", "file", names, ()):
+            assert pa.total_allocated_bytes() - before < 2**28
+
+
+@pytest.mark.parametrize("encoding", [None, "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_batches_of_parquet_are_limited_in_bytes(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(parquet_table, "BATCH_BYTES", 10_000)
+    encoded = {"use_dictionary": False, "column_encoding": {"review": encoding}} if encoding else {}
+    reviews = [str(number) * 300 if number % 3 else None for number in range(200)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"review": reviews, "n": range(200)}), path, row_group_size=70, **encoded)
+    batches = list(ParquetTable(path, "file", ("review", "n"), ()))
+    assert [text for batch in batches for text in batch.columns["review"].to_pylist()] == reviews
+    assert [place for batch in batches for place in batch.places] == list(range(1, 201))
+    assert all(sum(map(len, filter(None, b.columns["review"].to_pylist()))) <= 10_000 for b in batches)
 
 
 def test_parquet_with_a_column_twice_or_not_parquet_is_refused(tmp_path):
@@ -836,8 +911,23 @@ def test_a_second_header_is_refused_however_it_is_spelled(tmp_path, second):
     (tmp_path / "items.csv").write_text(
         f"item_id,title,brand\nA1,Lamp,Oak\n{second}\nA2,Pine,Desk\n", encoding="utf-8"
     )
-    with pytest.raises(ValueError, match=r"items\.csv, line 3 is a header again"):
+    with pytest.raises(ValueError, match=r"items\.csv, line 3 is a header again .* or, if it is a row after all, "):
         TablesSource(tmp_path / "actions.csv", tmp_path / "items.csv").load(connect())
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (HEADER + "\nuser,A1,1404172800\n", "user"),
+        (HEADER + "\nuser,item,1404172800\n", "user"),
+        (HEADER + "\nuser_id,A1,1404172800\n", "user_id"),
+        ("user,item,timestamp\nuser,A1,1404172800\n", "user"),
+        ("user_id,item_id,timestamp,review\ntimestamp,A1,1404172800,\n", "timestamp"),
+    ],
+)
+def test_a_user_whose_name_is_that_of_a_column_is_no_header(tmp_path, content, key):
+    items = "item_id,title\nA1,Lamp\nitem,Tea\nitem_id,Mug\n"
+    assert [row["user_id"] for row in load_texts(tmp_path, content, items)[1]] == [key]
 
 
 def test_a_header_with_blanks_or_capitals_is_named(tmp_path):

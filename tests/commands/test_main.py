@@ -1,5 +1,6 @@
 """The command mender: its list, its version, what it refuses, and a reader of its output that goes away."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,19 +37,47 @@ def test_the_version_is_that_of_the_package(capsys):
 
 CODE = {
     "a list": "from dataset_builders.commands.main import main; raise SystemExit(main(['--help']))",
+    "help": "from dataset_builders.commands.main import main; raise SystemExit(main(['describe', '--help']))",
     "a long output": "from dataset_builders.commands.command_line import run_command; "
     "raise SystemExit(run_command(lambda: [print('x' * 80) for _ in range(10_000)]))",
 }
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("code", CODE.values(), ids=CODE)
-def test_a_reader_that_goes_away_is_no_error(project, code):
+def test_a_reader_that_goes_away_is_no_error(project, code, unbuffered):
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--version"], ["describe", "--help"], ["describe", "x"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_named_in_one_line(project, words, unbuffered):
+    code = (
+        "from dataset_builders.commands import describe, main; describe.describe = lambda _: print('x' * 9999) or 0; "
+        f"raise SystemExit(main.main({words}))"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=project,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output") and done.stderr.count("\n") == 1
+    assert "No space left on device; make room there" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ def test_the_stage_gives_the_same_bytes_again(tmp_path):
         (["--memory_limit=lots"], "memory_limit ('lots')"),
         (["--window=1"], "window (1) must be at least 2"),
         (["--user_stride=0"], "user_stride (0)"),
+        (["--min_count=-1"], "min_count (-1) must be at least 1"),
+        (["--min_count=99999999999999999999"], "must be at least 1 and at most 2147483647"),
+        (["--memory_limit=0.1KB"], "memory_limit ('0.1KB') must be at least 1MB"),
+        (["--memory_limit=9" + "0" * 400 + "TB"], "must be at least 1MB and at most 1024TB"),
         (["--interactions=x.csv"], "does not take --interactions"),
     ],
 )

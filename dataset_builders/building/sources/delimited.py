@@ -18,9 +18,10 @@ from operator import itemgetter
 from pathlib import Path
 
 from .lines import MAX_LINE_BYTES, shortened, text_lines
-from .table_file import BATCH_BYTES, BATCH_ROWS, Batch, check_columns
+from .table_file import BATCH_BYTES, BATCH_ROWS, Batch, check_columns, folded
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_COLUMN_NAME = re.compile(r"[a-z][a-z_]*")
 _NAMED_DELIMITER = re.compile(r'"?sep=([^"\r\n])"?\s*', re.IGNORECASE)
 
 
@@ -129,15 +130,15 @@ class DelimitedFile:
         rows: list[list[str]] = []
         size, width = 0, len(self.names)
         columns = {name: itemgetter(self.names.index(name)) for name in self.wanted if name in self.names}
-        key, keys, headings = self._header_key()
+        key, headings = self._header_key()
         for place, record in records:
             if len(record) != width:
                 raise ValueError(self._ragged(place, record))
-            first = record[key].strip("\ufeff ").casefold()
-            if first in keys or (first in headings and len(headings.intersection(record)) > 1):
+            if (first := folded(record[key])) in headings and _is_header(first, record, headings):
                 raise ValueError(
                     f"{self.where}, line {place} is a header again ({shortened(', '.join(record))}); it looks as if "
-                    f"files were appended: give one header, and rows of its columns only"
+                    f"files were appended: give one header, and rows of its columns only, or, if it is a row after "
+                    f"all, the table as Parquet or JSON lines"
                 )
             places.append(place)
             rows.append(record)
@@ -148,11 +149,10 @@ class DelimitedFile:
         if rows:
             yield Batch(places, {name: list(map(column, rows)) for name, column in columns.items()})
 
-    def _header_key(self) -> tuple[int, set[str], set[str]]:
-        """Column whose value shows a header in the middle of the file; names that do alone, and beside another one."""
-        keys = [name for each in self.required for name in each]
-        there = [name for name in keys if name in self.names]
-        return self.names.index(there[0]), set(keys), {*self.names, *self.wanted} - {""}
+    def _header_key(self) -> tuple[int, set[str]]:
+        """Column whose value shows a header in the middle of the file, and the names that one may hold."""
+        there = [name for each in self.required for name in each if name in self.names]
+        return self.names.index(there[0]), {folded(name) for name in (*self.names, *self.wanted)} - {""}
 
     def _ragged(self, place: int, record: list[str]) -> str:
         values = "1 value" if len(record) == 1 else f"{len(record)} values"
@@ -162,6 +162,19 @@ class DelimitedFile:
         if record[0].startswith("#"):
             return f"{message} ({shortened(', '.join(record))}); a CSV file has no comments: remove such lines"
         return f"{message} ({shortened(', '.join(record))}); quote values that hold a delimiter or a line break"
+
+
+def _is_header(first: str, record: list[str], headings: set[str]) -> bool:
+    """Whether a row whose key `first` is the name of a column names columns and holds no values.
+
+    One such name alone may well be the name of a user or an item. Beside a key that is named in full, other columns
+    may have names that the file does not know.
+    """
+    cells = [cell for cell in map(folded, record) if cell]
+    if len(cells) > 1 and headings.issuperset(cells):
+        return True
+    names = [cell.strip() for cell in record if cell.strip()]
+    return len(names) > 2 and first.endswith("_id") and all(map(_COLUMN_NAME.fullmatch, names))
 
 
 def delimiter_advice(names: Collection[str]) -> str:

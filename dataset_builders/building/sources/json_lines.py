@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .lines import shortened, text_lines
-from .table_file import BATCH_BYTES, BATCH_ROWS, Batch, RealNumber, WholeNumber, check_columns
+from .table_file import BATCH_BYTES, BATCH_ROWS, Batch, RealNumber, WholeNumber, check_columns, folded
 
 _AS_LINES = "write one object a line, in pandas by to_json(path, orient='records', lines=True), with jq -c '.[]'"
 SHOWN_NAMES = 20  # columns of the file that an error may list
@@ -30,13 +30,14 @@ class JsonLinesFile:
         self.path, self.where, self.wanted, self.required = path, where, wanted, required
         self.names: list[str] = []
         self.read = 0
+        self._known = frozenset(wanted)
 
     def __iter__(self) -> Iterator[Batch]:
         """Reads the file; blank lines are skipped.
 
         Raises:
-            ValueError: If a line is not a JSON object, has a key twice, or is nested too deeply, or the file is an
-                array.
+            ValueError: If a line is not a JSON object, has a key twice or one spelled otherwise than its column, or is
+                nested too deeply, or the file is an array.
         """
         decoder = json.JSONDecoder(
             object_pairs_hook=_distinct, parse_int=WholeNumber, parse_float=RealNumber, parse_constant=_no_constant
@@ -48,6 +49,7 @@ class JsonLinesFile:
             if line.isspace():
                 continue
             record = self._object(decoder, line, place, first=not self.read)
+            self._check_spelling(record, place)
             self.read += 1
             if self.read == 1:
                 names.update(dict.fromkeys(list(record)[:SHOWN_NAMES]))
@@ -81,6 +83,16 @@ class JsonLinesFile:
         if not isinstance(record, dict):
             raise ValueError(f"{self.where}, line {place} is {shortened(line.strip())}, no JSON object; {_AS_LINES}")
         return record
+
+    def _check_spelling(self, record: dict[str, Any], place: int) -> None:
+        """Refuses a key that would be ignored for its capitals or blanks; a second name of a key that is there may."""
+        for key in record.keys() - self._known:
+            name = folded(key)
+            if name in self._known and not any(name in each and set(each) & record.keys() for each in self.required):
+                raise ValueError(
+                    f"{self.where}, line {place} has the key {shortened(key)}; spell it {name!r} in every line, or "
+                    f"drop it"
+                )
 
     def _batch(self, places: list[int], records: list[dict[str, Any]], names: Collection[str]) -> Batch:
         return Batch(places, {name: [record.get(name) for record in records] for name in names if name in self.wanted})

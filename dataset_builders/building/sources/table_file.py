@@ -58,15 +58,22 @@ class TableFile(Protocol):
         ...
 
 
-def spelled_otherwise(name: str, names: Collection[str]) -> str | None:
-    """The column that differs from a missing one in capitals, blanks around it or a byte order mark alone.
+def folded(name: str) -> str:
+    """A name without what is easily overlooked: capitals, blanks around it, a byte order mark.
 
-    >>> spelled_otherwise("rating", ["user_id", " Rating"]), spelled_otherwise("rating", ["rating", "Rating"])
+    >>> folded("\ufeff Rating")
+    'rating'
+    """
+    return name.replace("\ufeff", "").strip().casefold()
+
+
+def spelled_otherwise(name: str, names: Collection[str]) -> str | None:
+    """A column that differs from a known one in capitals, blanks around it or a byte order mark alone.
+
+    >>> spelled_otherwise("rating", ["user_id", " Rating"]), spelled_otherwise("rating", ["rating", "ratings"])
     (' Rating', None)
     """
-    if name in names:
-        return None
-    return next((one for one in names if one.strip("\ufeff ").casefold() == name), None)
+    return next((one for one in names if one != name and folded(one) == name), None)
 
 
 def check_columns(where: str, names: Collection[str], required: Collection[Sequence[str]], advice: str = "") -> None:

@@ -21,7 +21,8 @@ cleaned: missing or contradictory values are errors, which name the line, becaus
 - Times: either integers of 64 bits, in one unit of the file's own, or dates and times of ISO 8601 such as
   2014-07-01 12:00:00.5, down to microseconds: all with an offset from UTC (Z, +02:00), or all without, in UTC.
   Integers of several units are refused by their size, in digits: seconds have 9 or 10 from 1973 to 2286, milliseconds
-  11 to 13, microseconds 14 to 16, nanoseconds more; days have 5, and 20140701 is a day. Shorter ones are of any unit.
+  11 to 13, microseconds 14 to 16, nanoseconds more; days have 5, and 2014, 201407, 20140701 and 201407011200 are
+  dates unless the column counts through them. Shorter ones are of any unit.
 - Ratings lie in 1..5; a missing one is empty.
 - Prices are numbers, also as "$1,012.99", "12,50" or "1.234,00" ([`read_price`]). Three digits after a single comma
   are thousands and a single point is a decimal point; where other prices of the file have a decimal comma, it is the
@@ -205,19 +206,22 @@ class _OwnTable:
         )
 
     def _refuse_mixed_times(self) -> None:
-        counts = mixed_kinds(self._time_kinds)
-        if len(counts) < 2:
+        kinds = mixed_kinds(self._time_kinds)
+        if len(kinds) < 2:
             return
+        counts = {kind: sum(self._time_kinds[each] for each in belonging) for kind, belonging in kinds.items()}
+        examples = {
+            kind: list(islice((shown for each in belonging for shown in self._time_examples[each]), EXAMPLES))
+            for kind, belonging in kinds.items()
+        }
         # The kind of the fewest rows is the odd one; of equally many, the kind that comes later.
-        odd = min(counts, key=lambda kind: (counts[kind], -self._time_examples[kind][0][1]))
+        odd = min(counts, key=lambda kind: (counts[kind], -examples[kind][0][1]))
         others = " and ".join(
-            f"{counts[kind]} of kind {kind!r} ({self._listed(self._time_examples[kind][:1])})"
-            for kind in counts
-            if kind != odd
+            f"{counts[kind]} of kind {kind!r} ({self._listed(examples[kind][:1])})" for kind in counts if kind != odd
         )
         raise ValueError(
             f"{self.where}: {counts[odd]} timestamps are of kind {odd!r} beside {others}: "
-            f"{self._listed(self._time_examples[odd])}; give one kind throughout, such as 1404172800, "
+            f"{self._listed(examples[odd])}; give one kind throughout, such as 1404172800, "
             f"2014-07-01 00:00:00 or 2014-07-01T00:00:00+02:00"
         )
 
@@ -233,6 +237,11 @@ class _OwnTable:
                 if name not in SECOND_NAMES:
                     raise complaint from error
                 self._unless_ignored.setdefault(name, complaint)
+            except pa.ArrowException as error:
+                raise ValueError(
+                    f"{self.where}, {self.unit}s {batch.places[0]} to {batch.places[-1]}: {name} cannot be read "
+                    f"({shortened(str(error), 200)[1:-1]}); write it as text or as numbers"
+                ) from error
         columns["place"] = pa.array(batch.places, pa.int64())
         columns["row"] = pa.array(range(self._rows, self._rows + size), pa.int64())
         self._rows += size

@@ -24,7 +24,7 @@ _MANTISSA_BITS = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
 INTEGER, DATE, OFFSET = "integer", "date", "date with an offset"
 SECONDS, MILLISECONDS = "integer in seconds", "integer in milliseconds"
 MICROSECONDS, NANOSECONDS = "integer in microseconds", "integer in nanoseconds"
-DAYS, DAY_DIGITS, TIME_DIGITS = "integer in days", "integer like 20140701", "integer like 20140701120000"
+DAYS, YEARS = "integer in days", "integer like 2014"
 """Kinds of times. An integer of no known unit may stand beside others: a counter, or a time near 1970."""
 BLANKS = " \t\r\n\v\f"
 _EPOCH = datetime(1970, 1, 1)
@@ -37,6 +37,17 @@ TIME_UNITS = {
     NANOSECONDS: (10**16, 2**63 - 1),
 }
 """Unit of an integer time -> its smallest and largest size."""
+YEAR_SIZES, DAY_SIZES = (1900, 2100), (10**4, 8 * 10**4)
+_LARGE = "integer above those in days"
+# Dates written as digits: the kind, digits behind the month, and the kind of any other number of that size.
+DIGIT_KINDS = (
+    ("integer like 201407", 0, _LARGE),
+    ("integer like 20140701", 2, _LARGE),
+    ("integer like 2014070112", 4, SECONDS),
+    ("integer like 201407011200", 6, MILLISECONDS),
+    ("integer like 20140701120000", 8, MICROSECONDS),
+)
+_NO_DATE = {kind: f"{kind}, but no date" for kind, _, _ in DIGIT_KINDS}
 _INTEGER = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
 _MOMENT = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?P<fraction>\.[0-9]+)?)?)"
@@ -155,41 +166,70 @@ def times(values: Sequence[Any] | pa.Array) -> tuple[pa.Array, list[str | None]]
 
 
 def _units(numbers: pa.Array) -> list[str | None]:
-    """Kind of each integer by its size; `None` for NULL."""
-    sizes = np.abs(numbers.fill_null(0).to_numpy().astype(np.float64))  # exact enough, and -2**63 has no int64 beside
+    """Kind of each integer by its size and, of numbers as large as dates written as digits, by its digits."""
+    values = numbers.fill_null(0).to_numpy()
+    sizes = np.abs(values.astype(np.float64))  # exact enough, and -2**63 has no int64 beside
     bounds = [least for least, _ in TIME_UNITS.values()]
     units = np.array([INTEGER, *TIME_UNITS], object)[np.searchsorted(bounds, sizes, side="right")]
-    units[(sizes >= 10**4) & (sizes < 8 * 10**4)] = DAYS
-    day = np.where(sizes < 10**8, sizes, sizes // 10**6)
-    is_day = (day // 10_000 >= 1900) & (day // 10_000 < 2100) & (day // 100 % 100 >= 1) & (day // 100 % 100 <= 12)
-    is_day &= (day % 100 >= 1) & (day % 100 <= 31)
-    units[is_day & (sizes < 10**8)] = DAY_DIGITS
-    units[is_day & (sizes >= 10**13) & (sizes < 10**14)] = TIME_DIGITS
+    units[(values >= YEAR_SIZES[0]) & (values < YEAR_SIZES[1])] = YEARS
+    units[(sizes >= DAY_SIZES[0]) & (sizes < DAY_SIZES[1])] = DAYS
+    units[(sizes >= DAY_SIZES[1]) & (sizes < bounds[0])] = _LARGE
+    for kind, behind, _ in DIGIT_KINDS:
+        near = (values >= 190_001 * 10**behind) & (values < 209_913 * 10**behind)
+        units[near] = _NO_DATE[kind]
+        units[near & _are_dates(values, behind)] = kind
     units[numbers.is_null().to_numpy(zero_copy_only=False)] = None
     return list(units)
 
 
-def mixed_kinds(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts of the kinds of times in a column that cannot stand beside each other; at most one of them is no mixture.
+def _are_dates(values: np.ndarray, behind: int) -> np.ndarray:
+    """Whether numbers are a year and a month with so many digits behind: of a day, an hour, a minute, a second."""
+    month = values // 10**behind % 100
+    found = (month >= 1) & (month <= 12)
+    for place, (least, most) in enumerate([(1, 31), (0, 23), (0, 59), (0, 59)][: behind // 2], 1):
+        part = values // 10 ** (behind - 2 * place) % 100
+        found &= (part >= least) & (part <= most)
+    return found
 
-    Integers of a doubtful unit (days, days written as digits) are of none where others between them are of none too:
-    then the column is a counter, or a time since some start of its own.
+
+def mixed_kinds(counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Kinds of times in a column that cannot stand beside each other; at most one of them is no mixture.
+
+    A number that looks like days, a year, or a date written as digits, is no such time in a counter, or among times
+    since some start of its own: there, more numbers of its size are no dates, or ten times as many lie between days
+    and seconds. An integer of no unit belongs to the most frequent kind.
 
     Args:
-        counts (`Mapping`): Number of times of each kind.
+        counts (`Mapping`): Number of times of each kind, as [`times`] names them.
+
+    Returns:
+        `dict[str, list[str]]`: Each kind, and the kinds of `counts` that belong to it, itself included.
 
     >>> mixed_kinds({"integer in seconds": 5, "integer in milliseconds": 1, "integer": 2})
-    {'integer in seconds': 7, 'integer in milliseconds': 1}
-    >>> mixed_kinds({"integer in days": 5, "integer": 9, "integer in seconds": 2})
-    {'integer in seconds': 16}
+    {'integer in seconds': ['integer in seconds', 'integer'], 'integer in milliseconds': ['integer in milliseconds']}
+    >>> mixed_kinds({"integer": 1, "integer in days": 1, "integer in seconds": 1})
+    {'integer in days': ['integer in days', 'integer'], 'integer in seconds': ['integer in seconds']}
     """
-    found = dict(counts)
-    if found.get(INTEGER):
-        for doubtful in (DAYS, DAY_DIGITS):
-            found[INTEGER] += found.pop(doubtful, 0)
+    found = {kind: [kind] for kind, count in counts.items() if count}
+    size = {kind: counts[kind] for kind in found}
+
+    def join(kind: str, other: str) -> None:
+        if kind in found:
+            found.setdefault(other, []).extend(found.pop(kind))
+            size[other] = size.get(other, 0) + size.pop(kind)
+
+    for kind, _, unit in DIGIT_KINDS:
+        if size.get(kind, 0) < size.get(_NO_DATE[kind], 0):
+            join(kind, unit)
+        join(_NO_DATE[kind], unit)
+    if size.get(_LARGE, 0) >= 10 * size.get(DAYS, 0):
+        join(DAYS, INTEGER)
+    join(_LARGE, INTEGER)
+    if size.get(INTEGER, 0) >= 10 * size.get(YEARS, 0):
+        join(YEARS, INTEGER)
     units = [kind for kind in found if kind not in (INTEGER, DATE, OFFSET)]
-    if units and INTEGER in found:
-        found[max(units, key=lambda kind: found[kind])] += found.pop(INTEGER)
+    if units:
+        join(INTEGER, max(units, key=lambda kind: size[kind]))
     return found
 
 

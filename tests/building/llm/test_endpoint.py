@@ -472,7 +472,7 @@ def test_a_packed_error_is_unpacked_up_to_its_limit(packing):
         ('{"choices": [{"message": {"content": "[1]"}}], "usage": [1, "a"]}', None),
         ('{"choices": ' + "[" * 100_000 + "]" * 100_000 + "}", "no chat completion"),
         ('{"error": {"message": "half \\ud83d and \\u001b[31mred"}}', r"half \\ud83d and \\x1b\[31mred"),
-        (b"\xff\xfe\x00", "no chat completion but no JSON"),
+        (b"\xff\xfe\x00", "the answer is not in utf-8"),
     ],
 )
 def test_a_strange_answer_is_read_or_named(body, words):
@@ -536,6 +536,57 @@ def test_a_schema_that_is_refused_with_a_misleading_status_is_left_out_too(statu
     with FakeEndpoint(behave) as server:
         ask(server)
     assert kinds(server)[-1] == "none"
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    "said",
+    [
+        [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.", "status": "INVALID"}}],
+        {"error": {"message": "Invalid api_key"}},
+        {"error": "Unauthorized"},
+        {"error": {"message": "No.", "type": "authentication_error"}},
+        {"message": "You do not have permission to use this model"},
+        "Missing authentication header",
+    ],
+)
+def test_a_key_that_is_refused_with_a_misleading_status_ends_the_run_with_advice_on_keys(status, said):
+    with always(status=status, body=said if isinstance(said, str) else json.dumps(said)) as server:
+        with pytest.raises(EndpointError, match=f"status {status}, .*: the key was not accepted; set it in") as error:
+            ask(server)
+        assert len(server.requests) == 1 and "schema" not in str(error.value)
+
+
+def test_words_of_the_request_that_a_refusal_repeats_say_nothing_of_the_key():
+    said = f"1 validation error {'x' * 300} {{'content': 'It asks for permission, and for an API key'}}"
+    with always(status=400, body=json.dumps({"message": said})) as server, pytest.raises(RequestError):
+        ask(server)
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding", "words"),
+    [
+        ("; charset=iso-8859-1", "latin-1", None),
+        ('; charset="Windows-1252"', "cp1252", None),
+        ("; charset=utf-16", "utf-16", None),
+        ("; charset=UTF-8", "utf-8-sig", None),
+        ("", "utf-8", None),
+        ("", "latin-1", "the answer is not in utf-8"),
+        ("; charset=utf-8", "latin-1", "the answer is not in utf-8"),
+        ("; charset=us-ascii", "utf-8", "the answer is not in us-ascii"),
+        ("; charset=klingon", "utf-8", None),
+        ("; charset=klingon", "latin-1", "the answer is not in utf-8"),
+    ],
+)
+def test_a_reply_is_read_in_its_charset_or_not_at_all(charset, encoding, words):
+    completion = {"choices": [{"message": {"content": "Crème brûlée"}, "finish_reason": "stop"}]}
+    body = json.dumps(completion, ensure_ascii=False).encode(encoding)
+    with always(body=body, headers={"Content-Type": f"application/json{charset}"}) as server:
+        if words is None:
+            assert ask(server)[0][0].text == "Crème brûlée"
+        else:
+            with pytest.raises(RequestError, match=words):
+                ask(server, max_retries=0)
 
 
 def test_the_client_is_imported_when_a_connection_is_opened(project):

@@ -40,7 +40,11 @@ class BadStatus(Exception):
 
     def __init__(self, response: httpx2.Response) -> None:
         super().__init__(response.status_code)
-        self.status, self.body = response.status_code, response.content.decode("utf-8", "replace")
+        self.status = response.status_code
+        try:
+            self.body = decoded(response.content, response.charset_encoding)
+        except ConnectionTrouble:  # the words of an error are only shown
+            self.body = response.content.decode("utf-8", "replace")
         self.location = response.headers.get("Location", "")
         self.retry_after = retry_after(response.headers.get("Retry-After", ""))
 
@@ -110,7 +114,7 @@ class Connection:
 
         Raises:
             BadStatus: If the status is not 2xx.
-            ConnectionTrouble: If no answer came, not in time, or one that is too long or cannot be unpacked.
+            ConnectionTrouble: If no answer came, not in time, one that is too long, or not to be unpacked or decoded.
         """
         create = self._client.chat.completions.with_streaming_response.create
         try:
@@ -120,7 +124,7 @@ class Connection:
                     body += chunk
                     if len(body) > self._max_bytes:
                         raise ConnectionTrouble(f"the answer is longer than {self._max_bytes:,} bytes")
-                return body.decode("utf-8-sig", "replace")
+                return decoded(bytes(body), response.http_response.charset_encoding)
         except (TimeoutError, httpx2.TimeoutException, openai.APITimeoutError) as error:
             raise ConnectionTrouble(f"no reply within {self._timeout:g} s") from error
         except openai.APIStatusError as error:
@@ -128,6 +132,26 @@ class Connection:
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
             raise ConnectionTrouble(f"the connection failed ({str(cause) or type(cause).__name__})") from error
+
+
+def decoded(body: bytes, charset: str | None) -> str:
+    r"""Text of a body in the charset that its server states, or in UTF-8 if it states none that is known.
+
+    Raises:
+        ConnectionTrouble: If the body is not in that charset.
+
+    >>> decoded(b"caf\xe9", "iso-8859-1") == decoded(b"caf\xc3\xa9", None) == "caf\u00e9"
+    True
+    """
+    name = charset or "utf-8"
+    try:
+        try:
+            return body.decode("utf-8-sig" if name.lower() in ("utf-8", "utf8") else name)
+        except LookupError:
+            name = "utf-8"
+            return body.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise ConnectionTrouble(f"the answer is not in {name[:40]} ({str(error)[:200]})") from error
 
 
 class _Unpacked(httpx2.AsyncByteStream):

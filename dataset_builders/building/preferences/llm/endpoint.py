@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ....escaping import printable
 from .endpoint_settings import MAX_TOKENS_NAMES, PARAMETERS, SCHEMA_MODES, EndpointSettings
 from .prompts import Messages
-from .replies import NoCompletion, Reply, read_reply, server_words
+from .replies import NoCompletion, Reply, error_codes, read_reply, server_words
 
 if TYPE_CHECKING:
     from .connection import BadStatus, Connection
@@ -41,6 +41,13 @@ _MAY_REFUSE_A_PARAMETER = {
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.NOT_IMPLEMENTED,
 }
+_MAY_REFUSE_THE_KEY = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+_KEY_WORDS = re.compile(
+    r"\b(api|access)[ _-]?(key|token)|unauthori[sz]ed|not authori[sz]ed|unauthenticated|authentication|credentials|"
+    r"permission[ _]?denied|(no|not have|lacks?|insufficient|without|required|missing) (the )?(required )?permission"
+)
+KEY_WORDS_WITHIN = 300
+"""Of a server's message, which may go on with the request and so with any words."""
 _SCHEMA_WORDS = re.compile(
     r"(response|output)[ _]?(format|schema)|json[ _](schema|object|mode|output)|schema|grammar|guided|structured|"
     r"constrained"
@@ -177,6 +184,8 @@ class Endpoint:
         may_mean_schema = self.schema_mode != "none" and status >= HTTPStatus.BAD_REQUEST and status not in _RETRIED
         if may_mean_schema and _SCHEMA_WORDS.search(words) and _UNSUPPORTED_WORDS.search(words):
             return _Refused(trouble, kind, words)  # some servers say it with a status that means something else
+        if status in _MAY_REFUSE_THE_KEY and _KEY_WORDS.search(f"{words[:KEY_WORDS_WITHIN]} {error_codes(bad.body)}"):
+            status = HTTPStatus.UNAUTHORIZED
         if status in _FATAL:
             return EndpointError(f"{self.settings.shown_url}: {trouble}: {_FATAL[HTTPStatus(status)]}.")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and _is_too_long(bad.body.lower()):

@@ -159,6 +159,16 @@ def server_words(body: str) -> str:
         return " ".join(_MARKUP.sub(" ", text).split()) or text
 
 
+def error_codes(body: str) -> str:
+    """Codes that stand beside a server's words, such as `authentication_error`, in lower case.
+
+    >>> error_codes('[{"error": {"code": 400, "message": "No.", "status": "PERMISSION_DENIED"}}]')
+    'permission_denied'
+    """
+    found = re.findall(r'"(?:code|type|status|reason)"\s*:\s*"(\w{1,60})"', body[:WORDS_CHARACTERS])
+    return " ".join(found).lower()
+
+
 def _message(value: Any, depth: int = 5) -> str:
     if isinstance(value, str) or not depth:
         return _string(value)
