@@ -23,7 +23,14 @@ _ANYWHERE = (".*.tmp", ".gitattributes", ".DS_Store")  # leftovers of killed run
 
 def benchmark_files() -> tuple[str, ...]:
     """Patterns of what a benchmark's folder holds, with the registered axes."""
-    return ("reports", "README.md", "eval.yaml", "semantic_ids", *(f"*_{name}" for name in (*TABLES, *AXES)))
+    return (
+        "reports",
+        "README.md",
+        "LICENSE.md",
+        "eval.yaml",
+        "semantic_ids",
+        *(f"*_{name}" for name in (*TABLES, *AXES)),
+    )
 
 
 def other_values(arguments: object) -> list[Any]:

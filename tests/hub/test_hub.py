@@ -64,7 +64,8 @@ class Site:
 
 def toy_shop():
     """The items of the tiny models, and twenty users of them."""
-    items = [item(number, title, "", title.split()) for number, title in enumerate(TITLES, 1)]
+    numbers = sorted(range(1, 13), key=str)  # a build numbers its items in the order of their ids, which are text
+    items = [item(number, title, "", title.split()) for number, title in zip(numbers, TITLES, strict=True)]
     generator = np.random.default_rng(0)
     return ToySource([(generator.permutation(12)[:7] + 1).tolist() for _ in range(20)], items)
 

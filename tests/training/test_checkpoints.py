@@ -185,7 +185,7 @@ class TestTheModelIsThere:
         ids=["items", "weights", "configuration", "manifest", "another run's"],
     )
     def test_a_damaged_or_foreign_model_is_written_again_with_a_warning(self, output, tmp_path, caplog, change):
-        expected = load_file(output / "model/model.safetensors")
+        expected = {name: weight.clone() for name, weight in load_file(output / "model/model.safetensors").items()}
         run(tmp_path / "other", max_steps=8, validate=lambda _: 0.7, seed=3)
         change(output / "model")
         run(tmp_path, max_steps=8)
