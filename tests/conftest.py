@@ -7,6 +7,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest  # noqa: E402  (the environment must be set before any Hugging Face library is imported)
+import tqdm  # noqa: E402, F401  (it reads its defaults now, before the commands set others for where no terminal is)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
