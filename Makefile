@@ -4,7 +4,7 @@ VENV ?= .venv
 METHOD ?= mender_steer
 DEMO_PORT ?= 7860
 # of the tests
-WORKERS ?= 2
+WORKERS ?= 3
 # spark as well: make test EXTRAS=all,spark
 EXTRAS ?= all
 # Without a GPU, a smaller torch: make quickstart TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
