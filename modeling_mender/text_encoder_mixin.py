@@ -42,7 +42,15 @@ class TextEncoderMixin(nn.Module):
             with torch.no_grad():
                 states = encoder(input_ids=token, attention_mask=torch.ones_like(token)).last_hidden_state
             finite = bool(states.isfinite().all())
-        except Exception as error:  # of several kinds, by which field of the configuration is wrong
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"its text_config does not fit its text encoder ({type(error).__name__}: {reason})"

@@ -53,8 +53,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 class CommandParser(argparse.ArgumentParser):
     """Parser of a command that takes nothing for something else.
 
-    Refused are an option that is given twice (but for `action="append"`), of which argparse would keep the last; an
-    empty text, which as a path would be the current folder; and a number that a float would change.
+    Refused are an option that is given twice (except with `action="append"`), of which argparse would keep the last;
+    an empty text, which as a path would be the current folder; and a number that a float would change.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

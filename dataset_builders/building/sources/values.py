@@ -489,7 +489,7 @@ def other_price(value: object) -> float | None:
 
 
 def decimal_separator(value: object) -> str | None:
-    """The decimal separator that a price in a text shows for certain, be it by its separator of thousands.
+    """The decimal separator that a price in a text shows for certain, by itself or by the separator of thousands.
 
     >>> [decimal_separator(text) for text in ("12,50", "1.234,00", "1.234.567", "1,234.5", "0.125", "1 234,5")]
     [',', ',', ',', '.', '.', ',']

@@ -124,7 +124,7 @@ def check_url(base_url: str) -> None:
     """Refuses what is no URL of a server.
 
     Raises:
-        ValueError: With the URL, but for a password and a query, what is wrong with it, and an example.
+        ValueError: With the URL without its password and query, what is wrong with it, and an example.
 
     >>> check_url("http://127.0.0.1:99999/v1")
     Traceback (most recent call last):
