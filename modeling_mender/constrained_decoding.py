@@ -46,8 +46,10 @@ class SparseWalk:
         self.rest = weights.rest.float().view(-1, 1, 1)
         self.values = weights.log_weights.float().unsqueeze(1).expand(shape).flatten()
         self.rows = torch.arange(num_rows, device=self.items.device).repeat_interleave(num_listed)
-        if bool((self.items == 0).any()):
-            self._keep(self.items > 0)
+        is_item = self.trie.is_item.index_select(0, self.items)  # not padding, nor an item that was removed
+        if not bool(is_item.all()):
+            self._keep(is_item)
+        self.num_codes = 1  # of the level that was weighed last
         self.cells = self.rows  # where each entry goes on: row * num_codes + code
 
     def weigh(self, level: int, nodes: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -62,7 +64,8 @@ class SparseWalk:
         Returns:
             `torch.Tensor`: The same shape, float32.
         """
-        num_codes, num_cells = self.trie.num_codes, self.num_rows * self.trie.num_codes
+        self.num_codes = num_codes = self.trie.levels[level].num_codes
+        num_cells = self.num_rows * num_codes
         self.cells = self.rows * num_codes + self.trie.item_codes[level].index_select(0, self.items)
         num_listed = self.values.new_zeros(num_cells).scatter_add_(0, self.cells, torch.ones_like(self.values))
         at = torch.arange(self.num_rows, device=nodes.device).view(*nodes.shape[:2], 1) * num_codes + codes
@@ -110,11 +113,11 @@ class SparseWalk:
             codes (`torch.Tensor`): The same shape, the appended codes.
             is_alive (`torch.Tensor`): The same shape, bool; false for a beam that no item continues.
         """
-        num_cells = self.num_rows * self.trie.num_codes
+        num_cells = self.num_rows * self.num_codes
         requests = torch.arange(self.batch_size, device=parents.device).unsqueeze(1)
         rows = requests * (self.num_rows // self.batch_size) + parents
         # a dead beam may have the code of a living one and would take its entries
-        cells = torch.where(is_alive, rows * self.trie.num_codes + codes, num_cells)
+        cells = torch.where(is_alive, rows * self.num_codes + codes, num_cells)
         rows_of_cells = self.cells.new_full((num_cells + 1,), -1)
         rows_of_cells[cells.flatten()] = torch.arange(cells.numel(), device=cells.device)
         rows_of_cells[num_cells] = -1
@@ -259,7 +262,7 @@ def beam_search(
             1, independently of `node_log_weights`.
 
     Returns:
-        [`BeamSearchOutput`]: `min(num_beams, num_items)` results per request, without repeated items.
+        [`BeamSearchOutput`]: `min(num_beams, num_leaves)` results per request, without repeated items.
     """
     device = trie.device
     nodes = torch.zeros(batch_size, 1, dtype=torch.long, device=device)

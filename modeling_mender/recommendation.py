@@ -44,13 +44,30 @@ def check_k(k: int, num_items: int) -> None:
         raise ValueError(f"k ({k}) must be in 1..{num_items}, the number of items; ask for at most {num_items}.")
 
 
-def count_allowed(item_log_weights: ItemLogWeights | None, num_items: int) -> torch.Tensor | None:
-    """Number of items that each request allows, shape `(batch_size,)`; `None` without log-weights."""
+def count_allowed(
+    item_log_weights: ItemLogWeights | None, num_items: int, is_item: torch.Tensor | None = None
+) -> torch.Tensor | None:
+    """Number of items that each request allows.
+
+    Args:
+        item_log_weights (`ItemLogWeights`, *optional*): Of a batch; of `num_items` columns if dense.
+        num_items (`int`): Size of the catalogue, removed items included.
+        is_item (`torch.Tensor`, *optional*): Shape `(num_items + 1,)`, bool, false for 0 and for removed items; where
+            none were removed it may be left out.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size,)`; `None` without log-weights.
+    """
+    if item_log_weights is None:
+        return None
     if not isinstance(item_log_weights, SparseItemLogWeights):
-        return None if item_log_weights is None else (item_log_weights > -torch.inf).sum(1)
-    is_listed = item_log_weights.items > 0
+        is_allowed = item_log_weights > -torch.inf
+        return (is_allowed if is_item is None else is_allowed & is_item[1:].to(is_allowed.device)).sum(1)
+    listed = item_log_weights.items
+    is_listed = listed > 0 if is_item is None else is_item.to(listed.device)[listed]
     allowed = (is_listed & (item_log_weights.log_weights > -torch.inf)).sum(1)
-    return allowed + (num_items - is_listed.sum(1)) * (item_log_weights.rest > -torch.inf)
+    num_left = num_items if is_item is None else is_item.sum().to(listed.device)
+    return allowed + (num_left - is_listed.sum(1)) * (item_log_weights.rest > -torch.inf)
 
 
 def check_enough(num_allowed: torch.Tensor | None, num_results: int) -> None:

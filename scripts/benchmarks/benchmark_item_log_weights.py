@@ -77,7 +77,7 @@ class RandomModel:
             self.levels.append(logits - totals.log().gather(1, parents))
             sums = sums.gather(1, parents) + self.levels[-1]
         self.item_log_probs = torch.zeros(batch_size, trie.num_items).scatter(
-            1, (trie.leaf_items - 1).expand(batch_size, -1), sums
+            1, (trie.leaf_items.long() - 1).expand(batch_size, -1), sums
         )
         self.nodes = torch.zeros(batch_size, 1, dtype=torch.long)
 
@@ -126,11 +126,11 @@ def show_sparse(arguments: argparse.Namespace, generator: torch.Generator) -> No
     num_items, batch_size, num_beams = arguments.num_large_items, arguments.batch_size, arguments.num_beams
     start = time.perf_counter()
     trie = Trie(large_catalogue(num_items, generator))
-    first_codes = trie.item_codes[0, 1:]
+    first_codes = trie.item_codes[0][1:]
     arrays = [array for level in trie.levels for array in (level.codes, level.first_leaf, level.first_child)]
     print(
         f"{num_items} items: trie and codes built in {time.perf_counter() - start:.1f} s; "
-        f"{megabytes(trie.leaf_items, *arrays):.0f} MB, the codes by item another {megabytes(trie.item_codes):.0f} MB"
+        f"{megabytes(trie.leaf_items, *arrays):.0f} MB, the codes by item another {megabytes(*trie.item_codes):.0f} MB"
     )
     model = SameLogProbs(batch_size, num_beams, generator)
     plain = milliseconds_a_step(lambda: beam_search(model, trie, batch_size, num_beams), arguments)

@@ -109,6 +109,6 @@ def test_the_logits_processor_refuses_to_go_past_the_last_level():
         processor(torch.tensor([[0, 1, 6]]), torch.zeros(1, 9))
 
 
-def test_codes_take_one_byte_where_they_fit():
-    assert Trie(torch.tensor([[0, 255]])).levels[0].codes.dtype == torch.uint8
-    assert Trie(torch.tensor([[0, 256]])).levels[0].codes.dtype == torch.int32
+def test_codes_of_a_level_take_one_byte_where_they_fit():
+    levels = Trie(torch.tensor([[255, 256, 2**15]])).levels
+    assert [level.codes.dtype for level in levels] == [torch.uint8, torch.int16, torch.int32]
