@@ -31,14 +31,15 @@ class DenseWalk:
 
 
 class SparseWalk:
-    """Follows listed items down the trie and drops those below no beam.
+    """Follows listed items down the trie and drops those below no beam, or moves them to a row of their own.
 
-    A listed item is one entry per beam of its request.
+    A listed item is one entry per beam of its request. See [`SparseNodeLogWeights`] about `keeps_shapes`.
     """
 
     def __init__(self, node_log_weights: SparseNodeLogWeights, num_rows: int) -> None:
         self.trie, self.times_leaves = node_log_weights.trie, node_log_weights.times_leaves
-        weights = node_log_weights.weights
+        weights, keeps_shapes = node_log_weights.weights, node_log_weights.keeps_shapes
+        self.keeps_shapes = not weights.items.is_cpu if keeps_shapes is None else keeps_shapes
         self.num_rows = num_rows  # a row is a beam of a request: request * width + beam
         self.batch_size, num_listed = weights.items.shape
         shape = (self.batch_size, num_rows // self.batch_size, num_listed)
@@ -47,8 +48,7 @@ class SparseWalk:
         self.values = weights.log_weights.float().unsqueeze(1).expand(shape).flatten()
         self.rows = torch.arange(num_rows, device=self.items.device).repeat_interleave(num_listed)
         is_item = self.trie.is_item.index_select(0, self.items)  # not padding, nor an item that was removed
-        if not bool(is_item.all()):
-            self._keep(is_item)
+        self._keep(is_item)
         self.num_codes = 1  # of the level that was weighed last
         self.cells = self.rows  # where each entry goes on: row * num_codes + code
 
@@ -65,21 +65,22 @@ class SparseWalk:
             `torch.Tensor`: The same shape, float32.
         """
         self.num_codes = num_codes = self.trie.levels[level].num_codes
-        num_cells = self.num_rows * num_codes
+        num_cells = (self.num_rows + 1) * num_codes  # the last row is that of dropped entries
         self.cells = self.rows * num_codes + self.trie.item_codes[level].index_select(0, self.items)
         num_listed = self.values.new_zeros(num_cells).scatter_add_(0, self.cells, torch.ones_like(self.values))
         at = torch.arange(self.num_rows, device=nodes.device).view(*nodes.shape[:2], 1) * num_codes + codes
-        is_above_listed = num_listed.index_select(0, at.flatten()) > 0
-        above_listed = is_above_listed.nonzero().squeeze(1)
+        at, num_leaves = at.flatten(), self.trie.levels[level].num_leaves
+        is_above_listed = num_listed.index_select(0, at) > 0
         weights = self.rest.repeat(1, *nodes.shape[1:]).flatten()
-        weights[above_listed] = self._weigh_cells(
-            at.flatten().index_select(0, above_listed),
-            num_listed,
-            self.trie.levels[level].num_leaves(nodes.flatten().index_select(0, above_listed)),
-            weights.index_select(0, above_listed),
-        )
+        if self.keeps_shapes:
+            weighed = self._weigh_cells(at, num_listed, num_leaves(nodes.flatten()), weights)
+            weights = torch.where(is_above_listed, weighed, weights)
+        else:
+            above = is_above_listed.nonzero().squeeze(1)
+            at, leaves = at.index_select(0, above), num_leaves(nodes.flatten().index_select(0, above))
+            weights[above] = self._weigh_cells(at, num_listed, leaves, weights.index_select(0, above))
         weights = weights.view_as(nodes)
-        return weights + self.trie.levels[level].num_leaves(nodes).log() if self.times_leaves else weights
+        return weights + num_leaves(nodes).log() if self.times_leaves else weights
 
     def _weigh_cells(
         self, at: torch.Tensor, num_listed: torch.Tensor, num_leaves: torch.Tensor, rest: torch.Tensor
@@ -113,7 +114,7 @@ class SparseWalk:
             codes (`torch.Tensor`): The same shape, the appended codes.
             is_alive (`torch.Tensor`): The same shape, bool; false for a beam that no item continues.
         """
-        num_cells = self.num_rows * self.num_codes
+        num_cells = (self.num_rows + 1) * self.num_codes
         requests = torch.arange(self.batch_size, device=parents.device).unsqueeze(1)
         rows = requests * (self.num_rows // self.batch_size) + parents
         # a dead beam may have the code of a living one and would take its entries
@@ -126,7 +127,10 @@ class SparseWalk:
         self._keep(self.rows >= 0)
 
     def _keep(self, is_kept: torch.Tensor) -> None:
-        """Drops the entries where `is_kept` is false."""
+        """Drops the entries where `is_kept` is false, or moves them below the last row."""
+        if self.keeps_shapes:
+            self.rows = torch.where(is_kept, self.rows, self.num_rows)
+            return
         kept = is_kept.nonzero().squeeze(1)
         self.rows, self.values = self.rows.index_select(0, kept), self.values.index_select(0, kept)
         self.items = self.items.index_select(0, kept)

@@ -10,6 +10,7 @@ from transformers.generation import GenerateBeamEncoderDecoderOutput
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
+from .captured_decoding import CapturedSearch
 from .configuration_semantic_ids import PAD_TOKEN_ID
 from .constrained_decoding import BeamSearchOutput, NextLogProbs, TrieLogitsProcessor, beam_search
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
@@ -38,6 +39,19 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
     Subclasses create their modules, call `post_init()`, name their inputs in `encoder_input_names` and implement
     `encode(**inputs) -> BaseModelOutput` with `last_hidden_state (batch_size, sequence_length, d_model)`.
     """
+
+    _captured: CapturedSearch | None = None
+
+    def capture_search(self, enabled: bool = True) -> None:
+        """Makes `recommend` and plain beam search run all levels as one CUDA graph, captured once per shape.
+
+        Requests are padded to the next power of two of rows and to a multiple of 64 states; see [`CapturedSearch`].
+        On the CPU the same code runs without a graph.
+
+        Args:
+            enabled (`bool`, defaults to `True`): `False` frees the graphs and searches step by step again.
+        """
+        self._captured = CapturedSearch() if enabled else None
 
     @torch.no_grad()
     def generate(
@@ -257,17 +271,27 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         node_log_weights: NodeLogWeights | None,
     ) -> BeamSearchOutput:
         """Runs [`beam_search`] with this model's decoder."""
+
+        def search(
+            states: torch.Tensor, mask: torch.Tensor, node_log_weights: NodeLogWeights | None
+        ) -> BeamSearchOutput:
+            steps = DecodingSteps(
+                self.decoder,
+                states,
+                mask,
+                self.config.num_levels,
+                self.config.codebook_size,
+                last_visible(states, mask) if self.starts_from_last_state else None,
+            )
+            renormalize = self.config.constrained_softmax
+            return self._run_search(steps, len(mask), num_beams, node_log_weights, renormalize)
+
         states = cast(torch.Tensor, encoder_outputs.last_hidden_state)
-        steps = DecodingSteps(
-            self.decoder,
-            states,
-            attention_mask,
-            self.config.num_levels,
-            self.config.codebook_size,
-            last_visible(states, attention_mask) if self.starts_from_last_state else None,
-        )
-        renormalize = self.config.constrained_softmax
-        return self._run_search(steps, len(attention_mask), num_beams, node_log_weights, renormalize)
+        if self._captured is None:
+            return search(states, attention_mask, node_log_weights)
+        settings = (num_beams, self.config.constrained_softmax)
+        reads = [self.trie.leaf_items, *self.decoder.parameters(), *self.decoder.buffers()]
+        return self._captured(search, states, attention_mask, node_log_weights, settings, reads)
 
     def _run_search(
         self,

@@ -111,6 +111,18 @@ class MenderSteer(SteerScores, GenerationMixin):
 
     # -- generation ---------------------------------------------------------------------------------------------------
 
+    def capture_search(self, enabled: bool = True) -> None:
+        """Refuses: the search starts from the scores of all items, which are not captured.
+
+        Raises:
+            ValueError: If `enabled`.
+        """
+        if enabled:
+            raise ValueError(
+                "Mender_Steer ranks by the scores of all items, and its search is not captured; leave capture_search "
+                "out, or use a model that generates from encoder states, such as Mender_Tok."
+            )
+
     def _encode_request(self, inputs: dict[str, Any]) -> tuple[SteerEncoderOutput, torch.Tensor]:
         """Pops the processor's output from `inputs` and scores all items, unless encoder outputs are given."""
         encoder_outputs = inputs.pop("encoder_outputs", None)

@@ -492,11 +492,15 @@ class SparseNodeLogWeights:
         trie ([`Trie`]): The catalogue.
         weights ([`SparseItemLogWeights`]): On the device of the trie.
         times_leaves (`bool`): Whether a node has the sum of the weights of its items rather than their mean.
+        keeps_shapes (`bool`, *optional*): Whether the search computes with arrays of one size, so that the device
+            never waits for the host, rather than with what is left of the list; defaults to true but for the CPU,
+            where the latter is faster. The weights are the same.
     """
 
     trie: Trie
     weights: SparseItemLogWeights
     times_leaves: bool = False
+    keeps_shapes: bool | None = None
 
 
 # Log-weights of nodes: per level a tensor of shape `(batch_size, num_nodes)`, or the sparse form.

@@ -155,6 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
         if name in ("mender_steer_0", "mender_steer_1", "mender_steer_2") and one.model.is_dir():
             save_head(one.model, output / f"{name}_head.safetensors")
     results["decoding"] = time_decoding(arguments)
+    results["cuda_graph"] = {dtype: time_cuda_graph(arguments, dtype) for dtype in ("float32", "bfloat16")}
     results["seconds"] = time.monotonic() - started
     save(results, output / "on_gpu.json")
     print((output / "on_gpu.json").read_text(encoding="utf-8"))
@@ -250,6 +251,14 @@ def time_decoding(arguments: argparse.Namespace) -> str:
     command = [sys.executable, "scripts/benchmarks/benchmark_decoding.py", "--device", device, *size]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, env=environment())
     return done.stdout or done.stderr[-500:]
+
+
+def time_cuda_graph(arguments: argparse.Namespace, dtype: str) -> dict[str, Any] | str:
+    """What `scripts/benchmarks/benchmark_cuda_graph.py` finds for 30 beams and 32 requests, or its error."""
+    size = ["--num_beams", "4", "--batch_size", "2", "--repeats", "1"] if arguments.small else []
+    command = [sys.executable, "scripts/benchmarks/benchmark_cuda_graph.py", "--dtype", dtype, *size]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, env=environment())
+    return done.stderr[-500:] if done.returncode else json.loads(done.stdout)
 
 
 def environment() -> dict[str, str]:
