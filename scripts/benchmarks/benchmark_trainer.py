@@ -9,8 +9,8 @@ alone); our loop on the same rows; batches of similar real lengths; the frozen t
 per sequence, whose prefixes share its states; bf16. Every way learns the same examples, as many at a step; histories
 are random, of lengths that fall off as real ones do. Tokens are those of requests and labels, one example a row,
 without padding, so that shared positions do not lower the figure. The second epoch is timed; on the CPU by the
-processor's seconds of this process, which other programs lengthen less than those of the clock. Ways alternate; medians. Models
-and texts are random: figures of speed alone. Prints a Markdown table.
+processor's seconds of this process, which other programs lengthen less than those of the clock. Ways alternate;
+medians. Models and texts are random: figures of speed alone. Prints a Markdown table.
 """
 
 import argparse

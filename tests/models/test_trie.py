@@ -1,10 +1,12 @@
 """A trie that is built, and one that items were added to and removed from: equal in every array."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import TableOfLogProbs, random_codes
+from tiny_models import IDS, TableOfLogProbs, build, random_codes
 
 from modeling_mender.constrained_decoding import beam_search
 from modeling_mender.item_log_weights import SparseItemLogWeights, weigh_items
@@ -107,6 +109,43 @@ class TestRemovedItems:
         sparse = weigh_items(6, 1, **limits)
         for weights in (dense, sparse):
             assert count_allowed(weights, 6, self.trie.is_item).tolist() == [expected]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    model, _ = build("emb", "bert", tmp_path_factory.mktemp("model"), IDS)
+    model._trie = model.trie.without_items([1, 2, 3])
+    return model
+
+
+class TestAModelWithRemovedItems:
+    """The items 1, 2 and 3 of 30 are gone; embeddings and log-weights keep their columns."""
+
+    inputs = {"history": torch.tensor([[5, 2]]), "attention_mask": torch.ones(1, 2, dtype=torch.long)}
+
+    def test_all_that_is_left_is_found_once_and_scored_as_before(self, model):
+        found = model.recommend(**self.inputs, k=27)
+        assert sorted(found.items[0].tolist()) == list(range(4, 31))
+        whole = copy.copy(model)
+        whole._trie = None  # built anew from the table, which has them still
+        expected = whole.recommend(**self.inputs, k=30, num_beams=30)
+        scores = dict(zip(expected.items[0].tolist(), expected.scores[0].tolist(), strict=True))
+        for item, score in zip(found.items[0].tolist(), found.scores[0].tolist(), strict=True):
+            assert score == pytest.approx(scores[item], abs=1e-5)
+
+    def test_asking_for_more_than_is_left_is_refused(self, model):
+        with pytest.raises(ValueError, match=r"k \(28\) must be in 1\.\.27"):
+            model.recommend(**self.inputs, k=28)
+        with pytest.raises(ValueError, match="num_beams"):
+            model.generate(**self.inputs, num_beams=28)
+        with pytest.raises(ValueError, match="allows 1 items"):
+            model.recommend(**self.inputs, k=2, candidates=[1, 4])
+
+    def test_the_generic_loop_finds_the_same(self, model):
+        settings = {"num_beams": 9, "num_return_sequences": 9, "return_dict_in_generate": True}
+        found = model.generate(**self.inputs, **settings)
+        expected = model.generate(**self.inputs, **settings, output_scores=True)
+        assert torch.equal(found.sequences, expected.sequences)
 
 
 class TestBadInput:
