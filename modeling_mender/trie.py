@@ -65,7 +65,7 @@ class Trie:
             but for rows of -1: items that were removed.
 
     Raises:
-        ValueError: If two items share their codes, or no item is left.
+        ValueError: If two items share their codes, one has a negative code, or no item is left.
 
     >>> trie = Trie(torch.tensor([[0, 1, 0], [0, 1, 1], [3, 2, 0]]))
     >>> trie.num_items, trie.num_levels, [len(level.codes) for level in trie.levels]
@@ -89,6 +89,13 @@ class Trie:
             if not len(items):
                 raise ValueError(f"all {num_items} items are removed; a catalogue needs at least one item.")
             codes = codes[items]
+        if int(codes.min()) < 0:
+            row = int((codes < 0).any(1).int().argmax())
+            item = row + 1 if items is None else int(items[row]) + 1
+            raise ValueError(
+                f"item {item} has the codes {codes[row].tolist()}; give codes of at least 0, or -1 at all levels for a "
+                "removed item."
+            )
         num_leaves = len(codes)
         order, columns = sort_rows(codes)
         # starts_prefix[i]: leaf i is the first of its prefix; grows from level to level

@@ -181,5 +181,7 @@ class TestBadInput:
     def test_a_table_of_shared_codes_or_of_nothing_is_refused(self):
         with pytest.raises(ValueError, match=r"items 1 and 3 share the semantic ID \[5, 0\]"):
             Trie(torch.tensor([[5, 0], [1, 0], [5, 0]]))
+        with pytest.raises(ValueError, match=r"item 3 has the codes \[0, -1\]"):
+            Trie(torch.tensor([[5, 0], [-1, -1], [0, -1]]))
         with pytest.raises(ValueError, match="all 2 items are removed"):
             Trie(torch.tensor([[-1, -1], [-1, -1]]))
