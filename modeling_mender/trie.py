@@ -93,8 +93,8 @@ class Trie:
             row = int((codes < 0).any(1).int().argmax())
             item = row + 1 if items is None else int(items[row]) + 1
             raise ValueError(
-                f"item {item} has the codes {codes[row].tolist()}; give codes of at least 0, or -1 at all levels for a "
-                "removed item."
+                f"item {item} has the codes {codes[row].tolist()}; give codes of at least 0, or -1 at all levels for "
+                "a removed item."
             )
         num_leaves = len(codes)
         order, columns = sort_rows(codes)
