@@ -55,7 +55,9 @@ class TigerProcessor(MenderTokProcessor):
         items: Sequence[Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(tokenizer, max_history_length=max_history_length, max_length=max_length, items=items)
+        super().__init__(
+            tokenizer, max_history_length=max_history_length, max_length=max_length, items=items, **kwargs
+        )
         if history_format not in ("semantic_ids", "text"):
             raise ValueError(f"history_format ({shown(history_format)}) must be semantic_ids or text.")
         if not isinstance(reads_preferences, bool):
@@ -129,7 +131,7 @@ class TigerProcessor(MenderTokProcessor):
                     "numbers, the item's semantic ID; fetch or copy the model again."
                 )
         try:
-            SemanticIds([item["codes"] for item in self.items], self.codebook_size)
+            SemanticIds([self.items[item - 1]["codes"] for item in self.active_items], self.codebook_size)
         except (ValueError, RuntimeError) as error:  # RuntimeError: a code beyond 64 bits
             raise ValueError(f"{path} holds codes that are no semantic IDs: {error} Fetch or copy it again.") from None
 
