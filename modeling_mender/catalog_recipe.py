@@ -40,7 +40,7 @@ class CatalogRecipe:
     weights: dict[str, torch.Tensor]
     settings: dict[str, Any] = field(default_factory=dict)
     embedding_model: str = ""
-    item_fields: Sequence[str] = ()
+    item_fields: Sequence[str] = ITEM_TEXT_FIELDS
     embedded_fields: Sequence[str] = ()
     history_fields: Sequence[str] = ()
     own_codes: float = 0.0

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ MAX_BYTES = 50_000_000
 FIELDS = {"id": str, "parent": str | None, "date": str, "added": str, "removed": str, "num_items": int,
           "items_digest": str}  # fmt: skip
 _RANGES = re.compile(r"(\d+(-\d+)?(, \d+(-\d+)?)*)?")
-_DIGEST = re.compile(r"[0-9a-f]{12}")
 
 
 def read_changes(folder: str | Path) -> list[dict[str, Any]]:
@@ -41,8 +40,9 @@ def read_changes(folder: str | Path) -> list[dict[str, Any]]:
                     raise UnreadableFile(f"its {name} is of a wrong type")
             if not (_RANGES.fullmatch(change["added"]) and _RANGES.fullmatch(change["removed"])):
                 raise UnreadableFile("its items are no ids")
-            if not re.fullmatch(r"\d{4}-\d\d-\d\d", change["date"]) or not _DIGEST.fullmatch(change["id"]):
-                raise UnreadableFile("its date or id is none")
+                raise UnreadableFile("its date is none")
+            if change["id"] != _digest({name: value for name, value in change.items() if name != "id"}):
+                raise UnreadableFile("its id is not its digest")
             if change["parent"] != (changes[-1]["id"] if changes else None):
                 raise UnreadableFile("it does not follow the change before it")
             changes.append(change)
@@ -72,8 +72,11 @@ def append_change(
         "num_items": num_items,
         "items_digest": items_digest,
     }
-    digest = hashlib.sha256(json.dumps(change, sort_keys=True).encode()).hexdigest()
-    return [*changes, {"id": digest[:12], **change}]
+    return [*changes, {"id": _digest(change), **change}]
+
+
+def _digest(change: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(change, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def write_changes(changes: Iterable[dict[str, Any]], folder: Path) -> None:
