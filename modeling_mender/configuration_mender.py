@@ -31,7 +31,7 @@ class MenderConfig(CheckedConfig):
         num_removed_items (`int`, defaults to 0): Number of items that were removed and are never recommended.
 
     Raises:
-        ValueError: If a size is not positive, items do not add up, or `text_config` names an architecture that is not a
+        ValueError: If a size is not positive, items do not add up, or `text_config` names an architecture that is no
             text encoder.
     """
 

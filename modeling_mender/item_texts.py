@@ -19,7 +19,7 @@ def labeled_text(item: Mapping[str, Any], fields: Sequence[str] = ITEM_TEXT_FIEL
     for field in fields:
         value = item.get(field)
         if field == "brand":
-            value = "" if value is None or value.strip().casefold() in UNKNOWN_BRANDS else value
+            value = known_brand(value)
         elif field == "price":
             value = None if value is None or value != value else f"${value:.2f}"
         elif field == "categories":
@@ -28,6 +28,12 @@ def labeled_text(item: Mapping[str, Any], fields: Sequence[str] = ITEM_TEXT_FIEL
         if value:
             parts.append(value if field == "title" else f"{field}: {value}")
     return "; ".join(parts)
+
+
+def known_brand(brand: str | None) -> str:
+    """The brand, or `""` where the field has a placeholder for an unknown brand."""
+    brand = (brand or "").strip()
+    return "" if brand.casefold() in UNKNOWN_BRANDS else brand
 
 
 def plain_text(item: Mapping[str, Any], further: Sequence[str] = ()) -> str:

@@ -13,7 +13,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from .atomic_write import atomic_write
 from .catalog_recipe import CatalogRecipe
 from .configuration_checks import check_counts, count_positions
-from .item_texts import ITEM_TEXT_FIELDS, labeled_text, plain_text
+from .item_texts import ITEM_TEXT_FIELDS, known_brand, labeled_text, plain_text
 from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, read_items_file, sha256
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
@@ -132,7 +132,11 @@ class MenderProcessor(ProcessorMixin):
     @staticmethod
     def _new_title(item: Mapping[str, Any]) -> str:
         """Title that is shown for an item to add: its own, else its brand and categories, else its text."""
-        return " ".join(((item.get("title") or "").strip() or plain_text(item) or item.get("text") or "").split())
+        title = item.get("title") or ""
+        if title.strip():
+            return title
+        brand = item.get("brand") if known_brand(item.get("brand")) else ""
+        return plain_text({**item, "title": "", "brand": brand}) or item.get("text") or ""
 
     def recipe_of_catalog(self) -> CatalogRecipe:
         """The recipe of the catalogue.

@@ -24,6 +24,7 @@ COMMANDS = {
     "measure-polarity": Command(
         "dataset_builders.commands.measure_polarity", "measure sentiment classifiers against star ratings"
     ),
+    "hold-out": Command("dataset_builders.commands.hold_out", "hold items out of a benchmark, to add them later"),
     "describe": Command("dataset_builders.commands.describe", "print statistics of benchmarks and check them"),
     "learn-ids": Command("modeling_mender.commands.learn_ids", "learn the semantic IDs of a catalog"),
     "train": Command("modeling_mender.commands.train", "train a method of the paper"),

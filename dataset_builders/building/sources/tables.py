@@ -71,6 +71,7 @@ KEY_COLUMNS = (*USER_KEY, *ITEM_KEY)
 INTERACTION_COLUMNS = (*KEY_COLUMNS, "timestamp", "rating", "review")
 INTERACTIONS_REQUIRED = (USER_KEY, ITEM_KEY, ("timestamp",))
 ITEM_COLUMNS = (*ITEM_KEY, "title", "brand", "categories", "price", "description")
+TIME_COLUMNS = (*ITEM_KEY, "timestamp")
 ITEMS_REQUIRED = (ITEM_KEY,)
 DESCRIBED_BY = ("title", "brand", "categories")
 READERS: Mapping[str, Callable[..., TableFile]] = {
@@ -162,6 +163,24 @@ def read_items_table(path: Path) -> list[dict[str, Any]]:
         _refuse_nameless(described, items, "or drop them")
         columns = ("title", "brand", "categories", "price", "description")
         return items.order_by("row").select(*columns, item_id="source_id").to_pyarrow().to_pylist()
+    finally:
+        connection.disconnect()
+
+
+def read_first_times(path: Path) -> dict[str, int]:
+    """Reads when each item of a table of interactions had its first action, as the table counts time.
+
+    Args:
+        path (`Path`): One row per action with `item_id` and `timestamp`, in any format of [`TablesSource`].
+
+    Raises:
+        FileNotFoundError, ValueError: As [`TablesSource.load`].
+    """
+    connection = ibis.duckdb.connect()
+    try:
+        actions = _OwnTable(connection, Path(path), "interactions", TIME_COLUMNS, (ITEM_KEY, ("timestamp",)))
+        first = actions.table.group_by("item_id").agg(first=actions.table.timestamp.min()).to_pyarrow()
+        return dict(zip(first["item_id"].to_pylist(), first["first"].to_pylist(), strict=True))
     finally:
         connection.disconnect()
 
