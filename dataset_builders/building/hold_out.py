@@ -184,12 +184,11 @@ def _tables_of(
         if name == "items":
             kept[name, split] = table.slice(0, held.num_warm) if part == "train" else table
             continue
-        if part == "cold" and (name, split) == ("recommendation", "test"):
-            wanted = table["target"].to_numpy() > held.num_warm
-        elif part != "cold" or split == "train":
-            wanted = ~held.has_cold(table)
-        else:
+        if part == "cold" and name in AXES_KEPT and (name != "recommendation" or split == "validation"):
             continue
+        wanted = ~held.has_cold(table)
+        if part == "cold" and split == "test":
+            wanted = table["target"].to_numpy() > held.num_warm
         if wanted.any():
             kept[name, split] = table.filter(pa.array(wanted))
     if part == "cold" and ("recommendation", "test") not in kept:
