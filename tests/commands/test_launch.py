@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from benchmark_world import hash_embed
 from forked_python import LARGE, Server
 from launched_training import TROUBLES
 from safetensors import SafetensorError
@@ -26,9 +27,9 @@ from tiny_training import arguments, run
 from torch.distributed import TCPStore
 from transformers import AutoModel
 
+from dataset_builders.building.build import build_benchmark
 from dataset_builders.building.interactions import connect
 from dataset_builders.building.sources.sample import SampleSource
-from dataset_builders.commands import build as build_benchmark
 from dataset_builders.resources import resource
 from modeling_mender.commands import train as train_script
 from modeling_mender.commands import training_run
@@ -104,14 +105,13 @@ def assert_equal(one, other):
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Arguments of mender train on the sample shop, with a tiny random text encoder."""
+    """Arguments of mender train on a small sample shop, with a tiny random text encoder."""
     folder = tmp_path_factory.mktemp("world")
-    items = SampleSource().load(connect()).items.to_pyarrow().to_pylist()
+    source = SampleSource(num_items=120, num_users=90)
+    items = source.load(connect()).items.to_pyarrow().to_pylist()
     words = {word.lower() for row in items for text in (row["title"], *row["categories"]) for word in text.split()}
     encoder = str(save_text_encoder("bert", folder, sorted(words)))
-    options = ["--source", "sample", "--domain", "sample", "--output_dir", str(folder / "benchmark")]
-    options += ["--embedding_model", encoder, "--polarity", "rating_vader"]
-    assert build_benchmark.main(options) == 0
+    build_benchmark(source, "sample", folder / "benchmark", hash_embed, progress=False)
     (folder / "ids").mkdir()
     num_items = pq.read_table(folder / "benchmark/sample_items").num_rows
     codes = random_codes(num_items, num_levels=3, codebook_size=8, seed=0).tolist()
