@@ -6,6 +6,7 @@ about options of the interpreter, needs `subprocess`.
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -128,7 +129,7 @@ def serve(requests: socket.socket, modules: Sequence[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     requests.close()
     if process := os.fork():  # a minder tells the process's number, and how it ended
-        with Connection(told) as connection:
+        with Connection(told) as connection, contextlib.suppress(BrokenPipeError):  # where nobody listens any more
             connection.send(process)
             connection.send(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
         os._exit(0)
