@@ -28,8 +28,9 @@ from typing import IO, Any
 
 # None of these reads the environment of Hugging Face, which therefore may differ from process to process.
 LARGE = (
-    "torch", "torch._dynamo.convert_frame", "torch.distributed.fsdp", "torch.distributed.tensor", "scipy.optimize",
-    "scipy.stats", "sklearn.metrics", "pandas", "pyarrow.dataset", "pyarrow.parquet",
+    "torch", "torch._dynamo.convert_frame", "torch.distributed.checkpoint", "torch.distributed.fsdp",
+    "torch.distributed.launcher", "torch.distributed.tensor", "jinja2", "pandas", "pyarrow.dataset", "pyarrow.parquet",
+    "safetensors.torch", "scipy.optimize", "scipy.stats", "sklearn.metrics", "tokenizers", "yaml",
 )  # fmt: skip
 
 
