@@ -115,7 +115,8 @@ def server() -> Server:
 def serve(requests: socket.socket, modules: Sequence[str]) -> None:
     """Forks what it is asked for, until stdin ends; returns in the server and in each new process."""
     for name in modules:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # who needs it will say so
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()  # the collector of a new process would copy every page
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the minders
