@@ -42,6 +42,8 @@ class TransitionGraphConfig(MostPopularConfig):
         num_recent_items (`int`, defaults to 5): Number of most recent items of a history that are used.
         num_text_neighbours (`int`, defaults to 0): Number of items with the most similar texts per item; 0 for none.
         text_weight (`float`, defaults to 0.0): Weight of a cosine relative to edges.
+        num_trained_items (`int`, *optional*): Number of items that were counted, the first ones; those after them were
+            added later. Defaults to `num_items`.
 
     Raises:
         ValueError: If a size or weight is out of range.
@@ -56,6 +58,7 @@ class TransitionGraphConfig(MostPopularConfig):
     num_recent_items: int = 5
     num_text_neighbours: int = 0
     text_weight: float = 0.0
+    num_trained_items: int | None = None
 
     def __post_init__(self, **kwargs) -> None:
         self.check_types()

@@ -93,6 +93,19 @@ def count_positions(text_config: Any) -> int | None:
     return positions
 
 
+def check_item_counts(config: PreTrainedConfig) -> None:
+    """Checks that a catalogue has its trained items, and items that are not removed.
+
+    Raises:
+        ValueError: If `num_trained_items` or `num_removed_items` is out of range.
+    """
+    num_items, trained, removed = config.num_items, config.num_trained_items, config.num_removed_items
+    if trained is not None and not 1 <= trained <= num_items:
+        raise ValueError(f"num_trained_items ({trained}) must be in 1..{num_items}, the number of items.")
+    if not 0 <= removed < num_items:
+        raise ValueError(f"num_removed_items ({removed}) must be in 0..{num_items - 1}, fewer than the items.")
+
+
 def check_counts(fields: Any, depth: int = 0) -> None:
     """Refuses numbers of layers and labels, which would be created one by one, beyond any real model's; and labels
     without a number."""

@@ -4,7 +4,7 @@ from typing import cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from .configuration_checks import CheckedConfig
+from .configuration_checks import CheckedConfig, check_item_counts
 from .configuration_semantic_ids import vocabulary_size
 
 
@@ -26,9 +26,13 @@ class MenderConfig(CheckedConfig):
         text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder, of an architecture
             that `AutoModelForTextEncoding` supports; defaults to T5.
         max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used (section 4).
+        num_trained_items (`int`, *optional*): Number of items that the model was trained with, the first ones; those
+            after them were added later. Defaults to `num_items`.
+        num_removed_items (`int`, defaults to 0): Number of items that were removed and are never recommended.
 
     Raises:
-        ValueError: If a size is not positive, or `text_config` names an architecture that is not a text encoder.
+        ValueError: If a size is not positive, items do not add up, or `text_config` names an architecture that is no
+            text encoder.
     """
 
     sub_configs = {"text_config": AutoConfig}
@@ -51,6 +55,8 @@ class MenderConfig(CheckedConfig):
     constrained_softmax: bool = False
     text_config: dict | PreTrainedConfig | None = None
     max_history_length: int = 20
+    num_trained_items: int | None = None
+    num_removed_items: int = 0
     pad_token_id: int | None = 0
     bos_token_id: int | None = 0
     decoder_start_token_id: int | None = 0
@@ -78,6 +84,7 @@ class MenderConfig(CheckedConfig):
         for name in (*sizes, "max_history_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; see {type(self).__name__}.")
+        check_item_counts(self)
         super().__post_init__(**kwargs)
 
     @property

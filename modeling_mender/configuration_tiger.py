@@ -4,7 +4,7 @@ from typing import cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from .configuration_checks import CheckedConfig
+from .configuration_checks import CheckedConfig, check_item_counts
 from .configuration_semantic_ids import vocabulary_size
 
 HISTORY_FORMATS = ("semantic_ids", "text")
@@ -44,6 +44,7 @@ class TigerConfig(CheckedConfig):
         text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the language encoder, of an
             architecture that `AutoModelForTextEncoding` supports.
         max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used (section 4).
+        num_trained_items, num_removed_items: See [`MenderConfig`].
 
     Raises:
         ValueError: If a size is out of range, or two fields contradict one another.
@@ -77,6 +78,8 @@ class TigerConfig(CheckedConfig):
     causal_history: bool = False
     text_config: dict | PreTrainedConfig | None = None
     max_history_length: int = 20
+    num_trained_items: int | None = None
+    num_removed_items: int = 0
     pad_token_id: int | None = 0
     bos_token_id: int | None = 0
     decoder_start_token_id: int | None = 0
@@ -94,6 +97,7 @@ class TigerConfig(CheckedConfig):
         if self.num_encoder_layers is None:
             self.num_encoder_layers = self.num_decoder_layers
         self._check()
+        check_item_counts(self)
         super().__post_init__(**kwargs)
 
     def _check(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -68,10 +69,14 @@ class ItemWords:
 
     Args:
         texts (`Sequence[str]`): One text per item, in the order of the items; an empty text gives no words.
+        num_trained_items (`int`, *optional*): Number of items that a model was trained with, the first ones; ids and
+            weights of their words do not depend on the others. Defaults to all.
 
     Attributes:
-        vocabulary (`list[str]`): Distinct stems, sorted; the id of a word is its index.
-        idf (`list[float]`): log(1 + number of items / items that have the word).
+        vocabulary (`list[str]`): Distinct stems, sorted, those of added items alone last; the id of a word is its
+            index.
+        idf (`list[float]`): log(1 + number of trained items / trained items that have the word); for a word of added
+            items alone, those that have it, at most the largest of the others.
         starts (`list[int]`), items (`list[int]`): The items of word v, 0-based and ascending, are
             `items[starts[v]:starts[v + 1]]`.
 
@@ -82,13 +87,14 @@ class ItemWords:
     ['trays']
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], num_trained_items: int | None = None) -> None:
         if isinstance(texts, str):
             raise ValueError(f"texts is the string {texts!r}; give a list with one text per item.")
-        self.num_items = len(texts)
+        self.num_items = trained = len(texts) if num_trained_items is None else num_trained_items
         stems: dict[str, str] = {}
         having: dict[str, list[int]] = {}
         frequency: dict[str, int] = {}
+        added: dict[str, bool] = {}  # whether the trained items lack a word
         for number, text in enumerate(texts):
             for word in dict.fromkeys(content_words(text)):
                 if word not in stems:
@@ -96,10 +102,16 @@ class ItemWords:
                 items = having.setdefault(stems[word], [])
                 if not items or items[-1] != number:
                     items.append(number)
-                frequency[word] = frequency.get(word, 0) + 1
-        self.vocabulary = sorted(having)
+                if number < trained or word not in frequency or added[word]:
+                    frequency[word] = frequency.get(word, 0) + 1
+                    added[word] = number >= trained
+        counts = {word: bisect_left(items, trained) for word, items in having.items()}  # trained items of each word
+        self.vocabulary = sorted(having, key=lambda word: (not counts[word], word))
         self.word_ids = {word: number for number, word in enumerate(self.vocabulary)}
-        self.idf = [math.log1p(self.num_items / len(having[word])) for word in self.vocabulary]
+        self.idf = [math.log1p(trained / (counts[word] or len(having[word]))) for word in self.vocabulary]
+        num_trained = sum(map(bool, counts.values()))
+        largest = max(self.idf[:num_trained], default=math.inf)
+        self.idf[num_trained:] = [min(weight, largest) for weight in self.idf[num_trained:]]
         self.starts = [0]
         self.items: list[int] = []
         for word in self.vocabulary:

@@ -146,6 +146,8 @@ def read_items_file(path: Path) -> list[dict[str, Any]]:
                     if not isinstance(item.get(name) or "", str):
                         raise ValueError(f"its {name} is no text")
                     (item.get(name) or "").encode()  # half a surrogate pair is no text
+                if not isinstance(item.get("removed", False), bool):
+                    raise ValueError("its removed is neither true nor false")
                 items.append(item)
     except (ValueError, RecursionError) as error:
         way_out = "is a pointer of Git LFS: run git lfs pull in the clone" if is_pointer(path) else "is damaged"

@@ -67,6 +67,11 @@ class MostPopular(ItemIdRecommender):
         """Type of the scores; the base class reads parameters, and there are none."""
         return torch.float32
 
+    @property
+    def num_trained_items(self) -> int:
+        """Number of items that were counted, the first ones."""
+        return getattr(self.config, "num_trained_items", None) or self.config.num_items
+
     def check_tables(self) -> None:
         """Checks that counts can be summed."""
         check_numbers("item_counts", self.item_counts, MAX_COUNT)
@@ -76,10 +81,12 @@ class MostPopular(ItemIdRecommender):
 
         Every item can be recommended, an unseen one as well, and of equal counts the lower id is first.
         """
-        num_items = self.config.num_items
+        num_items, trained = self.config.num_items, self.num_trained_items
         ids = torch.arange(1, 1 + num_items, device=self.item_counts.device, dtype=torch.float64)
-        shares = self.item_counts + 1 - ids / (num_items + 1)
-        return shares / shares.sum()
+        shares = self.item_counts + 1 - ids / (trained + 1)
+        # an added item is below all others, and the shares of the others stay
+        shares[trained:] = (1 - (ids[trained:] - trained) / (num_items - trained + 1)) / (trained + 1)
+        return shares / shares[:trained].sum()
 
     def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Log-shares of all items, the same for every request."""
@@ -189,7 +196,39 @@ class TransitionGraph(MostPopular):
             weight = self.config.text_weight * recency.unsqueeze(1) * self.text_cosines[item].double()
             scores.index_add_(0, target.flatten(), weight.flatten())
         scores = scores.view(len(history), num_items) + POPULARITY_WEIGHT * self.popularity()
-        return (scores / scores.sum(-1, keepdim=True)).log()
+        # shares of the counted items, whose scores no added item changes
+        return (scores / scores[:, : self.num_trained_items].sum(-1, keepdim=True)).log()
+
+    @torch.no_grad()
+    def add_items(self, embeddings: torch.Tensor, new_embeddings: torch.Tensor) -> None:
+        """Adds items without training sequences, which are reached by their text neighbors.
+
+        An added item has the nearest texts of the catalogue as its neighbors, and each of these gets an edge to it of
+        the same weight as a text neighbor has. Edges and neighbors of the other items stay.
+
+        Args:
+            embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, those of the catalogue, of norm 1.
+            new_embeddings (`torch.Tensor`): Shape `(num_new, embedding_size)`, of norm 1.
+        """
+        num_items, num_new = self.config.num_items, len(new_embeddings)
+        counts = self.item_counts.new_zeros(num_new)
+        starts, columns, weights = self.edge_starts, self.edge_columns, self.edge_weights
+        starts = torch.cat([starts, starts[-1].expand(num_new)])
+        if self.config.num_text_neighbours:
+            everything = torch.cat([embeddings, new_embeddings])
+            cosines, neighbours = text_neighbours(everything, self.config.num_text_neighbours, first=num_items)
+            self.text_columns = torch.cat([self.text_columns, neighbours])
+            self.text_cosines = torch.cat([self.text_cosines, cosines.to(self.text_cosines.dtype)])
+            if self.config.text_weight:
+                new = torch.arange(num_items, num_items + num_new, device=neighbours.device).unsqueeze(1)
+                is_back = neighbours < num_items  # new items are neighbors of one another already, both ways
+                source, target = neighbours[is_back], new.expand_as(neighbours)[is_back]
+                weight = self.config.text_weight * cosines[is_back]
+                starts, columns, weights = _merge_edges(starts, columns, weights, source, target, weight)
+        self.item_counts = torch.cat([self.item_counts, counts])
+        self.edge_starts, self.edge_columns, self.edge_weights = starts, columns, weights
+        self.config.num_trained_items = self.num_trained_items
+        self.config.num_items, self.config.num_edges = num_items + num_new, len(columns)
 
 
 def check_numbers(name: str, numbers: torch.Tensor, largest: int) -> None:
@@ -277,8 +316,31 @@ def transition_edges(
     return starts, columns, summed / degree[source].clamp(min=1e-12) ** degree_power
 
 
+def _merge_edges(
+    starts: torch.Tensor,
+    columns: torch.Tensor,
+    weights: torch.Tensor,
+    source: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Appends edges to the rows of their sources, in compressed sparse rows; see [`transition_edges`]."""
+    num_rows = len(starts) - 1
+    order = source.argsort(stable=True)
+    added = torch.bincount(source, minlength=num_rows)
+    before = added.cumsum(0) - added  # number of new edges of earlier rows
+    place = torch.arange(len(columns), device=columns.device)
+    place = place + before.repeat_interleave(starts.diff())
+    new_place = torch.arange(len(order), device=columns.device) + starts[1:].repeat_interleave(added)
+    merged_columns = columns.new_empty(len(columns) + len(order))
+    merged_weights = weights.new_empty(len(merged_columns))
+    merged_columns[place], merged_columns[new_place] = columns, target[order].to(columns.dtype)
+    merged_weights[place], merged_weights[new_place] = weights, weight[order].to(weights.dtype)
+    return torch.cat([starts[:1], starts[1:] + added.cumsum(0)]), merged_columns, merged_weights
+
+
 def text_neighbours(
-    embeddings: torch.Tensor, num_neighbours: int, batch_size: int = 1024
+    embeddings: torch.Tensor, num_neighbours: int, batch_size: int = 1024, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Finds the most similar other items of each item.
 
@@ -286,14 +348,16 @@ def text_neighbours(
         embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, rows of norm 1.
         num_neighbours (`int`): At most `num_items - 1`.
         batch_size (`int`, defaults to 1024): Number of items per batch.
+        first (`int`, defaults to 0): The first item, from 0, whose neighbors are found.
 
     Returns:
-        Cosines, none below 0, and columns counted from 0, both `(num_items, num_neighbours)`, the nearest first.
+        Cosines, none below 0, and columns counted from 0, both `(num_items - first, num_neighbours)`, the nearest
+        first.
     """
     cosines, columns = [], []
-    for start in range(0, len(embeddings), batch_size):
+    for start in range(first, len(embeddings), batch_size):
         similarity = embeddings[start : start + batch_size] @ embeddings.T
-        own = torch.arange(len(similarity))
+        own = torch.arange(len(similarity), device=similarity.device)
         similarity[own, start + own] = -torch.inf
         best = similarity.topk(num_neighbours)
         cosines.append(best.values.clamp(min=0))

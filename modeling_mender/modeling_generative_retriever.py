@@ -173,7 +173,7 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
 
     def _check_size(self, k: int, num_beams: int | None) -> None:
         """Checks the numbers of results and beams against the size of the catalogue."""
-        num_items = self.trie.num_leaves
+        num_items = self.num_active_items
         check_k(k, num_items)
         is_whole = isinstance(num_beams, int) and not isinstance(num_beams, bool)
         if num_beams is not None and not (is_whole and k <= num_beams <= num_items):
@@ -184,15 +184,14 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
 
     def _default_beams(self, k: int, num_allowed: torch.Tensor | None) -> int:
         """Number of beams for `k` results; see `recommend`."""
-        num_items = self.trie.num_leaves
+        num_items = self.num_active_items
         num_beams = max(2 * k, self.generation_config.num_beams or 1)
         most = num_items if num_allowed is None else int(num_allowed.max())
         return min(num_items, max(num_beams, most) if most <= EXACT_ITEMS else num_beams)
 
     def _count_allowed(self, weights: ItemLogWeights | None) -> torch.Tensor | None:
         """Number of items that each request allows, `(batch_size,)`; removed items do not count."""
-        trie = self.trie
-        return count_allowed(weights, trie.num_items, trie.is_item if trie.num_leaves < trie.num_items else None)
+        return count_allowed(weights, self.config.num_items, self.is_item)
 
     def _encode_request(self, inputs: dict[str, Any]) -> tuple[BaseModelOutput, torch.Tensor]:
         """Pops the encoder's inputs from `inputs` and encodes them, unless encoder states are given."""
@@ -228,7 +227,7 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
 
     def _check_generation(self, settings: GenerationConfig) -> None:
         """Checks the settings against the catalogue and the length of a semantic ID."""
-        num_levels, num_items = self.config.num_levels, self.trie.num_leaves
+        num_levels, num_items = self.config.num_levels, self.num_active_items
         for name in ("num_beams", "num_return_sequences"):
             if (value := getattr(settings, name) or 1) > num_items and not settings.do_sample:
                 raise ValueError(

@@ -1,16 +1,20 @@
 """Base of the Mender variants: a generative retriever with a pretrained text encoder."""
 
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.nn import functional
 from transformers import AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 
+from .catalog_update import read_embeddings
 from .configuration_mender import MenderConfig
+from .item_texts import labeled_text
 from .modeling_generative_retriever import GenerativeRetriever
 from .semantic_ids import SemanticIds
 from .text_encoder_mixin import TextEncoderMixin
 
+TEXTS_IN_MEMORY = 1024  # new items whose texts are tokenized at once
 TEXTS_AT_A_TIME = 16  # texts of similar length per batch on a CPU, where padding costs as much as text
 
 Model = TypeVar("Model", bound="MenderPreTrainedModel")
@@ -88,6 +92,59 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
                 "embedding_size); embed every item of the catalogue with this model's text encoder."
             )
         self.item_embeddings[1:].copy_(item_embeddings)
+
+    def _new_embeddings(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        new: Sequence[Mapping[str, str]],
+        processor: Any,
+        embeddings: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Embeddings of new items, given or computed from their texts."""
+        if embeddings is not None:
+            shape = (len(new), cast(int, self.config.embedding_size))
+            return read_embeddings(embeddings, shape).to(self.item_embeddings)
+        return self.embed_texts(self._embedded_texts(items, new, processor), processor)
+
+    def _embedded_texts(
+        self, items: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, str]], processor: Any
+    ) -> list[str]:
+        """Texts of new items whose embeddings are those of the items."""
+        fields = processor.item_fields
+        return [labeled_text(item, fields) or one["title"] for item, one in zip(items, new, strict=True)]
+
+    def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:
+        """Learned codes of new items by the quantizer of the catalogue, from embeddings of this model's encoder."""
+        recipe = processor.recipe_of_catalog()
+        if not recipe.reads_own_embeddings:
+            return super()._new_codes(items, processor)
+        texts = [labeled_text(item, recipe.item_fields) or processor.new_item(item)["title"] for item in items]
+        return recipe.quantize(self.embed_texts(texts, processor))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str], processor: Any) -> torch.Tensor:
+        """Embeddings of texts, `(num_texts, embedding_size)`; see [`embed_text`].
+
+        Args:
+            texts (`Sequence[str]`): Texts.
+            processor ([`MenderProcessor`]): Processor of this model, for its tokenizer.
+        """
+        parts = []
+        for start in range(0, len(texts), TEXTS_IN_MEMORY):
+            tokens = processor.tokenizer(
+                list(texts[start : start + TEXTS_IN_MEMORY]),
+                truncation=True,
+                max_length=processor.max_length,
+                padding=True,
+                return_tensors="pt",
+            ).to(self.item_embeddings.device)
+            parts.append(self._embed_present(tokens["input_ids"], tokens["attention_mask"]))
+        return torch.cat(parts)
+
+    def _append_items(self, codes: torch.Tensor, embeddings: torch.Tensor | None, processor: Any) -> None:
+        """Appends the rows of new items; see [`LivingCatalog`]."""
+        super()._append_items(codes, embeddings, processor)
+        self.item_embeddings = torch.cat([self.item_embeddings, cast(torch.Tensor, embeddings)])
 
     @torch.no_grad()
     def embed_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

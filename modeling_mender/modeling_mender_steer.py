@@ -15,7 +15,7 @@ from .folded_decoding import FoldedSteps, SteerEncoderOutput, SteerLogitsProcess
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
 from .modeling_semantic_id_decoder import refuse_unknown
 from .modeling_steer_scores import SteerScores
-from .recommendation import RecommendOutput, check_enough, count_allowed
+from .recommendation import RecommendOutput, check_enough
 from .request_weights import wanted_shares
 from .semantic_ids import tokens_to_codes
 from .t5_stacks import last_visible
@@ -179,7 +179,7 @@ class MenderSteer(SteerScores, GenerationMixin):
             )
         scores = encoder_outputs.item_scores
         weights = weigh_items(num_items, len(scores), candidates, exclude, allowed_items, item_log_weights)
-        num_allowed = count_allowed(weights, num_items)
+        num_allowed = self._count_allowed(weights)
         check_enough(num_allowed, k)
         given = None
         if weights is not None:

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from .catalog_update import LivingCatalog
 from .checked_loading import CheckedModel
 from .configuration_semantic_ids import PAD_TOKEN_ID, first_token
 from .semantic_ids import SemanticIds, codes_to_tokens, tokens_to_codes
@@ -35,7 +36,7 @@ def refuse_unknown(settings: dict[str, Any]) -> None:
             raise ValueError(f"forward does not take {name}: it gives loss and logits, as a dictionary; leave it out.")
 
 
-class SemanticIdDecoderModel(CheckedModel):
+class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
     """A T5 decoder over the semantic IDs of a catalogue.
 
     Subclasses create their modules, call `post_init()`, name their inputs in `encoder_input_names` and implement
@@ -60,9 +61,13 @@ class SemanticIdDecoderModel(CheckedModel):
         self.register_buffer(
             "item_semantic_ids", torch.zeros(config.num_items, config.num_levels, dtype=torch.long), persistent=True
         )
+        if config.num_removed_items:
+            removed = torch.zeros(config.num_removed_items, dtype=torch.long)
+            self.register_buffer("removed_items", removed, persistent=True)
         self._trie: Trie | None = None
         self.generation_config = GenerationConfig(
-            num_beams=min(30, config.num_items),  # section A.2: more beams than results; 30 on Beauty
+            # section A.2: more beams than results; 30 on Beauty
+            num_beams=min(30, config.num_items - config.num_removed_items),
             length_penalty=0.0,  # a score is the plain log-probability
             max_new_tokens=config.num_levels,
             pad_token_id=PAD_TOKEN_ID,
@@ -140,9 +145,17 @@ class SemanticIdDecoderModel(CheckedModel):
         self._trie = None
 
     def check_tables(self) -> None:
-        """Checks that each item has a semantic ID of its own, unless the catalogue is not set yet."""
-        if bool(self.item_semantic_ids.any()) and not self.item_semantic_ids.is_meta:
-            SemanticIds(self.item_semantic_ids, self.config.codebook_size)
+        """Checks that each item in use has a semantic ID of its own, unless the catalogue is not set yet."""
+        if self.item_semantic_ids.is_meta:
+            return
+        if self.config.num_removed_items:
+            removed = self.removed_items
+            if not 1 <= int(removed.min()) <= int(removed.max()) <= self.config.num_items or bool(
+                (removed.diff() <= 0).any()
+            ):
+                raise ValueError(f"its removed_items must ascend within 1..{self.config.num_items}")
+        if bool(self.item_semantic_ids.any()):
+            SemanticIds(self._codes_in_use(), self.config.codebook_size)
 
     @property
     def trie(self) -> Trie:
@@ -152,7 +165,10 @@ class SemanticIdDecoderModel(CheckedModel):
                 raise ValueError(
                     "the item table is empty (all codes 0); call set_item_semantic_ids() or load a trained checkpoint."
                 )
-            self._trie = Trie(self.item_semantic_ids)
+            codes = self.item_semantic_ids
+            if self.config.num_removed_items:
+                codes = codes.index_fill(0, self.removed_items - 1, -1)
+            self._trie = Trie(codes)
         return self._trie
 
     # -- training -----------------------------------------------------------------------------------------------------

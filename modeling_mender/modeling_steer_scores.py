@@ -5,6 +5,7 @@ a constant per request. The weights of the terms depend on the request and are f
 """
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -132,6 +133,33 @@ class SteerScores(MenderOnEmbeddings):
         nearest = (embeddings.to(self.item_embeddings) @ self.item_embeddings[1:].T).float().amax(1)
         self.unrelated_cosine.copy_(torch.stack([nearest.mean(), nearest.std()]))
 
+    def _embedded_texts(
+        self, items: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, str]], processor: Any
+    ) -> list[str]:
+        """Texts of new items whose embeddings are those of the items: the ones that their words are taken from."""
+        return [item["text"] for item in new]
+
+    def _append_items(self, codes: torch.Tensor, embeddings: torch.Tensor | None, processor: Any) -> None:
+        """Appends new items to item head, graph and words; their item embeddings of the head are 0, so that their
+        texts speak for them."""
+        num_new, new = len(codes), cast(torch.Tensor, embeddings)
+        self.graph.add_items(self.item_embeddings[1:].float(), new.float())
+        self.config.graph_config = self.graph.config
+        ids = self.head.item_ids
+        ids.weight = nn.Parameter(torch.cat([ids.weight, ids.weight.new_zeros(num_new, ids.weight.shape[1])]))
+        ids.num_embeddings = len(ids.weight)
+        self._set_words(processor.words)
+        super()._append_items(codes, embeddings, processor)
+
+    def _set_words(self, words: ItemWords) -> None:
+        """Replaces the table of words."""
+        device = self.word_starts.device
+        self.config.num_words, self.config.num_word_items = len(words), len(words.items)
+        self.word_starts = torch.tensor(words.starts, dtype=torch.long, device=device)
+        self.word_items = torch.tensor(words.items, dtype=torch.long, device=device)
+        weights = torch.tensor([0.0, *words.idf], dtype=self.word_weights.dtype, device=device)
+        self.word_weights = weights
+
     def set_graph(self, graph: TransitionGraph) -> None:
         """Sets the transition graph.
 
@@ -229,10 +257,13 @@ class SteerScores(MenderOnEmbeddings):
         )
         words, strengths, known = texts["words"], texts["strengths"], texts["known"]
         nearest, bought = past_matches(preference_embeddings, words, self.item_embeddings, history, attention_mask)
-        num_matches = texts["all_words"].sum(-1)
+        # scales and features are those of the trained items, so that added ones change nothing among them
+        trained = self.num_trained_items
+        num_matches = texts["all_words"][..., :trained].sum(-1)
+        logits = (state @ vectors[1:].T).float()
         return texts | {
-            "history": (state @ vectors[1:].T).float().log_softmax(-1),
-            "graph": mix_uniform(self.graph.score_items(history, attention_mask).float()),
+            "history": logits - logits[:, :trained].logsumexp(-1, keepdim=True),
+            "graph": mix_uniform(self.graph.score_items(history, attention_mask).float(), trained),
             "head": (added @ vectors[1:].T).float(),
             "features": request_features(attention_mask.sum(1), strengths, nearest, bought, known, num_matches),
             "states": states,
@@ -251,7 +282,8 @@ class SteerScores(MenderOnEmbeddings):
             "words": shares,
             "all_words": (shares > ALL_WORDS).to(shares.dtype),
             "cosine": cosine,
-            "strengths": strengths * relevance(cosine, known, self.unrelated_cosine.float()),
+            "strengths": strengths
+            * relevance(cosine[..., : self.num_trained_items], known, self.unrelated_cosine.float()),
             "avoided": (strengths < 0).any(0),
             "known": known,
         }
@@ -293,7 +325,8 @@ class SteerScores(MenderOnEmbeddings):
             kind = "avoid" if bool(components["avoided"][column]) else "preference"
             numbers[kind] += 1
             if kind == "avoid":
-                term = penalty.unsqueeze(1) * avoided_match(components, column)
+                match = avoided_match(components, column, self.num_trained_items)
+                term = penalty.unsqueeze(1) * match
                 terms[f"avoid {numbers[kind]}"] = strengths[:, column, None].clamp(max=0) * term
                 continue
             gains = (
@@ -308,6 +341,7 @@ class SteerScores(MenderOnEmbeddings):
         """Scores all items and builds the states that the decoder attends to; see [`components`] for the arguments."""
         components = self.components(attention_mask=attention_mask, **inputs)
         terms = self.weigh(components)
+        terms["history"] = self.without_removed(terms["history"])
         shares = wanted_shares(components["strengths"])
         head = components["history"] + (shares.unsqueeze(-1) * components["head"]).sum(1)
         states, visible = components["states"], components["visible"]
@@ -318,7 +352,7 @@ class SteerScores(MenderOnEmbeddings):
         return SteerEncoderOutput(
             last_hidden_state=cast(torch.FloatTensor, states),
             item_scores=functools.reduce(torch.add, terms.values()).log_softmax(-1),
-            head_scores=head.log_softmax(-1),
+            head_scores=self.without_removed(head).log_softmax(-1),
             terms=terms,
             decoder_mask=visible,
             has_decoder=self.has_decoder,

@@ -173,7 +173,7 @@ class PreferenceRecommendationPipeline(Pipeline):
                 f"a {self.model.config.model_type} model does not read {' and '.join(unread)}{which}; "
                 f"{' and '.join(ways)}{other}."
             )
-        input_.check_enough(call.k, self.model.config.num_items, number)
+        input_.check_enough(call.k, self.model.config.num_items, number, self.processor.removed_items)
         return input_
 
     def _answer(self, requests: Iterator[RecommendationRequest], call: CallOptions) -> Iterator[list[dict[str, Any]]]:

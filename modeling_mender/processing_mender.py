@@ -11,14 +11,20 @@ import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .atomic_write import atomic_write
+from .catalog_recipe import CatalogRecipe
 from .configuration_checks import check_counts, count_positions
+from .item_texts import ITEM_TEXT_FIELDS, known_brand, labeled_text, plain_text
 from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, read_items_file, sha256
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
 # Files that a model is loaded from, and not its processor.
 NOT_READ = (".safetensors", ".index.json", ".bin", ".py", "generation_config.json")
 # Settings of a processor that its model has too.
-SHARED_SETTINGS = ("max_history_length", "num_levels", "codebook_size", "history_format", "num_user_tokens")
+SHARED_SETTINGS = (
+    "max_history_length", "num_levels", "codebook_size", "history_format", "num_user_tokens", "num_trained_items",
+)  # fmt: skip
+# Attributes that are computed from the items.
+CACHES = ("_read", "_words", "_known_titles", "_token_cache", "_removed")
 
 Processor = TypeVar("Processor", bound="MenderProcessor")
 
@@ -55,12 +61,17 @@ class MenderProcessor(ProcessorMixin):
         items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
             (for display; "item 17" where it is missing) and `text` (read by Mender_Tok). Saved in `items.jsonl` beside
             the configuration.
+        num_trained_items (`int`, *optional*): Number of items that the model was trained with, the first ones; `None`
+            for all.
 
     Attributes:
         model_types (`tuple[str, ...]`): Model types that it prepares requests for; empty for any.
+        recipe ([`CatalogRecipe`], *optional*): How a new item gets its texts and codes; saved in `catalog.json`.
     """
 
     model_types: tuple[str, ...] = ()
+    num_trained_items: int | None = None
+    recipe: CatalogRecipe | None = None
 
     def __init__(
         self,
@@ -68,10 +79,12 @@ class MenderProcessor(ProcessorMixin):
         max_history_length: int = 20,
         max_length: int = 512,
         items: Sequence[Mapping[str, str]] | None = None,
+        num_trained_items: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.max_history_length = check_size("max_history_length", max_history_length)
         self.max_length = check_size("max_length", max_length)
+        self.num_trained_items = num_trained_items and check_size("num_trained_items", num_trained_items)
         self.items = named_items(items or ())
         super().__init__(tokenizer)
 
@@ -79,6 +92,65 @@ class MenderProcessor(ProcessorMixin):
     def num_items(self) -> int:
         """Number of items of the catalogue."""
         return len(self.items)
+
+    @property
+    def removed_items(self) -> list[int]:
+        """Ids of the items that are never recommended again, ascending."""
+        if self.__dict__.get("_removed") is None:
+            self.__dict__["_removed"] = [
+                number for number, item in enumerate(self.items, start=1) if item.get("removed")
+            ]
+        return self.__dict__["_removed"]
+
+    @property
+    def active_items(self) -> list[int]:
+        """Ids of the items that can be recommended: all that were not removed."""
+        gone = set(self.removed_items)
+        return [item for item in range(1, 1 + self.num_items) if item not in gone]
+
+    def set_items(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Replaces the items, and forgets what was computed from them."""
+        self.items = named_items(items)
+        for name in CACHES:
+            self.__dict__.pop(name, None)
+
+    @property
+    def item_fields(self) -> Sequence[str]:
+        """Fields of an item that are embedded for the model."""
+        return (self.recipe and self.recipe.embedded_fields) or ITEM_TEXT_FIELDS
+
+    def new_item(self, item: Mapping[str, Any]) -> dict[str, str]:
+        """Title and text of an item to add, made as those of the trained items were.
+
+        Args:
+            item (`Mapping`): Record with `title`, `brand`, `categories` and further fields, or with a `text`.
+        """
+        title = self._new_title(item)
+        fields = (self.recipe and self.recipe.history_fields) or ("title",)
+        return {"title": title, "text": item.get("text") or f"Title: {labeled_text({**item, 'title': title}, fields)}"}
+
+    @staticmethod
+    def _new_title(item: Mapping[str, Any]) -> str:
+        """Title that is shown for an item to add: its own, else its brand and categories, else its text."""
+        title = item.get("title") or ""
+        if title.strip():
+            return title
+        brand = item.get("brand") if known_brand(item.get("brand")) else ""
+        return plain_text({**item, "title": "", "brand": brand}) or item.get("text") or ""
+
+    def recipe_of_catalog(self) -> CatalogRecipe:
+        """The recipe of the catalogue.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.recipe is None:
+            raise ValueError(
+                "the model has no quantizer of its semantic IDs, which gives a new item its codes: it was trained by "
+                "an earlier version, or on IDs without one; give codes, or --semantic_ids, the folder of mender "
+                "learn-ids, to mender update-catalogue."
+            )
+        return self.recipe
 
     def titles(self, item_ids: Sequence[int] | torch.Tensor) -> list[str]:
         """Titles of items.
@@ -104,7 +176,10 @@ class MenderProcessor(ProcessorMixin):
     def to_dict(self) -> dict[str, Any]:
         """The configuration without the items, which have a file of their own."""
         fields = super().to_dict()
-        fields.pop("items", None)
+        for name in ("items", "recipe", *CACHES):
+            fields.pop(name, None)
+        if not self.num_trained_items:  # as before the first change
+            fields.pop("num_trained_items", None)
         return fields
 
     def save_pretrained(
@@ -116,6 +191,8 @@ class MenderProcessor(ProcessorMixin):
         path = Path(save_directory) / ITEMS_FILE
         with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.writelines(self._item_lines())
+        if self.recipe is not None:
+            files = [*files, *self.recipe.save(save_directory)]
         return [*files, str(path)]
 
     @classmethod
@@ -174,6 +251,7 @@ class MenderProcessor(ProcessorMixin):
                 "or copy the model again."
             )
         processor.items = named_items(read_items_file(path))
+        processor.recipe = CatalogRecipe.find(files)
         processor._check_items(path)
         processor._check_model(files.read_json("config.json"), path)
         files.check_num_items(processor.num_items)
@@ -198,6 +276,11 @@ class MenderProcessor(ProcessorMixin):
                     f"{path.with_name('processor_config.json')} gives {name} as {getattr(self, name)!r:.80} and "
                     f"config.json as {config[name]!r:.80}; {way_out}"
                 )
+        if config.get("num_removed_items", 0) != len(self.removed_items):
+            raise ValueError(
+                f"{path} has {len(self.removed_items)} removed items and config.json counts "
+                f"{config.get('num_removed_items')!r:.80}; {way_out}"
+            )
         if config["num_items"] != self.num_items:
             raise ValueError(
                 f"{path} has {self.num_items} items and the config.json beside it {config['num_items']!r:.80}; "
@@ -439,12 +522,6 @@ class MenderTokProcessor(MenderProcessor):
             else []
         )
         return start, specials[len(start) :]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration without the cache of tokens."""
-        fields = super().to_dict()
-        fields.pop("_token_cache", None)
-        return fields
 
 
 class MenderEmbProcessor(MenderProcessor):

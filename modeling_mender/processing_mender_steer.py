@@ -4,13 +4,14 @@ Sentences are split into wanted and avoided texts, and misspelled words are corr
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from transformers import BatchFeature
 
+from .item_texts import ITEM_TEXT_FIELDS, plain_text
 from .item_words import ItemWords
 from .preference_parsing import SplitPreference, split_preference
 from .processing_mender import (
@@ -210,11 +211,17 @@ class MenderSteerProcessor(MenderProcessor):
             self.__dict__["_known_titles"] = frozenset(titles)
         return self.__dict__["_known_titles"]
 
+    def new_item(self, item: Mapping[str, Any]) -> dict[str, str]:
+        """Title and text of an item to add; see [`MenderProcessor.new_item`]."""
+        further = [name for name in self.item_fields if name not in ITEM_TEXT_FIELDS]
+        return {"title": self._new_title(item), "text": item.get("text") or plain_text(item, further)}
+
     @property
     def words(self) -> ItemWords:
         """Words of the catalogue's texts, computed on first use."""
         if self.__dict__.get("_words") is None:
-            self.__dict__["_words"] = ItemWords([item["text"] for item in self.items])
+            texts = [item["text"] for item in self.items]
+            self.__dict__["_words"] = ItemWords(texts, self.num_trained_items)
         return self.__dict__["_words"]
 
     def _is_word(self, word: str) -> bool:
@@ -227,7 +234,7 @@ class MenderSteerProcessor(MenderProcessor):
     def to_dict(self) -> dict[str, Any]:
         """The configuration without caches."""
         fields = super().to_dict()
-        for name in ("_read", "_words", "_known_titles", "_vocabulary", "split"):
+        for name in ("_vocabulary", "split"):
             fields.pop(name, None)
         return fields
 

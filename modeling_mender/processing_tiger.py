@@ -38,6 +38,7 @@ class TigerProcessor(MenderTokProcessor):
         max_length (`int`, defaults to 512): Largest number of tokens of a request, without that of the user.
         items (`Sequence[Mapping]`, *optional*): One record per item in the order of their ids 1..N, each with `title`
             (for display), `text`, and `codes`, its semantic ID. Saved in `items.jsonl` beside the configuration.
+        num_trained_items (`int`, *optional*): See [`MenderProcessor`].
     """
 
     model_types = ("tiger",)
@@ -53,9 +54,16 @@ class TigerProcessor(MenderTokProcessor):
         max_history_length: int = 20,
         max_length: int = 512,
         items: Sequence[Mapping[str, Any]] | None = None,
+        num_trained_items: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(tokenizer, max_history_length=max_history_length, max_length=max_length, items=items)
+        super().__init__(
+            tokenizer,
+            max_history_length=max_history_length,
+            max_length=max_length,
+            items=items,
+            num_trained_items=num_trained_items,
+        )
         if history_format not in ("semantic_ids", "text"):
             raise ValueError(f"history_format ({shown(history_format)}) must be semantic_ids or text.")
         if not isinstance(reads_preferences, bool):
@@ -129,7 +137,7 @@ class TigerProcessor(MenderTokProcessor):
                     "numbers, the item's semantic ID; fetch or copy the model again."
                 )
         try:
-            SemanticIds([item["codes"] for item in self.items], self.codebook_size)
+            SemanticIds([self.items[item - 1]["codes"] for item in self.active_items], self.codebook_size)
         except (ValueError, RuntimeError) as error:  # RuntimeError: a code beyond 64 bits
             raise ValueError(f"{path} holds codes that are no semantic IDs: {error} Fetch or copy it again.") from None
 

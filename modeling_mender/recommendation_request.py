@@ -1,6 +1,6 @@
 """Requests for recommendations, read once by the pipeline, the handler, the demo and the command `recommend`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -107,16 +107,16 @@ class RecommendationRequest:
             **checked,
         )
 
-    def num_allowed(self, num_items: int) -> int:
-        """Number of items of the catalogue that the request allows."""
+    def num_allowed(self, num_items: int, removed: Collection[int] = ()) -> int:
+        """Number of items of the catalogue that the request allows, without those that were removed from it."""
         weights = self.item_log_weights or {}
         weights = weights if isinstance(weights, Mapping) else dict(enumerate(weights, start=1))
-        without = {*self.exclude, *(item for item, weight in weights.items() if weight == float("-inf"))}
+        without = {*self.exclude, *removed, *(item for item, weight in weights.items() if weight == float("-inf"))}
         return num_items - len(without) if self.candidates is None else len(set(self.candidates) - without)
 
-    def check_enough(self, k: int, num_items: int, number: int | None = None) -> None:
+    def check_enough(self, k: int, num_items: int, number: int | None = None, removed: Collection[int] = ()) -> None:
         """Raises a ValueError if the request allows fewer than `k` items."""
-        if (allowed := self.num_allowed(num_items)) < k:
+        if (allowed := self.num_allowed(num_items, removed)) < k:
             raise RequestError(
                 number or 0,
                 f"allows {allowed} items and {k} results are asked for; allow more or ask for fewer.",

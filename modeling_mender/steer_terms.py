@@ -96,21 +96,22 @@ def relevance(cosine: torch.Tensor, known: torch.Tensor, unrelated_cosine: torch
     return torch.where((known > 0) | (deviation == 0), 1.0, near)
 
 
-def mix_uniform(scores: torch.Tensor) -> torch.Tensor:
-    """Mixes log-probabilities `(batch_size, num_items)` with the uniform distribution, so that an item beyond the
-    graph is improbable but not impossible."""
-    uniform = scores.new_full((), math.log(UNIFORM_SHARE / scores.shape[1]))
+def mix_uniform(scores: torch.Tensor, num_trained_items: int) -> torch.Tensor:
+    """Mixes log-probabilities `(batch_size, num_items)` with the uniform distribution over the trained items, so that
+    an item beyond the graph is improbable but not impossible."""
+    uniform = scores.new_full((), math.log(UNIFORM_SHARE / num_trained_items))
     return torch.logaddexp(scores, uniform) - math.log(1 + UNIFORM_SHARE)
 
 
-def avoided_match(components: dict[str, torch.Tensor], column: int) -> torch.Tensor:
+def avoided_match(components: dict[str, torch.Tensor], column: int, num_trained_items: int) -> torch.Tensor:
     """How much each item matches an avoided text, in [0, 1], `(batch_size, num_items)`.
 
     For the known words of the text, by the share of them that an item has, from `PARTIAL_MATCH` on; for unknown
-    words, by how far the cosine of an item stands out from the catalogue.
+    words, by how far the cosine of an item stands out from the trained items.
     """
     by_words = ((components["words"][:, column] - PARTIAL_MATCH) / (1 - PARTIAL_MATCH)).clamp(0, 1) ** MATCH_POWER
     cosine = components["cosine"][:, column]
-    deviation = (cosine - cosine.mean(1, keepdim=True)) / cosine.std(1, keepdim=True).clamp(min=1e-6)
+    trained = cosine[:, :num_trained_items]
+    deviation = (cosine - trained.mean(1, keepdim=True)) / trained.std(1, keepdim=True).clamp(min=1e-6)
     by_cosine = torch.sigmoid(MATCH_POWER * (deviation - STANDS_OUT))
     return torch.lerp(by_cosine, by_words, components["known"][:, column, None])

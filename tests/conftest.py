@@ -27,3 +27,13 @@ def shared_data() -> Path:
             f"real research data not found at {folder.name}/ beside the project; it is never part of the repository"
         )
     return folder
+
+
+@pytest.fixture
+def forked_checks(monkeypatch):
+    """What is published is loaded in a forked process, which starts at once; tests without this have a fresh one."""
+    from forked_python import server
+
+    from dataset_builders.commands import fresh_process
+
+    monkeypatch.setattr(fresh_process, "start_python", server().run)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -204,7 +204,7 @@ def reached_sources(modules: Sequence[str], package: Path = PACKAGE) -> dict[str
             continue
         found[name] = path
         waiting += [name.rpartition(".")[0]] if "." in name else []  # a package runs before what is in it
-        waiting += _imported(name if path.name == "__init__.py" else name.rpartition(".")[0], path)
+        waiting += _imported(name if path.name == "__init__.py" else name.rpartition(".")[0], path.read_bytes())
     return found
 
 
@@ -218,18 +218,20 @@ def _source_of(name: str, package: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _imported(inside: str, path: Path) -> Iterator[str]:
-    """Full names that a file's import statements may refer to, modules or names in them; `inside` is its package."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+@cache  # most stages reach the same files
+def _imported(inside: str, source: bytes) -> tuple[str, ...]:
+    """Full names that import statements may refer to, modules or names in them; `inside` is the file's package."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE.name}."))
+            found += (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE.name}."))
         elif isinstance(node, ast.ImportFrom):
             levels = inside.split(".")
             above = levels[: len(levels) + 1 - node.level] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
             if base.split(".")[0] == PACKAGE.name:
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names)
+                found += (base, *(f"{base}.{alias.name}" for alias in node.names))
+    return tuple(found)
 
 
 def _version(name: str) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,14 @@ def run_fresh(code: str, arguments: Sequence[str | Path] = ()) -> str:
             environment.pop(name, None)
         environment |= {"HF_HOME": f"{folder}/cache", "HF_HUB_OFFLINE": "1"}
         (Path(folder) / "empty").mkdir()
-        # -P keeps the working directory and the script's folder off the path
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", PREFIX + code, *words],
-            cwd=f"{folder}/empty",
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        done = start_python(PREFIX + code, *words, environment=environment, cwd=f"{folder}/empty")
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit status {done.returncode}"
         raise ValueError(f"a process with the public libraries alone could not use it: {last}")
     return done.stdout
+
+
+def start_python(code: str, *words: str, environment: Mapping[str, str], cwd: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -P -c code words`: -P keeps the working directory and the script's folder off the path."""
+    command = [sys.executable, "-P", "-c", code, *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)

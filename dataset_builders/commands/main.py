@@ -24,6 +24,7 @@ COMMANDS = {
     "measure-polarity": Command(
         "dataset_builders.commands.measure_polarity", "measure sentiment classifiers against star ratings"
     ),
+    "hold-out": Command("dataset_builders.commands.hold_out", "hold items out of a benchmark, to add them later"),
     "describe": Command("dataset_builders.commands.describe", "print statistics of benchmarks and check them"),
     "learn-ids": Command("modeling_mender.commands.learn_ids", "learn the semantic IDs of a catalog"),
     "train": Command("modeling_mender.commands.train", "train a method of the paper"),
@@ -31,6 +32,9 @@ COMMANDS = {
     "obedience": Command("modeling_mender.commands.obedience", "measure how well a model follows preferences"),
     "ablate": Command("modeling_mender.commands.ablate", "measure the contribution of each term of a model's score"),
     "recommend": Command("modeling_mender.commands.recommend", "recommend items for a history and preferences"),
+    "update-catalogue": Command(
+        "modeling_mender.commands.update_catalogue", "add items to a trained model, or remove some"
+    ),
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),

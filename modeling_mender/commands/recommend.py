@@ -119,7 +119,7 @@ def recommend(arguments: RecommendationArguments) -> None:
     check_options(arguments)
     missing = None
     try:
-        titles = read_titles(arguments.model, arguments.revision)
+        titles, removed = read_titles(arguments.model, arguments.revision)
     except OSError as error:
         if arguments.search is not None:
             raise
@@ -130,9 +130,9 @@ def recommend(arguments: RecommendationArguments) -> None:
     if arguments.search is not None:
         if arguments.verify:
             verify(arguments.model, arguments.revision)
-        print_found(titles, arguments.search, arguments.json)
+        print_found(titles, arguments.search, arguments.json, removed)
         return
-    request = make_request(arguments, titles)
+    request = make_request(arguments, titles, removed)
     split = make_splitter(arguments)
     model, processor = load(arguments)
 

@@ -1,7 +1,7 @@
 """Printing of the command recommend: the request, how its texts were read, and the items with their terms."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -64,15 +64,15 @@ def print_items(items: Sequence[dict[str, Any]]) -> None:
         print(f"A score is the sum of its terms{same}.")
 
 
-def print_found(titles: Sequence[str], words: str, as_json: bool = False) -> None:
+def print_found(titles: Sequence[str], words: str, as_json: bool = False, removed: Collection[int] = ()) -> None:
     """Prints the items of a search, or those with similar titles; as JSON the former alone."""
-    found = search(titles, words)
+    found = search(titles, words, removed)
     if as_json:
         items = [{"item_id": item, "title": titles[item - 1]} for item in found]
         print(json.dumps({"search": words, "items": items}, ensure_ascii=False, indent=2))
         return
     if not found:
-        found = suggest(titles, words)
+        found = [item for item in suggest(titles, words) if item not in removed]
         print(f"no title has all of these words{'; did you mean' if found else ''}")
     print_titles(titles, found)
 

@@ -1,7 +1,7 @@
 """Request of the command recommend, made from ids and words of titles, and the search among titles."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
@@ -17,8 +17,8 @@ SHOWN = 10  # titles in an error about several matches
 SUGGESTED = 5  # titles suggested for a mistyped one
 
 
-def read_titles(name: str, revision: str | None) -> list[str]:
-    """Reads the titles of a model's items from `items.jsonl`, in the order of their ids.
+def read_titles(name: str, revision: str | None) -> tuple[list[str], frozenset[int]]:
+    """Reads the titles of a model's items from `items.jsonl`, in the order of their ids, and the ids of removed items.
 
     Raises:
         ValueError: If the model is in the subfolder `model`, or a line of the file is no item.
@@ -54,25 +54,29 @@ def read_titles(name: str, revision: str | None) -> list[str]:
     if path.parent == Path(name):  # on the Hub, the titles are all that is fetched
         ModelFiles(name).check((ITEMS_FILE,))
     items = read_items_file(path)
-    return [str(item.get("title") or f"item {number}") for number, item in enumerate(items, start=1)]
+    titles = [str(item.get("title") or f"item {number}") for number, item in enumerate(items, start=1)]
+    return titles, frozenset(number for number, item in enumerate(items, start=1) if item.get("removed"))
 
 
-def make_request(arguments: "RecommendationArguments", titles: Sequence[str]) -> dict[str, Any]:
+def make_request(
+    arguments: "RecommendationArguments", titles: Sequence[str], removed: Collection[int] = ()
+) -> dict[str, Any]:
     """Makes the request of the pipeline, with every item as its id.
 
     Raises:
         ValueError: If the request is invalid, or fewer than k items may be recommended.
     """
-    history = [find_item(titles, item) for item in arguments.history]
-    exclude = [find_item(titles, item) for item in arguments.exclude]
+    history = [find_item(titles, item, removed) for item in arguments.history]
+    exclude = [find_item(titles, item, removed) for item in arguments.exclude]
     candidates = None
     if arguments.candidates is not None:
-        candidates = [find_item(titles, item) for item in arguments.candidates]
+        candidates = [find_item(titles, item, removed) for item in arguments.candidates]
     if arguments.exclude_history:
         exclude += history
-    if arguments.k > len(titles):
-        raise ValueError(f"--k ({arguments.k}) must be in 1..{len(titles)}, the number of items; ask for fewer.")
-    left = len(set(candidates) - set(exclude)) if candidates else len(titles) - len(set(exclude))
+    if arguments.k > (number := len(titles) - len(removed)):
+        raise ValueError(f"--k ({arguments.k}) must be in 1..{number}, the number of items; ask for fewer.")
+    without = {*exclude, *removed}
+    left = len(set(candidates) - without) if candidates else len(titles) - len(without)
     if left < arguments.k:
         raise ValueError(
             f"{counted(left, 'item')} left after --candidates, --exclude and --exclude_history, and --k is "
@@ -92,8 +96,8 @@ def make_request(arguments: "RecommendationArguments", titles: Sequence[str]) ->
     return request
 
 
-def search(titles: Sequence[str], words: str) -> list[int]:
-    """Returns the ids of the items whose title contains every word, ignoring case.
+def search(titles: Sequence[str], words: str, removed: Collection[int] = ()) -> list[int]:
+    """Returns the ids of the items whose title contains every word, ignoring case, but for removed ones.
 
     >>> search(["Rose Soap", "Lavender Soap", "Lavender Candle"], "soap lav")
     [2]
@@ -102,7 +106,7 @@ def search(titles: Sequence[str], words: str) -> list[int]:
     return [
         item
         for item, title in enumerate(titles, start=1)
-        if wanted and all(word in title.casefold() for word in wanted)
+        if wanted and item not in removed and all(word in title.casefold() for word in wanted)
     ]
 
 
@@ -138,8 +142,8 @@ def suggest(titles: Sequence[str], words: str) -> list[int]:
     return [item for title in nearest for item in by_title[title]][:SUGGESTED]
 
 
-def find_item(titles: Sequence[str], item: str) -> int:
-    """Returns the id of an item given by its id or by words of its title.
+def find_item(titles: Sequence[str], item: str, removed: Collection[int] = ()) -> int:
+    """Returns the id of an item given by its id or by words of its title; of a removed one where no other fits.
 
     Raises:
         ValueError: If there is no such id, or not exactly one title matches.
@@ -153,7 +157,8 @@ def find_item(titles: Sequence[str], item: str) -> int:
             )
         return int(item)
     exact = [number for number, title in enumerate(titles, start=1) if title.casefold() == item.casefold().strip()]
-    found = exact or search(titles, item)
+    exact = [number for number in exact if number not in removed] or exact
+    found = exact or search(titles, item, removed) or search(titles, item)
     if not found:
         near = listed(titles, suggest(titles, item))
         meant = f"did you mean {near}? Give its id, or " if near else "give ids, or "

@@ -25,16 +25,19 @@ from dataset_builders.ranking_metrics import score_run
 from dataset_builders.replacing import CHECKPOINTS, PUBLISHED, check_replaceable
 
 from .. import SemanticIds
+from ..catalog_recipe import CatalogRecipe
 from ..data.collators import Collator
 from ..data.mixtures import mixture_examples
 from ..data.requests import Example, requests_of
 from ..evaluation.ranking import rank
 from ..hub.model_card import is_hub_name
+from ..item_texts import plain_text
 from ..manifest import ModelFiles
 from ..methods.building import Catalogue
 from ..methods.request_weights_fit import Asked
 from ..methods.steer import SteerCollator, SteerFit
 from ..methods.table import Method, get_method
+from ..modeling_mender_base import MenderOnEmbeddings
 from ..modeling_mender_steer import MenderSteer
 from ..processing_mender import MenderProcessor
 from ..processing_mender_steer import MenderSteerProcessor
@@ -54,6 +57,7 @@ from .sample import prepare_sample
 
 logger = logging.getLogger(__name__)
 
+PROBED_ITEMS = 256  # items whose codes are computed again by the model's own text encoder
 # What a training replaces in its output folder.
 TRAINED = {"model": PUBLISHED["model"], "adapter": PUBLISHED["model"], "checkpoints": CHECKPOINTS}
 
@@ -174,9 +178,7 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
     rows = require_table(arguments.benchmark, arguments.domain, "items")
     embedded = read_item_text_fields(arguments.benchmark, arguments.domain)
     further = [name for name in embedded if name not in ITEM_TEXT_FIELDS]
-    fields = ["title"]
-    if isinstance(arguments, MenderTokArguments):
-        fields = arguments.item_fields or ["title", *further]
+    fields = history_fields(arguments, embedded)
     if unknown := [name for name in fields if name not in rows.column_names]:
         raise ValueError(
             f"item_fields names {', '.join(unknown)}, which the items of {arguments.benchmark} do not have; choose "
@@ -187,8 +189,7 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
         name = item_title(row)
         items.append({"title": name, "text": f"Title: {item_text({**row, 'title': name}, fields) or name}"})
         embedding_texts.append(item_text(row, embedded) or name)
-        parts = row["title"], row["brand"], *(row["categories"] or ()), *(row[column] for column in further)
-        plain_texts.append(", ".join(part for part in parts if part) or name)
+        plain_texts.append(plain_text(row, further) or name)
     semantic_ids = read_semantic_ids(arguments) if isinstance(arguments, DecoderArguments) else None
     embedder = partial(load_embedder, dtype="float32")  # a model does not depend on the processor that trained it
     return Catalogue(items, embedding_texts, semantic_ids, plain_texts, embedder)
@@ -223,11 +224,40 @@ def build_model(
     apply_finetuning(model, arguments)
     cast(torch.nn.Module, model).to(device)
     if isinstance(arguments, DecoderArguments):
+        cast(MenderProcessor, processor).recipe = read_recipe(arguments, catalogue, model, processor)
         generation = cast(GenerationConfig, model.generation_config)
         generation.num_beams = min(arguments.num_beams, len(catalogue.items))
         if generation.num_beams < arguments.num_beams:
             logger.warning("%s beams (--num_beams %s), one for each item", generation.num_beams, arguments.num_beams)
     return model, processor
+
+
+def read_recipe(
+    arguments: DecoderArguments, catalogue: Catalogue, model: PreTrainedModel, processor: MenderProcessor
+) -> CatalogRecipe | None:
+    """Reads how a new item joins the catalogue from the folder of the semantic IDs; `None` without a quantizer."""
+    folder = arguments.semantic_ids or default_paths(arguments.domain, arguments.method)["semantic_ids"]
+    recipe = CatalogRecipe.from_semantic_ids(folder)
+    if recipe is None:
+        return None
+    embedded = read_item_text_fields(arguments.benchmark, arguments.domain)
+    recipe.embedded_fields = tuple(embedded)
+    recipe.history_fields = tuple(history_fields(arguments, embedded))
+    if isinstance(model, MenderOnEmbeddings) and tuple(recipe.item_fields) == recipe.embedded_fields:
+        # codes of a few items tell whether the model's own encoder is the one that they were learned on
+        chosen = np.random.default_rng(0).permutation(len(catalogue.items))[:PROBED_ITEMS]
+        texts = [catalogue.embedding_texts[row] for row in chosen]
+        codes = catalogue.known_semantic_ids.codes[chosen, :-1]
+        recipe.measure(model.embed_texts(texts, processor), codes)
+    return recipe
+
+
+def history_fields(arguments: TrainingArguments, embedded: Sequence[str]) -> Sequence[str]:
+    """Fields of an item in a history that is a text."""
+    further = [name for name in embedded if name not in ITEM_TEXT_FIELDS]
+    if not isinstance(arguments, MenderTokArguments):
+        return ["title"]
+    return arguments.item_fields or ["title", *further]
 
 
 @dataclass(frozen=True)

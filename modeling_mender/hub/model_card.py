@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,6 +16,7 @@ from ..escaping import code, escaped, fence, markdown, one_line
 from ..manifest import ITEMS_FILE, read_items_file, read_json_object
 from ..methods.table import Method, load_method
 from ..training.records import read_arguments, read_state
+from .catalog_changes import read_changes
 
 # Names of text encoders in recipes -> repositories on the Hub.
 HUB_NAMES = {
@@ -125,6 +126,7 @@ class SavedModel:
         training (`dict`): Training state, such as `best_step`; empty if there is none in the folder.
         num_items (`int`): Number of items.
         titles (`list[str]`): Titles of the first items.
+        changes (`list[dict]`): Changes of the catalogue since the training, the oldest first.
     """
 
     method: Method
@@ -132,6 +134,7 @@ class SavedModel:
     training: dict[str, Any]
     num_items: int
     titles: list[str]
+    changes: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: str | Path) -> "SavedModel":
@@ -151,6 +154,7 @@ class SavedModel:
                 one_line(item.get("title") or f"item {number}", LONGEST_TITLE)
                 for number, item in enumerate(items[:3], start=1)
             ],
+            changes=read_changes(folder),
         )
 
     def example(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..pipeline_preference_recommendation import PreferenceRecommendationPipelin
 from ..training.arguments import ARGUMENTS_FILE
 from ..training.lora import ADAPTER_FILES
 from ..training.records import STATE_FILE, read_arguments
+from .catalog_changes import CHANGES_FILE
 from .loading import load_recommender
 from .model_card import public_arguments
 
@@ -120,8 +121,9 @@ def copy_records(source: Path, target: Path, benchmark: str | None) -> None:
         arguments = public_arguments(trained_with, benchmark)
         text = yaml.safe_dump(arguments, sort_keys=False, allow_unicode=True)
         (target / ARGUMENTS_FILE).write_text(text, encoding="utf-8")
-    if (source / STATE_FILE).is_file():
-        shutil.copyfile(source / STATE_FILE, target / STATE_FILE)
+    for name in (STATE_FILE, CHANGES_FILE):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def forget_paths(model: PreTrainedModel, processor: ProcessorMixin) -> None:

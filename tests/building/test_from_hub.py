@@ -1,8 +1,6 @@
 """Public sets of the Hub as benchmarks: small files of the documented columns, with text of these tests' own."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 from fake_hub import FakeHub
+from forked_python import server
 
 from dataset_builders.benchmark.axes import AXES
 from dataset_builders.benchmark.checks import check_benchmark, untestable
@@ -443,10 +442,7 @@ print("\\n" + json.dumps(answers))
 
 
 def type_commands(environment, folder, *commands):
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(commands)], cwd=folder, env=environment | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = server().run(DRIVER, json.dumps(commands), environment=environment, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 

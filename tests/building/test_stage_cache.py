@@ -96,6 +96,24 @@ STAGE_CODE = {
 }
 
 
+def stage_digests(**package):
+    """The digest of every stage's code, read anew."""
+    stage_cache.code_digest.cache_clear()
+    return {stage: stage_cache.code_digest(*code, **package) for stage, code in STAGE_CODE.items()}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the package, and the digests of its stages."""
+    package = tmp_path_factory.mktemp("copied") / "dataset_builders"
+    shutil.copytree(stage_cache.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    return package, stage_digests(package=package)
+
+
+def test_a_copy_of_the_code_has_its_digests(copied):
+    assert copied[1] == stage_digests()
+
+
 @pytest.mark.parametrize(
     ("changed", "stages"),
     [
@@ -112,15 +130,12 @@ STAGE_CODE = {
         ("benchmark/negation.py", {"polarity", "preferences", "configs"}),
     ],
 )
-def test_a_changed_line_counts_for_the_stages_that_it_can_change(tmp_path, changed, stages):
-    package = tmp_path / "dataset_builders"
-    shutil.copytree(stage_cache.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    before = {stage: stage_cache.code_digest(*code, package=package) for stage, code in STAGE_CODE.items()}
-    assert before == {stage: stage_cache.code_digest(*code) for stage, code in STAGE_CODE.items()}
-    with (package / changed).open("a") as file:
-        file.write("# a comment\n")
-    stage_cache.code_digest.cache_clear()
-    after = {stage: stage_cache.code_digest(*code, package=package) for stage, code in STAGE_CODE.items()}
+def test_a_changed_line_counts_for_the_stages_that_it_can_change(copied, changed, stages):
+    package, before = copied
+    code = (package / changed).read_bytes()
+    (package / changed).write_bytes(code + b"# a comment\n")
+    after = stage_digests(package=package)
+    (package / changed).write_bytes(code)
     assert {stage for stage in STAGE_CODE if before[stage] != after[stage]} == stages
 
 

@@ -17,16 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from benchmark_world import hash_embed
+from forked_python import LARGE, Server
 from launched_training import TROUBLES
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tiny_models import random_codes, save_text_encoder
 from tiny_training import arguments, run
+from torch.distributed import TCPStore
 from transformers import AutoModel
 
+from dataset_builders.building.build import build_benchmark
 from dataset_builders.building.interactions import connect
 from dataset_builders.building.sources.sample import SampleSource
-from dataset_builders.commands import build as build_benchmark
 from dataset_builders.resources import resource
 from modeling_mender.commands import train as train_script
 from modeling_mender.commands import training_run
@@ -37,48 +40,57 @@ from modeling_mender.training.stopping import Interrupted, StopSignals, TooLittl
 SECONDS = 300  # until a test gives up on a process; a few suffice where a test has the machine to itself
 
 
-def start(project, folder, *words, processes=1):
-    """A run of `launched_training.py`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [
-        *(launcher if processes > 1 else []),
-        str(project / "tests/training/launched_training.py"),
-        str(folder),
-        *words,
-    ]
-    paths = os.pathsep.join(str(project / name) for name in ("", "tests", "scripts/benchmarks"))
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    return subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
-    )  # fmt: skip
+class Launched:
+    """Runs of `launched_training.py` that train together, and the store where they meet, as a launcher has it."""
+
+    def __init__(self, server, folder, words, processes):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.store = folder, TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.store.port), "WORLD_SIZE": str(processes)}
+        where |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true"} | (where if processes > 1 else {})
+        ranks = [{"RANK": str(n), "LOCAL_RANK": str(n)} if processes > 1 else {} for n in range(processes)]
+        code = "from launched_training import main; main()"
+        self.processes = [server.start(code, [folder, *words], environment | rank) for rank in ranks]
+
+    def finish(self):
+        """Their exit statuses, and what they wrote to stderr."""
+        try:
+            errors = "".join(process.communicate(timeout=SECONDS)[1] for process in self.processes)
+        finally:
+            for process in self.processes:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+        return [process.poll() for process in self.processes], errors
+
+    def wait_for(self, name):
+        """Waits until a process has written a file."""
+        end = time.monotonic() + SECONDS
+        while not (self.folder / name).exists():
+            for process in self.processes:
+                assert process.poll() is None, process.communicate()[1][-3000:]
+            assert time.monotonic() < end, f"{name} did not come"
+            time.sleep(0.02)
 
 
-def finish(process):
-    """Its exit status, and what it wrote to stderr."""
-    try:
-        _, errors = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return process.returncode, errors
+@pytest.fixture(scope="module")
+def start(project):
+    """Starts processes that have imported what training needs."""
+    paths = os.pathsep.join(str(project / name) for name in ("", "tests", "tests/training", "scripts/benchmarks"))
+    server = Server.of(*LARGE, "launched_training", "modeling_mender.commands.train", PYTHONPATH=paths)
+    return lambda folder, *words, processes=1: Launched(server, folder, words, processes)
 
 
-def launch(project, folder, *words, processes=1):
-    """A run that must succeed; what each process left behind."""
-    status, errors = finish(start(project, folder, *words, processes=processes))
-    assert status == 0, errors[-3000:]
-    return [json.loads((folder / f"process_{number}.json").read_text()) for number in range(processes)]
+@pytest.fixture(scope="module")
+def launch(start):
+    """A run that must succeed; gives what each process left behind."""
 
+    def run_to_the_end(folder, *words, processes=1):
+        statuses, errors = start(folder, *words, processes=processes).finish()
+        assert statuses == [0] * processes, errors[-3000:]
+        return [json.loads((folder / f"process_{number}.json").read_text()) for number in range(processes)]
 
-def wait_for(path, process):
-    """Waits until a process has written a file."""
-    end = time.monotonic() + SECONDS
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        assert time.monotonic() < end, f"{path.name} did not come"
-        time.sleep(0.02)
+    return run_to_the_end
 
 
 def weights(folder):
@@ -93,14 +105,13 @@ def assert_equal(one, other):
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Arguments of mender train on the sample shop, with a tiny random text encoder."""
+    """Arguments of mender train on a small sample shop, with a tiny random text encoder."""
     folder = tmp_path_factory.mktemp("world")
-    items = SampleSource().load(connect()).items.to_pyarrow().to_pylist()
+    source = SampleSource(num_items=120, num_users=90)
+    items = source.load(connect()).items.to_pyarrow().to_pylist()
     words = {word.lower() for row in items for text in (row["title"], *row["categories"]) for word in text.split()}
     encoder = str(save_text_encoder("bert", folder, sorted(words)))
-    options = ["--source", "sample", "--domain", "sample", "--output_dir", str(folder / "benchmark")]
-    options += ["--embedding_model", encoder, "--polarity", "rating_vader"]
-    assert build_benchmark.main(options) == 0
+    build_benchmark(source, "sample", folder / "benchmark", hash_embed, progress=False)
     (folder / "ids").mkdir()
     num_items = pq.read_table(folder / "benchmark/sample_items").num_rows
     codes = random_codes(num_items, num_levels=3, codebook_size=8, seed=0).tolist()
@@ -114,18 +125,18 @@ def command(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unbroken(project, tmp_path_factory):
+def unbroken(launch, tmp_path_factory):
     """Weights of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("unbroken")
-    launch(project, folder)
+    launch(folder)
     return weights(folder)
 
 
 @pytest.fixture(scope="module")
-def spread(project, tmp_path_factory):
+def spread(launch, tmp_path_factory):
     """A run of two processes: its folder, and what each left behind."""
     folder = tmp_path_factory.mktemp("spread")
-    return folder, launch(project, folder, processes=2)
+    return folder, launch(folder, processes=2)
 
 
 class TestAccelerateLaunch:
@@ -172,23 +183,23 @@ class TestTwoProcesses:
         assert sorted(epoch) == sorted(list(range(1, 13)) * 4)  # every row once
         assert AutoModel.from_pretrained(folder / "run/model") is not None
 
-    def test_mender_steer_trains_where_a_process_has_a_batch_without_a_preference(self, project, tmp_path):
+    def test_mender_steer_trains_where_a_process_has_a_batch_without_a_preference(self, launch, tmp_path):
         """One row at a time, of which one in three has none: each process waits for the gradients of every weight."""
         words = ('variant="steer"', "per_device_train_batch_size=1", "max_steps=20", "eval_steps=10")
-        one, other = launch(project, tmp_path, *words, "preference_dropout=0.3", processes=2)
+        one, other = launch(tmp_path, *words, "preference_dropout=0.3", processes=2)
         assert (one["step"], one["examples"], other["step"]) == (20, 40, 20)
         assert all(value.isfinite().all() for value in weights(tmp_path).values() if value.is_floating_point())
 
-    def test_a_loss_that_is_not_finite_on_one_stops_both(self, project, tmp_path):
-        status, errors = finish(start(project, tmp_path, "nan_on_the_last_process", "eval_steps=2", processes=2))
-        assert status == 1
+    def test_a_loss_that_is_not_finite_on_one_stops_both(self, start, tmp_path):
+        statuses, errors = start(tmp_path, "nan_on_the_last_process", "eval_steps=2", processes=2).finish()
+        assert statuses == [1, 1]
         assert errors.count("FloatingPointError: the loss is nan at step 3") == 2
         assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_2"]
         assert all(value.isfinite().all() for value in weights(tmp_path).values() if value.is_floating_point())
 
-    def test_another_number_of_processes_does_not_continue_a_run(self, project, spread):
-        status, errors = finish(start(project, spread[0]))
-        assert status == 1
+    def test_another_number_of_processes_does_not_continue_a_run(self, start, spread):
+        statuses, errors = start(spread[0]).finish()
+        assert statuses == [1]
         assert "num_processes of the launcher 2 -> 1" in errors
 
     def test_processes_that_do_not_know_of_each_other_do_not_start(self, monkeypatch):
@@ -199,29 +210,28 @@ class TestTwoProcesses:
 
 
 class TestSharded:
-    def test_a_sharded_run_equals_an_unsharded_one_and_continues_after_a_signal(self, project, tmp_path):
-        launch(project, tmp_path / "whole", 'variant="tok"', processes=2)
-        launch(project, tmp_path / "sharded", "fsdp", 'variant="tok"', processes=2)
+    def test_a_sharded_run_equals_an_unsharded_one_and_continues_after_a_signal(self, start, launch, tmp_path):
+        launch(tmp_path / "whole", 'variant="tok"', processes=2)
+        launch(tmp_path / "sharded", "fsdp", 'variant="tok"', processes=2)
         expected, found = weights(tmp_path / "whole"), weights(tmp_path / "sharded")
         assert expected.keys() == found.keys()
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
         broken = tmp_path / "broken"
-        process = start(project, broken, "fsdp", "slow", 'variant="tok"', processes=2)
-        wait_for(broken / "run/started_1", process)
-        # to one of the two workers alone: both must stop
-        os.kill(int((broken / "run/started_1").read_text()), signal.SIGTERM)
-        status, errors = finish(process)
-        assert status == 1
+        both = start(broken, "fsdp", "slow", 'variant="tok"', processes=2)
+        both.wait_for("run/started_1")
+        os.kill(both.processes[1].pid, signal.SIGTERM)  # to one of the two alone: both must stop
+        statuses, errors = both.finish()
+        assert statuses == [1, 1]
         assert errors.count("the same command continues") == 2
         assert checkpoints(broken / "run")
-        launch(project, broken, "fsdp", 'variant="tok"', processes=2)
+        launch(broken, "fsdp", 'variant="tok"', processes=2)
         assert_equal(found, weights(broken))
 
-    def test_lora_in_bf16_with_gradient_checkpointing_is_merged_from_shards(self, project, tmp_path):
+    def test_lora_in_bf16_with_gradient_checkpointing_is_merged_from_shards(self, launch, tmp_path):
         pytest.importorskip("peft")
         words = ["fsdp", "lora", 'variant="tok"', "bf16=true", "gradient_checkpointing=true", "max_steps=4"]
-        launch(project, tmp_path, *words, processes=2)
+        launch(tmp_path, *words, processes=2)
         encoder = load_file(tmp_path / "bert/model.safetensors")
         trained = weights(tmp_path)
         assert not any("lora" in name or "base_layer" in name for name in trained)
@@ -232,41 +242,46 @@ class TestSharded:
 
 
 class TestDeathAndSignals:
-    def test_a_run_killed_while_it_wrote_a_checkpoint_continues_by_the_same_command(self, project, unbroken, tmp_path):
+    def test_a_run_killed_while_it_wrote_a_checkpoint_continues_by_the_same_command(
+        self, start, launch, unbroken, tmp_path
+    ):
         broken = tmp_path / "broken"
-        status, _ = finish(start(project, broken, "kill_in_checkpoint"))
-        assert status == -signal.SIGKILL
+        statuses, _ = start(broken, "kill_in_checkpoint").finish()
+        assert statuses == [-signal.SIGKILL]
         assert [path.name for path in checkpoints(broken / "run")] == ["step_4"]
         assert list((broken / "run/checkpoints").glob(".step_8.*.tmp"))
-        (left,) = launch(project, broken)
+        (left,) = launch(broken)
         assert left["step"] == 12
         assert sorted(path.name for path in (broken / "run/checkpoints").iterdir()) == ["step_12", "step_8"]
         assert left["examples"] == 12 * 8
         assert_equal(unbroken, weights(broken))
 
-    def test_the_first_interrupt_finishes_the_step_and_the_same_command_continues(self, project, unbroken, tmp_path):
+    def test_the_first_interrupt_finishes_the_step_and_the_same_command_continues(
+        self, start, launch, unbroken, tmp_path
+    ):
         broken = tmp_path / "broken"
-        process = start(project, broken, "slow")
-        wait_for(broken / "run/started_0", process)
-        os.kill(process.pid, signal.SIGINT)
-        status, errors = finish(process)
-        assert status == 1
+        training = start(broken, "slow")
+        training.wait_for("run/started_0")
+        os.kill(training.processes[0].pid, signal.SIGINT)
+        statuses, errors = training.finish()
+        assert statuses == [1]
         assert "Interrupted: interrupted after step" in errors
         assert "the same command continues" in errors
         folder = checkpoints(broken / "run")[-1]
         assert 0 < json.loads((folder / "training_state.json").read_text())["step"] < 12
-        launch(project, broken)
+        launch(broken)
         assert_equal(unbroken, weights(broken))
 
-    def test_the_second_interrupt_stops_at_once(self, project, tmp_path):
-        process = start(project, tmp_path, "stuck")
-        wait_for(tmp_path / "run/started_0", process)
+    def test_the_second_interrupt_stops_at_once(self, start, tmp_path):
+        training = start(tmp_path, "stuck")
+        training.wait_for("run/started_0")
+        (process,) = training.processes
         os.kill(process.pid, signal.SIGINT)
         time.sleep(1.5)
         assert process.poll() is None
         os.kill(process.pid, signal.SIGINT)
-        status, errors = finish(process)
-        assert status in (1, -signal.SIGINT)
+        statuses, errors = training.finish()
+        assert statuses == [1]
         assert "KeyboardInterrupt" in errors
         assert "press Ctrl-C again to stop immediately" in errors
         assert not checkpoints(tmp_path / "run")

@@ -4,8 +4,6 @@ import importlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 from benchmark_world import ToySource, hash_embed, item
 from datasets import load_dataset
+from forked_python import server
 from huggingface_hub import DatasetCard
 
 from dataset_builders.benchmark.report import list_domains, read_report, report_file
@@ -153,7 +152,7 @@ def test_every_python_block_of_the_card_runs_without_our_packages(built, hub, tm
     assert len(blocks) == 2 and all(NAME in code for code in blocks)
     code = fresh_process.PREFIX + "\n".join(blocks)
     environment = {"PATH": "", "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
+    done = server().run(code, environment=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "'preference': " in done.stdout
     assert 0 <= float(done.stdout.splitlines()[-1]) <= 1
@@ -210,6 +209,7 @@ def test_replace_leaves_what_is_given_alone(built, hub):
     assert not (hub / "LICENSE.md").exists()
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_a_dry_run_lists_everything_and_sends_nothing(built, tmp_path, capsys):
     words = ["--replace", "--dry_run", "--output_dir", tmp_path / "sent"]
     assert publish(built["toys"], *words) == 0
@@ -218,6 +218,7 @@ def test_a_dry_run_lists_everything_and_sends_nothing(built, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "sent").iterdir() if path.is_file()) == ["README.md", "eval.yaml"]
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_a_dry_run_asks_nothing_of_the_hub_and_says_what_it_did_not_check(built, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(publish_benchmark, "download_descriptions", lambda *_: pytest.fail("the Hub was asked"))
     assert publish(built["toys"], "--dry_run") == 0
@@ -305,6 +306,7 @@ def test_a_repository_whose_card_says_something_else_is_refused(built, hub, caps
     assert words in refused(hub, capsys, built["beauty"])
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_a_config_that_loads_with_other_rows_is_refused(built):
     report = read_report(built["toys"], "toys")
     publish_benchmark.check_loading(built["toys"], [report])
@@ -313,6 +315,7 @@ def test_a_config_that_loads_with_other_rows_is_refused(built):
         publish_benchmark.check_loading(built["toys"], [wrong])
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_a_folder_that_does_not_load_alone_is_refused(copy):
     card = copy / "README.md"
     card.write_text(card.read_text().replace("path: toys_fine/", "path: elsewhere/"))

@@ -25,6 +25,7 @@ from modeling_mender.commands import publish_model, staging
 from modeling_mender.hub.loading import load_adapted, load_recommender
 from modeling_mender.hub.model_publication import weights_digest
 
+pytestmark = pytest.mark.usefixtures("forked_checks")  # those of `published` and `quantizer`, made before, are fresh
 NAME = "org/mender-toy"
 NAMED = ["--repo_id", NAME]
 

@@ -4,10 +4,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
+from forked_python import server
 from huggingface_hub import RepoCard
 
 from dataset_builders.commands import fresh_process, hub_push, publish_space
@@ -41,8 +40,7 @@ def refused(capsys, *words):
 
 def run_without_us(folder, code):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "home")}
-    command = [sys.executable, "-P", "-c", fresh_process.PREFIX + code]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = server().run(fresh_process.PREFIX + code, environment=environment, cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -97,6 +95,7 @@ class TestMetric:
         assert publish_space.main(["metric", "--repo_id", "org/other-metrics"]) == 0
         assert PUSHED["org/other-metrics"] == ["*.py"] and (push / "org/other-metrics/other-metrics.py").is_file()
 
+    @pytest.mark.usefixtures("forked_checks")
     def test_a_metric_that_counts_otherwise_is_not_published(self, push, monkeypatch, capsys):
         wrong = shutil.copytree(publish_space.METRIC, push / "ranking_metrics")
         text = (wrong / "metrics.py").read_text()
@@ -106,6 +105,7 @@ class TestMetric:
         assert "the staged metric computes" in refused(capsys, "metric", "--repo_id", "org/wrong")
         assert not (push / "org").exists()
 
+    @pytest.mark.usefixtures("forked_checks")
     def test_a_metric_that_does_not_load_is_not_published(self, push, monkeypatch, capsys):
         broken = shutil.copytree(publish_space.METRIC, push / "ranking_metrics")
         main = broken / "ranking_metrics.py"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub, check_card
+from forked_python import server
 from huggingface_hub import HfApi, HfFileSystem, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -52,8 +53,10 @@ def run(hub, home, *command, token="hf_writer"):
 
 
 def run_python(hub, home, code, token="hf_writer"):
-    """Runs Python code in a fresh process; gives what its last line prints as JSON."""
-    return json.loads(run(hub, home, sys.executable, "-c", code, token=token).splitlines()[-1])
+    """Runs Python code in a process of its own; gives what its last line prints as JSON."""
+    done = server().run(code, environment=hub.environment(home, token))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_what_is_uploaded_comes_back_small_and_large_by_cache_and_by_range(online, tmp_path):

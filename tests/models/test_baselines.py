@@ -1,12 +1,11 @@
 """Every recommender over item ids on toy sequences: what they share, and what the counted ones count."""
 
 import math
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from forked_python import server
 from transformers import AutoModel, AutoProcessor
 
 from modeling_mender import ItemIdProcessor, MostPopular, SASRec, SASRecConfig, TransitionGraph
@@ -411,12 +410,13 @@ def test_saved_folders_recommend_in_a_fresh_process_without_this_package(tmp_pat
         processor.save_pretrained(folder)
         folders.append(str(folder))
         expected.append(str(model.recommend(**processor(history=[[1, 2], [7]]), k=8).items.tolist()))
-    run = subprocess.run(
-        [sys.executable, "-c", FRESH_PROCESS.format(folders=folders, project=str(project))],
-        cwd=tmp_path,
-        env={"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    code = FRESH_PROCESS.format(folders=folders, project=str(project))
+    environment = {
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
+    run = server().run(code, environment=environment, cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.strip().splitlines()[-len(expected) :] == expected

@@ -1,11 +1,9 @@
 """Both variants, over both families of text encoders: what generate and recommend promise, and what training
 reaches."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
+from forked_python import server
 from tiny_models import build, catalogue, random_codes
 from transformers import AutoConfig, AutoModel, AutoProcessor, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
@@ -247,13 +245,13 @@ def test_a_saved_folder_recommends_in_a_fresh_process_without_this_package(tmp_p
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     code = FRESH_PROCESS.format(folder=str(folder), project=str(project))
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    environment = {
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
+    run = server().run(code, environment=environment, cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]
     lines = run.stdout.strip().splitlines()
     assert lines[-2] == str(model.recommend(**requests(processor), k=5).items.tolist())

@@ -1,12 +1,11 @@
 """TIGER and its relatives over both families of language models: what they read, what starts how, what trains."""
 
 import logging
-import subprocess
-import sys
 import zlib
 
 import pytest
 import torch
+from forked_python import server
 from tiny_models import (
     FAMILIES,
     ITEMS,
@@ -409,13 +408,14 @@ def test_a_saved_folder_recommends_in_a_fresh_process_without_this_package(tmp_p
     folder = tmp_path / "org-model"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    run = subprocess.run(
-        [sys.executable, "-c", FRESH_PROCESS.format(folder=str(folder), project=str(project), asked=asked)],
-        cwd=tmp_path,
-        env={"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    code = FRESH_PROCESS.format(folder=str(folder), project=str(project), asked=asked)
+    environment = {
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
+    run = server().run(code, environment=environment, cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]
     lines = run.stdout.strip().splitlines()
     assert lines[-2] == str(model.recommend(**requests(processor), k=5).items.tolist())

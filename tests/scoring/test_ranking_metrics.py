@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from forked_python import server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -212,19 +213,8 @@ for folder in sys.argv[1:]:
 def test_evaluate_loads_the_folder_also_when_copied_elsewhere_in_a_fresh_process_offline(project, tmp_path):
     shutil.copytree(project / "dataset_builders" / "ranking_metrics", tmp_path / "alone" / "ranking_metrics")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            LOAD_AND_COMPUTE,
-            "dataset_builders/ranking_metrics",
-            tmp_path / "alone" / "ranking_metrics",
-        ],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    folders = ("dataset_builders/ranking_metrics", tmp_path / "alone" / "ranking_metrics")
+    result = server().run(LOAD_AND_COMPUTE, *folders, environment=environment, cwd=project)
     assert result.returncode == 0, result.stderr
     ndcg = 1 / math.log2(3)
     once = [

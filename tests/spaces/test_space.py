@@ -779,6 +779,7 @@ def test_the_requirements_name_every_library_that_is_imported():
     assert required >= {"gradio", "transformers", "torch"}
 
 
+@pytest.mark.usefixtures("forked_checks")
 @pytest.mark.parametrize("folder", ["model_folder", "steer_folder"])
 def test_a_published_model_is_served_without_our_package(folder, request, tmp_path):
     stage_recommender(request.getfixturevalue(folder), tmp_path / "published")

@@ -66,6 +66,8 @@ def make_trouble(troubles: set[str], accelerator: Accelerator) -> None:
 
 
 def main() -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background of a shell: Python leaves it so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder, words = Path(sys.argv[1]), sys.argv[2:]
     troubles = {word for word in words if "=" not in word}
     assert troubles <= set(TROUBLES), troubles
@@ -113,6 +115,4 @@ def run(folder, options, accelerator: Accelerator, variant: str, troubles: set[s
 
 
 if __name__ == "__main__":
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background of a shell: Python leaves it so
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

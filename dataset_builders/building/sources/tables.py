@@ -71,7 +71,9 @@ KEY_COLUMNS = (*USER_KEY, *ITEM_KEY)
 INTERACTION_COLUMNS = (*KEY_COLUMNS, "timestamp", "rating", "review")
 INTERACTIONS_REQUIRED = (USER_KEY, ITEM_KEY, ("timestamp",))
 ITEM_COLUMNS = (*ITEM_KEY, "title", "brand", "categories", "price", "description")
+TIME_COLUMNS = (*ITEM_KEY, "timestamp")
 ITEMS_REQUIRED = (ITEM_KEY,)
+DESCRIBED_BY = ("title", "brand", "categories")
 READERS: Mapping[str, Callable[..., TableFile]] = {
     ".parquet": ParquetTable,
     ".csv": DelimitedFile,
@@ -133,6 +135,56 @@ class TablesSource:
         return RawTables(interactions, items, RecordCounts(), noted)
 
 
+def read_items_table(path: Path) -> list[dict[str, Any]]:
+    """Reads a table of items without interactions, in the order of the file.
+
+    Args:
+        path (`Path`): One row per item, in any format of [`TablesSource`]; `item_id` may be missing.
+
+    Returns:
+        `list[dict]`: `item_id` (a text, `None` where the file has none), `title`, `brand`, `categories`, `price` and
+        `description` of each item.
+
+    Raises:
+        FileNotFoundError, ValueError: As [`TablesSource.load`].
+    """
+    connection = ibis.duckdb.connect()
+    try:
+        described = _OwnTable(connection, Path(path), "items", ITEM_COLUMNS, (DESCRIBED_BY,))
+        described.table = table = described.table.mutate(
+            item_id=described.table.item_id.coalesce(described.table[ITEM_KEY[1]])
+        )
+        several = table.filter(table.item_id.notnull()).group_by("item_id").having(ibis._.count() > 1).agg()
+        described.refuse(
+            table.item_id.isin(several.item_id),
+            "{count} rows are of items that stand in more than one row: {examples}; keep one row each",
+        )
+        items = _described_columns(described, table)
+        _refuse_nameless(described, items, "or drop them")
+        columns = ("title", "brand", "categories", "price", "description")
+        return items.order_by("row").select(*columns, item_id="source_id").to_pyarrow().to_pylist()
+    finally:
+        connection.disconnect()
+
+
+def read_first_times(path: Path) -> dict[str, int]:
+    """Reads when each item of a table of interactions had its first action, as the table counts time.
+
+    Args:
+        path (`Path`): One row per action with `item_id` and `timestamp`, in any format of [`TablesSource`].
+
+    Raises:
+        FileNotFoundError, ValueError: As [`TablesSource.load`].
+    """
+    connection = ibis.duckdb.connect()
+    try:
+        actions = _OwnTable(connection, Path(path), "interactions", TIME_COLUMNS, (ITEM_KEY, ("timestamp",)))
+        first = actions.table.group_by("item_id").agg(first=actions.table.timestamp.min()).to_pyarrow()
+        return dict(zip(first["item_id"].to_pylist(), first["first"].to_pylist(), strict=True))
+    finally:
+        connection.disconnect()
+
+
 class _OwnTable:
     """One file in a temporary table: the documented columns as texts, but for categories and prices; `place`, `row`.
 
@@ -171,7 +223,11 @@ class _OwnTable:
             if (nearly := spelled_otherwise(name, file.names)) is not None:
                 raise ValueError(f"{self.where} has the column {nearly!r}; name it {name!r}, or drop it")
         self._refuse_mixed_times()
-        keys = {names[0]: next(name for name in names if name in file.names) for names in required}
+        keys = {
+            names[0]: next(name for name in names if name in file.names)
+            for names in required
+            if names is not DESCRIBED_BY
+        }
         self.table = staged.mutate(**{key: staged[name] for key, name in keys.items()})
         for key, name in keys.items():
             if name in self._unless_ignored:
@@ -321,8 +377,18 @@ def _items(
     )
     named = interactions.group_by("source_id").agg(row=interactions.row.min())
     _refuse_unknown(described, named.anti_join(table, named.source_id == table.item_id))
+    items = _described_columns(described, table).semi_join(named, "source_id")
+    _refuse_nameless(described, items, "or drop the items and their interactions")
+    _note_prices(described, noted)
+    if untitled := _size(items.filter(items.title.isnull())):
+        noted[f"{described.where}: no title, brand and categories stand for it"] += untitled
+    return connection.create_table(gen_name("items"), items.order_by("row").select(*ITEM_SCHEMA.names), temp=True)
+
+
+def _described_columns(described: _OwnTable, table: ibis.Table) -> ibis.Table:
+    """What a table says of its items, cleaned."""
     brand = table.brand
-    items = table.select(
+    return table.select(
         source_id=table.item_id,
         title=table.title,
         brand=ibis.ifelse(brand.lower().isin(sorted(NO_BRAND)), "", brand).fill_null(""),
@@ -330,17 +396,16 @@ def _items(
         price=_price(described),
         description=table.description.fill_null(""),
         row=table.row,
-    ).semi_join(named, "source_id")
+    )
+
+
+def _refuse_nameless(described: _OwnTable, items: ibis.Table, way_out: str) -> None:
     nameless = items.filter(items.title.isnull() & (items.brand == "") & (items.categories.length() == 0))
     described.refuse(
-        table.row.isin(nameless.row),
+        described.table.row.isin(nameless.row),
         "{count} items have neither title nor brand nor categories: {examples}; these are what the models read, so "
-        "give each one of them, or drop the items and their interactions",
+        f"give each one of them, {way_out}",
     )
-    _note_prices(described, noted)
-    if untitled := _size(items.filter(items.title.isnull())):
-        noted[f"{described.where}: no title, brand and categories stand for it"] += untitled
-    return connection.create_table(gen_name("items"), items.order_by("row").select(*ITEM_SCHEMA.names), temp=True)
 
 
 def _refuse_unknown(described: _OwnTable, unknown: ibis.Table) -> None:

@@ -1,0 +1,177 @@
+"""Recipe by which a new item joins a trained catalogue: the fields of its texts, and the quantizer of its codes."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .configuration_rqvae import RQVAEConfig
+from .item_texts import ITEM_TEXT_FIELDS
+from .manifest import ModelFiles, read_json_object
+from .modeling_rqvae import RQVAEModel, nearest_entries
+
+RECIPE_FILE, QUANTIZER_FILE = "catalog.json", "catalog_quantizer.safetensors"
+OWN_EMBEDDINGS = 0.95  # share of items whose codes the model's own embeddings must give, to be used for new ones
+KINDS = ("rqvae", "residual_kmeans")
+
+
+@dataclass
+class CatalogRecipe:
+    """How a new item gets its texts and its codes.
+
+    Attributes:
+        kind (`str`): Quantizer: `rqvae`, or `residual_kmeans`.
+        weights (`dict[str, torch.Tensor]`): Its weights.
+        settings (`dict`): Configuration of an RQ-VAE.
+        embedding_model (`str`): Text encoder whose embeddings it was trained on.
+        item_fields (`Sequence[str]`): Fields of an item that were embedded for it.
+        embedded_fields (`Sequence[str]`): Fields of an item whose embedding a model reads.
+        history_fields (`Sequence[str]`): Fields of an item in a history that is a text.
+        own_codes (`float`): Share of the trained items whose codes follow from the embeddings of the model itself.
+    """
+
+    kind: str
+    weights: dict[str, torch.Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+    embedding_model: str = ""
+    item_fields: Sequence[str] = ITEM_TEXT_FIELDS
+    embedded_fields: Sequence[str] = ()
+    history_fields: Sequence[str] = ()
+    own_codes: float = 0.0
+
+    @torch.no_grad()
+    def quantize(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Computes learned codes of embeddings of `embedding_model`.
+
+        Args:
+            embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`.
+
+        Returns:
+            `torch.Tensor`: Shape `(num_items, num_levels - 1)`, int64.
+
+        Raises:
+            ValueError: If the embeddings have another width.
+        """
+        embeddings = embeddings.float().cpu()
+        if embeddings.shape[1] != self.embedding_size:
+            raise ValueError(
+                f"embeddings have the width {embeddings.shape[1]}, and the quantizer of the catalogue was trained on "
+                f"{self.embedding_size} numbers of {self.embedding_model}; embed the items with that text encoder."
+            )
+        if self.kind == "rqvae":
+            model = RQVAEModel(RQVAEConfig(**self.settings))
+            model.load_state_dict(self.weights)
+            return model.eval().encode(embeddings)
+        codes, residual = [], embeddings
+        for codebook in self.weights["codebooks"]:
+            codes.append(nearest_entries(residual, codebook))
+            residual = residual - codebook[codes[-1]]
+        return torch.stack(codes, dim=1)
+
+    @property
+    def reads_own_embeddings(self) -> bool:
+        """Whether embeddings of the model's own text encoder give the codes of its catalogue."""
+        return self.own_codes >= OWN_EMBEDDINGS
+
+    def measure(self, embeddings: torch.Tensor, codes: torch.Tensor) -> None:
+        """Sets `own_codes` by items of the catalogue.
+
+        Args:
+            embeddings (`torch.Tensor`): Shape `(num_items, width)`, by the model's own text encoder.
+            codes (`torch.Tensor`): Shape `(num_items, num_levels - 1)`, learned codes of the same items.
+        """
+        self.own_codes = 0.0
+        if embeddings.shape[1] == self.embedding_size:
+            self.own_codes = float((self.quantize(embeddings) == codes.cpu()).all(1).double().mean())
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of the embeddings that are quantized."""
+        if self.kind == "rqvae":
+            return int(RQVAEConfig(**self.settings).embedding_size)
+        return self.weights["codebooks"].shape[-1]
+
+    @property
+    def num_codebooks(self) -> int:
+        """Number of learned levels."""
+        return len(self.weights["codebooks"])
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes of a level."""
+        return self.weights["codebooks"].shape[1]
+
+    def save(self, folder: str | os.PathLike) -> list[str]:
+        """Writes `catalog.json` and `catalog_quantizer.safetensors`; returns their paths."""
+        paths = [Path(folder) / RECIPE_FILE, Path(folder) / QUANTIZER_FILE]
+        fields = {name: value for name, value in vars(self).items() if name != "weights"}
+        paths[0].write_text(json.dumps(fields, indent=2, default=list) + "\n", encoding="utf-8")
+        save_file({name: value.contiguous() for name, value in self.weights.items()}, paths[1])
+        return [str(path) for path in paths]
+
+    @classmethod
+    def find(cls, files: ModelFiles) -> "CatalogRecipe | None":
+        """Reads the recipe of a model; `None` if it has none.
+
+        Raises:
+            ValueError: If a file is damaged, or one of the two is missing.
+        """
+        path = files.find(RECIPE_FILE)
+        if path is None:
+            return None
+        weights = files.find(QUANTIZER_FILE)
+        if weights is None:
+            raise ValueError(f"{files.where} has {RECIPE_FILE} and no {QUANTIZER_FILE}; fetch or copy it again.")
+        fields = read_json_object(path)
+        known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
+        try:
+            recipe = cls(weights=read_weights(weights), **known)
+            if recipe.kind not in KINDS or not isinstance(recipe.own_codes, int | float) or recipe.embedding_size < 1:
+                raise ValueError(f"its kind is {recipe.kind!r:.80}")
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{path} describes no quantizer ({reason}); fetch or copy the model again.") from None
+        return recipe
+
+    @classmethod
+    def from_semantic_ids(cls, folder: str | os.PathLike) -> "CatalogRecipe | None":
+        """Reads the quantizer of a folder of `mender learn-ids`; `None` if it has none.
+
+        Raises:
+            ValueError: If a file is damaged.
+        """
+        folder = Path(folder)
+        config, clusters = folder / "rqvae" / "config.json", folder / "residual_kmeans.safetensors"
+        if config.is_file():
+            model = RQVAEModel.from_pretrained(config.parent)
+            sizes = ("embedding_size", "hidden_sizes", "num_codebooks", "codebook_size")
+            settings = {name: getattr(model.config, name) for name in sizes}
+            found = cls("rqvae", model.state_dict(), settings)
+        elif clusters.is_file():
+            found = cls("residual_kmeans", read_weights(clusters))
+        else:
+            return None
+        report = folder / "report.json"
+        learned = read_json_object(report).get("settings", {}) if report.is_file() else {}
+        found.embedding_model = learned.get("embedding_model") or ""
+        found.item_fields = learned.get("item_fields") or ITEM_TEXT_FIELDS
+        return found
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Reads all tensors of a safetensors file.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); it is cut or damaged: fetch or copy it again.") from None

@@ -1,0 +1,324 @@
+"""Catalogue that changes without training: items are added to a model and its processor, or removed from them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel
+
+from .request_values import read_items, shown
+from .trie import Trie
+
+MAX_TEXT = 100_000  # characters of a field of an added item
+TEXT_FIELDS = ("title", "brand", "description", "text")
+
+
+def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
+    """Checks records of items to add.
+
+    Args:
+        items (`Sequence[Mapping]`): Records with `title`, `brand`, `categories`, `price` and further fields, all
+            optional but one of the first three; or with a `text` in place of them.
+        first (`int`, defaults to 1): Id of the first one, for errors.
+
+    Raises:
+        ValueError: If there are none, or one is no record, has nothing to be found by, or a value of another type;
+            names the item.
+    """
+    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
+        raise ValueError(f"items is {shown(items)}; give a list of records with title, brand and categories.")
+    if not items:
+        raise ValueError("items is empty; give at least one record with title, brand and categories.")
+    for number, item in enumerate(items):
+        name = f"new item {number + 1} (id {first + number})"
+        if not isinstance(item, Mapping):
+            raise ValueError(f"{name} is {shown(item)}; give a record with title, brand and categories.")
+        for field, value in item.items():
+            if field in ("categories", "price") or value is None:
+                continue
+            if not isinstance(value, str):
+                if field not in TEXT_FIELDS:
+                    continue
+                raise ValueError(f"the {field} of {name} is {shown(value)}, which is no text; write it in words.")
+            if len(value) > MAX_TEXT:
+                raise ValueError(
+                    f"the {field} of {name} has {len(value):,} characters and may have {MAX_TEXT:,}; shorten it."
+                )
+            if any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise ValueError(f"the {field} of {name} holds half of a character; decode it as UTF-8.")
+        categories = item.get("categories")
+        if categories is not None and (
+            isinstance(categories, str)
+            or not isinstance(categories, Sequence)
+            or not all(isinstance(one, str) for one in categories)
+        ):
+            raise ValueError(f"the categories of {name} are {shown(categories)}; give a list of texts.")
+        price = item.get("price")
+        if price is not None and (isinstance(price, bool) or not isinstance(price, int | float) or price != price):
+            raise ValueError(f"the price of {name} is {shown(price)}; give a number, or leave it out.")
+        if not any((item.get(field) or "").strip() for field in ("title", "brand", "text")) and not categories:
+            raise ValueError(f"{name} has no title, brand, category or text, so nothing can find it; give it one.")
+
+
+def read_embeddings(embeddings: Any, shape: tuple[int, int]) -> torch.Tensor:
+    """Checked embeddings of new items, of norm 1.
+
+    Raises:
+        ValueError: If they have another shape, or one is not finite or 0; names the item.
+    """
+    embeddings = torch.as_tensor(embeddings)
+    if tuple(embeddings.shape) != shape or not embeddings.is_floating_point():
+        raise ValueError(
+            f"embeddings are {embeddings.dtype} of shape {tuple(embeddings.shape)}, and must be floats of shape "
+            f"{shape}: one row per new item, as wide as those of the model; leave them out, and its text encoder "
+            "makes them."
+        )
+    norms = embeddings.float().norm(dim=1)
+    wrong = ~(norms.isfinite() & (norms > 0))
+    if bool(wrong.any()):
+        row = int(wrong.int().argmax())
+        raise ValueError(
+            f"the embedding of new item {row + 1} has the norm {float(norms[row])}, which must be finite and above 0; "
+            "embed its text again."
+        )
+    return (embeddings.float() / norms.unsqueeze(1)).to(embeddings.dtype)
+
+
+def assign_codes(learned: torch.Tensor, taken: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """Semantic IDs of new items: their learned codes, and the smallest free code of the collision level.
+
+    Args:
+        learned (`torch.Tensor`): Shape `(num_new, num_levels - 1)`, integers.
+        taken (`torch.Tensor`): Shape `(num_items, num_levels)`, semantic IDs that are in use.
+        codebook_size (`int`): Codes per level.
+
+    Returns:
+        `torch.Tensor`: Shape `(num_new, num_levels)`; an earlier item has a smaller code than a later one with the
+        same learned codes.
+
+    Raises:
+        ValueError: If the codes are no codes, or all codes of the collision level are taken; names the item.
+
+    >>> assign_codes(torch.tensor([[1], [1], [0]]), torch.tensor([[1, 0], [1, 2]]), codebook_size=4).tolist()
+    [[1, 1], [1, 3], [0, 0]]
+    """
+    num_learned = taken.shape[1] - 1
+    learned = torch.as_tensor(learned)
+    if learned.ndim != 2 or learned.shape[1] != num_learned or learned.is_floating_point():
+        raise ValueError(
+            f"codes are {learned.dtype} of shape {tuple(learned.shape)}, and must be integers of shape (num_new, "
+            f"{num_learned}): the learned levels of the catalogue, without the collision level."
+        )
+    learned = learned.long().cpu()
+    if learned.numel() and not 0 <= int(learned.min()) <= int(learned.max()) < codebook_size:
+        raise ValueError(
+            f"codes range from {int(learned.min())} to {int(learned.max())}, outside 0..{codebook_size - 1}; encode "
+            "the items with the quantizer of this catalogue."
+        )
+    taken = taken.long().cpu()
+    _, group = torch.cat([learned, taken[:, :-1]]).unique(dim=0, return_inverse=True)
+    group, others = group[: len(learned)], group[len(learned) :]
+    near = torch.isin(others, group)
+    used: dict[int, set[int]] = {}
+    for number, code in zip(others[near].tolist(), taken[near, -1].tolist(), strict=True):
+        used.setdefault(number, set()).add(code)
+    following: dict[int, int] = {}  # the smallest code that may be free
+    collision = []
+    for row, number in enumerate(group.tolist()):
+        code, before = following.get(number, 0), used.get(number, set())
+        while code in before:
+            code += 1
+        if code >= codebook_size:
+            raise ValueError(
+                f"new item {row + 1} has the codes {learned[row].tolist()}, and all {codebook_size} codes of the "
+                "collision level are taken there; leave it out, give it other codes, or learn new IDs for the whole "
+                "catalogue (mender learn-ids) with a larger codebook_size."
+            )
+        following[number] = code + 1
+        collision.append(code)
+    return torch.cat([learned, torch.tensor(collision).unsqueeze(1)], dim=1)
+
+
+class LivingCatalog(PreTrainedModel):
+    """Items of a model with semantic IDs, added and removed without training.
+
+    Ids of the other items stay. An added item is the next number; that of a removed one is never given again, because
+    histories may hold it, but its semantic ID is free for another item.
+    """
+
+    config: Any
+    item_semantic_ids: torch.Tensor
+    removed_items: torch.Tensor
+    generation_config: Any
+    _trie: Trie | None
+
+    @property
+    def num_trained_items(self) -> int:
+        """Number of items that the model was trained with, the first ones."""
+        return self.config.num_trained_items or self.config.num_items
+
+    @property
+    def num_active_items(self) -> int:
+        """Number of items that can be recommended: all that were not removed."""
+        return self.config.num_items - self.config.num_removed_items
+
+    @property
+    def is_item(self) -> torch.Tensor | None:
+        """Whether each number from 0 to `num_items` is an item that was not removed; `None` if none were removed."""
+        if not self.config.num_removed_items:
+            return None
+        known = torch.ones(1 + self.config.num_items, dtype=torch.bool, device=self.removed_items.device)
+        known[0] = known[self.removed_items] = False
+        return known
+
+    def without_removed(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores `(batch_size, num_items)` with `-inf` for removed items; the same tensor where there are none."""
+        if not self.config.num_removed_items:
+            return scores
+        return scores.index_fill(1, self.removed_items - 1, -torch.inf)
+
+    @torch.no_grad()
+    def add_items(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        processor: Any,
+        embeddings: torch.Tensor | None = None,
+        codes: torch.Tensor | None = None,
+    ) -> list[int]:
+        """Adds items to the catalogue of the model and of its processor, without training.
+
+        The scores of the other items among themselves stay what they are. Nothing changes if an error is raised.
+
+        Args:
+            items (`Sequence[Mapping]`): Records with `title`, `brand`, `categories`, `price`, or with `title` and
+                `text`; as the rows of the benchmark's config `items`.
+            processor ([`MenderProcessor`]): Processor of this model; gets titles and texts, and its words.
+            embeddings (`torch.Tensor`, *optional*): Shape `(num_new, embedding_size)`, for models that have item
+                embeddings; computed by the model's text encoder by default.
+            codes (`torch.Tensor`, *optional*): Shape `(num_new, num_levels - 1)`, learned codes of the items; computed
+                by the catalogue's quantizer by default, which the processor's `recipe` holds.
+
+        Returns:
+            `list[int]`: Ids of the new items.
+
+        Raises:
+            ValueError: If an item has no text, an embedding is not finite, codes are exhausted, the processor is of
+                another model, or there is no quantizer and no codes are given.
+        """
+        self._check_processor(processor)
+        num_items = self.config.num_items
+        check_new_items(items, num_items + 1)
+        new = [processor.new_item(item) for item in items]
+        embeddings = self._new_embeddings(items, new, processor, embeddings)
+        if codes is None:
+            codes = self._new_codes(items, processor)
+        elif len(torch.as_tensor(codes)) != len(new):
+            raise ValueError(
+                f"{len(new)} items and {len(torch.as_tensor(codes))} rows of codes; give one row per item."
+            )
+        assigned = assign_codes(codes, self._codes_in_use(), self.config.codebook_size)
+        if hasattr(processor, "codebook_size"):  # histories are written in codes
+            new = [item | {"codes": row} for item, row in zip(new, assigned.tolist(), strict=True)]
+        self.config.num_trained_items = self.num_trained_items
+        processor.num_trained_items = self.config.num_trained_items
+        processor.set_items([*processor.items, *new])
+        self._append_items(assigned, embeddings, processor)
+        self.config.num_items = num_items + len(new)
+        self.config.items_digest = processor.items_digest
+        return list(range(num_items + 1, self.config.num_items + 1))
+
+    @torch.no_grad()
+    def remove_items(self, ids: Sequence[int], processor: Any) -> None:
+        """Removes items from the catalogue of the model and of its processor, without training.
+
+        They are never recommended again, and their semantic IDs are free; histories may still hold them.
+
+        Args:
+            ids (`Sequence[int]`): Ids of items.
+            processor ([`MenderProcessor`]): Processor of this model.
+
+        Raises:
+            ValueError: If an id is unknown, listed twice or removed already, or no item would be left.
+        """
+        self._check_processor(processor)
+        num_items = self.config.num_items
+        ids = read_items("ids", ids, num_items)
+        gone = set(processor.removed_items)
+        if not ids:
+            raise ValueError("there are no ids to remove; give at least one.")
+        for item in ids:
+            if item in gone:
+                raise ValueError(f"item {item} is removed already, or listed twice; leave it out.")
+            gone.add(item)
+        if len(gone) >= num_items:
+            raise ValueError(
+                f"all {num_items - self.config.num_removed_items} items would be removed, and a recommender needs at "
+                "least one; add others first."
+            )
+        if self._trie is not None:
+            self._trie = self._trie.without_items(ids)
+        self.config.num_removed_items = len(gone)
+        self._set_removed(sorted(gone))
+        items = list(processor.items)
+        for item in ids:
+            items[item - 1] = items[item - 1] | {"removed": True}
+        processor.set_items(items)
+        self.config.items_digest = processor.items_digest
+
+    def _set_removed(self, ids: Sequence[int]) -> None:
+        removed = torch.tensor(ids, dtype=torch.long, device=self.item_semantic_ids.device)
+        if hasattr(self, "removed_items"):
+            self.removed_items = removed
+        else:
+            self.register_buffer("removed_items", removed, persistent=True)
+        settings = self.generation_config  # no more beams than items
+        if settings.num_beams and settings.num_beams > self.num_active_items:
+            settings.num_beams = self.num_active_items
+
+    def _codes_in_use(self) -> torch.Tensor:
+        """Semantic IDs of the items that were not removed, `(num_active_items, num_levels)`."""
+        if not self.config.num_removed_items:
+            return self.item_semantic_ids
+        return self.item_semantic_ids[cast(torch.Tensor, self.is_item)[1:]]
+
+    def _check_processor(self, processor: Any) -> None:
+        """Refuses a processor of another catalogue."""
+        if getattr(processor, "num_items", None) != self.config.num_items:
+            raise ValueError(
+                f"the processor has {getattr(processor, 'num_items', 'no')} items and the model "
+                f"{self.config.num_items}; load both from the same folder."
+            )
+        removed = self.removed_items.tolist() if self.config.num_removed_items else []
+        if list(processor.removed_items) != removed or self.training:
+            what = "the model is in training; call eval()" if self.training else (
+                "model and processor have other removed items; load both from the same folder"
+            )  # fmt: skip
+            raise ValueError(f"{what}.")
+
+    def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:
+        """Learned codes of new items by the quantizer of the catalogue; models with item embeddings compute them."""
+        recipe = processor.recipe_of_catalog()
+        raise ValueError(
+            f"the codes of this catalogue are those of embeddings of {recipe.embedding_model}, which a "
+            f"{self.config.model_type} does not compute; give codes, made by the recipe's quantize of such embeddings"
+            ", or use mender update-catalogue, which loads that text encoder."
+        )
+
+    def _new_embeddings(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        new: Sequence[Mapping[str, str]],
+        processor: Any,
+        embeddings: torch.Tensor | None,
+    ) -> torch.Tensor | None:
+        """Embeddings of new items; `None` for a model without item embeddings, which takes none."""
+        if embeddings is not None:
+            raise ValueError(f"a {self.config.model_type} has no item embeddings; leave embeddings out.")
+        return None
+
+    def _append_items(self, codes: torch.Tensor, embeddings: torch.Tensor | None, processor: Any) -> None:
+        """Appends the rows of new items to the tables of the model, before the configuration is changed."""
+        codes = codes.to(self.item_semantic_ids)
+        self.item_semantic_ids = torch.cat([self.item_semantic_ids, codes])
+        if self._trie is not None:
+            self._trie = self._trie.with_items(codes)

@@ -1,0 +1,229 @@
+"""Add items to a trained model, or remove some, without training.
+
+    mender update-catalogue outputs/quickstart/model --items new.parquet --remove ids.txt --output_dir outputs/changed
+
+New items get the next ids, in the order of the file; ids of the others stay. Removed ones are never recommended again,
+but histories may hold them.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset_builders.atomic_write import new_directory
+from dataset_builders.commands.command_line import USER_ERRORS, CommandParser, HelpFormatter, defaults_of, run_command
+from dataset_builders.replacing import PUBLISHED, check_replaceable, other_values
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..catalog_recipe import CatalogRecipe
+
+MAX_ID_DIGITS = 18
+
+
+@dataclass(kw_only=True)
+class CatalogUpdate:
+    """Arguments of [`update_catalogue`]; see `--help` for what each is."""
+
+    model: str
+    items: Path | None = None
+    remove: Path | None = None
+    output_dir: Path
+    overwrite: bool = False
+    semantic_ids: Path | None = None
+    revision: str | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuses an update without a change."""
+        if self.items is None and self.remove is None:
+            raise ValueError("nothing to change: give --items, a table of items to add, or --remove, a file of ids.")
+
+
+def parse_arguments(argv: list[str] | None) -> CatalogUpdate:
+    """Reads the command line."""
+    parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
+    parser.add_argument("model", help="folder of a model, or its name on the Hub")
+    parser.add_argument(
+        "--items",
+        type=Path,
+        help="items to add: .parquet, .csv or .jsonl with title, brand or categories, and price, description",
+    )
+    parser.add_argument("--remove", type=Path, help="text file with the id of an item to remove in each line")
+    parser.add_argument("--output_dir", required=True, type=Path, help="folder of the changed model")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output folder if it exists")
+    parser.add_argument(
+        "--semantic_ids",
+        type=Path,
+        help="folder of mender learn-ids with the quantizer of the model's semantic IDs; default: the model's own",
+    )
+    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
+    parser.add_argument("--device", help="device that embeds the new items")
+    parser.set_defaults(**defaults_of(CatalogUpdate))
+    return CatalogUpdate(**vars(parser.parse_args(argv)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Changes the catalog; returns 0, or 1 after one line on bad input."""
+    return run_command(lambda: update_catalogue(parse_arguments(argv)), (*USER_ERRORS, MemoryError))
+
+
+def update_catalogue(arguments: CatalogUpdate) -> None:
+    """Changes the catalog of a model and saves it as a model folder.
+
+    Removals come first, so that their semantic IDs are free for the new items.
+    """
+    check_replaceable(arguments.output_dir, arguments.overwrite, PUBLISHED["model"], other_values(arguments))
+    removed = [] if arguments.remove is None else read_ids(arguments.remove)
+    records: list[dict[str, Any]] = []
+    if arguments.items is not None:
+        try:
+            from dataset_builders.building.sources.tables import read_items_table
+        except ImportError as error:
+            raise ImportError(f"{error}; pip install 'mender-recommender[benchmark]', which reads tables.") from None
+        records = read_items_table(arguments.items)
+
+    from ..catalog_recipe import CatalogRecipe  # after parsing: --help does not wait for torch
+    from ..catalog_update import LivingCatalog
+    from ..hub.catalog_changes import append_change, read_changes, write_changes
+    from ..hub.loading import load_recommender, local_folder
+    from ..hub.model_publication import copy_records
+    from ..manifest import write_manifest
+
+    model, processor = load_recommender(arguments.model, arguments.revision, arguments.device)
+    if not isinstance(model, LivingCatalog):
+        raise ValueError(
+            f"a {model.config.model_type} knows items by their training alone, without texts; train it again with the "
+            "new items, or use a model with semantic IDs, such as mender_steer."
+        )
+    source = local_folder(arguments.model, arguments.revision)
+    changes = read_changes(source)
+    if arguments.semantic_ids is not None:
+        processor.recipe = _recipe_of(arguments.semantic_ids, CatalogRecipe, model, processor)
+    started = time.perf_counter()
+    if removed:
+        model.remove_items(removed, processor)
+    added: list[int] = []
+    if records:
+        first = processor.num_items + 1
+        check_ids(records, first)
+        codes = None if processor.recipe is None else codes_of(records, processor.recipe, model)
+        added = model.add_items(records, processor, codes=codes)
+    changed = time.perf_counter()
+    changes = append_change(changes, added, removed, model.config.num_items, processor.items_digest)
+    with new_directory(arguments.output_dir, arguments.overwrite) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        copy_records(source, folder, None)
+        write_changes(changes, folder)
+        _write_card(folder, arguments.output_dir)
+        write_manifest(folder)
+    seconds = time.perf_counter() - changed
+    print(
+        f"{len(added):,} items added{_ids(added)}, {len(removed):,} removed: {model.num_active_items:,} can be "
+        f"recommended\nchange {changes[-1]['id']} in {changed - started:.1f} s, saved in {seconds:.1f} s\n"
+        f"model: {arguments.output_dir}"
+    )
+
+
+def read_ids(path: Path) -> list[int]:
+    """Reads a text file with an item id in each line; empty lines are passed over.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is no id, or there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"--remove {path} does not exist, or is no file; correct the path.")
+    found: dict[int, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if not (text := line.strip()):
+                    continue
+                if not re.fullmatch(r"[0-9]+", text, re.ASCII) or len(text) > MAX_ID_DIGITS:
+                    raise ValueError(
+                        f"line {number} of {path} is {text[:60]!r}, which is no item id; give whole numbers."
+                    )
+                if (item := int(text)) in found:
+                    raise ValueError(f"line {number} of {path} repeats item {item} of line {found[item]}; keep one.")
+                found[item] = number
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason}); give one item id a line.") from None
+    if not found:
+        raise ValueError(f"{path} has no item ids; give one a line.")
+    return list(found)
+
+
+def check_ids(records: Sequence[Mapping[str, Any]], first: int) -> None:
+    """Checks that the ids of new items, where given as numbers, are the ones that they will get.
+
+    Raises:
+        ValueError: If a number is that of another item.
+    """
+    for number, record in enumerate(records):
+        given = record.get("item_id")
+        if given is not None and re.fullmatch(r"[0-9]{1,18}", given) and int(given) != first + number:
+            which = "exists already" if int(given) < first else "would leave a gap"
+            raise ValueError(
+                f"new item {number + 1} has the item_id {given}, which {which}; new items get the ids {first} to "
+                f"{first + len(records) - 1} in the order of the file, so leave the column out."
+            )
+
+
+def codes_of(records: Sequence[Mapping[str, Any]], recipe: "CatalogRecipe", model: Any) -> "torch.Tensor | None":
+    """Learned codes of new items by the text encoder that the quantizer was trained on; `None` where the model's own
+    embeddings give them."""
+    from ..modeling_mender_base import MenderOnEmbeddings
+
+    if recipe.reads_own_embeddings and isinstance(model, MenderOnEmbeddings):
+        return None
+    import torch
+
+    from dataset_builders.benchmark.schema import item_text, item_title
+    from dataset_builders.building.text_embedding import load_embedder
+
+    embed = load_embedder(recipe.embedding_model, dtype="float32")
+    texts = [item_text(one, recipe.item_fields) or item_title({"item_id": 0, **one}) for one in records]
+    return recipe.quantize(torch.as_tensor(embed(texts)))
+
+
+def _recipe_of(folder: Path, kind: Any, model: Any, processor: Any) -> "CatalogRecipe":
+    """The quantizer of a folder, if it gives the codes of the model's items."""
+    recipe = kind.from_semantic_ids(folder)
+    if recipe is None:
+        raise ValueError(f"{folder} has no quantizer; give the folder that mender learn-ids wrote.")
+    if recipe.num_codebooks != model.config.num_levels - 1 or recipe.codebook_size != model.config.codebook_size:
+        raise ValueError(
+            f"the quantizer in {folder} has {recipe.num_codebooks} codebooks of {recipe.codebook_size} codes, and the "
+            f"model {model.config.num_levels - 1} learned levels of {model.config.codebook_size}; it is another "
+            "catalogue's."
+        )
+    if processor.recipe is not None:
+        recipe.embedded_fields, recipe.history_fields = (
+            processor.recipe.embedded_fields,
+            processor.recipe.history_fields,
+        )
+    return recipe
+
+
+def _write_card(folder: Path, output_dir: Path) -> None:
+    """Writes the card, which says what was changed and that nothing was evaluated since."""
+    from dataset_builders.resources import resource
+
+    from ..hub.model_card import model_card, write_card
+
+    write_card(model_card(folder, resource("model_cards/model_card.md"), str(output_dir)), folder)
+
+
+def _ids(items: Sequence[int]) -> str:
+    return f" (ids {items[0]} to {items[-1]})" if items else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
