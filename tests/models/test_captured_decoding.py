@@ -117,6 +117,17 @@ def test_another_catalogue_and_weights_that_moved_are_captured_anew(tmp_path):
     assert torch.equal(model.recommend(**encoded(model), k=5).items, found.items)
 
 
+def test_a_removed_item_is_not_found_by_a_graph_of_before(tmp_path):
+    model, processor = build("emb", "bert", tmp_path, IDS)
+    model.capture_search()
+    first = model.recommend(**encoded(model), k=5).items
+    gone = first[0, :2].tolist()
+    model.remove_items(gone, processor)
+    found = model.recommend(**encoded(model), k=5).items
+    assert not set(gone) & set(found.flatten().tolist())
+    assert found[0, :3].tolist() == first[0, 2:].tolist()
+
+
 def test_a_copy_has_graphs_of_its_own(capturing):
     capturing.recommend(**encoded(capturing), k=4)
     other = copy.deepcopy(capturing)
