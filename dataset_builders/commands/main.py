@@ -32,6 +32,7 @@ COMMANDS = {
     "ablate": Command("modeling_mender.commands.ablate", "measure the contribution of each term of a model's score"),
     "recommend": Command("modeling_mender.commands.recommend", "recommend items for a history and preferences"),
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
+    "serve": Command("modeling_mender.commands.serve", "serve models over HTTP on Ray Serve, or to agents by MCP"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
     "baselines": Command("dataset_builders.commands.baselines", "score what needs no training on every axis"),
