@@ -1,7 +1,7 @@
 """The pipeline `preference-recommendation`: requests as dicts in, titles and scores out, for every model."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -117,32 +117,60 @@ class PreferenceRecommendationPipeline(Pipeline):
         """
         if args:
             raise ValueError(f"{shown(args[0])} has no name; name the options of a call, as in k=5.")
-        num_items = self.model.config.num_items
-        limits = self.limits if limits is None else RequestLimits.read(limits)
-        own, _, _ = self._sanitize_parameters(**options)
-        given = {"batch_size": self._batch_size} | self._preprocess_params | own
-        call = CallOptions.read(given, num_items, limits)
-        self._check_terms(call)
-        read = inspect.signature(self.processor.__call__).parameters
-        check = {"call": call, "unread": [name for name in OPTIONAL_FIELDS if name not in read]}
-        if isinstance(inputs, Mapping | RecommendationRequest):
-            request = RecommendationRequest.read(inputs, num_items, limits, defaults=call.defaults)
-            return next(self._answer(iter([self.preprocess(request, **check)]), call))
-        if (several := as_list(inputs)) is not None:
-            several = read_requests(several, num_items, limits, call.defaults)
-            checked = [self.preprocess(request, number=number, **check) for number, request in enumerate(several)]
-            return list(self._answer(iter(checked), call))
+        if as_list(inputs) is not None or isinstance(inputs, Mapping | RecommendationRequest):
+            requests, call = self.read(inputs, limits, **options)
+            answers = self.answer(requests, call)
+            return answers if as_list(inputs) is not None else answers[0]
         if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable) or hasattr(inputs, "ndim"):
             raise ValueError(
                 f"a request is a dict, and several are a list or an iterator of them, not {shown(inputs)}."
             )
-        requests = (
-            RecommendationRequest.read(one, num_items, limits, number, call.defaults)
+        limits = self.limits if limits is None else RequestLimits.read(limits)
+        call, check = self._read_options(options, limits)
+        requests_read = (
+            RecommendationRequest.read(one, self.model.config.num_items, limits, number, call.defaults)
             for number, one in enumerate(inputs)
         )
         return self._answer(
-            (self.preprocess(one, number=number, **check) for number, one in enumerate(requests)), call
+            (self.preprocess(one, number=number, **check) for number, one in enumerate(requests_read)), call
         )
+
+    def read(
+        self, inputs: Any, limits: RequestLimits | Mapping[str, int | None] | None = None, **options: Any
+    ) -> tuple[list[RecommendationRequest], CallOptions]:
+        """Reads and checks one request or a list of them, and the options of their call; see [`__call__`].
+
+        Returns:
+            `tuple`: The checked requests, and the options. [`answer`] takes them, also in batches of several calls.
+
+        Raises:
+            ValueError: As [`__call__`].
+        """
+        num_items = self.model.config.num_items
+        limits = self.limits if limits is None else RequestLimits.read(limits)
+        call, check = self._read_options(options, limits)
+        if (several := as_list(inputs)) is None:
+            request = RecommendationRequest.read(inputs, num_items, limits, defaults=call.defaults)
+            return [self.preprocess(request, **check)], call
+        requests = read_requests(several, num_items, limits, call.defaults)
+        return [self.preprocess(request, number=number, **check) for number, request in enumerate(requests)], call
+
+    def answer(self, requests: Sequence[RecommendationRequest], call: CallOptions) -> list[list[dict[str, Any]]]:
+        """Answers requests that [`read`] has checked; see [`__call__`].
+
+        Raises:
+            RequestError: For a request that the processor cannot use, such as one without a history.
+        """
+        return list(self._answer(iter(requests), call))
+
+    def _read_options(self, options: dict[str, Any], limits: RequestLimits) -> tuple[CallOptions, dict[str, Any]]:
+        """Checked options of a call, and what [`preprocess`] is given with every request."""
+        own, _, _ = self._sanitize_parameters(**options)
+        given = {"batch_size": self._batch_size} | self._preprocess_params | own
+        call = CallOptions.read(given, self.model.config.num_items, limits)
+        self._check_terms(call)
+        read = inspect.signature(self.processor.__call__).parameters
+        return call, {"call": call, "unread": [name for name in OPTIONAL_FIELDS if name not in read]}
 
     def answer_call(self, body: Any) -> list:
         """Answers the body of a call to an endpoint; see [`read_call`].

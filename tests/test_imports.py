@@ -14,7 +14,7 @@ from transformers.dynamic_module_utils import get_imports
 
 from dataset_builders.commands.main import COMMANDS
 
-SUB_PACKAGES = {"commands", "data", "evaluation", "hub", "methods", "quantization", "training"}
+SUB_PACKAGES = {"commands", "data", "evaluation", "hub", "methods", "quantization", "serving", "training"}
 NOT_ON_THE_HUB = {"__init__", "auto_classes", "bounded_parsing", "escaping", "registration"}
 # Room -> rooms of its package that it never imports.
 FORBIDDEN = {
@@ -36,12 +36,13 @@ FORBIDDEN = {
         "obedience": {"commands", "leaderboard", "paper_tables"},
     },
     "modeling_mender": {
-        "data": {"commands", "evaluation", "hub", "methods", "quantization"},
-        "methods": {"commands", "evaluation", "hub", "quantization"},
-        "training": {"commands", "evaluation", "hub", "quantization"},
-        "evaluation": {"commands", "hub", "quantization"},
-        "quantization": {"commands", "data", "evaluation", "hub", "methods", "training"},
-        "hub": {"commands", "evaluation"},
+        "data": {"commands", "evaluation", "hub", "methods", "quantization", "serving"},
+        "methods": {"commands", "evaluation", "hub", "quantization", "serving"},
+        "training": {"commands", "evaluation", "hub", "quantization", "serving"},
+        "evaluation": {"commands", "hub", "quantization", "serving"},
+        "quantization": {"commands", "data", "evaluation", "hub", "methods", "training", "serving"},
+        "hub": {"commands", "evaluation", "serving"},
+        "serving": {"commands", "evaluation", "methods", "quantization", "training"},
     },
 }
 
@@ -104,6 +105,7 @@ import contextlib, io, sys
 from dataset_builders.commands.main import COMMANDS, main
 
 heavy = {"torch", "duckdb", "ibis", "faiss", "matplotlib", "gradio", "sentence_transformers", "sklearn"}
+heavy |= {"ray", "mcp", "fastapi"}
 for name in COMMANDS:
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
         main([name, "--help"])

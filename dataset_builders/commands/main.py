@@ -36,6 +36,7 @@ COMMANDS = {
         "modeling_mender.commands.update_catalogue", "add items to a trained model, or remove some"
     ),
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
+    "serve": Command("modeling_mender.commands.serve", "serve models over HTTP on Ray Serve, or to agents by MCP"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
     "baselines": Command("dataset_builders.commands.baselines", "score what needs no training on every axis"),

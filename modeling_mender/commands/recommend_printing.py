@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ..escaping import printable
-from .recommend_request import search, suggest
+from ..serving.title_search import search, suggest
 
 SAME_FOR_ALL = "normalization"  # term that is the same for every item of a request
 

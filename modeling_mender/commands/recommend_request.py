@@ -1,20 +1,19 @@
-"""Request of the command recommend, made from ids and words of titles, and the search among titles."""
+"""Request of the command recommend, made from ids and words of titles."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from ..manifest import ITEMS_FILE, ModelFiles, read_items_file
 from ..recommendation_request import RecommendationRequest
+from ..serving.title_search import search, suggest
 
 if TYPE_CHECKING:
     from .recommend import RecommendationArguments
 
 SHOWN = 10  # titles in an error about several matches
-SUGGESTED = 5  # titles suggested for a mistyped one
 
 
 def read_titles(name: str, revision: str | None) -> tuple[list[str], frozenset[int]]:
@@ -94,52 +93,6 @@ def make_request(
     }
     RecommendationRequest.read(request, len(titles))
     return request
-
-
-def search(titles: Sequence[str], words: str, removed: Collection[int] = ()) -> list[int]:
-    """Returns the ids of the items whose title contains every word, ignoring case, but for removed ones.
-
-    >>> search(["Rose Soap", "Lavender Soap", "Lavender Candle"], "soap lav")
-    [2]
-    """
-    wanted = words.casefold().split()
-    return [
-        item
-        for item, title in enumerate(titles, start=1)
-        if wanted and item not in removed and all(word in title.casefold() for word in wanted)
-    ]
-
-
-def suggest(titles: Sequence[str], words: str) -> list[int]:
-    """Returns the ids of up to five items with titles similar to the words.
-
-    Titles with most of the words, or of words of titles similar to them, come first; among these the most similar.
-
-    >>> suggest(["Rose Soap", "Lavender Soap", "Lavender Candle"], "lavendar sope")
-    [2]
-    >>> suggest(["Rose Soap", "Lavender Soap", "Lavender Candle"], "quartz")
-    []
-    """
-    lowered = [title.casefold() for title in titles]
-    vocabulary = sorted({word.strip(".,;:!?()[]\"'") for title in lowered for word in title.split()})
-    wanted = words.casefold().split()
-    counts = [0] * len(titles)
-    for word in [word for word in wanted if len(word) > 2] or wanted:  # most titles have an "a" somewhere
-        near = [word] if any(word in title for title in lowered) else get_close_matches(word, vocabulary, 3, 0.65)
-        for row, title in enumerate(lowered):
-            counts[row] += any(one in title for one in near)
-    most = max(counts, default=0)
-    whole = " ".join(wanted)
-    if most:
-        rows = [row for row, count in enumerate(counts) if count == most]
-        cutoff = 0.0
-    else:
-        rows, cutoff = list(range(len(titles))), 0.6  # two words written as one, or one as two
-    by_title: dict[str, list[int]] = {}
-    for row in rows:
-        by_title.setdefault(lowered[row], []).append(row + 1)
-    nearest = get_close_matches(whole, by_title, SUGGESTED, cutoff)
-    return [item for title in nearest for item in by_title[title]][:SUGGESTED]
 
 
 def find_item(titles: Sequence[str], item: str, removed: Collection[int] = ()) -> int:

@@ -1,0 +1,135 @@
+"""Server of the Model Context Protocol: the tools `recommend` and `search_items` for agents, over stdio or HTTP.
+
+The tools read their arguments as the service does, by the request model of the pipeline; the SDK checks none of them.
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+
+from .. import __version__
+from ..bounded_parsing import parse_json
+from ..request_values import refuse_unknown, shown
+from . import call_schema
+from .answers import Answer, ServiceError
+from .served_model import DEFAULT_LIMIT, LocalModel
+
+PATH = "/mcp"
+OPTIONS = ("k", "num_beams", "return_terms")
+INSTRUCTIONS = (
+    "Recommends items of a catalog. Items have ids: find those of a user's history with search_items, then ask "
+    "recommend with the history, and what is wanted in words."
+)
+_SEARCH_PROPERTIES = {
+    "search": {"type": "string", "description": "Words that the title has."},
+    "limit": {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT, "description": "Number of items."},
+}
+
+
+def make_server(models: Mapping[str, LocalModel]) -> Server:
+    """Makes the server.
+
+    Args:
+        models (`Mapping`): Models by their names, of which the first is the default. Of several, the tools take the
+            name as `model`.
+    """
+    name = {"model": {"type": "string", "enum": list(models), "description": f"Default: {next(iter(models))}."}}
+    names = name if len(models) > 1 else {}
+    options = {option: call_schema.OPTION_PROPERTIES[option] for option in OPTIONS}
+    found = call_schema.object_schema({"items": call_schema.ITEMS}, ["items"])
+    tools = {
+        "recommend": Tool(
+            name="recommend",
+            title="Recommend items",
+            description="Recommends items for a history of items, what is wanted, and what to avoid; best first.",
+            input_schema=call_schema.object_schema({**call_schema.REQUEST_PROPERTIES, **options, **names}),
+            output_schema=found,
+            annotations=ToolAnnotations(read_only_hint=True),
+        ),
+        "search_items": Tool(
+            name="search_items",
+            title="Search items",
+            description="Finds the ids of items by words of their titles.",
+            input_schema=call_schema.object_schema({**_SEARCH_PROPERTIES, **names}, ["search"]),
+            output_schema=call_schema.FOUND,
+            annotations=ToolAnnotations(read_only_hint=True),
+        ),
+    }
+
+    async def list_tools(context: Any, parameters: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=list(tools.values()))
+
+    async def call_tool(context: Any, parameters: CallToolRequestParams) -> CallToolResult:
+        try:
+            if parameters.name not in tools:
+                raise ValueError(f"there is no tool {shown(parameters.name)}; there are {', '.join(tools)}.")
+            given = dict(parameters.arguments or {})
+            refuse_unknown(given, tuple(tools[parameters.name].input_schema["properties"]), "{}: no such argument")
+            answer = await _call(parameters.name, _find(models, given.pop("model", None)), given)
+        except (ServiceError, ValueError) as error:
+            return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
+        value = parse_json(answer.content)
+        value = {"items": value} if isinstance(value, list) else value
+        text = TextContent(type="text", text=answer.content.decode())
+        return CallToolResult(content=[text], structured_content=value)
+
+    return Server(
+        "mender",
+        version=__version__,
+        title="Mender recommender",
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+def _find(models: Mapping[str, LocalModel], name: Any) -> LocalModel:
+    name = next(iter(models)) if name is None else name
+    if not isinstance(name, str) or name not in models:
+        raise ValueError(f"there is no model {shown(name)}; there are {', '.join(models)}.")
+    return models[name]
+
+
+async def _call(tool: str, model: LocalModel, given: dict[str, Any]) -> Answer:
+    """Answer of a tool."""
+    if tool == "search_items":
+        return await model.search(given.get("search"), given.get("limit"))
+    options = {name: given.pop(name) for name in OPTIONS if name in given}
+    return await model.recommend_parsed({"inputs": given, "parameters": options})
+
+
+def run_stdio(server: Server) -> None:
+    """Serves the process that has started this one, over its standard streams, until they end."""
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The thread that reads standard input ends with that alone, and there is nothing to save.
+        signal.signal(number, lambda *_: os._exit(0))
+
+    async def run() -> None:
+        async with stdio_server() as (read_stream, write_stream):
+            await server.run(read_stream, write_stream, server.create_initialization_options())
+
+    anyio.run(run)
+
+
+def run_http(server: Server, host: str, port: int) -> None:
+    """Serves streamable HTTP at the path `/mcp` until it is interrupted."""
+    import uvicorn
+
+    uvicorn.run(
+        server.streamable_http_app(streamable_http_path=PATH, host=host), host=host, port=port, log_level="warning"
+    )
