@@ -32,6 +32,7 @@ COMMANDS = {
     "ablate": Command("modeling_mender.commands.ablate", "measure the contribution of each term of a model's score"),
     "recommend": Command("modeling_mender.commands.recommend", "recommend items for a history and preferences"),
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
+    "browser-page": Command("modeling_mender.commands.browser_page", "make a page that runs a model in the browser"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
     "baselines": Command("dataset_builders.commands.baselines", "score what needs no training on every axis"),
@@ -41,7 +42,7 @@ COMMANDS = {
     "leaderboard": Command("dataset_builders.commands.leaderboard", "collect scores into a leaderboard page"),
     "publish-model": Command("modeling_mender.commands.publish_model", "publish a model, an adapter or an RQ-VAE"),
     "publish-benchmark": Command("dataset_builders.commands.publish_benchmark", "publish built domains as a dataset"),
-    "publish-space": Command("dataset_builders.commands.publish_space", "publish the metric, demo or leaderboard"),
+    "publish-space": Command("dataset_builders.commands.publish_space", "publish the metric, demo, page or leaderboard"),
 }
 
 
