@@ -13,7 +13,7 @@ from transformers.dynamic_module_utils import get_imports
 
 from dataset_builders.commands.main import COMMANDS
 
-SUB_PACKAGES = {"commands", "data", "evaluation", "hub", "methods", "quantization", "training"}
+SUB_PACKAGES = {"commands", "data", "evaluation", "hub", "methods", "onnx_export", "quantization", "training"}
 NOT_ON_THE_HUB = {"__init__", "auto_classes", "bounded_parsing", "escaping", "registration"}
 # Room -> rooms of its package that it never imports.
 FORBIDDEN = {
@@ -41,6 +41,7 @@ FORBIDDEN = {
         "evaluation": {"commands", "hub", "quantization"},
         "quantization": {"commands", "data", "evaluation", "hub", "methods", "training"},
         "hub": {"commands", "evaluation"},
+        "onnx_export": {"commands", "data", "evaluation", "hub", "methods", "quantization", "training"},
     },
 }
 

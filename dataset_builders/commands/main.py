@@ -31,6 +31,7 @@ COMMANDS = {
     "obedience": Command("modeling_mender.commands.obedience", "measure how well a model follows preferences"),
     "ablate": Command("modeling_mender.commands.ablate", "measure the contribution of each term of a model's score"),
     "recommend": Command("modeling_mender.commands.recommend", "recommend items for a history and preferences"),
+    "export-onnx": Command("modeling_mender.commands.export_onnx", "export a model to ONNX graphs, as for a browser"),
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
     "browser-page": Command("modeling_mender.commands.browser_page", "make a page that runs a model in the browser"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
