@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..manifest import ITEMS_FILE, sha256
-from ..onnx_export.runner import ITEM_SCORES, TEXT_ENCODER, read_settings
+from ..onnx_export.runner import ITEM_SCORES, SEMANTIC_IDS_FILE, TEXT_ENCODER, read_settings
 from .npm_packages import vendor
 
 READING = ("preference_texts", "recommendation_request")
@@ -20,6 +20,7 @@ FROM_EXPORT = {
     "text_encoder": TEXT_ENCODER,
     "item_scores": ITEM_SCORES,
     "items": ITEMS_FILE,
+    "semantic_ids": SEMANTIC_IDS_FILE,
     "tokenizer": "tokenizer.json",
     "tokenizer_config": "tokenizer_config.json",
 }

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -16,7 +16,7 @@ from ..modeling_mender_steer import MenderSteer
 from ..processing_mender import MenderProcessor
 from ..processing_mender_steer import MenderSteerProcessor
 from .graphs import ItemScoresGraph, TextEncoderGraph
-from .runner import ITEM_SCORES, SETTINGS_FILE, TEXT_ENCODER, OnnxRecommender
+from .runner import ITEM_SCORES, SEMANTIC_IDS_FILE, SETTINGS_FILE, TEXT_ENCODER, OnnxRecommender
 
 OPSET = 20
 DTYPES = ("float32", "int8")
@@ -29,7 +29,7 @@ DYNAMIC = torch.export.Dim.DYNAMIC
 def export_onnx(
     model: PreTrainedModel, processor: MenderProcessor, folder: str | Path, dtype: str = "float32"
 ) -> dict[str, Any]:
-    """Writes the graphs of a model, its processor and the file `onnx.json` that describes them.
+    """Writes the graphs of a model, its processor, its semantic IDs and the file `onnx.json` that describes them.
 
     Args:
         model ([`MenderSteer`]): The model, without an effective decoder, on the CPU.
@@ -64,6 +64,8 @@ def export_onnx(
     if dtype == "int8":
         quantize(folder / TEXT_ENCODER)
     processor.save_pretrained(folder)
+    codes = json.dumps(cast(torch.Tensor, model.item_semantic_ids).tolist())  # row i is that of item i + 1
+    (folder / SEMANTIC_IDS_FILE).write_text(codes + "\n", encoding="utf-8")
     settings = {
         "format": 1,
         "model_type": model.config.model_type,
@@ -116,7 +118,11 @@ def describe_graphs(model: MenderSteer) -> dict[str, Any]:
                 "words": tensor("int64", [*texts, "num_words"], "word ids from 1, each once; 0 where padded"),
             },
             "outputs": {
-                "scores": tensor("float32", ["batch_size", items], "log-probabilities; column i is item i + 1")
+                "scores": tensor("float32", ["batch_size", items], "log-probabilities; column i is item i + 1"),
+                "terms": tensor(
+                    "float32", ["batch_size", "2 + num_texts", items], "sum to the scores up to a constant: history, "
+                    "graph, and one per text"
+                ),
             },
             "note": "every dimension is at least 1: a request without texts has one of strength 0",
         },

@@ -35,14 +35,14 @@ class TextEncoderGraph(nn.Module):
 
 
 class ItemScoresGraph(nn.Module):
-    """Histories and embedded texts to the log-probabilities of all items.
+    """Histories and embedded texts to the log-probabilities of all items, and the terms that they are made of.
 
     Args:
         model ([`SteerScores`]): The model; its weights are shared.
     """
 
     inputs = ("history", "embeddings", "strengths", "known", "words")
-    outputs = ("scores",)
+    outputs = ("scores", "terms")
 
     def __init__(self, model: SteerScores) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class ItemScoresGraph(nn.Module):
         strengths: torch.Tensor,
         known: torch.Tensor,
         words: torch.Tensor,
-    ) -> torch.Tensor:
-        """Computes item scores `(batch_size, num_items)`; see [`SteerScores.components`] for the arguments."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Computes item scores `(batch_size, num_items)` and [`stacked_terms`]; see [`SteerScores.components`]."""
         components = self.model.components(
             history,
             preference_embeddings=embeddings,
@@ -73,11 +73,13 @@ class ItemScoresGraph(nn.Module):
             preference_known=known,
             preference_words=words,
         )
-        return summed_terms(self.model, components).log_softmax(-1)
+        terms = stacked_terms(self.model, components)
+        return terms.sum(1).log_softmax(-1), terms
 
 
-def summed_terms(model: SteerScores, components: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum of the terms of [`SteerScores.weigh`], `(batch_size, num_items)`, without a loop over the texts.
+def stacked_terms(model: SteerScores, components: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Terms of [`SteerScores.weigh`] without a loop over the texts, `(batch_size, 2 + num_preferences, num_items)`:
+    history, graph, and one per text.
 
     A text has a share if it is wanted and a penalty if it is avoided, and the other one is 0.
     """
@@ -87,11 +89,12 @@ def summed_terms(model: SteerScores, components: dict[str, torch.Tensor]) -> tor
     penalty = model.config.avoid_weight + largest * weights[:, TEXT_COMPONENTS].sum(1)
     avoided = strengths.clamp(max=0) * penalty.unsqueeze(1)  # (batch_size, num_preferences)
     shares = wanted_shares(strengths)
-    summed = (avoided.unsqueeze(2) * avoided_match(components, slice(None))).sum(1)
+    texts = avoided.unsqueeze(2) * avoided_match(components, slice(None))
+    of_request = []
     for number, name in enumerate(COMPONENTS):
         weight = weights[:, number, None]
         if number < REQUEST_COMPONENTS:
-            summed = summed + weight * components[name]
+            of_request.append(weight * components[name])
         else:
-            summed = summed + ((weight * shares).unsqueeze(2) * components[name]).sum(1)
-    return summed
+            texts = texts + (weight * shares).unsqueeze(2) * components[name]
+    return torch.cat([torch.stack(of_request, dim=1), texts], dim=1)

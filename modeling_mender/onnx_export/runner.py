@@ -12,6 +12,7 @@ from ..recommendation import RecommendOutput, check_enough, check_k, count_allow
 
 SETTINGS_FILE = "onnx.json"
 TEXT_ENCODER, ITEM_SCORES = "text_encoder.onnx", "item_scores.onnx"
+SEMANTIC_IDS_FILE = "semantic_ids.json"
 
 
 class OnnxRecommender:
@@ -101,7 +102,7 @@ class OnnxRecommender:
         }
         self._check_words(preference_words)
         arrays = {name: np.ascontiguousarray(value.numpy()) for name, value in given.items()}
-        return torch.from_numpy(self._item_scores.run(None, arrays)[0])
+        return torch.from_numpy(self._item_scores.run(["scores"], arrays)[0])
 
     def recommend(
         self,

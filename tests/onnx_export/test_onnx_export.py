@@ -15,7 +15,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not i
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 from modeling_mender.onnx_export.export import export_onnx, quantize, reference_requests, trace  # noqa: E402
-from modeling_mender.onnx_export.graphs import TextEncoderGraph, summed_terms  # noqa: E402
+from modeling_mender.onnx_export.graphs import TextEncoderGraph, stacked_terms  # noqa: E402
 from modeling_mender.onnx_export.runner import ITEM_SCORES, SETTINGS_FILE, TEXT_ENCODER, OnnxRecommender  # noqa: E402
 
 REQUESTS = reference_requests(TITLES, max_history_length=20)
@@ -78,13 +78,13 @@ def test_weights_and_masks_of_items_count_as_for_the_model(steer, recommender):
     assert torch.equal(found.items, expected.items)
 
 
-def test_summed_terms_are_the_sum_of_the_terms(steer):
+def test_stacked_terms_are_the_terms(steer):
     model, processor = steer
     for seed in range(30):
         components = model.components(**processor(**random_requests(seed)))
         if components["strengths"].shape[1]:
-            expected = torch.stack(list(model.weigh(components).values())).sum(0)
-            torch.testing.assert_close(summed_terms(model, components), expected, atol=1e-4, rtol=1e-5)
+            expected = torch.stack(list(model.weigh(components).values()), dim=1)
+            torch.testing.assert_close(stacked_terms(model, components), expected, atol=1e-4, rtol=1e-5)
 
 
 def test_a_request_scores_alike_alone_and_in_a_batch(steer, recommender):

@@ -1,6 +1,7 @@
 """The page that runs a model in the browser: the same answers as Python, in a headless browser, and no word sent."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -22,7 +23,9 @@ from modeling_mender import MenderSteer, MenderSteerProcessor, SemanticIds, Tran
 from modeling_mender.commands import browser_page
 from modeling_mender.hub import npm_packages
 from modeling_mender.hub.browser_page import READING, with_imports, write_reading
+from modeling_mender.hub.loading import load_recommender
 from modeling_mender.item_words import ItemWords
+from modeling_mender.semantic_ids import tokens_to_codes
 
 SPACE = Path(__file__).resolve().parents[2] / "model_cards" / "spaces" / "browser"
 KINDS, MATERIALS = ("table lamp", "throw blanket", "serving tray", "bar soap"), ("walnut", "velvet", "enamel", "almond")
@@ -182,10 +185,12 @@ def opened(browser, page_folder, complaints):
 @pytest.fixture
 def page(opened):
     opened.get_by_role("button", name="Start over").click()
+    assert opened.get_by_label("I would like").input_value() == ""
     return opened
 
 
 ANSWER = "([request, options]) => mender.recommend(request, options).catch((error) => ({ error: error.message }))"
+GENERATE = ANSWER.replace("recommend", "generate")
 
 
 def test_every_answer_is_that_of_python(page, model_folder):
@@ -204,6 +209,29 @@ def test_every_answer_is_that_of_python(page, model_folder):
             terms = {name: value for name, value in same["terms"].items() if name not in others}
             assert one["terms"] == pytest.approx(terms, abs=1e-3), request
         assert len({one["item_id"] for one in found["items"]}) == 10
+
+
+def test_a_search_code_by_code_finds_what_generate_finds_with_as_few_beams(page, model_folder):
+    model, processor = load_recommender(model_folder)
+    given = [one for one in REQUESTS if not one.keys() & {"candidates", "exclude", "item_log_weights"}]
+    inexact = 0
+    for number, request in enumerate(given):
+        fields = {name: [value] for name, value in {"history": [], **request}.items()}
+        num_beams = 2 + 3 * (number % 2)
+        options = {"num_beams": num_beams, "num_return_sequences": num_beams, "return_dict_in_generate": True}
+        expected = model.generate(**processor(**fields), **options)
+        answer = page.evaluate(GENERATE, [request, {"k": num_beams, "num_beams": num_beams}])
+        codes = tokens_to_codes(expected.sequences[:, 1:], model.config.codebook_size).tolist()
+        assert {tuple(one["codes"]) for one in answer["items"]} == set(map(tuple, codes)), request
+        scores = [one["score"] for one in answer["items"]]
+        assert scores == pytest.approx(expected.sequences_scores.tolist(), abs=1e-4)
+        best = page.evaluate(ANSWER, [request, {"k": num_beams}])["items"]
+        inexact += {one["item_id"] for one in best} != {one["item_id"] for one in answer["items"]}
+        for one in best:  # the path to an item has its probability
+            assert math.fsum(map(math.log, one["shares"])) == pytest.approx(one["score"], abs=1e-4)
+    assert inexact  # else an exhaustive search would have passed
+    assert "generate takes neither" in page.evaluate(GENERATE, [{"exclude": [1]}, {}])["error"]
+    assert "num_beams (2) must be in 5..65" in page.evaluate(GENERATE, [{}, {"k": 5, "num_beams": 2}])["error"]
 
 
 def pipe_size(request):

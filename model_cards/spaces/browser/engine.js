@@ -1,6 +1,8 @@
 // Recommends in the browser: requests are read by Python (Pyodide), texts tokenized and embedded, all items scored by
 // two ONNX graphs. Runs in a worker; page.js speaks to it by messages.
 
+import { Trie, beamSearch, foldedLogProb } from "./trie.js";
+
 const here = new URL("./", import.meta.url);
 const MAX_EMBEDDED = 1000; // number of texts whose embeddings are kept
 
@@ -55,7 +57,7 @@ export class Engine {
   static async load(onProgress = () => {}) {
     const started = performance.now();
     const settings = await (await fetch(new URL("page.json", here), { cache: "no-cache" })).json();
-    const names = ["items", "tokenizer", "tokenizer_config", "reading", "reader", "text_encoder", "item_scores"];
+    const names = ["items", "semantic_ids", "tokenizer", "tokenizer_config", "reading", "reader", "text_encoder", "item_scores"];
     const paths = Object.fromEntries(names.map((name) => [name, settings.paths[name]]));
     const total = Object.values(settings.files).reduce((sum, file) => sum + file.bytes, 0);
     const known = new Set(Object.values(paths));
@@ -110,38 +112,36 @@ export class Engine {
     const parts = [timed("graphs", loadGraphs()), tokenizer, timed("python", loadReader(tokenizer))];
     const [graphs, , reader] = await Promise.all(parts);
     const items = (await text("items")).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    const semanticIds = JSON.parse(await text("semantic_ids"));
     timings.all = performance.now() - started;
-    return new Engine(settings, items, graphs, await tokenizer, reader, timings);
+    return new Engine(settings, items, semanticIds, graphs, await tokenizer, reader, timings);
   }
 
-  constructor(settings, items, graphs, tokenizer, reader, timings) {
-    Object.assign(this, { settings, items, graphs, tokenizer, reader, timings });
+  constructor(settings, items, semanticIds, graphs, tokenizer, reader, timings) {
+    Object.assign(this, { settings, items, semanticIds, graphs, tokenizer, reader, timings });
+    this.titles = items.map((item, place) => item.title || `item ${place + 1}`);
+    this.trie = new Trie(semanticIds);
     this.embedded = new Map();
-  }
-
-  /** Titles of all items; those without one are named by their numbers. */
-  get titles() {
-    return this.items.map((item, place) => item.title || `item ${place + 1}`);
   }
 
   /**
    * Answers a request.
    * @param {object} request Fields as in Python: history, preference, avoid, strength, candidates, exclude, ...
    * @param {object} options `k`, defaults to 10.
-   * @returns {Promise<object>} `items`, best first, each with `item_id`, `title`, `score` and `terms`; `texts` as they
-   *   were read; `milliseconds` of each step.
+   * @returns {Promise<object>} `items`, best first, each with `item_id`, `title`, `score`, `terms`, its `codes` and the
+   *   probability of each code after those before it (`shares`); `texts` as they were read; `milliseconds` of each step.
    */
   async recommend(request, options = {}) {
     const started = performance.now();
-    const read = JSON.parse(this.reader.read(JSON.stringify({ request, options })));
-    if (read.error) throw new Error(read.error);
+    const read = this.read(request, options);
     const afterReading = performance.now();
     const embeddings = await this.embed(read.texts.map((text) => text.text));
     const afterEncoding = performance.now();
-    const found = await this.score(read, embeddings);
+    const { scores, terms } = await this.score(read, embeddings);
+    const items = this.explain(largest(scores, read.k), scores, terms, read.texts);
     const ended = performance.now();
     return {
-      items: found,
+      items,
       texts: read.texts,
       milliseconds: {
         reading: afterReading - started,
@@ -150,6 +150,27 @@ export class Engine {
         all: ended - started,
       },
     };
+  }
+
+  /**
+   * Answers a request code by code, by a beam search over semantic IDs, as `generate` does in Python.
+   * @param {object} options `k`, defaults to 10, and `num_beams`, defaults to 20 or all items.
+   * @returns {Promise<object>} `items`, best first, each with `item_id`, `title`, `score` and `codes`.
+   */
+  async generate(request, options = {}) {
+    const read = this.read(request, options);
+    if (read.weights) throw new Error("generate takes neither candidates, exclude nor item_log_weights; recommend does.");
+    const { scores } = await this.score(read, await this.embed(read.texts.map((text) => text.text)));
+    const numBeams = read.num_beams ?? Math.min(Math.max(20, read.k), this.items.length);
+    const found = beamSearch(this.trie, numBeams, foldedLogProb(this.trie.fold(scores))).slice(0, read.k);
+    return { items: found.map((item) => ({ ...item, title: this.titles[item.item_id - 1] })), texts: read.texts };
+  }
+
+  /** What the graphs take of a request, and how many items it asks for. */
+  read(request, options) {
+    const read = JSON.parse(this.reader.read(JSON.stringify({ request, options })));
+    if (read.error) throw new Error(read.error);
+    return read;
   }
 
   /** Embeddings of texts, one after another in one array; those of texts seen before are kept. */
@@ -185,7 +206,7 @@ export class Engine {
     return all;
   }
 
-  /** The best items of a request that was read, with the terms of their scores. */
+  /** Scores of all items, and their terms: history, graph and one per text, one after another. */
   async score(read, embeddings) {
     const { Tensor } = this.graphs.ort;
     const columns = Math.max(1, read.texts.length);
@@ -201,18 +222,25 @@ export class Engine {
       known: new Tensor("float32", numbers("known"), [1, columns]),
       words: new Tensor("int64", words, [1, columns, width]),
     });
-    const numItems = this.items.length;
     const scores = Float32Array.from(output.scores.data);
     read.weights?.forEach((weight, place) => (scores[place] += weight ?? -Infinity));
-    const terms = output.terms.data; // (history, graph, one per text) x items
-    const names = termNames(read.texts);
+    return { scores, terms: output.terms.data };
+  }
+
+  /** Items with what their scores are made of. */
+  explain(places, scores, terms, texts) {
+    const numItems = this.items.length;
+    const names = termNames(texts);
     const means = names.map((_, row) => mean(terms.subarray(row * numItems, (row + 1) * numItems)));
-    return largest(scores, read.k).map((place) => ({
+    const logProb = foldedLogProb(this.trie.fold(scores));
+    return places.map((place) => ({
       item_id: place + 1,
       title: this.titles[place],
       score: scores[place],
       terms: Object.fromEntries(names.map((name, row) => [name, terms[row * numItems + place]])),
       lifts: names.map((_, row) => terms[row * numItems + place] - means[row]),
+      codes: this.semanticIds[place],
+      shares: this.trie.pathOf(place + 1).map((node, level, path) => Math.exp(logProb(level, node, path[level - 1] ?? 0))),
     }));
   }
 }
@@ -228,7 +256,7 @@ function mean(numbers) {
   return numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
 }
 
-// Messages: {id, request, options} in, {id, answer} or {id, error} out; {progress}, then {ready} or {failed} first.
+// Messages: {id, method, request, options} in, {id, answer} or {id, error} out; {progress}, then {ready} or {failed} first.
 if (typeof WorkerGlobalScope !== "undefined" && self instanceof WorkerGlobalScope) {
   let last = 0;
   const loading = Engine.load((loaded, total) => {
@@ -241,10 +269,10 @@ if (typeof WorkerGlobalScope !== "undefined" && self instanceof WorkerGlobalScop
     (error) => self.postMessage({ failed: String(error.message || error) }),
   );
   let queue = Promise.resolve(); // one request after another
-  self.addEventListener("message", ({ data: { id, request, options } }) => {
+  self.addEventListener("message", ({ data: { id, method, request, options } }) => {
     queue = queue.then(async () => {
       try {
-        self.postMessage({ id, answer: await (await loading).recommend(request, options) });
+        self.postMessage({ id, answer: await (await loading)[method](request, options) });
       } catch (error) {
         self.postMessage({ id, error: String(error.message || error) });
       }

@@ -25,14 +25,19 @@ worker.addEventListener("message", ({ data }) => {
   }
 });
 
-/** Answers a request with the fields that it has in Python; also for the console: await mender.recommend({...}). */
-function recommend(request, options = {}) {
+/** Calls a method of the engine. */
+function call(method, request, options) {
   return new Promise((resolve, reject) => {
     waiting.set((numbered += 1), { resolve, reject });
-    worker.postMessage({ id: numbered, request, options });
+    worker.postMessage({ id: numbered, method, request, options });
   });
 }
-window.mender = { recommend };
+
+// Also for the console: await mender.recommend({ preference: "a walnut lamp" }, { k: 5 })
+window.mender = {
+  recommend: (request, options = {}) => call("recommend", request, options),
+  generate: (request, options = {}) => call("generate", request, options),
+};
 
 function megabytes(bytes) {
   return (bytes / 1e6).toFixed(1);
@@ -49,7 +54,7 @@ function begin(ready) {
   find("go").disabled = false;
   const seconds = (ready.timings.all / 1000).toFixed(1);
   find("loaded").textContent = `${titles.length.toLocaleString("en")} items, loaded in ${seconds} s.`;
-  window.mender.timings = ready.timings; // milliseconds
+  mender.timings = ready.timings; // milliseconds
   document.body.dataset.ready = "true";
   if (find("search").value) showMatches();
   ask();
@@ -76,7 +81,7 @@ async function ask() {
   const number = (newest += 1);
   const asked = performance.now();
   try {
-    const answer = await recommend(request);
+    const answer = await mender.recommend(request);
     if (number === newest) show(answer, performance.now() - asked);
   } catch (error) {
     if (number === newest) showError(error.message);
@@ -134,16 +139,26 @@ function resultOf(item, rank, names, widest) {
     name.append(element("bdi", "", names[number]));
     terms.append(name, barOf(lift / widest), element("span", "value", (lift < 0 ? "" : "+") + signed(lift, 1)));
   });
-  details.append(summary, terms);
+  details.append(summary, terms, pathOf(item));
   details.open = rank === 1;
   const line = document.createElement("li");
   line.append(details);
   return line;
 }
 
-/** A number with a minus sign of the width of a plus sign. */
+/** How the item is reached code by code: its semantic ID, and the share of each code among those that may follow. */
+function pathOf({ codes, shares }) {
+  const path = element("p", "path", "semantic ID ");
+  codes.forEach((code, level) => {
+    path.append(level ? " → " : "", element("b", "", code), ` (${(100 * shares[level]).toFixed(0)} %)`);
+  });
+  return path;
+}
+
+/** A number with a minus sign of the width of a plus sign, and none before 0. */
 function signed(number, digits) {
-  return number.toFixed(digits).replace("-", "−");
+  const text = number.toFixed(digits);
+  return Number(text) < 0 ? text.replace("-", "−") : text.replace("-", "");
 }
 
 /** A bar from the middle, to the right for a number above 0; as SVG, for the page's policy allows no inline styles. */
@@ -221,7 +236,7 @@ find("search").addEventListener("keydown", (event) => {
 });
 find("strength").addEventListener("input", showStrength);
 find("strength").addEventListener("change", ask);
-find("reset").addEventListener("click", () => {
+find("start_over").addEventListener("click", () => {
   find("request").reset();
   history = [];
   showStrength();

@@ -27,7 +27,7 @@ class PageReader:
 
         Returns:
             `str`: `{"error": "..."}`, or `history`, `texts` (wanted before avoided ones, each with `text`, `strength`,
-            `words` from 1, `known`, and `corrections`), `k`, and `weights`: `null`, or a number to add to the score
+            `words` from 1, `known`, and `corrections`), `k`, `num_beams`, and `weights`: `null`, or a number to add to the score
             of each item, where `null` excludes one.
         """
         try:
@@ -41,6 +41,8 @@ class PageReader:
         if request.user is not None:
             raise ValueError("a mender_steer model does not read user; leave user out.")
         request.check_enough(options.k, self.num_items)
+        if options.num_beams is not None and not options.k <= options.num_beams <= self.num_items:
+            raise ValueError(f"num_beams ({options.num_beams}) must be in {options.k}..{self.num_items}.")
         read = self.texts.read_request(0, request.preference, request.avoid, request.strength)
         return {
             "history": request.history[-self.max_history_length :],
@@ -56,6 +58,7 @@ class PageReader:
                 if text is not None
             ],
             "k": options.k,
+            "num_beams": options.num_beams,
             "weights": self._weights(request),
         }
 
