@@ -24,15 +24,20 @@ def chromium():
         browser.close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @contextlib.contextmanager
-def serving(folder):
-    """A folder served as `python -m http.server` serves it; the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+def serving(folder, headers=()):
+    """A folder served as `python -m http.server` serves it, with further headers; the address."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self):
+            for header in headers:
+                self.send_header(*header)
+            super().end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"

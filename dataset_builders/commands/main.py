@@ -43,7 +43,7 @@ COMMANDS = {
     "leaderboard": Command("dataset_builders.commands.leaderboard", "collect scores into a leaderboard page"),
     "publish-model": Command("modeling_mender.commands.publish_model", "publish a model, an adapter or an RQ-VAE"),
     "publish-benchmark": Command("dataset_builders.commands.publish_benchmark", "publish built domains as a dataset"),
-    "publish-space": Command("dataset_builders.commands.publish_space", "publish the metric, demo, page or leaderboard"),
+    "publish-space": Command("dataset_builders.commands.publish_space", "publish a metric, demo, page or leaderboard"),
 }
 
 

@@ -17,6 +17,7 @@ from dataset_builders.replacing import PUBLISHED, check_replaceable
 from dataset_builders.resources import resource
 
 from ..atomic_write import new_directory, scratch_directory
+from .export_onnx import ExportArguments, export
 
 
 @dataclass(kw_only=True)
@@ -33,7 +34,7 @@ class BrowserPageArguments:
 def parse_arguments(argv: list[str] | None) -> BrowserPageArguments:
     """Reads the command line."""
     parser = CommandParser(description=str(__doc__).split("\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("model", help="mender_steer model: a folder, a name on the Hub, or a folder of mender export-onnx")
+    parser.add_argument("model", help="mender_steer model: folder, name on the Hub, or folder of mender export-onnx")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the page")
     parser.add_argument(
         "--dtype", choices=("float32", "int8"), help="weights of the text encoder; int8 is a quarter of the size"
@@ -54,28 +55,25 @@ def make_page(arguments: BrowserPageArguments) -> None:
     """Exports the model if that has not been done, writes the folder of the page, and prints its size.
 
     Raises:
-        ValueError: If the model cannot be exported, or an exported one is of another dtype.
+        ImportError, ValueError: As [`export`], or if an exported model is of another dtype.
         FileNotFoundError, ConnectionError: If a file of the model or a library is missing.
     """
     from ..hub.browser_page import stage_page
+    from ..hub.npm_packages import vendor
     from ..onnx_export.runner import SETTINGS_FILE, read_settings
 
     needed = [arguments.model, arguments.npm_archives]
     check_replaceable(arguments.output_dir, arguments.overwrite, PUBLISHED["space"], needed)
     with scratch_directory() as scratch:
-        export = Path(arguments.model)
-        if (export / SETTINGS_FILE).is_file():
-            if (found := read_settings(export).get("dtype")) != arguments.dtype:
-                raise ValueError(f"{export} was exported in {found}, and --dtype is {arguments.dtype}; name that one.")
-        else:
-            from ..hub.loading import load_recommender
-            from ..onnx_export.export import export_onnx
-
-            export = Path(scratch) / "onnx"
-            export.mkdir()
-            export_onnx(*load_recommender(arguments.model), export, arguments.dtype)
+        libraries, exported = Path(scratch) / "vendor", Path(arguments.model)
+        vendor(libraries, arguments.npm_archives)  # first, so that a missing one costs no time
+        if not (exported / SETTINGS_FILE).is_file():
+            exported = Path(scratch) / "onnx"
+            export(ExportArguments(model=arguments.model, output_dir=str(exported), dtype=arguments.dtype))
+        elif (dtype := read_settings(exported).get("dtype")) != arguments.dtype:
+            raise ValueError(f"{exported} was exported in {dtype}, and --dtype is {arguments.dtype}; give that dtype.")
         with new_directory(arguments.output_dir, arguments.overwrite) as folder:
-            files = stage_page(export, resource("model_cards/spaces/browser"), folder, arguments.npm_archives)["files"]
+            files = stage_page(exported, resource("model_cards/spaces/browser"), libraries, folder)["files"]
     size = sum(file["bytes"] for file in files.values())
     print(f"{len(files)} files, {size / 1e6:.1f} MB")
     print(f"page: python -m http.server --directory {arguments.output_dir}, then open http://localhost:8000")

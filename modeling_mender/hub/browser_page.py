@@ -1,4 +1,4 @@
-"""Folder of a page that recommends in the browser: graphs, items, tokenizer, code that reads requests, and libraries."""
+"""Folder of a page that recommends in the browser: graphs, items, tokenizer, the code of requests, and libraries."""
 
 import ast
 import json
@@ -10,7 +10,6 @@ from typing import Any
 
 from ..manifest import ITEMS_FILE, sha256
 from ..onnx_export.runner import ITEM_SCORES, SEMANTIC_IDS_FILE, TEXT_ENCODER, read_settings
-from .npm_packages import vendor
 
 READING = ("preference_texts", "recommendation_request")
 """Modules that read requests in the page; they and what they import need the standard library alone."""
@@ -32,35 +31,35 @@ FETCHED = {name: f"model/{file}" for name, file in FROM_EXPORT.items()} | {
 """Files that the engine of the page fetches by itself, by their names in its settings."""
 
 
-def stage_page(export: Path, template: Path, target: Path, archives: Path | None = None) -> dict[str, Any]:
+def stage_page(export: Path, template: Path, libraries: Path, target: Path) -> dict[str, Any]:
     """Writes the folder of a page.
 
     Args:
         export (`Path`): Folder of a model that was exported to ONNX.
         template (`Path`): Folder of the page itself.
+        libraries (`Path`): Folder of the libraries, written by [`~npm_packages.vendor`].
         target (`Path`): Empty folder.
-        archives (`Path`, *optional*): See [`vendor`].
 
     Returns:
         `dict`: The content of `page.json`: that of `onnx.json`, `paths` of the fetched files by name, and `files` with
         the length and the digest of each.
 
     Raises:
-        FileNotFoundError: If a file of the model or an archive of npm is missing.
-        ValueError, ConnectionError: As [`vendor`].
+        FileNotFoundError: If a file of the model is missing.
+        ValueError: If `onnx.json` is damaged.
     """
     settings = read_settings(export)
     if missing := [name for name in FROM_EXPORT.values() if not (export / name).is_file()]:
-        reason = "a browser reads the tokenizer from it" if "tokenizer.json" in missing else "the page needs it"
         raise FileNotFoundError(
-            f"{export} has no {missing[0]}, and {reason}; export the model again, with a fast tokenizer of transformers."
+            f"{export} has no {missing[0]}, which the page reads; export the model again (with a fast tokenizer, "
+            "where that is tokenizer.json)."
         )
     shutil.copytree(template, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (target / "model").mkdir()
     for name, file in FROM_EXPORT.items():
         shutil.copyfile(export / file, target / FETCHED[name])
     write_reading(target / FETCHED["reading"])
-    vendor(target / "vendor", archives)
+    shutil.copytree(libraries, target / "vendor")
     paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != "README.md")
     files = {
         path.relative_to(target).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in paths

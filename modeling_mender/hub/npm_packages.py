@@ -111,10 +111,8 @@ def vendor(target: Path, archives: Path | None = None, packages: Sequence[NpmPac
 
 def _pack(package: NpmPackage, folder: Path) -> None:
     """Fetches the archive of a package with npm."""
-    way_out = (
-        f"fetch them where there is one, with npm pack {' '.join(one.spec for one in PACKAGES)}, and name their folder "
-        "with --npm_archives"
-    )
+    specs = " ".join(one.spec for one in PACKAGES)
+    way_out = f"run npm pack {specs} on a machine that can, and name the folder with --npm_archives"
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError(f"npm is not installed, and fetches {package.spec}; install Node.js, or {way_out}.")
@@ -123,7 +121,9 @@ def _pack(package: NpmPackage, folder: Path) -> None:
     try:
         run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise ConnectionError(f"npm did not fetch {package.spec} within {TIMEOUT} s; try again, or {way_out}.") from None
+        raise ConnectionError(
+            f"npm did not fetch {package.spec} within {TIMEOUT} s; try again, or {way_out}."
+        ) from None
     if run.returncode or not (folder / package.archive).is_file():
         reason = " ".join(run.stderr.split())[:300] or "npm gives no reason"
         raise ConnectionError(f"npm cannot fetch {package.spec} ({reason}); is there a network? If not, {way_out}.")

@@ -120,8 +120,9 @@ def describe_graphs(model: MenderSteer) -> dict[str, Any]:
             "outputs": {
                 "scores": tensor("float32", ["batch_size", items], "log-probabilities; column i is item i + 1"),
                 "terms": tensor(
-                    "float32", ["batch_size", "2 + num_texts", items], "sum to the scores up to a constant: history, "
-                    "graph, and one per text"
+                    "float32",
+                    ["batch_size", "2 + num_texts", items],
+                    "sum to the scores up to a constant: history, graph, and one per text",
                 ),
             },
             "note": "every dimension is at least 1: a request without texts has one of strength 0",

@@ -27,8 +27,8 @@ class PageReader:
 
         Returns:
             `str`: `{"error": "..."}`, or `history`, `texts` (wanted before avoided ones, each with `text`, `strength`,
-            `words` from 1, `known`, and `corrections`), `k`, `num_beams`, and `weights`: `null`, or a number to add to the score
-            of each item, where `null` excludes one.
+            `words` from 1, `known`, and `corrections`), `k`, `num_beams`, and `weights`: `null`, or a number to add to
+            the score of each item, where `null` excludes one.
         """
         try:
             return json.dumps(self._read(json.loads(call)))
