@@ -64,14 +64,16 @@ def make_page(arguments: BrowserPageArguments) -> None:
 
     needed = [arguments.model, arguments.npm_archives]
     check_replaceable(arguments.output_dir, arguments.overwrite, PUBLISHED["space"], needed)
+    exported = Path(arguments.model)
+    is_exported = (exported / SETTINGS_FILE).is_file()
+    if is_exported and (dtype := read_settings(exported).get("dtype")) != arguments.dtype:
+        raise ValueError(f"{exported} was exported in {dtype}, and --dtype is {arguments.dtype}; give that dtype.")
     with scratch_directory() as scratch:
-        libraries, exported = Path(scratch) / "vendor", Path(arguments.model)
+        libraries = Path(scratch) / "vendor"
         vendor(libraries, arguments.npm_archives)  # first, so that a missing one costs no time
-        if not (exported / SETTINGS_FILE).is_file():
+        if not is_exported:
             exported = Path(scratch) / "onnx"
             export(ExportArguments(model=arguments.model, output_dir=str(exported), dtype=arguments.dtype))
-        elif (dtype := read_settings(exported).get("dtype")) != arguments.dtype:
-            raise ValueError(f"{exported} was exported in {dtype}, and --dtype is {arguments.dtype}; give that dtype.")
         with new_directory(arguments.output_dir, arguments.overwrite) as folder:
             files = stage_page(exported, resource("model_cards/spaces/browser"), libraries, folder)["files"]
     size = sum(file["bytes"] for file in files.values())
