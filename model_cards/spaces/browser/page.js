@@ -1,7 +1,7 @@
 // The page: a form, and the answers of engine.js, which computes in a worker so that the page never stands still.
 
 const find = (id) => document.getElementById(id);
-const MAX_MATCHES = 8;
+const MAX_MATCHES = 6;
 const NAMES = { history: "your history and taste", graph: "what others took next" };
 let titles = [];
 let history = [];
