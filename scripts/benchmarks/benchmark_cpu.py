@@ -166,13 +166,13 @@ def share_changed(lists: Sequence[Sequence[int]], other: Sequence[Sequence[int]]
 
 def show(measured: Measured, reference: str, targets: Sequence[int] | None) -> None:
     """Prints a line per way; times are compared with the first way, lists with those of `reference`."""
-    first = statistics.median(next(iter(measured.seconds.values())))
+    first, *_ = measured.seconds
+    first_median, first_cpu = (statistics.median(times[first]) for times in (measured.seconds, measured.cpu_seconds))
     for name, seconds in measured.seconds.items():
-        median = statistics.median(seconds)
+        median, cpu = statistics.median(seconds), statistics.median(measured.cpu_seconds[name])
         tail = float(np.quantile(seconds, 0.95))
-        line = (
-            f"{name:<28} {1000 * median:8.2f} ms {1000 * tail:8.2f} {1000 * min(seconds):8.2f} {first / median:6.2f} x"
-        )
+        line = f"{name:<28} {1000 * median:8.2f} ms {1000 * tail:8.2f} {1000 * min(seconds):8.2f}"
+        line += f" {first_median / median:6.2f} x   CPU {1000 * cpu:8.2f} ms {first_cpu / cpu:6.2f} x"
         changed, lost = share_changed(measured.lists[name], measured.lists[reference])
         line += f"   lists changed {changed:6.1%}, items {lost:6.2%}"
         if targets is not None:
