@@ -24,7 +24,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 import torch
 from benchmark_decoding import random_catalogue
 from torch import nn
@@ -271,6 +270,8 @@ def show_tok(arguments: argparse.Namespace, steer_processor: Any) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
+    import onnxruntime  # of an extra
+
     torch.set_num_threads(arguments.num_threads)
     torch.set_grad_enabled(False)
     model, processor = load_recommender(arguments.model)

@@ -1,10 +1,7 @@
 """benchmark_cpu: what a faster way costs is counted row by row, and every way is asked the same."""
 
 import pytest
-
-pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-
-from benchmark_cpu import TURN, measure, paired_recall, share_changed  # noqa: E402
+from benchmark_cpu import TURN, measure, paired_recall, share_changed
 
 
 class Processor:
