@@ -47,6 +47,43 @@ def export_onnx(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype ({dtype}) must be one of {', '.join(DTYPES)}.")
+    steer, steer_processor = _exportable(model, processor)
+    folder = Path(folder)
+    trace(TextEncoderGraph(steer)).save(folder / TEXT_ENCODER)
+    trace(ItemScoresGraph(steer)).save(folder / ITEM_SCORES)
+    processor.save_pretrained(folder)
+    codes = json.dumps(cast(torch.Tensor, steer.item_semantic_ids).tolist())  # row i is that of item i + 1
+    (folder / SEMANTIC_IDS_FILE).write_text(codes + "\n", encoding="utf-8")
+    settings = {
+        "format": 1,
+        "model_type": steer.config.model_type,
+        "dtype": dtype,
+        "opset": OPSET,
+        "num_items": steer.config.num_items,
+        "num_words": steer.config.num_words,
+        "embedding_size": steer.config.embedding_size,
+        "max_history_length": steer.config.max_history_length,
+        "max_length": processor.max_length,
+        "pad_token_id": processor.tokenizer.pad_token_id or 0,
+        "graphs": describe_graphs(steer),
+    }
+    _write_settings(folder, settings)
+    difference = largest_difference(steer, steer_processor, OnnxRecommender(folder))
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f"the graphs score otherwise than the model: by up to {difference:.1e}, and {TOLERANCE:.0e} is allowed; "
+            "nothing was written."
+        )
+    if dtype == "int8":
+        quantize(folder / TEXT_ENCODER)
+        difference = largest_difference(steer, steer_processor, OnnxRecommender(folder))
+    settings["largest_difference"] = difference
+    _write_settings(folder, settings)
+    return settings
+
+
+def _exportable(model: PreTrainedModel, processor: MenderProcessor) -> tuple[MenderSteer, MenderSteerProcessor]:
+    """A model and its processor that graphs can stand for; raises a ValueError for others."""
     if not isinstance(model, MenderSteer) or not isinstance(processor, MenderSteerProcessor):
         raise ValueError(
             f"a {model.config.model_type} model cannot be exported to ONNX; only mender_steer can, the default method."
@@ -56,39 +93,13 @@ def export_onnx(
             "this mender_steer has a decoder, whose beam search is no graph; export a model trained without "
             "--use_decoder."
         )
-    if model.dtype != torch.float32:
-        raise ValueError(f"the model is in {model.dtype}; load it in float32 to export it.")
-    folder = Path(folder)
-    trace(TextEncoderGraph(model)).save(folder / TEXT_ENCODER)
-    trace(ItemScoresGraph(model)).save(folder / ITEM_SCORES)
-    if dtype == "int8":
-        quantize(folder / TEXT_ENCODER)
-    processor.save_pretrained(folder)
-    codes = json.dumps(cast(torch.Tensor, model.item_semantic_ids).tolist())  # row i is that of item i + 1
-    (folder / SEMANTIC_IDS_FILE).write_text(codes + "\n", encoding="utf-8")
-    settings = {
-        "format": 1,
-        "model_type": model.config.model_type,
-        "dtype": dtype,
-        "opset": OPSET,
-        "num_items": model.config.num_items,
-        "num_words": model.config.num_words,
-        "embedding_size": model.config.embedding_size,
-        "max_history_length": model.config.max_history_length,
-        "max_length": processor.max_length,
-        "pad_token_id": processor.tokenizer.pad_token_id or 0,
-        "graphs": describe_graphs(model),
-    }
+    if model.dtype != torch.float32 or model.device.type != "cpu":
+        raise ValueError(f"the model is {model.dtype} on {model.device}; load it in float32 on the CPU to export it.")
+    return model, processor
+
+
+def _write_settings(folder: Path, settings: dict[str, Any]) -> None:
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    difference = largest_difference(model, processor, OnnxRecommender(folder))
-    if dtype == "float32" and not difference <= TOLERANCE:
-        raise ValueError(
-            f"the graphs score otherwise than the model: by up to {difference:.1e}, and {TOLERANCE:.0e} is allowed; "
-            "nothing was written."
-        )
-    settings["largest_difference"] = difference
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    return settings
 
 
 def describe_graphs(model: MenderSteer) -> dict[str, Any]:
@@ -200,16 +211,24 @@ def quantize(path: Path) -> None:
 
 
 def largest_difference(model: MenderSteer, processor: MenderSteerProcessor, recommender: OnnxRecommender) -> float:
-    """Largest difference of scores between a model and its graphs over [`reference_requests`], relative beyond 1."""
+    """Largest difference between a model and its graphs in the scores of all items, and of those recommended.
+
+    Relative to scores beyond 1, over [`reference_requests`].
+    """
     differences = []
-    for request in reference_requests(
-        [str(item["title"]) for item in processor.items], model.config.max_history_length
-    ):
+    titles = [str(item["title"]) for item in processor.items]
+    k = min(10, len(titles))
+    for request in reference_requests(titles, model.config.max_history_length):
         inputs = processor(**request)
         with torch.no_grad():
-            expected = model.encode(**inputs).item_scores
-        found = recommender.score_items(**inputs)
-        differences.append(((found - expected).abs() / expected.abs().clamp(min=1)).max())
+            scores = model.encode(**inputs).item_scores
+        pairs = (
+            (recommender.score_items(**inputs), scores),
+            (recommender.recommend(**inputs, k=k).scores, model.recommend(**inputs, k=k).scores),
+        )
+        for found, expected in pairs:
+            difference = (found - expected).abs() / expected.abs().clamp(min=1)
+            differences.append(difference.masked_fill(found == expected, 0).max())  # also of items at -inf
     return float(torch.stack(differences).max())
 
 

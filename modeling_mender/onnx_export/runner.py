@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..item_log_weights import ItemIds, ItemLogWeights, weigh_items
+from ..modeling_mender_base import TEXTS_AT_A_TIME
 from ..recommendation import RecommendOutput, check_enough, check_k, count_allowed
 
 SETTINGS_FILE = "onnx.json"
@@ -49,10 +50,14 @@ class OnnxRecommender:
         """
         tokens, mask = input_ids.flatten(0, -2), attention_mask.flatten(0, -2)
         embeddings = torch.zeros(len(tokens), self.settings["embedding_size"])
-        rows = mask.any(-1).nonzero().flatten()
-        if len(rows):
-            given = {"input_ids": tokens[rows].numpy(), "attention_mask": mask[rows].numpy()}
-            embeddings[rows] = torch.from_numpy(self._text_encoder.run(None, given)[0])
+        lengths = mask.sum(-1)
+        order = lengths.argsort(descending=True)[: int((lengths > 0).sum())]
+        # in 8 bits the scale of a tensor depends on all that is in it: alone, a text is embedded alike in every batch
+        for rows in order.split(1 if self.settings["dtype"] == "int8" else TEXTS_AT_A_TIME):
+            used = int(mask[rows].amax(0).nonzero().max()) + 1 if len(rows) else 0
+            if used:
+                given = {"input_ids": tokens[rows, :used].numpy(), "attention_mask": mask[rows, :used].numpy()}
+                embeddings[rows] = torch.from_numpy(self._text_encoder.run(None, given)[0])
         return embeddings.view(*input_ids.shape[:-1], -1)
 
     def score_items(
@@ -171,6 +176,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] != 1:
             raise ValueError(f"it has the format {settings['format']!r:.40}, and this version reads 1")
+        if settings["dtype"] not in ("float32", "int8"):
+            raise ValueError(f"its dtype is {settings['dtype']!r:.40}")
         for name in ("num_items", "num_words", "embedding_size", "max_history_length"):
             if not isinstance(settings[name], int) or isinstance(settings[name], bool) or settings[name] < 1:
                 raise ValueError(f"its {name} is {settings[name]!r:.40}")

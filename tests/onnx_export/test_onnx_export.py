@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from tiny_models import ITEMS, TITLES, build
@@ -14,8 +13,8 @@ from modeling_mender.commands import export_onnx as command
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
-from modeling_mender.onnx_export.export import export_onnx, quantize, reference_requests, trace  # noqa: E402
-from modeling_mender.onnx_export.graphs import TextEncoderGraph, stacked_terms  # noqa: E402
+from modeling_mender.onnx_export.export import export_onnx, quantize, reference_requests  # noqa: E402
+from modeling_mender.onnx_export.graphs import stacked_terms  # noqa: E402
 from modeling_mender.onnx_export.runner import ITEM_SCORES, SETTINGS_FILE, TEXT_ENCODER, OnnxRecommender  # noqa: E402
 
 REQUESTS = reference_requests(TITLES, max_history_length=20)
@@ -111,28 +110,21 @@ def test_the_settings_describe_the_graphs(folder, steer):
     assert settings["num_items"] == len(ITEMS)
 
 
-def test_another_family_of_text_encoders_is_embedded_alike(tmp_path):
-    model, processor = build("steer", "t5", tmp_path)
-    trace(TextEncoderGraph(model)).save(tmp_path / TEXT_ENCODER)
-    session = onnxruntime.InferenceSession(tmp_path / TEXT_ENCODER)
-    tokens = processor.tokenizer(["red soap", "search for a blue mug"], padding=True, return_tensors="pt")
-    given = {name: tokens[name] for name in ("input_ids", "attention_mask")}
-    found = session.run(None, {name: value.numpy() for name, value in given.items()})[0]
-    np.testing.assert_allclose(found, model.embed_text(**given).numpy(), atol=1e-5)
-
-
-def test_8_bits_keep_the_embeddings_near_and_the_file_small(folder, tmp_path):
-    path = tmp_path / TEXT_ENCODER
-    shutil.copy(folder / TEXT_ENCODER, path)
-    quantize(path)
-    tokens = np.array([[2, 5, 6, 3], [2, 8, 9, 3]])
-    plain, quantized = (
-        onnxruntime.InferenceSession(one).run(None, {"input_ids": tokens, "attention_mask": np.ones_like(tokens)})[0]
-        for one in (folder / TEXT_ENCODER, path)
-    )
-    assert [one.name for one in tmp_path.iterdir()] == [TEXT_ENCODER]
-    assert not np.array_equal(plain, quantized)
-    assert ((plain * quantized).sum(1) > 0.99).all()
+def test_8_bits_keep_the_embeddings_near_and_do_not_depend_on_the_batch(recommender, folder, tmp_path, steer):
+    copy = tmp_path / "int8"
+    shutil.copytree(folder, copy)
+    quantize(copy / TEXT_ENCODER)
+    settings = json.loads((copy / SETTINGS_FILE).read_text()) | {"dtype": "int8"}
+    (copy / SETTINGS_FILE).write_text(json.dumps(settings))
+    assert {one.name for one in copy.iterdir()} == {one.name for one in folder.iterdir()}
+    tokens = steer[1].tokenizer([*TITLES, "tea"], padding=True, return_tensors="pt")
+    given = tokens["input_ids"], tokens["attention_mask"]
+    quantized = OnnxRecommender(copy)
+    plain, found = recommender.embed_texts(*given), quantized.embed_texts(*given)
+    assert not torch.equal(plain, found)
+    assert ((plain * found).sum(1) > 0.99).all()
+    alone = torch.cat([quantized.embed_texts(*(one[row : row + 1] for one in given)) for row in range(len(found))])
+    assert torch.equal(alone, found)
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
@@ -165,7 +157,14 @@ def test_damaged_and_missing_files_are_named(folder, tmp_path):
     (copy / ITEM_SCORES).unlink()
     with pytest.raises(FileNotFoundError, match=f"{ITEM_SCORES} is missing"):
         OnnxRecommender(copy)
-    for text in ("{", "[]", "{}", '{"format": 2}', '{"format": 1, "num_items": "many"}'):
+    for text in (
+        "{",
+        "[]",
+        "{}",
+        '{"format": 2}',
+        '{"format": 1, "dtype": "int4"}',
+        '{"format": 1, "num_items": "many"}',
+    ):
         (copy / SETTINGS_FILE).write_text(text)
         with pytest.raises(ValueError, match=f"{SETTINGS_FILE} is damaged"):
             OnnxRecommender(copy)
