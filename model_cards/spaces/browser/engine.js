@@ -181,29 +181,34 @@ export class Engine {
       this.embedded.clear();
       missing.splice(0, missing.length, ...new Set(texts));
     }
-    if (missing.length) {
-      const rows = missing.map((text) => tokenIds(this.tokenizer, text, this.settings.max_length));
-      const length = Math.max(1, ...rows.map((row) => row.length));
-      const ids = new BigInt64Array(rows.length * length).fill(BigInt(this.settings.pad_token_id));
-      const mask = new BigInt64Array(rows.length * length);
-      rows.forEach((row, number) =>
-        row.forEach((id, place) => {
-          ids[number * length + place] = BigInt(id);
-          mask[number * length + place] = 1n;
-        }),
-      );
-      const { Tensor } = this.graphs.ort;
-      const shape = [rows.length, length];
-      const output = await this.graphs.textEncoder.run({
-        input_ids: new Tensor("int64", ids, shape),
-        attention_mask: new Tensor("int64", mask, shape),
-      });
-      const vectors = output.embeddings.data;
-      missing.forEach((text, row) => this.embedded.set(text, vectors.slice(row * size, (row + 1) * size)));
-    }
+    // in 8 bits the scale of a batch is that of all its texts: alone, a text has the same embedding every time
+    const groups = this.settings.dtype === "int8" ? missing.map((text) => [text]) : [missing];
+    for (const group of groups) if (group.length) await this.embedGroup(group);
     const all = new Float32Array(Math.max(1, texts.length) * size); // a request without texts has one of strength 0
     texts.forEach((text, row) => all.set(this.embedded.get(text), row * size));
     return all;
+  }
+
+  /** Embeds texts in one run, padded to the longest. */
+  async embedGroup(texts) {
+    const rows = texts.map((text) => tokenIds(this.tokenizer, text, this.settings.max_length));
+    const length = Math.max(1, ...rows.map((row) => row.length));
+    const ids = new BigInt64Array(rows.length * length).fill(BigInt(this.settings.pad_token_id));
+    const mask = new BigInt64Array(rows.length * length);
+    rows.forEach((row, number) =>
+      row.forEach((id, place) => {
+        ids[number * length + place] = BigInt(id);
+        mask[number * length + place] = 1n;
+      }),
+    );
+    const { Tensor } = this.graphs.ort;
+    const shape = [rows.length, length];
+    const output = await this.graphs.textEncoder.run({
+      input_ids: new Tensor("int64", ids, shape),
+      attention_mask: new Tensor("int64", mask, shape),
+    });
+    const [vectors, size] = [output.embeddings.data, this.settings.embedding_size];
+    texts.forEach((text, row) => this.embedded.set(text, vectors.slice(row * size, (row + 1) * size)));
   }
 
   /** Scores of all items, and their terms: history, graph and one per text, one after another. */
