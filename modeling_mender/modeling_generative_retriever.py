@@ -15,7 +15,7 @@ from .configuration_semantic_ids import PAD_TOKEN_ID
 from .constrained_decoding import BeamSearchOutput, NextLogProbs, TrieLogitsProcessor, beam_search
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
 from .modeling_semantic_id_decoder import SemanticIdDecoderModel
-from .recommendation import RecommendOutput, check_enough, check_k, count_allowed
+from .recommendation import RecommendOutput, check_enough, check_k, count_allowed, evaluation_mode
 from .request_values import shown
 from .semantic_ids import codes_to_tokens
 from .t5_stacks import DecodingSteps, last_visible
@@ -301,12 +301,8 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         renormalize: bool = False,
     ) -> BeamSearchOutput:
         """Runs [`beam_search`] with the decoder in evaluation mode."""
-        was_training = self.decoder.training
-        self.decoder.eval()
-        try:
+        with evaluation_mode(self.decoder):
             return beam_search(steps, self.trie, batch_size, num_beams, node_log_weights, renormalize)
-        finally:
-            self.decoder.train(was_training)
 
     def _as_generate_output(self, found: BeamSearchOutput, settings: GenerationConfig) -> torch.Tensor | ModelOutput:
         """Beams in the form that `generate` returns."""

@@ -6,7 +6,7 @@ import torch
 
 from .checked_loading import CheckedModel
 from .item_log_weights import ItemIds, ItemLogWeights, SparseItemLogWeights, weigh_items
-from .recommendation import RecommendOutput, check_enough, check_k, count_allowed
+from .recommendation import RecommendOutput, check_enough, check_k, count_allowed, evaluation_mode
 
 
 class ItemIdRecommender(CheckedModel):
@@ -81,12 +81,8 @@ class ItemIdRecommender(CheckedModel):
         num_items = self.config.num_items
         weights = weigh_items(num_items, len(history), candidates, exclude, allowed_items, item_log_weights)
         check_enough(count_allowed(weights, num_items), k)
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluation_mode(self):
             scores = self.score_items(history, attention_mask).float()
-        finally:
-            self.train(was_training)
         if isinstance(weights, SparseItemLogWeights):
             weights = weights.to_dense(num_items)
         if weights is not None:

@@ -15,7 +15,7 @@ from .folded_decoding import FoldedSteps, SteerEncoderOutput, SteerLogitsProcess
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
 from .modeling_semantic_id_decoder import refuse_unknown
 from .modeling_steer_scores import SteerScores
-from .recommendation import RecommendOutput, check_enough
+from .recommendation import RecommendOutput, check_enough, evaluation_mode
 from .request_weights import wanted_shares
 from .semantic_ids import tokens_to_codes
 from .t5_stacks import last_visible
@@ -131,12 +131,8 @@ class MenderSteer(SteerScores, GenerationMixin):
         if encoder_outputs is None:
             if "history" not in encoder_inputs:
                 raise ValueError("nothing to score: give the processor's output (history, attention_mask, ...).")
-            was_training = self.training
-            self.eval()
-            try:
+            with evaluation_mode(self):
                 encoder_outputs = self.encode(attention_mask=attention_mask, **encoder_inputs)
-            finally:
-                self.train(was_training)
         return encoder_outputs, encoder_outputs.decoder_mask
 
     @torch.no_grad()

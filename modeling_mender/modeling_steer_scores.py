@@ -293,6 +293,8 @@ class SteerScores(MenderOnEmbeddings):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The checked history, and its mask as bool."""
         attention_mask = (history > 0) if attention_mask is None else attention_mask.bool()
+        if torch.compiler.is_exporting():  # no numbers to check
+            return history, attention_mask
         longest = int(attention_mask.sum(1).max()) if history.numel() else 0
         if longest > self.config.max_history_length:
             raise ValueError(

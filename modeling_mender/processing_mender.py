@@ -24,7 +24,7 @@ SHARED_SETTINGS = (
     "max_history_length", "num_levels", "codebook_size", "history_format", "num_user_tokens", "num_trained_items",
 )  # fmt: skip
 # Attributes that are computed from the items.
-CACHES = ("_read", "_words", "_known_titles", "_token_cache", "_removed")
+CACHES = ("_reader", "_token_cache", "_removed")
 
 Processor = TypeVar("Processor", bound="MenderProcessor")
 

@@ -103,15 +103,15 @@ def mix_uniform(scores: torch.Tensor, num_trained_items: int) -> torch.Tensor:
     return torch.logaddexp(scores, uniform) - math.log(1 + UNIFORM_SHARE)
 
 
-def avoided_match(components: dict[str, torch.Tensor], column: int, num_trained_items: int) -> torch.Tensor:
-    """How much each item matches an avoided text, in [0, 1], `(batch_size, num_items)`.
+def avoided_match(components: dict[str, torch.Tensor], column: int | slice, num_trained_items: int) -> torch.Tensor:
+    """How much each item matches an avoided text, in [0, 1], `(batch_size, num_items)`; of a slice, all of its texts.
 
     For the known words of the text, by the share of them that an item has, from `PARTIAL_MATCH` on; for unknown
     words, by how far the cosine of an item stands out from the trained items.
     """
     by_words = ((components["words"][:, column] - PARTIAL_MATCH) / (1 - PARTIAL_MATCH)).clamp(0, 1) ** MATCH_POWER
     cosine = components["cosine"][:, column]
-    trained = cosine[:, :num_trained_items]
-    deviation = (cosine - trained.mean(1, keepdim=True)) / trained.std(1, keepdim=True).clamp(min=1e-6)
+    trained = cosine[..., :num_trained_items]
+    deviation = (cosine - trained.mean(-1, keepdim=True)) / trained.std(-1, keepdim=True).clamp(min=1e-6)
     by_cosine = torch.sigmoid(MATCH_POWER * (deviation - STANDS_OUT))
     return torch.lerp(by_cosine, by_words, components["known"][:, column, None])

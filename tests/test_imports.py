@@ -14,7 +14,9 @@ from transformers.dynamic_module_utils import get_imports
 
 from dataset_builders.commands.main import COMMANDS
 
-SUB_PACKAGES = {"commands", "data", "evaluation", "hub", "methods", "quantization", "serving", "training"}
+SUB_PACKAGES = {
+    "commands", "data", "evaluation", "hub", "methods", "onnx_export", "quantization", "serving", "training",
+}  # fmt: skip
 NOT_ON_THE_HUB = {"__init__", "auto_classes", "bounded_parsing", "escaping", "registration"}
 # Room -> rooms of its package that it never imports.
 FORBIDDEN = {
@@ -43,6 +45,7 @@ FORBIDDEN = {
         "quantization": {"commands", "data", "evaluation", "hub", "methods", "training", "serving"},
         "hub": {"commands", "evaluation", "serving"},
         "serving": {"commands", "evaluation", "methods", "quantization", "training"},
+        "onnx_export": {"commands", "data", "evaluation", "hub", "methods", "quantization", "serving", "training"},
     },
 }
 

@@ -35,7 +35,9 @@ COMMANDS = {
     "update-catalogue": Command(
         "modeling_mender.commands.update_catalogue", "add items to a trained model, or remove some"
     ),
+    "export-onnx": Command("modeling_mender.commands.export_onnx", "export a model to ONNX graphs, as for a browser"),
     "demo": Command("modeling_mender.commands.demo", "open a model in the browser"),
+    "browser-page": Command("modeling_mender.commands.browser_page", "make a page that runs a model in the browser"),
     "serve": Command("modeling_mender.commands.serve", "serve models over HTTP on Ray Serve, or to agents by MCP"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
@@ -46,7 +48,7 @@ COMMANDS = {
     "leaderboard": Command("dataset_builders.commands.leaderboard", "collect scores into a leaderboard page"),
     "publish-model": Command("modeling_mender.commands.publish_model", "publish a model, an adapter or an RQ-VAE"),
     "publish-benchmark": Command("dataset_builders.commands.publish_benchmark", "publish built domains as a dataset"),
-    "publish-space": Command("dataset_builders.commands.publish_space", "publish the metric, demo or leaderboard"),
+    "publish-space": Command("dataset_builders.commands.publish_space", "publish a metric, demo, page or leaderboard"),
 }
 
 

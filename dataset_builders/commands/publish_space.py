@@ -1,13 +1,15 @@
-"""Publish a Space: the metric, the demo of a model, or the leaderboard.
+"""Publish a Space: the metric, the demo of a model, the page that runs one in the browser, or the leaderboard.
 
     mender publish-space metric --repo_id org/ranking-metrics
     mender publish-space demo --repo_id org/demo --model org/mender-tok-beauty --leaderboard leaderboard
+    mender publish-space browser --repo_id org/in-your-browser --page page
     mender publish-space leaderboard --repo_id org/leaderboard --leaderboard leaderboard
 
 The metric's main file has the name of the repository, as `evaluate.load("org/ranking-metrics")` requires; before it is
 sent, a process with the public libraries alone loads it, and its values are compared with those of this project.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from .. import ranking_metrics
 from ..atomic_write import scratch_directory
+from ..bounded_parsing import parse_json, read_bounded
 from ..hub_http import is_repo_id
 from ..resources import resource
 from .command_line import DISTRIBUTION, CommandParser, HelpFormatter, defaults_of, run_command
@@ -27,6 +30,7 @@ METRIC = Path(ranking_metrics.__file__).parent
 # names in card and docstrings that are replaced by published ones
 LOCAL_NAME = '"dataset_builders/ranking_metrics"'
 LOCAL_IMPORT = "from dataset_builders.ranking_metrics import"
+PAGE_FILE = "page.json"
 LEADERBOARD_FILES = ("index.html", "leaderboard.json", "README.md")
 
 PREDICTIONS = [[3, 9, 1], [4, 2], []]
@@ -73,6 +77,7 @@ class SpacePublication(PushArguments):
     repo_id: str
     model: str | None = None
     leaderboard: Path | None = None
+    page: Path | None = None
 
 
 def parse_arguments(argv: list[str] | None) -> SpacePublication:
@@ -82,6 +87,7 @@ def parse_arguments(argv: list[str] | None) -> SpacePublication:
     parser.add_argument("--repo_id", required=True, help="Space on the Hub, as in org/ranking-metrics")
     parser.add_argument("--model", help="model of the demo, on the Hub, as in org/mender-tok-beauty")
     parser.add_argument("--leaderboard", type=Path, help="folder of mender leaderboard; optional for the demo")
+    parser.add_argument("--page", type=Path, help="folder of mender browser-page")
     add_push_arguments(parser)
     parser.set_defaults(**defaults_of(SpacePublication))
     return SpacePublication(**vars(parser.parse_args(argv)))
@@ -200,7 +206,39 @@ def find_files(leaderboard: Path) -> dict[str, Path]:
     return found
 
 
-STAGES = {"metric": stage_metric, "demo": stage_demo, "leaderboard": stage_leaderboard}
+def stage_browser(folder: Path, arguments: SpacePublication) -> None:
+    """Copies the page that runs a model in the browser, after a check of its files against their digests.
+
+    Raises:
+        FileNotFoundError: If the page, or a file of it, is missing.
+        ValueError: If a file is not the one that was made.
+    """
+    page = arguments.page
+    if page is None:
+        raise ValueError("the browser needs --page, the output folder of mender browser-page.")
+    if not (page / PAGE_FILE).is_file():
+        raise FileNotFoundError(f"{page} has no {PAGE_FILE}; pass the output folder of mender browser-page.")
+    try:
+        files = {name: file["sha256"] for name, file in parse_json(read_bounded(page / PAGE_FILE))["files"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{page / PAGE_FILE} names no files; make the page again.") from error
+    for name in (PAGE_FILE, "README.md", *files):
+        source = page / name
+        if page.resolve() not in source.resolve().parents or not source.is_file():
+            raise FileNotFoundError(f"{page} lacks {name!r:.80}; make the page again.")
+        if name in files and digest_of(source) != files[name]:
+            raise ValueError(f"{source} is not the file that the page was made with; make the page again.")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+STAGES = {"metric": stage_metric, "demo": stage_demo, "browser": stage_browser, "leaderboard": stage_leaderboard}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from ..data.requests import Example, Request, requests_of
 from ..item_words import ItemWords, content_words
 from ..modeling_baselines import TransitionGraph
 from ..modeling_mender_steer import MenderSteer
-from ..processing_mender_steer import MenderSteerProcessor, ReadText, aligned, once
+from ..preference_texts import ReadText, aligned, once
+from ..processing_mender_steer import MenderSteerProcessor
 from ..training.arguments import MenderSteerArguments
 from .building import DECODER_SIZES, Catalogue, longest_text, resolve_text_encoder
 from .item_ids import training_sequences

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
+from browsers import chromium
 
 pytest.importorskip("gradio", reason="the demo needs gradio: pip install -e '.[demo]'")
 
@@ -35,7 +36,6 @@ from modeling_mender.hub.model_publication import stage_recommender  # noqa: E40
 from modeling_mender.item_words import ItemWords  # noqa: E402
 
 SPACE = Path(__file__).resolve().parents[2] / "model_cards" / "spaces" / "demo"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 sys.path.append(str(SPACE))  # as for a script that is started there
 specification = importlib.util.spec_from_file_location("mender_space", SPACE / "app.py")
@@ -839,14 +839,8 @@ def served(tmp_path_factory, project):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"the browser test needs one of {', '.join(BROWSERS)} on the path")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,0 +1,190 @@
+"""Mender_Steer as ONNX graphs: the same items and scores as the model, for requests of every kind."""
+
+import json
+import random
+import shutil
+
+import pytest
+import torch
+from tiny_models import ITEMS, TITLES, build
+
+from modeling_mender.commands import export_onnx as command
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+
+from modeling_mender.onnx_export.export import export_onnx, quantize, reference_requests  # noqa: E402
+from modeling_mender.onnx_export.graphs import stacked_terms  # noqa: E402
+from modeling_mender.onnx_export.runner import ITEM_SCORES, SETTINGS_FILE, TEXT_ENCODER, OnnxRecommender  # noqa: E402
+
+REQUESTS = reference_requests(TITLES, max_history_length=20)
+
+
+@pytest.fixture(scope="module")
+def steer(tmp_path_factory):
+    model, processor = build("steer", "bert", tmp_path_factory.mktemp("encoder"))
+    model.unrelated_cosine.copy_(torch.tensor([0.2, 0.1]))
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def folder(steer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    export_onnx(*steer, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recommender(folder):
+    return OnnxRecommender(folder)
+
+
+def random_requests(seed):
+    """A batch of requests: up to three texts each, wanted or avoided, of any strength, any history."""
+    draw = random.Random(seed)
+    texts = [*TITLES, "avoid red soap", "blue lamp but not a mug", "xyzzy plugh", "tea"]
+    size = draw.randint(1, 3)
+    preferences = [draw.sample(texts, draw.randint(0, 3)) for _ in range(size)]
+    return {
+        "history": [[draw.randint(1, len(ITEMS)) for _ in range(draw.randint(0, 6))] for _ in range(size)],
+        "preference": preferences,
+        "avoid": [draw.sample(texts, draw.randint(0, 2)) for _ in range(size)],
+        "strength": [draw.choice([1.0, 0.3, 2.0, -1.0, 0]) for _ in range(size)],
+    }
+
+
+@pytest.mark.parametrize("request_fields", [*REQUESTS, *(random_requests(seed) for seed in range(30))])
+def test_the_graphs_give_the_items_and_scores_of_the_model(steer, recommender, request_fields):
+    model, processor = steer
+    inputs = processor(**request_fields)
+    limits = [{}, {"exclude": [3, 5]}, {"candidates": [1, 4, 7, 9, 12]}]
+    for limit in limits:
+        expected = model.recommend(**inputs, k=5, **limit)
+        found = recommender.recommend(**inputs, k=5, **limit)
+        torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-5)
+        assert torch.equal(found.items, expected.items)
+
+
+def test_weights_and_masks_of_items_count_as_for_the_model(steer, recommender):
+    model, processor = steer
+    inputs = processor(history=[[1, 2]], preference=["red soap"])
+    weights = torch.zeros(1, len(ITEMS))
+    weights[0, 6] = 50
+    allowed = torch.arange(len(ITEMS)).unsqueeze(0) > 5
+    given = {"k": 3, "item_log_weights": weights, "allowed_items": allowed}
+    found, expected = recommender.recommend(**inputs, **given), model.recommend(**inputs, **given)
+    assert found.items[0, 0] == 7
+    assert torch.equal(found.items, expected.items)
+
+
+def test_stacked_terms_are_the_terms(steer):
+    model, processor = steer
+    for seed in range(30):
+        components = model.components(**processor(**random_requests(seed)))
+        if components["strengths"].shape[1]:
+            expected = torch.stack(list(model.weigh(components).values()), dim=1)
+            torch.testing.assert_close(stacked_terms(model, components), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_a_request_scores_alike_alone_and_in_a_batch(steer, recommender):
+    _, processor = steer
+    fields = {"history": [[1, 2, 3], []], "preference": [["red soap"], ["blue mug", "tea"]]}
+    both = recommender.score_items(**processor(**fields))
+    for row in range(2):
+        alone = processor(**{name: [value[row]] for name, value in fields.items()})
+        torch.testing.assert_close(both[row], recommender.score_items(**alone)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_settings_describe_the_graphs(folder, steer):
+    settings = json.loads((folder / SETTINGS_FILE).read_text())
+    kinds = {"tensor(int64)": "int64", "tensor(float)": "float32"}
+    for name, graph in settings["graphs"].items():
+        session = onnxruntime.InferenceSession(folder / name)
+        for said, real in ((graph["inputs"], session.get_inputs()), (graph["outputs"], session.get_outputs())):
+            assert list(said) == [one.name for one in real]
+            assert [one["dtype"] for one in said.values()] == [kinds[one.type] for one in real]
+            for one, other in zip(said.values(), real, strict=True):
+                fixed = [size if isinstance(size, int) else None for size in one["shape"]]
+                assert fixed == [size if isinstance(size, int) else None for size in other.shape]
+    assert settings["largest_difference"] < 1e-4
+    assert settings["num_items"] == len(ITEMS)
+
+
+def test_8_bits_keep_the_embeddings_near_and_do_not_depend_on_the_batch(recommender, folder, tmp_path, steer):
+    copy = tmp_path / "int8"
+    shutil.copytree(folder, copy)
+    quantize(copy / TEXT_ENCODER)
+    settings = json.loads((copy / SETTINGS_FILE).read_text()) | {"dtype": "int8"}
+    (copy / SETTINGS_FILE).write_text(json.dumps(settings))
+    assert {one.name for one in copy.iterdir()} == {one.name for one in folder.iterdir()}
+    tokens = steer[1].tokenizer([*TITLES, "tea"], padding=True, return_tensors="pt")
+    given = tokens["input_ids"], tokens["attention_mask"]
+    quantized = OnnxRecommender(copy)
+    plain, found = recommender.embed_texts(*given), quantized.embed_texts(*given)
+    assert not torch.equal(plain, found)
+    assert ((plain * found).sum(1) > 0.99).all()
+    alone = torch.cat([quantized.embed_texts(*(one[row : row + 1] for one in given)) for row in range(len(found))])
+    assert torch.equal(alone, found)
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_item_of_the_catalogue_is_refused(recommender):
+    for history, reason in (([[13]], "item 13"), ([[-1]], "item -1"), ([[1] * 21], "more than 20 items")):
+        with pytest.raises(ValueError, match=reason):
+            recommender.recommend(history=torch.tensor(history), k=3)
+    for given, reason in (({"k": 0}, "k"), ({"k": 13}, "1..12"), ({"k": 3, "candidates": [1, 2]}, "allows 2 items")):
+        with pytest.raises(ValueError, match=reason):
+            recommender.recommend(history=torch.tensor([[1]]), **given)
+    with pytest.raises(ValueError, match="nothing to score"):
+        recommender.recommend()
+
+
+def test_word_ids_of_another_catalogue_are_refused(recommender, steer):
+    inputs = steer[1](history=[[1]], preference=["red soap"])
+    inputs["preference_words"] = inputs["preference_words"] + 1000
+    with pytest.raises(ValueError, match="words"):
+        recommender.recommend(**inputs, k=3)
+
+
+def test_damaged_and_missing_files_are_named(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / ITEM_SCORES).write_bytes((folder / ITEM_SCORES).read_bytes()[:1000])
+    with pytest.raises(ValueError, match=f"{ITEM_SCORES} cannot be opened"):
+        OnnxRecommender(copy)
+    (copy / ITEM_SCORES).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{ITEM_SCORES} is missing"):
+        OnnxRecommender(copy)
+    for text in (
+        "{",
+        "[]",
+        "{}",
+        '{"format": 2}',
+        '{"format": 1, "dtype": "int4"}',
+        '{"format": 1, "num_items": "many"}',
+    ):
+        (copy / SETTINGS_FILE).write_text(text)
+        with pytest.raises(ValueError, match=f"{SETTINGS_FILE} is damaged"):
+            OnnxRecommender(copy)
+    with pytest.raises(FileNotFoundError, match=SETTINGS_FILE):
+        OnnxRecommender(tmp_path)
+
+
+def test_models_that_are_no_graph_are_refused(tmp_path, steer):
+    with pytest.raises(ValueError, match="only mender_steer"):
+        export_onnx(*build("tok", "bert", tmp_path / "tok"), tmp_path)
+    with pytest.raises(ValueError, match="decoder"):
+        export_onnx(*build("steer", "bert", tmp_path / "decoder", use_decoder=True), tmp_path)
+    with pytest.raises(ValueError, match="float16"):
+        export_onnx(*steer, tmp_path, dtype="float16")
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
+    assert command.main([str(tmp_path), "--output_dir", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "mine.txt").write_text("mine")
+    assert command.main(["no/model", "--output_dir", str(tmp_path), "--overwrite"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
