@@ -77,7 +77,7 @@ def rounded(value):
     return [rounded(one) for one in value] if isinstance(value, list) else value
 
 
-def 100_mb_are_refused_at_once_and_the_service_stays_up(client):
+def a_body_of_100_mb_is_refused_and_the_service_stays_up(client):
     answer = client.post("/recommend", content=b" " * 100_000_000)
     assert answer.status_code == 413 and "1,000,000 bytes" in answer.json()["error"]
     assert client.post("/recommend", json=CALL).status_code == 200
@@ -126,7 +126,7 @@ def ctrl_c_ends_all_of_it_quietly(served):
 def test_the_service_on_ray(served, client, folder, other_folder):
     """One test, as its service takes long to start and each step begins where the one before has ended."""
     replicas_answer_as_the_model_in_this_process_does(client, folder)
-    100_mb_are_refused_at_once_and_the_service_stays_up(client)
+    a_body_of_100_mb_is_refused_and_the_service_stays_up(client)
     a_model_is_exchanged_under_load_and_every_call_is_answered(served, client, other_folder)
     when_the_only_replica_is_killed_calls_wait_for_the_new_one_which_has_the_model_of_the_exchange(served)
     the_ports_of_ray_itself_ask_for_a_token_of_this_run(served)
