@@ -77,7 +77,7 @@ def read_from(what: str) -> Iterator[None]:
 def about_tab(pipe: Any, model_name: str) -> None:
     """The fourth tab: the method, its limits, and code to load the model."""
     method = type(pipe.model).__name__
-    num_items = pipe.processor.num_items
+    num_items = pipe.processor.num_items - len(pipe.processor.removed_items)
     reads = (
         "It reads a history of items and preferences in plain language."
         + (" What each adds to a score is a term of a sum." if Controls.of(pipe).terms else "")
@@ -98,7 +98,7 @@ def about_tab(pipe: Any, model_name: str) -> None:
         f"Generative Retrieval* (Paischer et al., 2024). {reads} It recommends from a catalogue of {num_items:,} "
         "items.\n\n"
         "### Limits\n\n"
-        "- It knows the items it was trained with and no others.\n"
+        "- It knows the items of its catalogue and no others; those added after its training by their texts alone.\n"
         "- Scores are log-probabilities under the model, not of a purchase; they compare within one request.\n"
         f"{avoids}"
         "- It learned from the reviews of a domain, with their gaps and habits, and repeats them.\n\n### Load it"
