@@ -45,7 +45,8 @@ def resolve_num_beams(model: Any, k: int, num_beams: int | None = None) -> int |
     generation_config = getattr(model, "generation_config", None)
     if generation_config is None:
         return None
-    return num_beams or min(model.num_active_items, max(k, generation_config.num_beams or 1))
+    num_items = getattr(model, "num_active_items", model.config.num_items)
+    return num_beams or min(num_items, max(k, generation_config.num_beams or 1))
 
 
 @torch.no_grad()
