@@ -59,6 +59,8 @@ def running(settings: ServiceSettings, host: str = "127.0.0.1", port: int = 8000
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Ray's own ports are open to the network, and their clients run code here: they need a token of this run. Ray
     # reads the mode when it is imported; where it was before, it guards itself by a token in the home folder.
+    for name in ("READY", "HEALTH"):  # a busy machine starts the proxy late, and Ray would end it
+        os.environ.setdefault(f"RAY_SERVE_PROXY_{name}_CHECK_TIMEOUT_S", "60")
     if "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -70,22 +72,28 @@ def running(settings: ServiceSettings, host: str = "127.0.0.1", port: int = 8000
     needed = 1 + settings.replicas * settings.cpus_per_replica * len(settings.models)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        num_cpus=max(needed, os.cpu_count() or 1),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
     try:
+        try:
+            ray.init(
+                address="local",
+                num_cpus=max(needed, os.cpu_count() or 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+        except (OSError, RuntimeError) as error:  # TimeoutError is an OSError
+            raise OSError(_did_not_start(error)) from None
         gpus = settings.gpus * settings.replicas * len(settings.models)
         if gpus > (found := ray.cluster_resources().get("GPU", 0)):
             raise ValueError(
                 f"the models need {gpus:g} GPUs and this machine has {found:g}; lower --replicas, share one with "
                 "gpus_per_replica in a config file, or leave out --device."
             )
-        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=QUIET)
+        try:
+            serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=QUIET)
+        except ray.exceptions.RayError as error:
+            raise OSError(_did_not_start(error)) from None
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it has set its own
         try:
             given = {**dataclasses.asdict(settings), "models": dict(settings.models)}
@@ -98,6 +106,16 @@ def running(settings: ServiceSettings, host: str = "127.0.0.1", port: int = 8000
         with contextlib.suppress(Exception):
             serve.delete(APPLICATION)  # waits for the calls in progress
         ray.shutdown()
+
+
+def _did_not_start(error: Exception) -> str:
+    """What to do where a part of Ray itself does not start, or dies."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = printable(lines[0][:200]) if lines else type(error).__name__
+    return (
+        f"Ray does not run here ({type(error).__name__}: {said}); the machine may be too busy or short of memory: try "
+        "again, and see /tmp/ray/session_latest/logs."
+    )
 
 
 def _reason(error: RuntimeError) -> str:
