@@ -175,9 +175,12 @@ class MenderProcessor(ProcessorMixin):
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration without the items, which have a file of their own."""
-        fields = super().to_dict()
-        for name in ("items", "recipe", *CACHES):
-            fields.pop(name, None)
+        # removed for the call, because the base class would copy them
+        large = {name: self.__dict__.pop(name) for name in ("items", "recipe", *CACHES) if name in self.__dict__}
+        try:
+            fields = super().to_dict()
+        finally:
+            self.__dict__.update(large)
         if not self.num_trained_items:  # as before the first change
             fields.pop("num_trained_items", None)
         return fields

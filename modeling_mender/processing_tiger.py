@@ -141,15 +141,6 @@ class TigerProcessor(MenderTokProcessor):
         except (ValueError, RuntimeError) as error:  # RuntimeError: a code beyond 64 bits
             raise ValueError(f"{path} holds codes that are no semantic IDs: {error} Fetch or copy it again.") from None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration without the cache of tokens, which stays in memory."""
-        # removed for the call, because the base class would copy it
-        cache = self.__dict__.pop("_token_cache", {})
-        try:
-            return super().to_dict()
-        finally:
-            self._token_cache = cache
-
     def _read_users(self, user: Any, num_requests: int) -> list[str]:
         """Reads one user id per request, empty for an unknown user."""
         users = [None] * num_requests if user is None else [user] if isinstance(user, str) else as_list(user)

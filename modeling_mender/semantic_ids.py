@@ -39,6 +39,17 @@ def _first_tokens(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
     return torch.arange(start, stop, codebook_size, device=codes.device)
 
 
+def _all_differ(codes: torch.Tensor, codebook_size: int) -> bool:
+    """Whether all rows of checked `codes (num_items, num_levels)` differ."""
+    if codebook_size ** codes.shape[1] > torch.iinfo(torch.long).max:
+        return len(codes.unique(dim=0)) == len(codes)
+    keys = codes.new_zeros(len(codes))
+    for column in codes.unbind(1):  # a row as one number, which sorts ten times as fast
+        keys = keys * codebook_size + column
+    keys = keys.sort().values
+    return not bool((keys[1:] == keys[:-1]).any())
+
+
 class SemanticIds:
     """Semantic IDs of a catalogue; item `i` (1-based, as in the benchmark) is row `i - 1`.
 
@@ -70,8 +81,8 @@ class SemanticIds:
                 f"codes range from {low} to {high}, outside 0..{codebook_size - 1}; pass the codebook_size these "
                 "codes were learned with."
             )
-        unique, inverse = torch.unique(codes, dim=0, return_inverse=True)
-        if len(unique) != len(codes):
+        if not _all_differ(codes, codebook_size):
+            inverse = torch.unique(codes, dim=0, return_inverse=True)[1]
             first = next(i for i, count in enumerate(torch.bincount(inverse)[inverse].tolist()) if count > 1)
             second = next(i for i in range(first + 1, len(codes)) if inverse[i] == inverse[first])
             raise ValueError(
