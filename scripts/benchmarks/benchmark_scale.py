@@ -7,9 +7,9 @@ trie, the transition graph, text neighbors (of --num_rows items), the recommenda
 encoder, and a training step of its item head. Items, texts and sequences are random, in the proportions of Amazon
 Beauty. Each stage and size runs in a process of its own, on one thread.
 
-Prints, per stage, seconds and peak memory of each size, the power by which time grew between the two largest, and a
-line through these two: so much for each further item (for each pair of items where all text neighbors are found), and
-what it says of --predict items. With --check, a second table has that prediction beside what was measured.
+Prints, per stage, seconds of the processor and peak memory of each size, the power by which time grew between the two
+largest, and a line through these two: so much for each further item (for each pair of items where all text neighbors
+are found), and what it says of --predict items. With --check, a second table has that beside what was measured.
 """
 
 import argparse
@@ -263,14 +263,14 @@ BY_DEFAULT = [name for name, stage in STAGES.items() if stage.power == 1]  # the
 
 
 def measure(name: str, num_items: int, arguments: argparse.Namespace) -> Found:
-    """Seconds of one stage, and peak memory above its inputs."""
+    """Seconds of the processor, which other work on the machine changes least, and peak memory above the inputs."""
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         run = STAGES[name].prepare(num_items, arguments, Path(folder))
-        memory, start = PeakMemory(), time.perf_counter()
+        memory, start = PeakMemory(), time.process_time()
         result = run()
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         found = Found(seconds, memory.above_start_mb())
         del result
     return found
@@ -376,9 +376,9 @@ def main(argv: list[str] | None = None) -> int:
         for name in arguments.stages
     }
     print(
-        f"one thread, torch {torch.__version__}; seconds, and peak memory above the inputs; {arguments.num_rows} "
-        f"items with text neighbors, {arguments.batch_size} requests a batch, {arguments.num_examples} examples a "
-        "training step\n"
+        f"one thread, torch {torch.__version__}; seconds of the processor, and peak memory above the inputs; "
+        f"{arguments.num_rows} items with text neighbors, {arguments.batch_size} requests a batch, "
+        f"{arguments.num_examples} examples a training step\n"
     )
     print(table(results, arguments), flush=True)
     if arguments.check:
