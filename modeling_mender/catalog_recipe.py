@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from transformers import initialization as init
 
 from .configuration_rqvae import RQVAEConfig
 from .item_texts import ITEM_TEXT_FIELDS
@@ -19,6 +21,10 @@ from .modeling_rqvae import RQVAEModel, nearest_entries
 RECIPE_FILE, QUANTIZER_FILE = "catalog.json", "catalog_quantizer.safetensors"
 OWN_EMBEDDINGS = 0.95  # share of items whose codes the model's own embeddings must give, to be used for new ones
 KINDS = ("rqvae", "residual_kmeans")
+# Errors of a recipe that is damaged, by what is.
+UNREADABLE = (
+    ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OverflowError, StrictDataclassError,
+)  # fmt: skip
 
 
 @dataclass
@@ -65,14 +71,44 @@ class CatalogRecipe:
                 f"{self.embedding_size} numbers of {self.embedding_model}; embed the items with that text encoder."
             )
         if self.kind == "rqvae":
-            model = RQVAEModel(RQVAEConfig(**self.settings))
-            model.load_state_dict(self.weights)
+            with torch.device("meta"), init.no_init_weights():
+                model = RQVAEModel(RQVAEConfig(**self.settings))
+            model.load_state_dict(self.weights, assign=True)
             return model.eval().encode(embeddings)
         codes, residual = [], embeddings
         for codebook in self.weights["codebooks"]:
             codes.append(nearest_entries(residual, codebook))
             residual = residual - codebook[codes[-1]]
         return torch.stack(codes, dim=1)
+
+    def check(self) -> None:
+        """Checks types of fields, and that the weights are those of the settings.
+
+        Raises:
+            ValueError: If not.
+        """
+        if self.kind not in KINDS:
+            raise ValueError(f"its kind is {self.kind!r:.80}")
+        if not isinstance(self.embedding_model, str) or not self.embedding_model.strip():
+            raise ValueError("it names no embedding_model")
+        for name in ("item_fields", "embedded_fields", "history_fields"):
+            fields = getattr(self, name)
+            if not isinstance(fields, list | tuple) or not all(isinstance(one, str) for one in fields):
+                raise ValueError(f"its {name} are no names")
+        own = self.own_codes
+        if isinstance(own, bool) or not isinstance(own, int | float) or not 0 <= own <= 1:
+            raise ValueError(f"its own_codes are {own!r:.80}")
+        expected = {"codebooks": tuple(self.weights["codebooks"].shape)}
+        if self.kind == "rqvae":
+            with torch.device("meta"), init.no_init_weights():  # nothing is allocated for sizes from a stranger
+                model = RQVAEModel(RQVAEConfig(**self.settings))
+            expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        if {name: tuple(value.shape) for name, value in self.weights.items()} != expected or len(
+            expected["codebooks"]
+        ) != 3:
+            raise ValueError("its weights have other shapes than its settings say")
+        if not all(value.is_floating_point() and bool(value.isfinite().all()) for value in self.weights.values()):
+            raise ValueError("its weights hold numbers that are not finite")
 
     @property
     def reads_own_embeddings(self) -> bool:
@@ -132,9 +168,8 @@ class CatalogRecipe:
         known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
         try:
             recipe = cls(weights=read_weights(weights), **known)
-            if recipe.kind not in KINDS or not isinstance(recipe.own_codes, int | float) or recipe.embedding_size < 1:
-                raise ValueError(f"its kind is {recipe.kind!r:.80}")
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            recipe.check()
+        except UNREADABLE as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{path} describes no quantizer ({reason}); fetch or copy the model again.") from None
         return recipe

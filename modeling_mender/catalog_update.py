@@ -1,16 +1,21 @@
 """Catalogue that changes without training: items are added to a model and its processor, or removed from them."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
 
-from .request_values import read_items, shown
+from .request_values import is_blank, read_items, shown
 from .trie import Trie
 
 MAX_TEXT = 100_000  # characters of a field of an added item
 TEXT_FIELDS = ("title", "brand", "description", "text")
+FOUND_BY = ("title", "brand", "categories", "text")
+NO_TEXTS = ("categories", "price", "item_id")
+LEAST_ITEMS = 2  # of a recommender
 
 
 def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
@@ -18,12 +23,13 @@ def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
 
     Args:
         items (`Sequence[Mapping]`): Records with `title`, `brand`, `categories`, `price` and further fields, all
-            optional but one of the first three; or with a `text` in place of them.
-        first (`int`, defaults to 1): Id of the first one, for errors.
+            optional but one of the first three; or with a `text` in place of them. An `item_id` that is a number must
+            be the one that the item gets.
+        first (`int`, defaults to 1): Id of the first one.
 
     Raises:
-        ValueError: If there are none, or one is no record, has nothing to be found by, or a value of another type;
-            names the item.
+        ValueError: If there are none, or one is no record, has nothing to be found by, the id of another item, or a
+            value of another type or size; names the item.
     """
     if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
         raise ValueError(f"items is {shown(items)}; give a list of records with title, brand and categories.")
@@ -33,9 +39,18 @@ def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
         name = f"new item {number + 1} (id {first + number})"
         if not isinstance(item, Mapping):
             raise ValueError(f"{name} is {shown(item)}; give a record with title, brand and categories.")
-        for field, value in item.items():
-            if field in ("categories", "price") or value is None:
-                continue
+        _check_id(item.get("item_id"), number, first, len(items))
+        categories = item.get("categories")
+        if categories is not None and (
+            isinstance(categories, str)
+            or not isinstance(categories, Sequence)
+            or not all(isinstance(one, str) for one in categories)
+        ):
+            raise ValueError(f"the categories of {name} are {shown(categories)}; give a list of texts.")
+        texts = {field: item[field] for field in item if item[field] is not None and field not in NO_TEXTS}
+        if categories:
+            texts["categories"] = ", ".join(categories)
+        for field, value in texts.items():
             if not isinstance(value, str):
                 if field not in TEXT_FIELDS:
                     continue
@@ -46,18 +61,47 @@ def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
                 )
             if any("\ud800" <= letter <= "\udfff" for letter in value):
                 raise ValueError(f"the {field} of {name} holds half of a character; decode it as UTF-8.")
-        categories = item.get("categories")
-        if categories is not None and (
-            isinstance(categories, str)
-            or not isinstance(categories, Sequence)
-            or not all(isinstance(one, str) for one in categories)
-        ):
-            raise ValueError(f"the categories of {name} are {shown(categories)}; give a list of texts.")
         price = item.get("price")
-        if price is not None and (isinstance(price, bool) or not isinstance(price, int | float) or price != price):
-            raise ValueError(f"the price of {name} is {shown(price)}; give a number, or leave it out.")
-        if not any((item.get(field) or "").strip() for field in ("title", "brand", "text")) and not categories:
+        if price is not None and not _is_price(price):
+            raise ValueError(f"the price of {name} is {shown(price)}; give a number of at least 0, or leave it out.")
+        if all(is_blank(str(texts.get(field, "")).replace(",", " ")) for field in FOUND_BY):
             raise ValueError(f"{name} has no title, brand, category or text, so nothing can find it; give it one.")
+
+
+def _check_id(given: Any, number: int, first: int, count: int) -> None:
+    """Refuses an id that is the number of another item; a key of the caller's own is no number."""
+    if isinstance(given, str) and re.fullmatch(r"[0-9]{1,18}", given, re.ASCII):
+        given = int(given)
+    if isinstance(given, int) and not isinstance(given, bool) and given != first + number:
+        which = "exists already" if given < first else "would leave a gap"
+        raise ValueError(
+            f"new item {number + 1} has the item_id {shown(given)}, which {which}; new items get the ids {first} to "
+            f"{first + count - 1} in their order, so leave item_id out."
+        )
+
+
+def _is_price(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return 0 <= float(value) < math.inf
+    except OverflowError:
+        return False
+
+
+def as_tensor(name: str, values: Any, kind: str) -> torch.Tensor:
+    """A tensor of given values.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    try:
+        found = torch.as_tensor(values)
+        if found.is_meta or found.layout != torch.strided or found.ndim != 2:
+            raise ValueError
+        return found
+    except (ValueError, TypeError, RuntimeError, OverflowError):
+        raise ValueError(f"{name} are {shown(values)}; give a table of {kind}, one row per new item.") from None
 
 
 def read_embeddings(embeddings: Any, shape: tuple[int, int]) -> torch.Tensor:
@@ -66,7 +110,7 @@ def read_embeddings(embeddings: Any, shape: tuple[int, int]) -> torch.Tensor:
     Raises:
         ValueError: If they have another shape, or one is not finite or 0; names the item.
     """
-    embeddings = torch.as_tensor(embeddings)
+    embeddings = as_tensor("embeddings", embeddings, "numbers")
     if tuple(embeddings.shape) != shape or not embeddings.is_floating_point():
         raise ValueError(
             f"embeddings are {embeddings.dtype} of shape {tuple(embeddings.shape)}, and must be floats of shape "
@@ -103,8 +147,8 @@ def assign_codes(learned: torch.Tensor, taken: torch.Tensor, codebook_size: int)
     [[1, 1], [1, 3], [0, 0]]
     """
     num_learned = taken.shape[1] - 1
-    learned = torch.as_tensor(learned)
-    if learned.ndim != 2 or learned.shape[1] != num_learned or learned.is_floating_point():
+    learned = as_tensor("codes", learned, "integers")
+    if learned.shape[1] != num_learned or learned.is_floating_point() or learned.dtype == torch.bool:
         raise ValueError(
             f"codes are {learned.dtype} of shape {tuple(learned.shape)}, and must be integers of shape (num_new, "
             f"{num_learned}): the learned levels of the catalogue, without the collision level."
@@ -149,7 +193,6 @@ class LivingCatalog(PreTrainedModel):
     config: Any
     item_semantic_ids: torch.Tensor
     removed_items: torch.Tensor
-    generation_config: Any
     _trie: Trie | None
 
     @property
@@ -212,10 +255,8 @@ class LivingCatalog(PreTrainedModel):
         embeddings = self._new_embeddings(items, new, processor, embeddings)
         if codes is None:
             codes = self._new_codes(items, processor)
-        elif len(torch.as_tensor(codes)) != len(new):
-            raise ValueError(
-                f"{len(new)} items and {len(torch.as_tensor(codes))} rows of codes; give one row per item."
-            )
+        elif len(codes := as_tensor("codes", codes, "integers")) != len(new):
+            raise ValueError(f"{len(new)} items and {len(codes)} rows of codes; give one row per item.")
         assigned = assign_codes(codes, self._codes_in_use(), self.config.codebook_size)
         if hasattr(processor, "codebook_size"):  # histories are written in codes
             new = [item | {"codes": row} for item, row in zip(new, assigned.tolist(), strict=True)]
@@ -250,10 +291,10 @@ class LivingCatalog(PreTrainedModel):
             if item in gone:
                 raise ValueError(f"item {item} is removed already, or listed twice; leave it out.")
             gone.add(item)
-        if len(gone) >= num_items:
+        if num_items - len(gone) < LEAST_ITEMS:
             raise ValueError(
-                f"all {num_items - self.config.num_removed_items} items would be removed, and a recommender needs at "
-                "least one; add others first."
+                f"{num_items - len(gone)} of {self.num_active_items} items would be left, and a recommender needs at "
+                f"least {LEAST_ITEMS}; remove fewer, or add others first."
             )
         if self._trie is not None:
             self._trie = self._trie.without_items(ids)
@@ -271,9 +312,6 @@ class LivingCatalog(PreTrainedModel):
             self.removed_items = removed
         else:
             self.register_buffer("removed_items", removed, persistent=True)
-        settings = self.generation_config  # no more beams than items
-        if settings.num_beams and settings.num_beams > self.num_active_items:
-            settings.num_beams = self.num_active_items
 
     def _codes_in_use(self) -> torch.Tensor:
         """Semantic IDs of the items that were not removed, `(num_active_items, num_levels)`."""

@@ -96,6 +96,8 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         model_inputs = settings.update(**kwargs)
         if model_inputs.get("assistant_model") is not None:
             raise ValueError("assisted decoding drafts tokens of no item; leave assistant_model out.")
+        if generation_config is None and "num_beams" not in kwargs:  # items may have been removed since the training
+            settings.num_beams = min(settings.num_beams or 1, self.num_active_items)
         self._check_generation(settings)
         encoder_outputs, attention_mask = self._encode_request(model_inputs)
         num_distinct = 1 if settings.do_sample else settings.num_return_sequences or 1  # samples may repeat an item

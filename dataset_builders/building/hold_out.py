@@ -191,11 +191,14 @@ def _tables_of(
             wanted = table["target"].to_numpy() > held.num_warm
         if wanted.any():
             kept[name, split] = table.filter(pa.array(wanted))
-    if part == "cold" and ("recommendation", "test") not in kept:
+    if missing := [split for split in ("train", "test") if ("recommendation", split) not in kept]:
+        num_cold = len(held.new_ids) - 1 - held.num_warm
         raise ValueError(
-            f"no test row asks for one of the {len(held.new_ids) - 1 - held.num_warm} items that are held out; hold "
-            "out more (--share)."
+            f"the part {part} has no {missing[0]} row of recommendation with {num_cold} of {len(held.new_ids) - 1} "
+            f"items held out; hold out {'more' if part == 'cold' and missing[0] == 'test' else 'fewer'} (--share)."
         )
+    if ("preferences", "train") not in kept:
+        raise ValueError(f"the part {part} has no action left; hold out fewer items (--share).")
     return kept
 
 

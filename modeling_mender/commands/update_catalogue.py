@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..catalog_recipe import CatalogRecipe
 
 MAX_ID_DIGITS = 18
+PROBED_ITEMS = 256  # items whose codes are computed again, to compare
 
 
 @dataclass(kw_only=True)
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
 def update_catalogue(arguments: CatalogUpdate) -> None:
     """Changes the catalog of a model and saves it as a model folder.
 
-    Removals come first, so that their semantic IDs are free for the new items.
+    Removals come first, unless they would leave no recommender, so that their semantic IDs are free for the new items.
     """
     check_replaceable(arguments.output_dir, arguments.overwrite, PUBLISHED["model"], other_values(arguments))
     removed = [] if arguments.remove is None else read_ids(arguments.remove)
@@ -89,8 +90,8 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
         records = read_items_table(arguments.items)
 
     from ..catalog_recipe import CatalogRecipe  # after parsing: --help does not wait for torch
-    from ..catalog_update import LivingCatalog
-    from ..hub.catalog_changes import append_change, read_changes, write_changes
+    from ..catalog_update import LEAST_ITEMS, LivingCatalog, check_new_items
+    from ..hub.catalog_changes import append_change, read_changes, with_unlisted, write_changes
     from ..hub.loading import load_recommender, local_folder
     from ..hub.model_publication import copy_records
     from ..manifest import write_manifest
@@ -105,15 +106,26 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
     changes = read_changes(source)
     if arguments.semantic_ids is not None:
         processor.recipe = _recipe_of(arguments.semantic_ids, CatalogRecipe, model, processor)
+    changes = with_unlisted(changes, model.num_trained_items, processor.items, processor.items_digest)
     started = time.perf_counter()
-    if removed:
-        model.remove_items(removed, processor)
-    added: list[int] = []
-    if records:
-        first = processor.num_items + 1
-        check_ids(records, first)
+
+    def remove() -> None:
+        if removed:
+            model.remove_items(removed, processor)
+
+    def add() -> list[int]:
+        if not records:
+            return []
+        check_new_items(records, processor.num_items + 1)
         codes = None if processor.recipe is None else codes_of(records, processor.recipe, model)
-        added = model.add_items(records, processor, codes=codes)
+        return model.add_items(records, processor, codes=codes)
+
+    if model.num_active_items - len(removed) >= LEAST_ITEMS:
+        remove()  # first, so that their semantic IDs are free
+        added = add()
+    else:
+        added = add()
+        remove()
     changed = time.perf_counter()
     changes = append_change(changes, added, removed, model.config.num_items, processor.items_digest)
     with new_directory(arguments.output_dir, arguments.overwrite) as folder:
@@ -160,22 +172,6 @@ def read_ids(path: Path) -> list[int]:
     return list(found)
 
 
-def check_ids(records: Sequence[Mapping[str, Any]], first: int) -> None:
-    """Checks that the ids of new items, where given as numbers, are the ones that they will get.
-
-    Raises:
-        ValueError: If a number is that of another item.
-    """
-    for number, record in enumerate(records):
-        given = record.get("item_id")
-        if given is not None and re.fullmatch(r"[0-9]{1,18}", given) and int(given) != first + number:
-            which = "exists already" if int(given) < first else "would leave a gap"
-            raise ValueError(
-                f"new item {number + 1} has the item_id {given}, which {which}; new items get the ids {first} to "
-                f"{first + len(records) - 1} in the order of the file, so leave the column out."
-            )
-
-
 def codes_of(records: Sequence[Mapping[str, Any]], recipe: "CatalogRecipe", model: Any) -> "torch.Tensor | None":
     """Learned codes of new items by the text encoder that the quantizer was trained on; `None` where the model's own
     embeddings give them."""
@@ -194,21 +190,43 @@ def codes_of(records: Sequence[Mapping[str, Any]], recipe: "CatalogRecipe", mode
 
 
 def _recipe_of(folder: Path, kind: Any, model: Any, processor: Any) -> "CatalogRecipe":
-    """The quantizer of a folder, if it gives the codes of the model's items."""
+    """The quantizer of a folder, if the folder's IDs are those of the model, and its quantizer gives them."""
+    from safetensors.torch import load_file
+
+    from ..modeling_mender_base import MenderOnEmbeddings
+    from ..semantic_ids import SemanticIds
+
     recipe = kind.from_semantic_ids(folder)
-    if recipe is None:
-        raise ValueError(f"{folder} has no quantizer; give the folder that mender learn-ids wrote.")
-    if recipe.num_codebooks != model.config.num_levels - 1 or recipe.codebook_size != model.config.codebook_size:
+    table, embedded = folder / "semantic_ids.parquet", folder / "item_embeddings.safetensors"
+    if recipe is None or not table.is_file() or not embedded.is_file():
+        raise ValueError(f"{folder} has no quantizer with its IDs and embeddings; give a folder of mender learn-ids.")
+    recipe.check()
+    codes = SemanticIds.from_parquet(table, model.config.codebook_size).codes
+    trained = model.item_semantic_ids[: model.num_trained_items].cpu()
+    if codes.shape != trained.shape or not bool((codes == trained).all()):
         raise ValueError(
-            f"the quantizer in {folder} has {recipe.num_codebooks} codebooks of {recipe.codebook_size} codes, and the "
-            f"model {model.config.num_levels - 1} learned levels of {model.config.codebook_size}; it is another "
-            "catalogue's."
+            f"the semantic IDs in {folder} are not those that the model was trained with; give the folder of mender "
+            "learn-ids that its training read."
         )
+    probed = slice(0, PROBED_ITEMS)
+    embeddings = load_file(embedded)["item_embeddings"][probed]
+    recipe.measure(embeddings, codes[probed, :-1])
+    if not recipe.reads_own_embeddings:
+        raise ValueError(f"the quantizer in {folder} does not give the codes beside it; fetch or learn them again.")
+    recipe.own_codes = 0.0
     if processor.recipe is not None:
         recipe.embedded_fields, recipe.history_fields = (
             processor.recipe.embedded_fields,
             processor.recipe.history_fields,
         )
+    if isinstance(model, MenderOnEmbeddings) and model.config.embedding_size == recipe.embedding_size:
+        import torch
+
+        from dataset_builders.building.text_embedding import load_embedder
+
+        titles = [item["title"] for item in processor.items[probed]]  # any texts: is it the same text encoder?
+        own = recipe.quantize(model.embed_texts(titles, processor))
+        recipe.measure(torch.as_tensor(load_embedder(recipe.embedding_model, dtype="float32")(titles)), own)
     return recipe
 
 

@@ -54,7 +54,12 @@ def read_changes(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def append_change(
-    changes: Sequence[dict[str, Any]], added: Iterable[int], removed: Iterable[int], num_items: int, items_digest: str
+    changes: Sequence[dict[str, Any]],
+    added: Iterable[int],
+    removed: Iterable[int],
+    num_items: int,
+    items_digest: str,
+    date: str | None = None,
 ) -> list[dict[str, Any]]:
     """Appends a change to those of a catalog.
 
@@ -63,10 +68,11 @@ def append_change(
         added, removed (`Iterable[int]`): Ids of items.
         num_items (`int`): Number of items after it, removed ones included.
         items_digest (`str`): SHA-256 of the items after it.
+        date (`str`, *optional*): Date, or "" where it is unknown; defaults to today.
     """
     change: dict[str, Any] = {
         "parent": changes[-1]["id"] if changes else None,
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat() if date is None else date,
         "added": as_ranges(added),
         "removed": as_ranges(removed),
         "num_items": num_items,
@@ -77,6 +83,33 @@ def append_change(
 
 def _digest(change: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(change, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def with_unlisted(
+    changes: Sequence[dict[str, Any]], num_trained: int, items: Sequence[Mapping[str, Any]], items_digest: str
+) -> list[dict[str, Any]]:
+    """Completes a list by what was changed without it, by `add_items` and `remove_items`; its date is unknown.
+
+    Args:
+        changes (`Sequence[dict]`): Changes that are listed, the oldest first.
+        num_trained (`int`): Number of items that the model was trained with.
+        items (`Sequence[Mapping]`): Items of the processor.
+        items_digest (`str`): Their digest.
+    """
+    before = changes[-1]["num_items"] if changes else num_trained
+    listed = {item for change in changes for item in _numbers(change["removed"])}
+    gone = [item for item, one in enumerate(items, start=1) if one.get("removed") and item not in listed]
+    added = range(before + 1, len(items) + 1)
+    if not gone and not added:
+        return list(changes)
+    return append_change(changes, added, gone, len(items), items_digest, date="")
+
+
+def _numbers(ranges: str) -> Iterable[int]:
+    """Inverse of [`as_ranges`]."""
+    for one in filter(None, ranges.split(", ")):
+        first, _, last = one.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def write_changes(changes: Iterable[dict[str, Any]], folder: Path) -> None:

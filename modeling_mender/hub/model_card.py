@@ -16,7 +16,7 @@ from ..escaping import code, escaped, fence, markdown, one_line
 from ..manifest import ITEMS_FILE, read_items_file, read_json_object
 from ..methods.table import Method, load_method
 from ..training.records import read_arguments, read_state
-from .catalog_changes import read_changes
+from .catalog_changes import read_changes, with_unlisted
 
 # Names of text encoders in recipes -> repositories on the Hub.
 HUB_NAMES = {
@@ -145,8 +145,10 @@ class SavedModel:
         """
         folder = Path(folder)
         items = read_items_file(folder / ITEMS_FILE)
+        config = read_json_object(folder / "config.json")
+        trained = config.get("num_trained_items")
         return cls(
-            method=load_method(folder, str(read_json_object(folder / "config.json").get("model_type"))),
+            method=load_method(folder, str(config.get("model_type"))),
             arguments=read_arguments(folder),
             training=read_state(folder),
             num_items=len(items),
@@ -154,7 +156,12 @@ class SavedModel:
                 one_line(item.get("title") or f"item {number}", LONGEST_TITLE)
                 for number, item in enumerate(items[:3], start=1)
             ],
-            changes=read_changes(folder),
+            changes=with_unlisted(
+                read_changes(folder),
+                trained if isinstance(trained, int) else len(items),
+                items,
+                str(config.get("items_digest")),
+            ),
         )
 
     def example(self) -> dict[str, Any]:

@@ -39,9 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.num_new, arguments.seed)))
         return 0
-    print(
-        "| items | load s | add s | remove s | save s | all s | peak MB | bytes an item |\n|---:|---:|---:|---:|---:|---:|---:|---:|"
-    )
+    columns = ("items", "load s", "add s", "remove s", "save s", "all s", "peak MB", "bytes an item")
+    print(f"| {' | '.join(columns)} |\n|{'---:|' * len(columns)}")
     for num_items in arguments.num_items:
         own = [sys.executable, __file__, "--measure", str(num_items), "--num_new", str(arguments.num_new)]
         run = subprocess.run([*own, "--seed", str(arguments.seed)], capture_output=True, text=True, check=True)

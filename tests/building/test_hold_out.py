@@ -115,6 +115,7 @@ class TestCommand:
         [
             (["--share", "0"], "must be above 0 and below 1"),
             (["--share", "nan"], "nan"),
+            (["--share", "0.99"], "hold out fewer"),
             (["--share", "0.001"], "holds out 0 of 99 items"),
             (["--domain", "beauty"], "beauty"),
             (["--interactions", "no.csv"], "does not exist"),

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import train_tiny
 from transformers import AutoModel, AutoProcessor
 
@@ -26,7 +27,7 @@ def source(tmp_path_factory):
     model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     size, width = model.config.codebook_size, model.config.embedding_size
     books = torch.randn(model.config.num_levels - 1, size, width, generator=torch.Generator().manual_seed(0))
-    processor.recipe = CatalogRecipe("residual_kmeans", {"codebooks": books}, own_codes=1.0)
+    processor.recipe = CatalogRecipe("residual_kmeans", {"codebooks": books}, {}, "minilm", own_codes=1.0)
     processor.recipe.save(folder)
     write_manifest(folder)
     return folder
@@ -115,11 +116,14 @@ class TestRefused:
         status, _, errors = run(capsys, source, "--remove", tmp_path / "ids.txt", "--output_dir", tmp_path / "out")
         assert status == 1 and message in errors[0]
 
-    def test_removing_everything(self, source, tmp_path, capsys):
+    def test_removing_everything_needs_something_new(self, source, new, tmp_path, capsys):
         number = AutoModel.from_pretrained(source).config.num_items
         (tmp_path / "ids.txt").write_text("\n".join(map(str, range(1, number + 1))))
         status, _, errors = run(capsys, source, "--remove", tmp_path / "ids.txt", "--output_dir", tmp_path / "out")
-        assert status == 1 and f"all {number} items would be removed" in errors[0]
+        assert status == 1 and f"0 of {number} items would be left" in errors[0]
+        words = (source, "--remove", tmp_path / "ids.txt", "--items", new, "--output_dir", tmp_path / "new")
+        status, printed, errors = run(capsys, *words)
+        assert (status, errors) == (0, []) and "2 can be recommended" in printed
 
     def test_nothing_to_change_a_file_that_is_not_there_and_the_source_as_output(self, source, new, tmp_path, capsys):
         for words, message in (
@@ -147,8 +151,53 @@ class TestRefused:
         )
         assert status == 1 and "has no quantizer" in errors[0]
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"kind": "magic"}, "its kind is 'magic'"),
+            ({"own_codes": 2.0}, "its own_codes are 2.0"),
+            ({"own_codes": True}, "its own_codes are True"),
+            ({"item_fields": 5}, "its item_fields are no names"),
+            ({"history_fields": [7]}, "its history_fields are no names"),
+            ({"embedding_model": ""}, "it names no embedding_model"),
+            ({"kind": "rqvae", "settings": {"hidden_sizes": [10**9]}}, "other shapes than its settings say"),
+            ({"kind": "rqvae", "settings": {"codebook_size": 10**9}}, "other shapes than its settings say"),
+            ({"kind": "rqvae", "settings": {"num_codebooks": 10**6}}, "other shapes than its settings say"),
+            ({"kind": "rqvae", "settings": {"hidden_sizes": "a"}}, "describes no quantizer"),
+        ],
+    )
+    def test_a_recipe_of_a_stranger(self, change, message, source, new, tmp_path, capsys):
+        folder = tmp_path / "copy"
+        shutil.copytree(source, folder)
+        path = folder / "catalog.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        write_manifest(folder)
+        status, _, errors = run(capsys, folder, "--items", new, "--output_dir", tmp_path / "out")
+        assert status == 1 and message in errors[0] and "describes no quantizer" in errors[0]
+
+    def test_a_quantizer_that_is_not_finite(self, source, new, tmp_path, capsys):
+        folder = tmp_path / "copy"
+        shutil.copytree(source, folder)
+        books = load_file(folder / "catalog_quantizer.safetensors")
+        save_file({"codebooks": books["codebooks"] * float("nan")}, folder / "catalog_quantizer.safetensors")
+        write_manifest(folder)
+        status, _, errors = run(capsys, folder, "--items", new, "--output_dir", tmp_path / "out")
+        assert status == 1 and "not finite" in errors[0]
+
 
 class TestList:
+    def test_what_was_changed_without_the_command_is_listed_too(self, source, new, tmp_path, capsys):
+        model, processor = AutoModel.from_pretrained(source), AutoProcessor.from_pretrained(source)
+        (first,) = model.add_items([{"title": "purple tea"}], processor)
+        model.remove_items([2, 3], processor)
+        model.save_pretrained(tmp_path / "own")
+        processor.save_pretrained(tmp_path / "own")
+        assert run(capsys, tmp_path / "own", "--items", new, "--output_dir", tmp_path / "out")[0] == 0
+        unlisted, listed = read_changes(tmp_path / "out")
+        assert (unlisted["added"], unlisted["removed"], unlisted["date"]) == (str(first), "2-3", "")
+        assert (listed["added"], listed["parent"]) == (f"{first + 1}-{first + 2}", unlisted["id"])
+        assert f"| `{unlisted['id']}` | the training | unknown |" in (tmp_path / "out" / "README.md").read_text()
+
     def test_a_list_that_was_tampered_with_is_refused(self, tmp_path):
         changes = append_change([], [7, 8], [2], 8, "d")
         changes = append_change(changes, [], [3], 8, "e")

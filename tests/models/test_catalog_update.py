@@ -190,6 +190,15 @@ class TestRemoved:
         found = model.recommend(**processor(**REQUEST, avoid=["soap", None]), k=5, return_terms=True)
         torch.testing.assert_close(sum(found.terms.values()), found.scores, atol=1e-5, rtol=0)
 
+    def test_beams_of_the_training_come_back_with_new_items(self, method):
+        model, processor = method
+        trained = model.generation_config.num_beams
+        model.remove_items(range(1, 9), processor)
+        model.generate(**request_of(model, processor, history=[[9], [10]]))  # with the four that are left
+        with pytest.raises(ValueError, match="num_beams .12. exceeds the catalogue .4 items"):
+            model.generate(**request_of(model, processor, history=[[9], [10]]), num_beams=12)
+        assert model.generation_config.num_beams == trained
+
     def test_generate_never_gives_one(self, method):
         model, processor = method
         codes = model.item_semantic_ids[0].tolist()
@@ -214,6 +223,14 @@ class TestRefused:
             ([{"title": "a", "price": float("nan")}], "price of new item 1"),
             ([{"title": "a" * 200_000}], "has 200,000 characters and may have 100,000"),
             ([{"title": "a\ud800"}], "half of a character"),
+            ([{"categories": ["\ud800"]}], "half of a character"),
+            ([{"categories": ["", " "]}], "has no title, brand, category or text"),
+            ([{"title": "\u200b\x00"}], "has no title, brand, category or text"),
+            ([{"title": "a", "categories": ["b" * 60_000] * 2}], "categories of new item 1 .id 13. has 120,002"),
+            ([{"title": "a", "price": 10**400}], "price of new item 1"),
+            ([{"title": "a", "price": -1}], "price of new item 1"),
+            ([{"title": "a", "item_id": 5}], "has the item_id 5, which exists already"),
+            ([{"title": "a", "item_id": "99"}], "has the item_id 99, which would leave a gap"),
         ],
     )
     def test_an_item_that_nothing_could_find(self, items, message, steer):
@@ -249,6 +266,17 @@ class TestRefused:
                 model.add_items(NEW[:1], processor, codes=codes)
         assert model.config.num_items == processor.num_items == len(model.item_semantic_ids) == 12
 
+    @pytest.mark.parametrize(
+        "values", ["abc", [None], [["a"]], [[1.0], [1.0, 2.0]], 5, torch.zeros(1, 2, device="meta")]
+    )
+    def test_tables_that_are_none(self, values, steer):
+        model, processor = steer
+        for name in ("embeddings", "codes"):
+            with pytest.raises(ValueError, match=f"{name} are .*give a table of"):
+                model.add_items(NEW[:1], processor, **{"codes": CODES[:1], name: values})
+        with pytest.raises(ValueError, match="must be integers"):
+            model.add_items(NEW[:1], processor, codes=[[True, False]])
+
     def test_ids_that_cannot_be_removed(self, method):
         model, processor = method
         model.remove_items([4], processor)
@@ -259,7 +287,8 @@ class TestRefused:
             ([13], "13, which is no item"),
             ([0], "0, which is no item"),
             ([True], "True"),
-            ([n for n in range(1, 13) if n != 4], "all 11 items would be removed"),
+            ([n for n in range(1, 13) if n != 4], "0 of 11 items would be left"),
+            ([n for n in range(2, 13) if n != 4], "1 of 11 items would be left"),
         ):
             with pytest.raises(ValueError, match=message):
                 model.remove_items(ids, processor)
