@@ -13,6 +13,7 @@ from .configuration_baselines import MostPopularConfig, TransitionGraphConfig
 from .modeling_item_ids import ItemIdRecommender
 
 MAX_COUNT = 10**12  # occurrences of an item
+LENDING_ITEMS = 3  # trained items that an added item borrows from, chosen on validation rows of Beauty
 POPULARITY_WEIGHT = 1e-3  # relative to edges: small, it orders ties and items beyond the graph
 
 
@@ -201,10 +202,11 @@ class TransitionGraph(MostPopular):
 
     @torch.no_grad()
     def add_items(self, embeddings: torch.Tensor, new_embeddings: torch.Tensor) -> None:
-        """Adds items without training sequences, which are reached by their text neighbors.
+        """Adds items without training sequences, which are reached by what their texts are near to.
 
         An added item has the nearest texts of the catalogue as its neighbors, and each of these gets an edge to it of
-        the same weight as a text neighbor has. Edges and neighbors of the other items stay.
+        the same weight as a text neighbor has. From every trained item that has edges to the trained items nearest to
+        the added one ([`nearest_trained`]), it gets an edge: their weighted mean. Edges and neighbors of the other items stay.
 
         Args:
             embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, those of the catalogue, of norm 1.
@@ -213,7 +215,9 @@ class TransitionGraph(MostPopular):
         num_items, num_new = self.config.num_items, len(new_embeddings)
         counts = self.item_counts.new_zeros(num_new)
         starts, columns, weights = self.edge_starts, self.edge_columns, self.edge_weights
+        borrowed = self._borrowed_edges(embeddings[: self.num_trained_items], new_embeddings)
         starts = torch.cat([starts, starts[-1].expand(num_new)])
+        starts, columns, weights = _merge_edges(starts, columns, weights, *borrowed)
         if self.config.num_text_neighbours:
             everything = torch.cat([embeddings, new_embeddings])
             cosines, neighbours = text_neighbours(everything, self.config.num_text_neighbours, first=num_items)
@@ -229,6 +233,49 @@ class TransitionGraph(MostPopular):
         self.edge_starts, self.edge_columns, self.edge_weights = starts, columns, weights
         self.config.num_trained_items = self.num_trained_items
         self.config.num_items, self.config.num_edges = num_items + num_new, len(columns)
+
+    def _borrowed_edges(
+        self, trained: torch.Tensor, new: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Edges from trained items to added ones: sources, targets, both counted from 0, and weights."""
+        num_items, num_trained = self.config.num_items, len(trained)
+        shares, nearest = nearest_trained(trained, new)
+        # the edges between trained items, by their targets: (source, weight) of those to item i are a range
+        end = int(self.edge_starts[num_trained])
+        sources = torch.repeat_interleave(self.edge_starts[: num_trained + 1].diff())
+        is_trained = self.edge_columns[:end] < num_trained
+        targets, sources = self.edge_columns[:end][is_trained], sources[is_trained]
+        weights = self.edge_weights[:end][is_trained].double()
+        order = targets.argsort(stable=True)
+        first = torch.searchsorted(targets[order], torch.arange(num_trained + 1, device=targets.device))
+        # one entry per edge to a neighbor of an added item
+        neighbor = nearest.flatten()
+        count = first[neighbor + 1] - first[neighbor]
+        pair = torch.repeat_interleave(count)
+        edge = order[torch.arange(len(pair), device=order.device) + (first[neighbor] - count.cumsum(0) + count)[pair]]
+        added = pair // nearest.shape[1]
+        keys, number = torch.unique(sources[edge] * len(new) + added, return_inverse=True)
+        summed = weights.new_zeros(len(keys)).index_add_(0, number, weights[edge] * shares.flatten()[pair].double())
+        return keys // len(new), num_items + keys % len(new), summed
+
+
+def nearest_trained(trained: torch.Tensor, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Trained items whose texts are nearest to those of added items, which borrow from them what was learned.
+
+    Args:
+        trained (`torch.Tensor`): Shape `(num_trained, embedding_size)`, of norm 1.
+        new (`torch.Tensor`): Shape `(num_new, embedding_size)`, of norm 1.
+
+    Returns:
+        Shares that sum to 1, by cosine, and columns counted from 0, both `(num_new, LENDING_ITEMS)`.
+    """
+    cosines, columns = [], []
+    for some in new.split(1024):
+        best = (some @ trained.T).topk(min(LENDING_ITEMS, len(trained)))
+        cosines.append(best.values.clamp(min=1e-6))
+        columns.append(best.indices)
+    shares = torch.cat(cosines)
+    return shares / shares.sum(1, keepdim=True), torch.cat(columns)
 
 
 def check_numbers(name: str, numbers: torch.Tensor, largest: int) -> None:

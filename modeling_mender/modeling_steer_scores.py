@@ -17,7 +17,7 @@ from .configuration_mender_steer import MenderSteerConfig
 from .folded_decoding import SteerEncoderOutput
 from .item_head import ItemHead
 from .item_words import ItemWords
-from .modeling_baselines import TransitionGraph, check_sparse_rows
+from .modeling_baselines import TransitionGraph, check_sparse_rows, nearest_trained
 from .modeling_mender_base import MenderOnEmbeddings
 from .request_weights import (
     COMPONENTS,
@@ -140,13 +140,15 @@ class SteerScores(MenderOnEmbeddings):
         return [item["text"] for item in new]
 
     def _append_items(self, codes: torch.Tensor, embeddings: torch.Tensor | None, processor: Any) -> None:
-        """Appends new items to item head, graph and words; their item embeddings of the head are 0, so that their
-        texts speak for them."""
-        num_new, new = len(codes), cast(torch.Tensor, embeddings)
+        """Appends new items to item head, graph and words; the head's embedding of a new item is the mean of those of
+        the trained items with the nearest texts."""
+        new = cast(torch.Tensor, embeddings)
         self.graph.add_items(self.item_embeddings[1:].float(), new.float())
         self.config.graph_config = self.graph.config
         ids = self.head.item_ids
-        ids.weight = nn.Parameter(torch.cat([ids.weight, ids.weight.new_zeros(num_new, ids.weight.shape[1])]))
+        shares, nearest = nearest_trained(self.item_embeddings[1 : 1 + self.num_trained_items].float(), new.float())
+        learned = (shares.unsqueeze(-1) * ids.weight[1 + nearest].float()).sum(1).to(ids.weight.dtype)
+        ids.weight = nn.Parameter(torch.cat([ids.weight, learned]), requires_grad=ids.weight.requires_grad)
         ids.num_embeddings = len(ids.weight)
         self._set_words(processor.words)
         super()._append_items(codes, embeddings, processor)
