@@ -206,8 +206,8 @@ class TransitionGraph(MostPopular):
 
         An added item has the nearest texts of the catalogue as its neighbors, and each of these gets an edge to it of
         the same weight as a text neighbor has. From every trained item that has edges to the trained items nearest to
-        the added one ([`nearest_trained`]), it gets an edge: their weighted mean. Edges and neighbors of the other items
-        stay.
+        the added one ([`nearest_trained`]), it gets an edge: their weighted mean. Edges and neighbors of the other
+        items stay.
 
         Args:
             embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, those of the catalogue, of norm 1.
