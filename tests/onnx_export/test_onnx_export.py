@@ -11,6 +11,7 @@ import torch
 from tiny_models import ITEMS, TITLES, build
 
 from modeling_mender.commands import export_onnx as command
+from modeling_mender.hub.browser_page import stage_page
 from modeling_mender.manifest import MANIFEST_FILE, write_manifest
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -213,8 +214,10 @@ def test_a_changed_file_is_named_before_it_is_used(folder, tmp_path, name):
     half = len(content) // 2
     start = content[:half].rfind(b"1")  # a digit of the files of text
     (copy / name).write_bytes(content[:start] + b"2" + content[start + 1 :])
-    with pytest.raises(ValueError, match=f"{name} has another content .*damaged, or belongs to another model"):
-        OnnxRecommender(copy)
+    for read in (OnnxRecommender, lambda export: stage_page(export, TRIE.parent, tmp_path, tmp_path / "page")):
+        with pytest.raises(ValueError, match=f"{name} has another content .*damaged, or belongs to another model"):
+            read(copy)
+    assert not (tmp_path / "page").exists()
 
 
 def test_without_a_manifest_the_items_are_counted(folder, tmp_path):
