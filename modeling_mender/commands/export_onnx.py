@@ -2,8 +2,8 @@
 
     mender export-onnx outputs/quickstart/model --output_dir outputs/quickstart/onnx [--dtype int8]
 
-Writes text_encoder.onnx, item_scores.onnx, onnx.json, which describes their inputs and outputs, and the processor, and
-checks that the graphs recommend what the model does.
+Writes text_encoder.onnx, item_scores.onnx, onnx.json, which describes their inputs and outputs, the processor and a
+manifest, and checks that the graphs recommend what the model does.
 """
 
 import sys

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..manifest import ITEMS_FILE, sha256
+from ..manifest import ITEMS_FILE, ModelFiles, sha256
 from ..onnx_export.runner import ITEM_SCORES, SEMANTIC_IDS_FILE, TEXT_ENCODER, read_settings
 
 READING = ("preference_texts", "recommendation_request")
@@ -46,7 +46,7 @@ def stage_page(export: Path, template: Path, libraries: Path, target: Path) -> d
 
     Raises:
         FileNotFoundError: If a file of the model is missing.
-        ValueError: If `onnx.json` is damaged.
+        ValueError: If a file of the model is damaged, or of another export.
     """
     settings = read_settings(export)
     if missing := [name for name in FROM_EXPORT.values() if not (export / name).is_file()]:
@@ -54,6 +54,7 @@ def stage_page(export: Path, template: Path, libraries: Path, target: Path) -> d
             f"{export} has no {missing[0]}, which the page reads; export the model again (with a fast tokenizer, "
             "where that is tokenizer.json)."
         )
+    ModelFiles(export).check(rest=True)
     shutil.copytree(template, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (target / "model").mkdir()
     for name, file in FROM_EXPORT.items():

@@ -12,6 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
+from ..manifest import write_manifest
 from ..modeling_mender_steer import MenderSteer
 from ..processing_mender import MenderProcessor
 from ..processing_mender_steer import MenderSteerProcessor
@@ -29,7 +30,7 @@ DYNAMIC = torch.export.Dim.DYNAMIC
 def export_onnx(
     model: PreTrainedModel, processor: MenderProcessor, folder: str | Path, dtype: str = "float32"
 ) -> dict[str, Any]:
-    """Writes the graphs of a model, its processor, its semantic IDs and the file `onnx.json` that describes them.
+    """Writes the graphs of a model, its processor and semantic IDs, `onnx.json`, which describes them, and a manifest.
 
     Args:
         model ([`MenderSteer`]): The model, without an effective decoder, on the CPU.
@@ -52,8 +53,7 @@ def export_onnx(
     trace(TextEncoderGraph(steer)).save(folder / TEXT_ENCODER)
     trace(ItemScoresGraph(steer)).save(folder / ITEM_SCORES)
     processor.save_pretrained(folder)
-    codes = json.dumps(cast(torch.Tensor, steer.item_semantic_ids).tolist())  # row i is that of item i + 1
-    (folder / SEMANTIC_IDS_FILE).write_text(codes + "\n", encoding="utf-8")
+    _write_semantic_ids(folder, steer)
     settings = {
         "format": 1,
         "model_type": steer.config.model_type,
@@ -80,6 +80,7 @@ def export_onnx(
         difference = largest_difference(steer, steer_processor, OnnxRecommender(folder))
     settings["largest_difference"] = difference
     _write_settings(folder, settings)
+    write_manifest(folder)
     return settings
 
 
@@ -97,6 +98,14 @@ def _exportable(model: PreTrainedModel, processor: MenderProcessor) -> tuple[Men
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise ValueError(f"the model is {model.dtype} on {model.device}; load it in float32 on the CPU to export it.")
     return model, processor
+
+
+def _write_semantic_ids(folder: Path, model: MenderSteer) -> None:
+    """Writes a list whose row `i` is the semantic ID of item `i + 1`, or null where that was removed."""
+    codes: list[Any] = cast(torch.Tensor, model.item_semantic_ids).tolist()
+    if model.is_item is not None:
+        codes = [row if known else None for row, known in zip(codes, model.is_item[1:].tolist(), strict=True)]
+    (folder / SEMANTIC_IDS_FILE).write_text(json.dumps(codes) + "\n", encoding="utf-8")
 
 
 def _write_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..item_log_weights import ItemIds, ItemLogWeights, weigh_items
+from ..manifest import ITEMS_FILE, ModelFiles, read_items_file
 from ..modeling_mender_base import TEXTS_AT_A_TIME
 from ..recommendation import RecommendOutput, check_enough, check_k, count_allowed
 
@@ -28,13 +29,15 @@ class OnnxRecommender:
     Raises:
         ImportError: If onnxruntime is not installed.
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged.
+        ValueError: If a file is damaged, or of another export.
     """
 
     def __init__(self, folder: str | Path, num_threads: int | None = None) -> None:
         folder = Path(folder)
         self.settings = read_settings(folder)
+        ModelFiles(folder).check(rest=True)
         self.num_items: int = self.settings["num_items"]
+        self._is_item = read_is_item(folder, self.num_items)
         num_threads = num_threads or torch.get_num_threads()
         self._text_encoder = open_graph(folder / TEXT_ENCODER, num_threads)
         self._item_scores = open_graph(folder / ITEM_SCORES, num_threads)
@@ -130,12 +133,12 @@ class OnnxRecommender:
         Raises:
             ValueError: As [`GenerativeRetriever.recommend`].
         """
-        check_k(k, self.num_items)
+        check_k(k, int(self._is_item.sum()))
         if "history" not in inputs:
             raise ValueError("nothing to score: give the processor's output (history, attention_mask, ...).")
         scores = self.score_items(**inputs)
         weights = weigh_items(self.num_items, len(scores), candidates, exclude, allowed_items, item_log_weights)
-        check_enough(count_allowed(weights, self.num_items), k)
+        check_enough(count_allowed(weights, self.num_items, self._is_item), k)
         if weights is not None:
             scores = scores + (weights if isinstance(weights, torch.Tensor) else weights.to_dense(self.num_items))
         best = scores.topk(k)
@@ -160,6 +163,24 @@ class OnnxRecommender:
                 f"words contains {int(words.max())}, and the catalogue has {largest} words; use the processor that "
                 "was exported with the graphs."
             )
+
+
+def read_is_item(folder: Path, num_items: int) -> torch.Tensor:
+    """Whether each number from 0 to `num_items` is an item that was not removed, by `items.jsonl`.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it is damaged, or has another number of items.
+    """
+    path = folder / ITEMS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; export the model again.")
+    items = read_items_file(path)
+    if len(items) != num_items:
+        raise ValueError(
+            f"{path} has {len(items)} items and {SETTINGS_FILE} beside it counts {num_items}; export the model again."
+        )
+    return torch.tensor([False, *(not item.get("removed", False) for item in items)])
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -180,10 +180,14 @@ class RayModel:
         try:
             async with asyncio.timeout(seconds):
                 for _ in range(ATTEMPTS):
+                    response = getattr(self.handle, method).remote(*values)
                     try:
-                        return await getattr(self.handle, method).remote(*values)
+                        return await response
                     except RayActorError:
                         continue
+                    except asyncio.CancelledError:  # Ray goes on with a call that nobody awaits
+                        response.cancel()
+                        raise
         except TimeoutError:
             raise ServiceError(
                 504, f"the model {self.name} did not answer within {seconds:g} s; ask for less."

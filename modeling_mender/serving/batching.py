@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 class Batcher(Generic[Request, Result]):
     """Computes requests in batches, one batch at a time, in a thread of its own.
 
+    A batch takes a request of each waiting call in turn, so a call of many requests holds up no other for long.
+
     Args:
         compute (`Callable`): Returns a result for each of several requests.
         batch_size (`int`): Most requests of a batch.
@@ -25,25 +27,27 @@ class Batcher(Generic[Request, Result]):
     def __init__(self, compute: Callable[[Sequence[Request]], Sequence[Result]], batch_size: int) -> None:
         self.compute, self.batch_size = compute, batch_size
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._waiting: deque[tuple[Request, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[deque[tuple[Request, asyncio.Future[Result]]]] = deque()  # by call
         self._running: asyncio.Task | None = None
 
-    async def __call__(self, request: Request) -> Result:
-        """Computes a request with others; one whose caller has gone before its batch begins is left out."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+    async def __call__(self, requests: Sequence[Request]) -> list[Result]:
+        """Computes the requests of a call; those that no batch has begun are left out once its caller has gone."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in requests]
+        if futures:
+            self._waiting.append(deque(zip(requests, futures, strict=True)))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
-        return await future
+        try:
+            return await asyncio.gather(*futures)
+        finally:
+            for future in futures:  # one has failed, or the caller has gone
+                future.cancel()
 
     async def _run(self) -> None:
         """Computes batches until nothing waits."""
         while self._waiting:
-            batch: list[tuple[Request, asyncio.Future[Result]]] = []
-            while self._waiting and len(batch) < self.batch_size:
-                if not (one := self._waiting.popleft())[1].done():
-                    batch.append(one)
-            if not batch:
+            if not (batch := self._take()):
                 continue
             requests, futures = zip(*batch, strict=True)
             loop = asyncio.get_running_loop()
@@ -57,3 +61,14 @@ class Batcher(Generic[Request, Result]):
                 for future, result in zip(futures, results, strict=True):
                     if not future.done():
                         future.set_result(result)
+
+    def _take(self) -> list[tuple[Request, asyncio.Future[Result]]]:
+        """Removes the next batch from what waits, without requests whose callers have gone."""
+        batch: list[tuple[Request, asyncio.Future[Result]]] = []
+        while self._waiting and len(batch) < self.batch_size:
+            call = self._waiting.popleft()
+            if not (one := call.popleft())[1].done():
+                batch.append(one)
+            if call:
+                self._waiting.append(call)
+        return batch

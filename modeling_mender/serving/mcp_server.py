@@ -6,20 +6,26 @@ The tools read their arguments as the service does, by the request model of the 
 import os
 import signal
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import anyio
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 from mcp.types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
     CallToolRequestParams,
     CallToolResult,
+    ErrorData,
+    JSONRPCError,
     ListToolsResult,
     PaginatedRequestParams,
     TextContent,
     Tool,
     ToolAnnotations,
 )
+from pydantic import ValidationError
 
 from .. import __version__
 from ..bounded_parsing import parse_json
@@ -112,6 +118,54 @@ async def _call(tool: str, model: LocalModel, given: dict[str, Any]) -> Answer:
     return await model.recommend_parsed({"inputs": given, "parameters": options})
 
 
+class AnsweringStream:
+    """Messages of an agent, without lines that are none: those are answered here, for the SDK passes over them.
+
+    Args:
+        messages: Stream of messages, and of exceptions for such lines.
+        answers: Stream of answers.
+    """
+
+    def __init__(self, messages: Any, answers: Any) -> None:
+        self.messages, self.answers = messages, answers
+
+    async def receive(self) -> SessionMessage:
+        """The next message."""
+        while isinstance(item := await self.messages.receive(), Exception):
+            await self.answers.send(SessionMessage(_refusal(item)))
+        return item
+
+    async def aclose(self) -> None:
+        """Closes the stream of messages."""
+        await self.messages.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+
+def _refusal(error: Exception) -> JSONRPCError:
+    """Answer to a line that is no JSON, or no message; its id cannot be told."""
+    first = error.errors()[0] if isinstance(error, ValidationError) else {"type": "", "msg": type(error).__name__}
+    if isinstance(error, ValidationError) and first["type"] != "json_invalid":
+        code, said = INVALID_REQUEST, "the line is no message of JSON-RPC"
+    else:
+        code, said = PARSE_ERROR, f"the line cannot be read ({first['msg']})"
+    data = ErrorData(code=code, message=f"{said}; send one message per line, in JSON.")
+    return JSONRPCError(jsonrpc="2.0", id=None, error=data)
+
+
 def run_stdio(server: Server) -> None:
     """Serves the process that has started this one, over its standard streams, until they end."""
 
@@ -119,17 +173,23 @@ def run_stdio(server: Server) -> None:
         # The thread that reads standard input ends with that alone, and there is nothing to save.
         signal.signal(number, lambda *_: os._exit(0))
 
-    async def run() -> None:
-        async with stdio_server() as (read_stream, write_stream):
-            await server.run(read_stream, write_stream, server.create_initialization_options())
+    anyio.run(serve_lines, server)
 
-    anyio.run(run)
+
+async def serve_lines(server: Server, *streams: Any) -> None:
+    """Serves an agent over the standard streams, or over two other streams of lines, until the first one ends."""
+    async with stdio_server(*streams) as (read_stream, write_stream):
+        answering = AnsweringStream(read_stream, write_stream)
+        await server.run(answering, write_stream, server.create_initialization_options())
+
+
+def make_http_app(server: Server, host: str = "127.0.0.1") -> Any:
+    """Makes the application of streamable HTTP at the path `/mcp`; it keeps no sessions, which no tool needs."""
+    return server.streamable_http_app(streamable_http_path=PATH, stateless_http=True, host=host)
 
 
 def run_http(server: Server, host: str, port: int) -> None:
     """Serves streamable HTTP at the path `/mcp` until it is interrupted."""
     import uvicorn
 
-    uvicorn.run(
-        server.streamable_http_app(streamable_http_path=PATH, host=host), host=host, port=port, log_level="warning"
-    )
+    uvicorn.run(make_http_app(server, host), host=host, port=port, log_level="warning")

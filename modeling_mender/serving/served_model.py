@@ -108,12 +108,12 @@ class ServedModel:
         self.current = LoadedModel(folder, device, version)
         self._prepared: LoadedModel | None = None
 
-    async def recommend(self, body: Any, answer: Callable[[Ticket], Awaitable[Computed]]) -> Answer:
+    async def recommend(self, body: Any, answer: Callable[[Sequence[Ticket]], Awaitable[list[Computed]]]) -> Answer:
         """Answers a call with the model that is current when it comes.
 
         Args:
             body: `inputs` and `parameters`; see [`read_call`].
-            answer (`Callable`): Answers a request, in whatever batch; see [`answer_tickets`].
+            answer (`Callable`): Answers requests, in whatever batches; see [`answer_tickets`].
 
         Raises:
             ServiceError: With status 422 for an invalid call, 500 for a failure.
@@ -124,7 +124,7 @@ class ServedModel:
             requests, options = model.pipeline.read(inputs, **parameters)
         except ValueError as error:
             raise ServiceError(422, str(error)) from None
-        computed = await asyncio.gather(*(answer(Ticket(model, request, options)) for request in requests))
+        computed = await answer([Ticket(model, request, options) for request in requests])
         for number, (items, _) in enumerate(computed):
             if isinstance(items, RequestError):
                 raise ServiceError(422, str(items.moved(number)))

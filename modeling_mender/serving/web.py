@@ -90,6 +90,7 @@ def make_app(models: Mapping[str, Model], settings: ServiceSettings, admin_token
     @app.post("/recommend", responses=responses(call_schema.ANSWER), openapi_extra={"requestBody": body})
     async def recommend(request: Request, model: str | None = model) -> Response:
         """Recommends items for a request, or for each of a list."""
+        check_query(request, "model")
         return await service.recommend(request, model)
 
     @app.get("/items", responses=responses(call_schema.FOUND, 400, 413))
@@ -100,6 +101,7 @@ def make_app(models: Mapping[str, Model], settings: ServiceSettings, admin_token
         model: str | None = model,
     ) -> Response:
         """Finds items by words of their titles."""
+        check_query(request, "search", "limit", "model")
         return await service.search(request, search, limit, model)
 
     @app.get("/models")
@@ -110,6 +112,7 @@ def make_app(models: Mapping[str, Model], settings: ServiceSettings, admin_token
     @app.post("/models/{name}", responses=responses({"type": "object"}), openapi_extra={"requestBody": _SWAP_BODY})
     async def swap(request: Request, name: str) -> Response:
         """Exchanges a model without a gap; needs `Authorization: Bearer TOKEN`, where the service has a token."""
+        check_query(request)
         return _respond(Answer(to_json(await service.swap(request, name))))
 
     @app.get("/health")
@@ -137,6 +140,20 @@ _SWAP_BODY = {
         }
     },
 }
+
+
+def check_query(request: Request, *known: str) -> None:
+    """Checks that the query of a URL has none but known parameters, each once.
+
+    Raises:
+        ServiceError: With status 422, which names the parameter.
+    """
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    if unknown := [shown(name) for name in given if name not in known]:
+        page, names = shown(request.url.path), ", ".join(known) or "none"
+        raise ServiceError(422, f"{unknown[0]}: no such query parameter of {page}; it takes {names}.")
+    if twice := [name for name, count in given.items() if count > 1]:
+        raise ServiceError(422, f"the query parameter {twice[0]} is given {given[twice[0]]} times; give it once.")
 
 
 class _Counting:
@@ -199,7 +216,8 @@ class _Service:
         return await self._within_limits(name, lambda: self._recommend(request, model))
 
     async def _recommend(self, request: Request, model: Model) -> Answer:
-        return await model.recommend(await self.read_body(request, self.settings.max_body_bytes))
+        way_out = "ask in several calls, or raise --max_body_bytes"
+        return await model.recommend(await self.read_body(request, self.settings.max_body_bytes, way_out))
 
     async def search(self, request: Request, words: str | None, limit: str | None, name: str | None) -> Response:
         """Searches the titles of a model."""
@@ -245,9 +263,10 @@ class _Service:
         if not hmac.compare_digest(given.encode(), f"Bearer {self.admin_token}".encode()):
             raise ServiceError(401, "the header Authorization is missing or wrong; send 'Bearer' and the admin token.")
         name, model = self.find(request, name)
-        body = parse_body(await self.read_body(request, MAX_SWAP_BYTES), MAX_SWAP_BYTES)
+        way_out = f"send {json.dumps({'model': 'outputs/new/model'})}"
+        body = parse_body(await self.read_body(request, MAX_SWAP_BYTES, way_out), MAX_SWAP_BYTES)
         if not isinstance(body, dict) or body.keys() != {"model"} or not isinstance(body["model"], str):
-            raise ServiceError(422, f"the body is {shown(body)}; send {json.dumps({'model': 'outputs/new/model'})}.")
+            raise ServiceError(422, f"the body is {shown(body)}; {way_out}.")
         if name in self.swapping:
             raise ServiceError(409, f"the model {name} is being exchanged already; try again when that is done.")
         self.swapping.add(name)
@@ -256,16 +275,14 @@ class _Service:
         finally:
             self.swapping.discard(name)
 
-    async def read_body(self, request: Request, most: int) -> bytes:
+    async def read_body(self, request: Request, most: int, way_out: str) -> bytes:
         """Reads a body of at most `most` bytes.
 
         Raises:
             ServiceError: With status 413 as soon as it is larger, by its length or by what has come; 408 if it does
                 not come in time.
         """
-        message = (
-            f"the body is larger than {most:,} bytes, the limit; ask in several calls, or raise --max_body_bytes."
-        )
+        message = f"the body is larger than {most:,} bytes, the limit; {way_out}."
         length = request.headers.get("content-length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > most):
             raise ServiceError(413, message)

@@ -3,27 +3,44 @@
 import json
 import random
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import ITEMS, TITLES, build
 
 from modeling_mender.commands import export_onnx as command
+from modeling_mender.hub.browser_page import stage_page
+from modeling_mender.manifest import MANIFEST_FILE, write_manifest
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 from modeling_mender.onnx_export.export import export_onnx, quantize, reference_requests  # noqa: E402
 from modeling_mender.onnx_export.graphs import stacked_terms  # noqa: E402
-from modeling_mender.onnx_export.runner import ITEM_SCORES, SETTINGS_FILE, TEXT_ENCODER, OnnxRecommender  # noqa: E402
+from modeling_mender.onnx_export.runner import (  # noqa: E402
+    ITEM_SCORES,
+    SEMANTIC_IDS_FILE,
+    SETTINGS_FILE,
+    TEXT_ENCODER,
+    OnnxRecommender,
+)
 
+TRIE = Path(__file__).parents[2] / "model_cards" / "spaces" / "browser" / "trie.js"
 REQUESTS = reference_requests(TITLES, max_history_length=20)
+REMOVED, NUM_ITEMS = [2, 6], len(ITEMS) + 1
 
 
 @pytest.fixture(scope="module")
 def steer(tmp_path_factory):
+    """A model with two removed items and an added one that has the semantic ID of the first of them."""
     model, processor = build("steer", "bert", tmp_path_factory.mktemp("encoder"))
     model.unrelated_cosine.copy_(torch.tensor([0.2, 0.1]))
+    codes = model.item_semantic_ids[1:2].clone()
+    model.remove_items(REMOVED, processor)
+    model.add_items([{"title": "red rose tea", "text": "Title: red rose tea"}], processor, codes=codes[:, :-1])
+    assert torch.equal(model.item_semantic_ids[-1:], codes)
     return model, processor
 
 
@@ -68,9 +85,9 @@ def test_the_graphs_give_the_items_and_scores_of_the_model(steer, recommender, r
 def test_weights_and_masks_of_items_count_as_for_the_model(steer, recommender):
     model, processor = steer
     inputs = processor(history=[[1, 2]], preference=["red soap"])
-    weights = torch.zeros(1, len(ITEMS))
+    weights = torch.zeros(1, NUM_ITEMS)
     weights[0, 6] = 50
-    allowed = torch.arange(len(ITEMS)).unsqueeze(0) > 5
+    allowed = torch.arange(NUM_ITEMS).unsqueeze(0) > 5
     given = {"k": 3, "item_log_weights": weights, "allowed_items": allowed}
     found, expected = recommender.recommend(**inputs, **given), model.recommend(**inputs, **given)
     assert found.items[0, 0] == 7
@@ -83,7 +100,9 @@ def test_stacked_terms_are_the_terms(steer):
         components = model.components(**processor(**random_requests(seed)))
         if components["strengths"].shape[1]:
             expected = torch.stack(list(model.weigh(components).values()), dim=1)
-            torch.testing.assert_close(stacked_terms(model, components), expected, atol=1e-4, rtol=1e-5)
+            found = stacked_terms(model, components)
+            left = model.is_item[1:]
+            torch.testing.assert_close(found[..., left], expected[..., left], atol=1e-4, rtol=1e-5)
 
 
 def test_a_request_scores_alike_alone_and_in_a_batch(steer, recommender):
@@ -107,7 +126,7 @@ def test_the_settings_describe_the_graphs(folder, steer):
                 fixed = [size if isinstance(size, int) else None for size in one["shape"]]
                 assert fixed == [size if isinstance(size, int) else None for size in other.shape]
     assert settings["largest_difference"] < 1e-4
-    assert settings["num_items"] == len(ITEMS)
+    assert settings["num_items"] == NUM_ITEMS
 
 
 def test_8_bits_keep_the_embeddings_near_and_do_not_depend_on_the_batch(recommender, folder, tmp_path, steer):
@@ -116,6 +135,7 @@ def test_8_bits_keep_the_embeddings_near_and_do_not_depend_on_the_batch(recommen
     quantize(copy / TEXT_ENCODER)
     settings = json.loads((copy / SETTINGS_FILE).read_text()) | {"dtype": "int8"}
     (copy / SETTINGS_FILE).write_text(json.dumps(settings))
+    write_manifest(copy)
     assert {one.name for one in copy.iterdir()} == {one.name for one in folder.iterdir()}
     tokens = steer[1].tokenizer([*TITLES, "tea"], padding=True, return_tensors="pt")
     given = tokens["input_ids"], tokens["attention_mask"]
@@ -127,14 +147,52 @@ def test_8_bits_keep_the_embeddings_near_and_do_not_depend_on_the_batch(recommen
     assert torch.equal(alone, found)
 
 
+# -- removed items ----------------------------------------------------------------------------------------------------
+
+
+def test_removed_items_are_refused_as_by_the_model(steer, recommender):
+    model, processor = steer
+    inputs = processor(history=[[1, 2]], preference=["red soap"])
+    for given in ({"k": 11}, {"k": 3, "candidates": [1, 4, 13]}, {"k": 10, "exclude": [1]}):
+        assert torch.equal(recommender.recommend(**inputs, **given).items, model.recommend(**inputs, **given).items)
+    dense = torch.zeros(1, NUM_ITEMS).index_fill(1, torch.tensor([0]), -torch.inf)
+    for given in (
+        {"k": 12},
+        {"k": 3, "candidates": [2, 6, 1]},
+        {"k": 1, "candidates": [6]},
+        {"k": 11, "exclude": [1]},
+        {"k": 11, "item_log_weights": dense},
+    ):
+        with pytest.raises(ValueError) as expected:
+            model.recommend(**inputs, **given)
+        with pytest.raises(ValueError) as found:
+            recommender.recommend(**inputs, **given)
+        assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_trie_of_the_page_leaves_removed_items_out(steer, folder, tmp_path):
+    model = steer[0]
+    codes = json.loads((folder / SEMANTIC_IDS_FILE).read_text())
+    assert [row for row, code in enumerate(codes, start=1) if code is None] == REMOVED
+    shutil.copyfile(TRIE, tmp_path / "trie.mjs")
+    (tmp_path / "main.mjs").write_text(
+        f"import {{ Trie }} from './trie.mjs'; const trie = new Trie({json.dumps(codes)});"
+        "console.log(JSON.stringify([[...trie.leafItems], ...trie.levels.map((level) => [...level.codes])]));"
+    )
+    said = subprocess.run(["node", tmp_path / "main.mjs"], capture_output=True, check=True, timeout=60).stdout
+    expected = [model.trie.leaf_items.tolist(), *(level.codes.tolist() for level in model.trie.levels)]
+    assert json.loads(said) == expected
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_no_item_of_the_catalogue_is_refused(recommender):
-    for history, reason in (([[13]], "item 13"), ([[-1]], "item -1"), ([[1] * 21], "more than 20 items")):
+    for history, reason in (([[14]], "item 14"), ([[-1]], "item -1"), ([[1] * 21], "more than 20 items")):
         with pytest.raises(ValueError, match=reason):
             recommender.recommend(history=torch.tensor(history), k=3)
-    for given, reason in (({"k": 0}, "k"), ({"k": 13}, "1..12"), ({"k": 3, "candidates": [1, 2]}, "allows 2 items")):
+    for given, reason in (({"k": 0}, "k"), ({"k": 12}, "1..11"), ({"k": 3, "candidates": [1, 3]}, "allows 2 items")):
         with pytest.raises(ValueError, match=reason):
             recommender.recommend(history=torch.tensor([[1]]), **given)
     with pytest.raises(ValueError, match="nothing to score"):
@@ -148,9 +206,34 @@ def test_word_ids_of_another_catalogue_are_refused(recommender, steer):
         recommender.recommend(**inputs, k=3)
 
 
+@pytest.mark.parametrize("name", [ITEM_SCORES, TEXT_ENCODER, SETTINGS_FILE, SEMANTIC_IDS_FILE, "items.jsonl"])
+def test_a_changed_file_is_named_before_it_is_used(folder, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    content = (folder / name).read_bytes()
+    half = len(content) // 2
+    start = content[:half].rfind(b"1")  # a digit of the files of text
+    (copy / name).write_bytes(content[:start] + b"2" + content[start + 1 :])
+    for read in (OnnxRecommender, lambda export: stage_page(export, TRIE.parent, tmp_path, tmp_path / "page")):
+        with pytest.raises(ValueError, match=f"{name} has another content .*damaged, or belongs to another model"):
+            read(copy)
+    assert not (tmp_path / "page").exists()
+
+
+def test_without_a_manifest_the_items_are_counted(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / MANIFEST_FILE).unlink()
+    with (copy / "items.jsonl").open("a") as file:
+        file.write(json.dumps({"item_id": 14, "title": "lamp"}) + "\n")
+    with pytest.raises(ValueError, match=r"has 14 items and onnx\.json beside it counts 13"):
+        OnnxRecommender(copy)
+
+
 def test_damaged_and_missing_files_are_named(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
+    (copy / MANIFEST_FILE).unlink()
     (copy / ITEM_SCORES).write_bytes((folder / ITEM_SCORES).read_bytes()[:1000])
     with pytest.raises(ValueError, match=f"{ITEM_SCORES} cannot be opened"):
         OnnxRecommender(copy)

@@ -1,5 +1,6 @@
 """The tools for agents, asked by the SDK's own client: in memory, over HTTP on loopback, over standard streams."""
 
+import io
 import json
 import signal
 import socket
@@ -13,11 +14,19 @@ import pytest
 from serving_world import CALL, make_model
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
+import httpx  # noqa: E402
 import uvicorn  # noqa: E402
 from mcp import Client, StdioServerParameters  # noqa: E402
 
-from modeling_mender.serving.mcp_server import make_server  # noqa: E402
+from modeling_mender.serving.mcp_server import make_http_app, make_server, serve_lines  # noqa: E402
 
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}},
+}
 ASKED = {**CALL["inputs"], **CALL["parameters"]}
 
 
@@ -82,20 +91,59 @@ def test_an_agent_picks_one_of_several_models(model):
     assert [result.is_error for result in results] == [False, True]
 
 
-def test_the_tools_are_reached_over_http_on_loopback(model):
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_the_tools_are_reached_over_http_on_loopback_without_a_session(model, mode):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        app = make_server({"shop": model}).streamable_http_app()
+        app = make_http_app(make_server({"shop": model}))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        _, (result,) = ask(f"http://127.0.0.1:{port}/mcp", ("recommend", ASKED))
+        _, (result,) = ask(f"http://127.0.0.1:{port}/mcp", ("recommend", ASKED), mode=mode)
+        opened = httpx.post(f"http://127.0.0.1:{port}/mcp", json=INITIALIZE, headers=ACCEPT)
         server.should_exit = True
         thread.join(10)
     assert result.structured_content == expected(model)
+    assert opened.status_code == 200 and "mcp-session-id" not in opened.headers
+
+
+def test_an_unreadable_line_is_answered_and_the_next_one_too(model):
+    call = (
+        '{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "recommend", "arguments": {"k": %s}}}'
+    )
+    lines = [
+        "hello",
+        json.dumps(INITIALIZE),
+        '{"jsonrpc": "2.0", "method": "notifications/initialized"}',
+        call % '"a\\ud800"',
+        call % ("9" * 5000),
+        "[1]",
+        call % "2",
+    ]
+    written = io.StringIO()
+
+    async def wait_for_answers():
+        while written.getvalue().count("\n") < len(lines) - 1:  # the notification has none
+            await anyio.sleep(0.01)
+
+    class Lines:
+        async def __aiter__(self):
+            for line in lines:
+                yield f"{line}\n"
+            await wait_for_answers()
+
+    async def serve():
+        with anyio.fail_after(20):
+            await serve_lines(make_server({"shop": model}), Lines(), anyio.wrap_file(written))
+
+    anyio.run(serve)
+    answers = [json.loads(line) for line in written.getvalue().splitlines()]
+    codes = [(answer["id"], answer.get("error", {}).get("code")) for answer in answers]
+    refused = [(None, -32700), (None, -32700), (None, -32700), (None, -32600)]
+    assert sorted(codes, key=str) == sorted([*refused, (1, None), (7, None)], key=str)
 
 
 @pytest.fixture

@@ -14,23 +14,39 @@ from modeling_mender.serving.application import ATTEMPTS, RayModel  # noqa: E402
 ANSWER = Answer(b"[]", version=1)
 
 
+class Response:
+    """Answer that is awaited; Ray goes on with its call until it is canceled."""
+
+    def __init__(self, end):
+        self.end, self.canceled = end, False
+
+    async def wait(self):
+        if self.end is None:
+            await asyncio.sleep(60)
+        if isinstance(self.end, Exception):
+            raise self.end
+        return self.end
+
+    def __await__(self):
+        return self.wait().__await__()
+
+    def cancel(self):
+        self.canceled = True
+
+
 class Handle:
     """Handle of a deployment whose calls end one after the other as told: with a value, an error, or never."""
 
     def __init__(self, *ends, broadcasts=()):
-        self.ends, self.broadcasts, self.asked = list(ends), list(broadcasts), []
+        self.ends, self.broadcasts, self.asked, self.responses = list(ends), list(broadcasts), [], []
 
     def __getattr__(self, method):
         class Method:
             @staticmethod
-            async def remote(*values):
+            def remote(*values):
                 self.asked.append((method, *values))
-                end = self.ends.pop(0)
-                if end is None:
-                    await asyncio.sleep(60)
-                if isinstance(end, Exception):
-                    raise end
-                return end
+                self.responses.append(Response(self.ends.pop(0)))
+                return self.responses[-1]
 
         return Method
 
@@ -69,9 +85,11 @@ def test_a_call_whose_replica_dies_is_asked_of_another_one():
     ],
 )
 def test_an_error_of_ray_is_a_clear_refusal(ends, status, words):
+    model = model_of(*ends)
     with pytest.raises(ServiceError, match=words) as caught:
-        asyncio.run(model_of(*ends).recommend(b"{}"))
+        asyncio.run(model.recommend(b"{}"))
     assert caught.value.status == status
+    assert [response.canceled for response in model.handle.responses] == [end is None for end in ends]
     assert ("Retry-After" in caught.value.headers) == (status == 503)
 
 

@@ -71,10 +71,10 @@ def test_an_exchange_lets_a_call_that_has_begun_end_with_the_old_model(folder, o
     async def ask():
         waiting, begun = asyncio.Event(), asyncio.Event()
 
-        async def slowly(ticket):
+        async def slowly(tickets):
             begun.set()
             await waiting.wait()
-            return answer_tickets([ticket])[0]
+            return answer_tickets(tickets)
 
         first = asyncio.create_task(model.served.recommend(CALL, slowly))
         await begun.wait()

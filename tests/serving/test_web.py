@@ -75,6 +75,21 @@ def test_unknown_models_pages_and_methods_are_named(client):
         assert answer.status_code == status and words in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("/recommend?modle=twin", "'modle': no such query parameter of '/recommend'; it takes model."),
+        ("/recommend?model=shop&model=twin", "model is given 2 times"),
+        ("/items?search=tea&limt=1", "'limt': no such query parameter of '/items'; it takes search, limit, model."),
+        ("/items?search=tea&limit=1&limit=2", "limit is given 2 times"),
+        ("/models/shop?model=other", "it takes none"),
+    ],
+)
+def test_a_misspelled_or_doubled_query_parameter_is_refused(client, page, words):
+    answer = client.get(page) if page.startswith("/items") else client.post(page, json=CALL, headers=ADMIN)
+    assert answer.status_code == 422 and words in answer.json()["error"]
+
+
 def test_a_search_lists_items_by_words_of_titles(client):
     found = client.get("/items", params={"search": "SOAP", "limit": 2}).json()
     assert found["total"] == 3
@@ -208,6 +223,8 @@ def test_an_exchange_asks_for_the_token_and_checks_the_model_first(folder, other
         ("shop", [], 422),
     ):
         assert client.post(f"/models/{name}", json=body, headers=ADMIN).status_code == status
+    large = client.post("/models/shop", json={"model": "a" * 10_000}, headers=ADMIN)
+    assert large.status_code == 413 and large.json()["error"].endswith('send {"model": "outputs/new/model"}.')
     before = client.post("/recommend", json=CALL)
     answer = client.post("/models/shop", json=new, headers=ADMIN)
     after = client.post("/recommend", json=CALL)

@@ -45,8 +45,9 @@ class PageReader:
         if request.user is not None:
             raise ValueError("a mender_steer model does not read user; leave user out.")
         request.check_enough(options.k, self.num_items, removed=self.removed)
-        if options.num_beams is not None and not options.k <= options.num_beams <= self.num_items:
-            raise ValueError(f"num_beams ({options.num_beams}) must be in {options.k}..{self.num_items}.")
+        num_left = self.num_items - len(self.removed)
+        if options.num_beams is not None and not options.k <= options.num_beams <= num_left:
+            raise ValueError(f"num_beams ({options.num_beams}) must be in {options.k}..{num_left}.")
         read = self.texts.read_request(0, request.preference, request.avoid, request.strength)
         return {
             "history": request.history[-self.max_history_length :],

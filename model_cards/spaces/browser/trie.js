@@ -3,24 +3,25 @@
 /** Prefix tree over semantic IDs. Items are sorted by their codes, so the children of a node, and the items below it,
  * are contiguous: a node is a number, and at the last level it is the rank of its item. */
 export class Trie {
-  /** @param {number[][]} codes One row of codes per item; item i, counted from 1, is row i - 1. */
+  /** @param {(number[]|null)[]} codes A row of codes per item, null if removed; item i, from 1, is row i - 1. */
   constructor(codes) {
-    const numLevels = codes[0].length;
     const compare = (a, b) => codes[a].findIndex((code, level) => code !== codes[b][level]);
-    const order = Array.from(codes.keys()).sort((a, b) => {
+    const order = Array.from(codes.keys()).filter((row) => codes[row]);
+    const numLevels = codes[order[0]].length;
+    order.sort((a, b) => {
       const level = compare(a, b);
       return level < 0 ? a - b : codes[a][level] - codes[b][level];
     });
     this.leafItems = Int32Array.from(order, (row) => row + 1);
     // the first level at which each leaf differs from the one before it
     const differs = order.map((row, leaf) => (leaf ? compare(order[leaf - 1], row) : 0));
-    let above = [0, codes.length]; // first leaves of the parents; at first the root's
+    let above = [0, order.length]; // first leaves of the parents; at first the root's
     this.levels = Array.from({ length: numLevels }, (_, level) => {
       const firstLeaf = [...differs.keys()].filter((leaf) => differs[leaf] <= level);
       const nodeOf = new Map(firstLeaf.map((leaf, node) => [leaf, node]));
       const firstChild = above.map((leaf) => nodeOf.get(leaf) ?? firstLeaf.length);
       const codesHere = firstLeaf.map((leaf) => codes[order[leaf]][level]);
-      above = [...firstLeaf, codes.length];
+      above = [...firstLeaf, order.length];
       return { codes: Int32Array.from(codesHere), firstLeaf: Int32Array.from(above), firstChild: Int32Array.from(firstChild) };
     });
   }
