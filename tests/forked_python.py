@@ -130,13 +130,18 @@ def serve(requests: socket.socket, modules: Sequence[str]) -> None:
             os.close(fd)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     requests.close()
+    ready, led = os.pipe()
     if process := os.fork():  # a minder tells the process's number, and how it ended
+        os.close(led)
+        os.read(ready, 1)  # it leads its group now, which a signal may be sent to
         with Connection(told) as connection, contextlib.suppress(BrokenPipeError):  # where nobody listens any more
             connection.send(process)
             connection.send(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
         os._exit(0)
     os.close(told)
     os.setsid()
+    os.close(led)
+    os.close(ready)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
