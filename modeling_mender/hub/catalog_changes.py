@@ -16,6 +16,7 @@ MAX_BYTES = 50_000_000
 FIELDS = {"id": str, "parent": str | None, "date": str, "added": str, "removed": str, "num_items": int,
           "items_digest": str}  # fmt: skip
 _RANGES = re.compile(r"(\d+(-\d+)?(, \d+(-\d+)?)*)?")
+_DAY = re.compile(r"(\d{4}-\d\d-\d\d)?")  # empty where it is unknown
 
 
 def read_changes(folder: str | Path) -> list[dict[str, Any]]:
@@ -40,6 +41,7 @@ def read_changes(folder: str | Path) -> list[dict[str, Any]]:
                     raise UnreadableFile(f"its {name} is of a wrong type")
             if not (_RANGES.fullmatch(change["added"]) and _RANGES.fullmatch(change["removed"])):
                 raise UnreadableFile("its items are no ids")
+            if not _DAY.fullmatch(change["date"]):
                 raise UnreadableFile("its date is none")
             if change["id"] != _digest({name: value for name, value in change.items() if name != "id"}):
                 raise UnreadableFile("its id is not its digest")

@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoProcessor
 
 from modeling_mender.catalog_recipe import CatalogRecipe
 from modeling_mender.commands import recommend, update_catalogue
+from modeling_mender.hub import catalog_changes
 from modeling_mender.hub.catalog_changes import append_change, as_ranges, read_changes, write_changes
 from modeling_mender.manifest import ModelFiles, write_manifest
 
@@ -218,6 +219,13 @@ class TestList:
             path.write_text("\n".join(broken) + "\n")
             with pytest.raises(ValueError, match="of .*catalog_changes.jsonl is damaged"):
                 read_changes(tmp_path)
+
+    @pytest.mark.parametrize(("part", "value"), [("date", "<b>"), ("date", "2026-1-1"), ("added", "<b>")])
+    def test_a_change_that_is_none_is_refused_though_its_digest_is_right(self, part, value, tmp_path, monkeypatch):
+        monkeypatch.setattr(catalog_changes, "as_ranges", lambda items: value if part == "added" else "")
+        write_changes(append_change([], [], [], 8, "d", date=value if part == "date" else ""), tmp_path)
+        with pytest.raises(ValueError, match="line 1 of .* is damaged .its (date is none|items are no ids)"):
+            read_changes(tmp_path)
 
     def test_ids_are_written_as_ranges(self):
         assert as_ranges([]) == "" and as_ranges([4, 2, 3, 9, 11, 10]) == "2-4, 9-11"
