@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from transformers import initialization as init
 
 from .configuration_rqvae import RQVAEConfig
-from .item_texts import ITEM_TEXT_FIELDS
+from .item_texts import ITEM_TEXT_FIELDS, labeled_text
 from .manifest import ModelFiles, read_json_object
-from .modeling_rqvae import RQVAEModel, nearest_entries
+from .modeling_rqvae import RQVAEModel, residual_codes
 
 RECIPE_FILE, QUANTIZER_FILE = "catalog.json", "catalog_quantizer.safetensors"
 OWN_EMBEDDINGS = 0.95  # share of items whose codes the model's own embeddings must give, to be used for new ones
@@ -71,15 +71,24 @@ class CatalogRecipe:
                 f"{self.embedding_size} numbers of {self.embedding_model}; embed the items with that text encoder."
             )
         if self.kind == "rqvae":
-            with torch.device("meta"), init.no_init_weights():
-                model = RQVAEModel(RQVAEConfig(**self.settings))
+            model = self._empty_rqvae()
             model.load_state_dict(self.weights, assign=True)
             return model.eval().encode(embeddings)
-        codes, residual = [], embeddings
-        for codebook in self.weights["codebooks"]:
-            codes.append(nearest_entries(residual, codebook))
-            residual = residual - codebook[codes[-1]]
-        return torch.stack(codes, dim=1)
+        return residual_codes(embeddings, self.weights["codebooks"])
+
+    def _empty_rqvae(self) -> RQVAEModel:
+        """An RQ-VAE of the settings without memory for its weights, for the settings may be a stranger's."""
+        with torch.device("meta"), init.no_init_weights():
+            return RQVAEModel(RQVAEConfig(**self.settings))
+
+    def texts(self, items: Sequence[Mapping[str, Any]], processor: Any) -> list[str]:
+        """Texts of new items whose embeddings are quantized.
+
+        Args:
+            items (`Sequence[Mapping]`): Checked records of items.
+            processor ([`MenderProcessor`]): Processor of the catalogue, for the titles of items without these fields.
+        """
+        return [labeled_text(item, self.item_fields) or processor.new_item(item)["title"] for item in items]
 
     def check(self) -> None:
         """Checks types of fields, and that the weights are those of the settings.
@@ -100,9 +109,7 @@ class CatalogRecipe:
             raise ValueError(f"its own_codes are {own!r:.80}")
         expected = {"codebooks": tuple(self.weights["codebooks"].shape)}
         if self.kind == "rqvae":
-            with torch.device("meta"), init.no_init_weights():  # nothing is allocated for sizes from a stranger
-                model = RQVAEModel(RQVAEConfig(**self.settings))
-            expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+            expected = {name: tuple(value.shape) for name, value in self._empty_rqvae().state_dict().items()}
         if {name: tuple(value.shape) for name, value in self.weights.items()} != expected or len(
             expected["codebooks"]
         ) != 3:
@@ -132,16 +139,6 @@ class CatalogRecipe:
         if self.kind == "rqvae":
             return int(RQVAEConfig(**self.settings).embedding_size)
         return self.weights["codebooks"].shape[-1]
-
-    @property
-    def num_codebooks(self) -> int:
-        """Number of learned levels."""
-        return len(self.weights["codebooks"])
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of codes of a level."""
-        return self.weights["codebooks"].shape[1]
 
     def save(self, folder: str | os.PathLike) -> list[str]:
         """Writes `catalog.json` and `catalog_quantizer.safetensors`; returns their paths."""

@@ -299,19 +299,13 @@ class LivingCatalog(PreTrainedModel):
         if self._trie is not None:
             self._trie = self._trie.without_items(ids)
         self.config.num_removed_items = len(gone)
-        self._set_removed(sorted(gone))
+        removed = torch.tensor(sorted(gone), device=self.item_semantic_ids.device)
+        self.register_buffer("removed_items", removed, persistent=True)
         items = list(processor.items)
         for item in ids:
             items[item - 1] = items[item - 1] | {"removed": True}
         processor.set_items(items)
         self.config.items_digest = processor.items_digest
-
-    def _set_removed(self, ids: Sequence[int]) -> None:
-        removed = torch.tensor(ids, dtype=torch.long, device=self.item_semantic_ids.device)
-        if hasattr(self, "removed_items"):
-            self.removed_items = removed
-        else:
-            self.register_buffer("removed_items", removed, persistent=True)
 
     def _codes_in_use(self) -> torch.Tensor:
         """Semantic IDs of the items that were not removed, `(num_active_items, num_levels)`."""
@@ -326,12 +320,11 @@ class LivingCatalog(PreTrainedModel):
                 f"the processor has {getattr(processor, 'num_items', 'no')} items and the model "
                 f"{self.config.num_items}; load both from the same folder."
             )
+        if self.training:
+            raise ValueError("the model is in training; call eval().")
         removed = self.removed_items.tolist() if self.config.num_removed_items else []
-        if list(processor.removed_items) != removed or self.training:
-            what = "the model is in training; call eval()" if self.training else (
-                "model and processor have other removed items; load both from the same folder"
-            )  # fmt: skip
-            raise ValueError(f"{what}.")
+        if processor.removed_items != removed:
+            raise ValueError("model and processor have other removed items; load both from the same folder.")
 
     def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:
         """Learned codes of new items by the quantizer of the catalogue; models with item embeddings compute them."""

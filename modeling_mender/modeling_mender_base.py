@@ -118,8 +118,7 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
         recipe = processor.recipe_of_catalog()
         if not recipe.reads_own_embeddings:
             return super()._new_codes(items, processor)
-        texts = [labeled_text(item, recipe.item_fields) or processor.new_item(item)["title"] for item in items]
-        return recipe.quantize(self.embed_texts(texts, processor))
+        return recipe.quantize(self.embed_texts(recipe.texts(items, processor), processor))
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str], processor: Any) -> torch.Tensor:

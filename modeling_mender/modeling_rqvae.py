@@ -162,12 +162,7 @@ class RQVAEModel(RQVAEPreTrainedModel):
         Raises:
             `ValueError`: If the width of the embeddings is not `embedding_size`.
         """
-        residual = self.latents(embeddings).float()
-        codes = []
-        for codebook in self.codebooks.float():
-            codes.append(nearest_entries(residual, codebook))
-            residual = residual - codebook[codes[-1]]
-        return torch.stack(codes, dim=1)
+        return residual_codes(self.latents(embeddings).float(), self.codebooks.float())
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
@@ -267,6 +262,24 @@ class RQVAEModel(RQVAEPreTrainedModel):
         embedding_size)` each."""
         prediction = self.output(self.decoder(quantized.to(self.output.weight.dtype)))
         return prediction, prediction * self.embedding_std + self.embedding_mean
+
+
+def residual_codes(latents: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
+    """
+    Quantizes latents by the nearest entry of each codebook, what is left by the next one.
+
+    Args:
+        latents (`torch.FloatTensor` of shape `(num_items, latent_size)`): Latents.
+        codebooks (`torch.FloatTensor` of shape `(num_codebooks, codebook_size, latent_size)`): Codebooks.
+
+    Returns:
+        `torch.Tensor` of shape `(num_items, num_codebooks)`, int64.
+    """
+    residual, codes = latents, []
+    for codebook in codebooks:
+        codes.append(nearest_entries(residual, codebook))
+        residual = residual - codebook[codes[-1]]
+    return torch.stack(codes, dim=1)
 
 
 def nearest_entries(residual: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:

@@ -59,13 +59,11 @@ class HoldOut:
                 "one must be left."
             )
         order = np.argsort(firsts, kind="stable")
-        cold = np.sort(order[len(firsts) - num_cold :])
-        is_cold = np.zeros(len(firsts), dtype=bool)
-        is_cold[cold] = True
+        num_warm = len(firsts) - num_cold
         new_ids = np.zeros(1 + len(firsts), dtype=np.int64)
-        new_ids[1:][~is_cold] = np.arange(1, 1 + len(firsts) - num_cold)
-        new_ids[1:][is_cold] = np.arange(1 + len(firsts) - num_cold, 1 + len(firsts))
-        return cls(new_ids, len(firsts) - num_cold)
+        new_ids[1 + np.sort(order[:num_warm])] = np.arange(1, 1 + num_warm)
+        new_ids[1 + np.sort(order[num_warm:])] = np.arange(1 + num_warm, 1 + len(firsts))
+        return cls(new_ids, num_warm)
 
     def renumber(self, table: pa.Table) -> pa.Table:
         """Replaces the ids in a table's columns of items by the new ones."""
@@ -230,10 +228,7 @@ def _write(
         for config, splits in by_config.items():
             place = Path(made) / config
             place.mkdir()
-            notes = report.notes.get(config)
             report.add_config(config, write_config(place, splits))
-            if notes:
-                report.notes[config] = notes
             configs[config_name(report.domain, config)] = place
         folder.mkdir()
         copy_configs(folder, configs, report)

@@ -89,7 +89,7 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
             raise ImportError(f"{error}; pip install 'mender-recommender[benchmark]', which reads tables.") from None
         records = read_items_table(arguments.items)
 
-    from ..catalog_recipe import CatalogRecipe  # after parsing: --help does not wait for torch
+    # after parsing: --help does not wait for torch
     from ..catalog_update import LEAST_ITEMS, LivingCatalog, check_new_items
     from ..hub.catalog_changes import append_change, read_changes, with_unlisted, write_changes
     from ..hub.loading import load_recommender, local_folder
@@ -105,7 +105,7 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
     source = local_folder(arguments.model, arguments.revision)
     changes = read_changes(source)
     if arguments.semantic_ids is not None:
-        processor.recipe = _recipe_of(arguments.semantic_ids, CatalogRecipe, model, processor)
+        processor.recipe = _recipe_of(arguments.semantic_ids, model, processor)
     changes = with_unlisted(changes, model.num_trained_items, processor.items, processor.items_digest)
     started = time.perf_counter()
 
@@ -117,7 +117,7 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
         if not records:
             return []
         check_new_items(records, processor.num_items + 1)
-        codes = None if processor.recipe is None else codes_of(records, processor.recipe, model)
+        codes = None if processor.recipe is None else codes_of(records, processor.recipe, model, processor)
         return model.add_items(records, processor, codes=codes)
 
     if model.num_active_items - len(removed) >= LEAST_ITEMS:
@@ -172,7 +172,9 @@ def read_ids(path: Path) -> list[int]:
     return list(found)
 
 
-def codes_of(records: Sequence[Mapping[str, Any]], recipe: "CatalogRecipe", model: Any) -> "torch.Tensor | None":
+def codes_of(
+    records: Sequence[Mapping[str, Any]], recipe: "CatalogRecipe", model: Any, processor: Any
+) -> "torch.Tensor | None":
     """Learned codes of new items by the text encoder that the quantizer was trained on; `None` where the model's own
     embeddings give them."""
     from ..modeling_mender_base import MenderOnEmbeddings
@@ -181,22 +183,21 @@ def codes_of(records: Sequence[Mapping[str, Any]], recipe: "CatalogRecipe", mode
         return None
     import torch
 
-    from dataset_builders.benchmark.schema import item_text, item_title
     from dataset_builders.building.text_embedding import load_embedder
 
     embed = load_embedder(recipe.embedding_model, dtype="float32")
-    texts = [item_text(one, recipe.item_fields) or item_title({"item_id": 0, **one}) for one in records]
-    return recipe.quantize(torch.as_tensor(embed(texts)))
+    return recipe.quantize(torch.as_tensor(embed(recipe.texts(records, processor))))
 
 
-def _recipe_of(folder: Path, kind: Any, model: Any, processor: Any) -> "CatalogRecipe":
+def _recipe_of(folder: Path, model: Any, processor: Any) -> "CatalogRecipe":
     """The quantizer of a folder, if the folder's IDs are those of the model, and its quantizer gives them."""
     from safetensors.torch import load_file
 
+    from ..catalog_recipe import CatalogRecipe
     from ..modeling_mender_base import MenderOnEmbeddings
     from ..semantic_ids import SemanticIds
 
-    recipe = kind.from_semantic_ids(folder)
+    recipe = CatalogRecipe.from_semantic_ids(folder)
     table, embedded = folder / "semantic_ids.parquet", folder / "item_embeddings.safetensors"
     if recipe is None or not table.is_file() or not embedded.is_file():
         raise ValueError(f"{folder} has no quantizer with its IDs and embeddings; give a folder of mender learn-ids.")
