@@ -112,6 +112,14 @@ def server() -> Server:
     return Server.of(*LARGE)
 
 
+def run_alone(code: str, folder: Path) -> list[str]:
+    """Lines that code prints in a process with a home and a cache of its own, which must end well."""
+    environment = {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    run = server().run(code, environment=environment, cwd=folder)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout.strip().splitlines()
+
+
 def serve(requests: socket.socket, modules: Sequence[str]) -> None:
     """Forks what it is asked for, until stdin ends; returns in the server and in each new process."""
     for name in modules:

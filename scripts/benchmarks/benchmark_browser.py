@@ -15,16 +15,15 @@ import random
 import shutil
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from page_server import serving
 from transformers import pipeline
 from transformers.utils import logging as transformers_logging
 
@@ -34,6 +33,8 @@ from modeling_mender.hub.loading import load_recommender
 from modeling_mender.onnx_export.export import export_onnx
 from modeling_mender.onnx_export.runner import OnnxRecommender
 
+# Headers of a page that may use threads.
+ISOLATED = (("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Embedder-Policy", "require-corp"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STEPS = ("reading", "encoding", "scoring", "all")
 ANSWER = """async (requests) => {
@@ -97,9 +98,9 @@ def run(arguments: argparse.Namespace) -> None:
             )
             recommender = OnnxRecommender(export, num_threads=1)
             ways[f"ONNX Runtime, {dtype}"] = functools.partial(by_graphs, recommender, processor)
-            pages[f"Chromium, {dtype}"] = stack.enter_context(serving(page, is_isolated=False))
+            pages[f"Chromium, {dtype}"] = stack.enter_context(serving(page))
             sizes[f"Chromium, {dtype}"] = sum(path.stat().st_size for path in page.rglob("*") if path.is_file())
-        pages["Chromium, float32, threads"] = stack.enter_context(serving(folder / "float32", is_isolated=True))
+        pages["Chromium, float32, threads"] = stack.enter_context(serving(folder / "float32", ISOLATED))
         driver = stack.enter_context(sync_playwright())
         browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         stack.callback(browser.close)
@@ -175,29 +176,6 @@ def agreement(answers: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[s
         len(set(one["items"]) & set(other["items"])) / len(other["items"])
         for one, other in zip(answers, expected, strict=True)
     ]
-
-
-@contextmanager
-def serving(folder: Path, is_isolated: bool) -> Iterator[str]:
-    """Serves a folder; its address. An isolated page may use threads."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def end_headers(self) -> None:
-            if is_isolated:
-                self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-                self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-            super().end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def cpu_name() -> str:

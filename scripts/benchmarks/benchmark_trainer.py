@@ -26,12 +26,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from benchmark_training import CODEBOOK_SIZE, WORDS, Speeds, save_text_encoder
+from benchmark_training import Speeds, random_catalogue, save_text_encoder
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-from modeling_mender import SemanticIds
 from modeling_mender.data.collators import Collator, TextCollator
 from modeling_mender.data.requests import Example, Request
 from modeling_mender.devices import default_device
@@ -102,16 +101,7 @@ class Way:
 def random_world(arguments: argparse.Namespace) -> tuple[Catalogue, list[Example]]:
     """Items with random titles and codes, and all positions of sequences whose lengths fall off, a preference each."""
     generator = torch.Generator().manual_seed(0)
-
-    def text() -> str:
-        return " ".join(
-            WORDS[number] for number in torch.randint(len(WORDS), (arguments.title_length,), generator=generator)
-        )
-
-    titles = [text() for _ in range(arguments.num_items)]
-    places = torch.randperm(CODEBOOK_SIZE**3, generator=generator)[: arguments.num_items].unsqueeze(1)
-    codes = places // torch.tensor([CODEBOOK_SIZE**2, CODEBOOK_SIZE, 1]) % CODEBOOK_SIZE
-    items = [{"title": title, "text": f"Title: {title}"} for title in titles]
+    catalogue, text = random_catalogue(arguments, generator)
     # as after a 5-core: at least 4 in a history, half as many users for every 4 more
     extra = torch.empty(arguments.num_users).exponential_(0.17, generator=generator).long()
     lengths = (4 + extra).clamp(max=arguments.longest).tolist()
@@ -121,7 +111,7 @@ def random_world(arguments: argparse.Namespace) -> tuple[Catalogue, list[Example
         for sequence in sequences
         for length in range(1, len(sequence))
     ]
-    return Catalogue(items, titles, SemanticIds(codes, CODEBOOK_SIZE)), examples
+    return catalogue, examples
 
 
 class Training:

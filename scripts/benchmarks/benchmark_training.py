@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,8 @@ def save_text_encoder(folder: Path, arguments: argparse.Namespace) -> str:
     return str(folder)
 
 
-def random_world(arguments: argparse.Namespace) -> tuple[Catalogue, list[Example]]:
-    """Items with random titles and codes, and all positions of random sequences, each with a preference."""
-    generator = torch.Generator().manual_seed(0)
+def random_catalogue(arguments: argparse.Namespace, generator: torch.Generator) -> tuple[Catalogue, Callable[[], str]]:
+    """Items with random titles and codes, and a function that draws further texts like the titles."""
 
     def text() -> str:
         return " ".join(
@@ -137,6 +136,13 @@ def random_world(arguments: argparse.Namespace) -> tuple[Catalogue, list[Example
     places = torch.randperm(CODEBOOK_SIZE**3, generator=generator)[: arguments.num_items].unsqueeze(1)
     codes = places // torch.tensor([CODEBOOK_SIZE**2, CODEBOOK_SIZE, 1]) % CODEBOOK_SIZE
     items = [{"title": title, "text": f"Title: {title}"} for title in titles]
+    return Catalogue(items, titles, SemanticIds(codes, CODEBOOK_SIZE)), text
+
+
+def random_world(arguments: argparse.Namespace) -> tuple[Catalogue, list[Example]]:
+    """Items with random titles and codes, and all positions of random sequences, each with a preference."""
+    generator = torch.Generator().manual_seed(0)
+    catalogue, text = random_catalogue(arguments, generator)
     sequences = torch.randint(
         1, arguments.num_items + 1, (arguments.num_users, arguments.sequence_length), generator=generator
     ).tolist()
@@ -145,7 +151,7 @@ def random_world(arguments: argparse.Namespace) -> tuple[Catalogue, list[Example
         for sequence in sequences
         for length in range(1, arguments.sequence_length)
     ]
-    return Catalogue(items, titles, SemanticIds(codes, CODEBOOK_SIZE)), examples
+    return catalogue, examples
 
 
 def measure(variant: Variant, arguments: argparse.Namespace) -> dict[str, float]:

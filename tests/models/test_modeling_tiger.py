@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 import torch
-from forked_python import server
+from forked_python import run_alone
 from tiny_models import (
     FAMILIES,
     ITEMS,
@@ -409,15 +409,7 @@ def test_a_saved_folder_recommends_in_a_fresh_process_without_this_package(tmp_p
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     code = FRESH_PROCESS.format(folder=str(folder), project=str(project), asked=asked)
-    environment = {
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_HUB_OFFLINE": "1",
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
-    }
-    run = server().run(code, environment=environment, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr[-2000:]
-    lines = run.stdout.strip().splitlines()
+    lines = run_alone(code, tmp_path)
     assert lines[-2] == str(model.recommend(**requests(processor), k=5).items.tolist())
     assert lines[-1] == "torch.Size([10, 4])"
 

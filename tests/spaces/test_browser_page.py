@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
-from browsers import chromium, serving
+from browsers import chromium
+from page_server import serving
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, pipeline
 
