@@ -123,7 +123,7 @@ class Trie:
         self.num_levels, self.num_leaves = len(levels), len(leaf_items)
 
     def with_items(self, codes: torch.Tensor) -> "Trie":
-        """Adds items; the arrays equal those of a trie built anew, without sorting the catalogue again.
+        """Adds items; the arrays equal those of a new trie of the same items, without sorting the catalogue again.
 
         Args:
             codes (`torch.Tensor`): Shape `(num_added, num_levels)`, integers of at least 0. The items get the next
@@ -167,7 +167,7 @@ class Trie:
         return trie
 
     def without_items(self, items: Sequence[int] | torch.Tensor) -> "Trie":
-        """Removes items; the arrays equal those of a trie built anew, without sorting the catalogue again.
+        """Removes items; the arrays equal those of a new trie of the same items, without sorting the catalogue again.
 
         Args:
             items (`Sequence` or `torch.Tensor`): Ids of items in the trie, `(num_removed,)`; repeats do not matter.

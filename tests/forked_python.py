@@ -171,7 +171,7 @@ def become(code: str, words: Sequence[str], cwd: str, environment: Mapping[str, 
         if exit.code is not None and not isinstance(exit.code, int):
             sys.stderr.write(f"{exit.code}\n")
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
-    except BaseException:
+    except BaseException:  # as the interpreter itself does at its end
         sys.excepthook(*sys.exc_info())
         status = 1
     # as at the end of the interpreter, but without taking every module apart

@@ -83,7 +83,7 @@ def vendor(target: Path, archives: Path | None = None, packages: Sequence[NpmPac
 
     Args:
         target (`Path`): Folder of these folders.
-        archives (`Path`, *optional*): Folder that has the archives or gets them; by default they are fetched anew,
+        archives (`Path`, *optional*): Folder that has the archives or gets them; by default they are fetched again,
             from npm's own cache where it has them.
         packages (`Sequence[NpmPackage]`): Packages.
 

@@ -2,7 +2,7 @@
 
 A config file of `serve run` or `serve deploy` names `modeling_mender.serving.application:build`, and `mender serve`
 calls it too. The version of a model that is current is held by an actor beside its replicas, so a replica that starts
-anew loads the model that was put in place last.
+later loads the model that was put in place last.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from .web import ADMIN_TOKEN, make_app
 logger = logging.getLogger(__name__)
 
 APPLICATION = "mender"
-ATTEMPTS = 2  # of a call whose replica has died; one that kills replicas is not asked for ever
+ATTEMPTS = 2  # of a call whose replica has died; a call that kills replicas is refused after that
 SWAP_TIMEOUT_S = 600.0
 HEALTH_TIMEOUT_S = 5.0
 _CURRENT = "current_version"
@@ -110,7 +110,7 @@ class Replica:
             version, folder = await self._current().get.remote()
             if version > self.served.current.version and not self._loading.locked():
                 self._catching_up = asyncio.create_task(self._catch_up(version, folder))
-            elif version < self.served.current.version:  # the actor has started anew
+            elif version < self.served.current.version:  # the actor was restarted
                 await self.record(self.served.current.version, self.served.current.folder)
         except (RayError, ValueError):  # it is being started
             logger.warning("the current version is not known; asking again at the next check")
@@ -125,7 +125,7 @@ class Replica:
 
     @staticmethod
     def _current() -> Any:
-        """The actor with the current version; asked for anew, for it may have been started anew."""
+        """The actor with the current version; looked up at each use, because it may have been restarted."""
         return serve.get_deployment_actor(_CURRENT)
 
 

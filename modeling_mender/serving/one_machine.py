@@ -103,6 +103,7 @@ def running(settings: ServiceSettings, host: str = "127.0.0.1", port: int = 8000
         shown_host = f"[{host}]" if ":" in host else host
         yield f"http://{shown_host}:{port}"
     finally:
+        # Ray has no common base of its errors, and the error that ended the service is the one to show
         with contextlib.suppress(Exception):
             serve.delete(APPLICATION)  # waits for the calls in progress
         ray.shutdown()

@@ -84,7 +84,7 @@ def _answer_group(tickets: Sequence[Ticket]) -> list[list[dict[str, Any]] | Exce
     options = CallOptions(first.k, first.num_beams, first.return_terms, batch_size=len(tickets))
     try:
         return list(model.pipeline.answer([ticket.request for ticket in tickets], options))
-    except Exception as error:
+    except Exception as error:  # of any kind: one request must not take the others of its batch with it
         if len(tickets) > 1:
             return [_answer_group([ticket])[0] for ticket in tickets]
         if not isinstance(error, ValueError):

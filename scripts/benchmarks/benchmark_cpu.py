@@ -5,7 +5,7 @@
 
 Mender_Steer first, on test rows of the recommendation axis: PyTorch in float32 and bfloat16, in 8 bits, compiled, and
 ONNX Runtime. Every row is asked once in every way, one by one. The ways take turns of ten rows, so other work on the
-machine slows all alike, and each has its weights in the processor's cache as a service has; a text is read anew each
+machine slows all alike, and each has its weights in the processor's cache as a service has; a text is read again each
 time. Then Mender_Tok over the same items, with random weights of the paper's sizes
 (FLAN-T5-small and its decoder), against the generic loop of `generate`: its lists say nothing, so it has no recall.
 """

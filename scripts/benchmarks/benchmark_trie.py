@@ -5,7 +5,7 @@
 Codes are drawn at three levels of 256, with probabilities that fall as a power of their rank (--exponent; 0 is
 uniform), and the last level tells apart the items that share them, with as many codes as that takes. Per size:
 building, against sorting level by level; bytes of an item; peak memory above the codes themselves; adding and removing
---num_changed items, with a check that every array equals that of a trie built anew; and, without a network, a step of
+--num_changed items, with a check that every array equals that of a new trie; and, without a network, a step of
 the search for --batch_size requests, without weights and with --num_listed listed items each. Times are medians of
 --repeats, alternated; a size has a process of its own. Prints a Markdown table.
 """

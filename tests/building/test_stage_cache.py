@@ -97,7 +97,7 @@ STAGE_CODE = {
 
 
 def stage_digests(**package):
-    """The digest of every stage's code, read anew."""
+    """The digest of every stage's code, read again."""
     stage_cache.code_digest.cache_clear()
     return {stage: stage_cache.code_digest(*code, **package) for stage, code in STAGE_CODE.items()}
 

@@ -90,17 +90,17 @@ class TestAdded:
             found = model.recommend(**request_of(model, processor, history=[[item], [1]]), k=1, candidates=[item])
             assert found.items.tolist() == [[item], [item]]
 
-    def test_the_changed_trie_is_one_built_anew(self, method):
+    def test_the_changed_trie_is_one_built_rebuilt(self, method):
         model, processor = method
         kept = model.trie  # built before
         model.remove_items([2, 7], processor)
         model.add_items(NEW, processor, codes=CODES)
         codes = model.item_semantic_ids.clone()
         codes[[1, 6]] = -1
-        anew = Trie(codes)
+        rebuilt = Trie(codes)
         assert model.trie is not kept
-        assert model.trie.leaf_items.tolist() == anew.leaf_items.tolist()
-        for level, other in zip(model.trie.levels, anew.levels, strict=True):
+        assert model.trie.leaf_items.tolist() == rebuilt.leaf_items.tolist()
+        for level, other in zip(model.trie.levels, rebuilt.levels, strict=True):
             assert level.codes.tolist() == other.codes.tolist()
 
     def test_a_saved_folder_answers_as_the_model_that_was_saved(self, method, tmp_path):

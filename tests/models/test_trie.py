@@ -112,7 +112,7 @@ class TestRemovedItems:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     model, processor = build("emb", "bert", tmp_path_factory.mktemp("model"), IDS)
-    model.trie  # noqa: B018  so that this one is changed, not built anew
+    model.trie  # noqa: B018  so that this trie is changed, not built again
     model.remove_items([1, 2, 3], processor)
     return model
 
