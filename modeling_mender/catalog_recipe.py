@@ -20,6 +20,7 @@ from .modeling_rqvae import RQVAEModel, residual_codes
 
 RECIPE_FILE, QUANTIZER_FILE = "catalog.json", "catalog_quantizer.safetensors"
 OWN_EMBEDDINGS = 0.95  # share of items whose codes the model's own embeddings must give, to be used for new ones
+PROBED_ITEMS = 256  # items whose codes are computed again, to compare
 KINDS = ("rqvae", "residual_kmeans")
 # Errors of a recipe that is damaged, by what is.
 UNREADABLE = (

@@ -4,8 +4,7 @@ import contextlib
 import shutil
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from page_server import BROWSERS
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from dataset_builders.ranking_metrics import score_run
 from dataset_builders.replacing import CHECKPOINTS, PUBLISHED, check_replaceable
 
 from .. import SemanticIds
-from ..catalog_recipe import CatalogRecipe
+from ..catalog_recipe import PROBED_ITEMS, CatalogRecipe
 from ..data.collators import Collator
 from ..data.mixtures import mixture_examples
 from ..data.requests import Example, requests_of
@@ -57,7 +57,6 @@ from .sample import prepare_sample
 
 logger = logging.getLogger(__name__)
 
-PROBED_ITEMS = 256  # items whose codes are computed again by the model's own text encoder
 # What a training replaces in its output folder.
 TRAINED = {"model": PUBLISHED["model"], "adapter": PUBLISHED["model"], "checkpoints": CHECKPOINTS}
 

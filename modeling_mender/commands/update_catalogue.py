@@ -21,10 +21,9 @@ from dataset_builders.replacing import PUBLISHED, check_replaceable, other_value
 if TYPE_CHECKING:
     import torch
 
-    from ..catalog_recipe import CatalogRecipe
+    from ..catalog_recipe import PROBED_ITEMS, CatalogRecipe
 
 MAX_ID_DIGITS = 18
-PROBED_ITEMS = 256  # items whose codes are computed again, to compare
 
 
 @dataclass(kw_only=True)

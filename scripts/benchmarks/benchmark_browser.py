@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from page_server import serving
+from page_server import BROWSERS, serving
 from transformers import pipeline
 from transformers.utils import logging as transformers_logging
 
@@ -35,7 +35,6 @@ from modeling_mender.onnx_export.runner import OnnxRecommender
 
 # Headers of a page that may use threads.
 ISOLATED = (("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Embedder-Policy", "require-corp"))
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STEPS = ("reading", "encoding", "scoring", "all")
 ANSWER = """async (requests) => {
   const answers = [];

@@ -8,6 +8,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
 
 @contextlib.contextmanager
 def serving(folder: str | Path, headers: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
