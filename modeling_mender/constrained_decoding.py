@@ -121,7 +121,7 @@ class SparseWalk:
         cells = torch.where(is_alive, rows * self.num_codes + codes, num_cells)
         rows_of_cells = self.cells.new_full((num_cells + 1,), -1)
         rows_of_cells[cells.flatten()] = torch.arange(cells.numel(), device=cells.device)
-        rows_of_cells[num_cells] = -1
+        rows_of_cells.narrow(0, num_cells, 1).fill_(-1)  # a number that is assigned would be copied from the host
         self.rows = rows_of_cells.index_select(0, self.cells)
         self.num_rows = cells.numel()
         self._keep(self.rows >= 0)

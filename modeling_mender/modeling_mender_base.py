@@ -45,7 +45,7 @@ class MenderPreTrainedModel(TextEncoderMixin, GenerativeRetriever):
         Returns:
             A model in training mode with a frozen text encoder.
         """
-        text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path)
+        text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path, dtype=torch.float32)
         config = cls.config_class(
             text_config=text_encoder.config,
             num_items=semantic_ids.num_items,

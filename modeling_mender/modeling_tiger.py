@@ -97,7 +97,7 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         Raises:
             ValueError: If the checkpoint's decoder differs from T5's in a way that the configuration cannot express.
         """
-        text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path)
+        text_encoder = AutoModelForTextEncoding.from_pretrained(name_or_path, dtype=torch.float32)
         decoder = load_decoder(name_or_path, text_encoder.config) if pretrained_decoder else None
         if decoder is not None:
             config_kwargs |= decoder_sizes(decoder.config)
@@ -220,7 +220,9 @@ def load_decoder(name_or_path: str, config: PreTrainedConfig) -> PreTrainedModel
         config (`PreTrainedConfig`): Its configuration.
     """
     if config.model_type == "t5":
-        model, report = AutoModelForSeq2SeqLM.from_pretrained(name_or_path, output_loading_info=True)
+        model, report = AutoModelForSeq2SeqLM.from_pretrained(
+            name_or_path, dtype=torch.float32, output_loading_info=True
+        )
         # a checkpoint of an encoder alone (sentence-t5) loads as well, with a random decoder
         if not any(name.startswith("decoder.block") for name in report["missing_keys"]):
             return model.get_decoder()

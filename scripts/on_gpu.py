@@ -24,8 +24,8 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 AXES = ("recommendation", "fine", "coarse", "history")
-PAPER = ["--num_decoder_layers", "6", "--num_heads", "6", "--d_kv", "64", "--d_ff", "1024"]
-SMALL = ["--max_steps", "30", "--warmup_steps", "2", "--eval_steps", "15", "--max_eval_rows", "64"]
+PAPER = {"num_decoder_layers": 6, "num_heads": 6, "d_kv": 64, "d_ff": 1024}
+SMALL = {"max_steps": 30, "warmup_steps": 2, "eval_steps": 15, "max_eval_rows": 64}
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,45 @@ class Job:
     Attributes:
         name (`str`): Of the job and its folder.
         recipe (`str`): A name in `scripts/recipes`.
-        options (`list[str]`): Of `scripts/train.py`, beside the recipe.
+        options (`dict[str, Any]`): Of `scripts/train.py`, beside the recipe.
         share (`float`): Of the time limit that training may take.
         max_rows (`int`): Rows of each axis that are scored; 0 means all.
     """
 
     name: str
     recipe: str
-    options: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
     share: float = 0.78
     max_rows: int = 0
 
-    @property
-    def reads_text(self) -> bool:
-        """Whether the method has a text encoder."""
-        return not self.recipe.startswith("tiger")
+    def words(self, encoder: Path, cache: Path, is_small: bool = False) -> list[str]:
+        """Recipe and options on a command line; the output of an encoder that is not trained is cached."""
+        options = self.options | (SMALL if is_small else {})
+        if not self.recipe.startswith("tiger"):
+            options["text_encoder"] = encoder
+        if self.recipe.startswith(("mender_emb", "mender_steer")):
+            options["cache_dir"] = cache
+        return [self.recipe, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 
-GENERATIVE = "--per_device_train_batch_size 256 --max_steps 3500 --eval_steps 500".split()
+SEARCH = {"per_device_eval_batch_size": 512, "max_eval_rows": 2000, "num_beams": 20, "code_embedding_std": 0.05}
+SEQUENCES = SEARCH | {"per_device_train_batch_size": 256, "learning_rate": 1e-3, "dropout_rate": 0.3}
+SEQUENCES |= {"max_steps": 4500, "eval_steps": 500}
+ROWS = SEARCH | {"per_device_train_batch_size": 1024, "learning_rate": 1e-3, "warmup_steps": 300, "dropout_rate": 0.2}
+ROWS |= {"constrained_softmax": True, "max_steps": 4000, "eval_steps": 400}
+TEXTS = ROWS | {"per_device_train_batch_size": 512, "max_steps": 3000, "eval_steps": 300, "dropout_rate": 0.1}
 JOBS = (
-    *(Job(f"mender_steer_{seed}", "mender_steer", ["--seed", str(seed)]) for seed in (0, 1, 2)),
-    Job("mender_steer_wide", "mender_steer", ["--d_model", "256", "--d_ff", "1024"]),
-    Job("mender_steer_decoder", "mender_steer", ["--use_decoder", "true", *PAPER]),
-    Job("mender_emb_paper_size", "mender_emb_all_prefixes", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
-    Job("tiger_paper_size", "tiger_all_prefixes", [*PAPER, *GENERATIVE, "--learning_rate", "1e-3"]),
-    Job("tiger_paper_size_half_rate", "tiger_all_prefixes", [*PAPER, *GENERATIVE, "--learning_rate", "5e-4"]),
+    *(Job(f"mender_steer_{seed}", "mender_steer", {"seed": seed}) for seed in (0, 1, 2)),
+    Job("mender_steer_wide", "mender_steer", {"d_model": 256, "d_ff": 1024}),
+    Job("mender_steer_decoder", "mender_steer", PAPER | {"use_decoder": True}),
+    Job("mender_emb_paper_size", "mender_emb_all_prefixes", PAPER | SEQUENCES),
+    Job("tiger_sequences", "tiger_all_prefixes", PAPER | SEQUENCES),
+    Job("tiger_rows", "tiger", ROWS),
+    Job("mender_tok", "mender_tok", TEXTS | {"preference_dropout": 0.3}, max_rows=4000),
+    Job("liger", "liger", TEXTS | {"finetune_text_encoder": True}, max_rows=4000),
+    Job("vocabext_rnd", "vocabext_rnd", ROWS, max_rows=4000),
+    Job("vocabext_lm", "vocabext_lm", TEXTS, max_rows=4000),
+    Job("lc_rec", "lc_rec", TEXTS, max_rows=4000),
 )
 
 
@@ -78,6 +92,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     run.add_argument("--output_dir", type=Path, required=True, help="gets on_gpu.json and the logs")
     run.add_argument("--work_dir", type=Path, default=Path("outputs/on_gpu"), help="gets the models")
     run.add_argument("--jobs", nargs="+", help="beginnings of the names of the jobs to run; defaults to all")
+    run.add_argument("--no_timing", action="store_true", help="train and score only; decoding is not timed")
     run.add_argument("--small", action="store_true", help="a trial of a few steps and rows")
     return parser.parse_args(argv)
 
@@ -105,16 +120,7 @@ def pack(arguments: argparse.Namespace) -> None:
     for folder in (arguments.benchmark, arguments.semantic_ids):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder; build the benchmark and learn its semantic IDs first.")
-    wanted = {f"{arguments.domain}_{name}" for name in ("items", *AXES)}
-    shutil.copytree(
-        arguments.benchmark,
-        output / "benchmark",
-        ignore=lambda folder, names: (
-            [name for name in names if (Path(folder) / name).is_dir() and name not in {*wanted, "reports"}]
-            if Path(folder) == arguments.benchmark
-            else []
-        ),
-    )
+    pack_benchmark(arguments.benchmark, arguments.domain, output / "benchmark")
     (output / "semantic_ids").mkdir()
     shutil.copy(arguments.semantic_ids / "semantic_ids.parquet", output / "semantic_ids")
     encoder = Path(minilm_path())
@@ -128,6 +134,11 @@ def pack(arguments: argparse.Namespace) -> None:
     (output / "pack.json").write_text(json.dumps({"domain": arguments.domain}), encoding="utf-8")
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     print(f"{output}: {size / 2**20:.1f} MiB")
+
+
+def pack_benchmark(benchmark: Path, domain: str, folder: Path) -> None:
+    """Copies what training and scoring read: all but the texts of the preferences, which the rows hold as well."""
+    shutil.copytree(benchmark, folder, ignore=shutil.ignore_patterns(f"{domain}_preferences"))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -154,8 +165,9 @@ def run(arguments: argparse.Namespace) -> None:
     for name, one in running.items():
         if name in ("mender_steer_0", "mender_steer_1", "mender_steer_2") and one.model.is_dir():
             save_head(one.model, output / f"{name}_head.safetensors")
-    results["decoding"] = time_decoding(arguments)
-    results["cuda_graph"] = {dtype: time_cuda_graph(arguments, dtype) for dtype in ("float32", "bfloat16")}
+    if not arguments.no_timing:
+        results["decoding"] = time_decoding(arguments)
+        results["cuda_graph"] = {dtype: time_cuda_graph(arguments, dtype) for dtype in ("float32", "bfloat16")}
     results["seconds"] = time.monotonic() - started
     save(results, output / "on_gpu.json")
     print((output / "on_gpu.json").read_text(encoding="utf-8"))
@@ -205,14 +217,12 @@ class Running:
             return subprocess.Popen(command, cwd=PROJECT, stdout=file, stderr=subprocess.STDOUT, env=environment())
 
     def _training(self) -> list[str]:
-        pack = self.arguments.pack
-        cache = self.arguments.work_dir / "cache" / self.job.name
-        text = ["--text_encoder", str(pack / "encoder"), "--cache_dir", str(cache)] if self.job.reads_text else []
+        pack, work = self.arguments.pack, self.arguments.work_dir
+        words = self.job.words(pack / "encoder", work / "cache" / self.job.name, self.arguments.small)
         return [
-            sys.executable, "scripts/train.py", self.job.recipe, "--domain", self.domain, "--benchmark",
+            sys.executable, "scripts/train.py", *words, "--domain", self.domain, "--benchmark",
             str(pack / "benchmark"), "--semantic_ids", str(pack / "semantic_ids"), "--output_dir",
-            str(self.model.parent), *text,
-            "--resume", "false", "--logging_steps", "100", *self.job.options, *(SMALL if self.arguments.small else []),
+            str(self.model.parent), "--resume", "false", "--logging_steps", "100",
         ]  # fmt: skip
 
     def _scoring(self) -> list[str]:

@@ -121,6 +121,15 @@ print(len(COMMANDS))
     assert int(run.stdout) == len(COMMANDS) > 20
 
 
+def test_training_and_scoring_do_without_the_libraries_of_the_builder(project):
+    """A machine with a GPU needs a built benchmark, not what builds it."""
+    names = ("training_run", "evaluate", "learn_ids", "recommend")
+    lines = "; ".join(f"import modeling_mender.commands.{name}" for name in names)
+    code = f"import sys; {lines}; print(*{{'ibis', 'duckdb', 'sqlglot', 'sklearn'}} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr[-2000:]
+
+
 def test_the_benchmark_imports_neither_torch_nor_transformers_at_import_time(project):
     for path in modules(project / "dataset_builders"):
         heavy = {module.split(".")[0] for level, module, _ in imports(path, top_level_only=True) if level == 0}

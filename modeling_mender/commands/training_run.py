@@ -53,7 +53,6 @@ from ..training.loop import TrainingRows, train
 from ..training.lora import apply_finetuning
 from ..training.output_folder import TrainingState, check_score, hold_output, save_model
 from ..training.recipes import default_paths
-from .sample import prepare_sample
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +92,8 @@ def _train(arguments: TrainingArguments, method: Method, accelerator: Accelerato
     """Trains into an output folder that this run holds."""
     with accelerator.main_process_first():
         if arguments.domain == "sample":
+            from .sample import prepare_sample  # the builder's libraries, which training itself does without
+
             prepare_sample(
                 arguments.benchmark, arguments.semantic_ids if isinstance(arguments, DecoderArguments) else None
             )

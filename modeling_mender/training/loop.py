@@ -1,11 +1,12 @@
 """Training loop of every method, on Accelerate: steps, validation, early stopping, checkpoints."""
 
+import contextlib
 import hashlib
 import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,22 @@ def train(
         ValueError: If a checkpoint or the model does not fit the arguments.
     """
     return _Run(model, processor, collator, rows, validate, arguments, accelerator).train()
+
+
+@contextlib.contextmanager
+def attention_without_cudnn() -> Iterator[None]:
+    """Keeps attention on the GPU off the backend of cuDNN.
+
+    From torch 2.11 on, the backward pass of cuDNN's attention gives NaN where there is a mask, the number of keys is 64
+    above a multiple of 128, and the scores are low, as T5's may be, which are not scaled (pytorch/pytorch#196678). On
+    the CPU this changes nothing.
+    """
+    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(was_enabled)
 
 
 def check_launch(accelerator: Accelerator) -> None:
@@ -227,7 +244,7 @@ class _Run:
         )
         self.model.train()
         try:
-            with self.signals:
+            with self.signals, attention_without_cudnn():
                 while not self._is_done():
                     self._train_epoch()
                 if self.state.step > (self.state.history[-1]["step"] if self.state.history else -1):

@@ -23,6 +23,8 @@ from transformers import initialization as init
 
 from modeling_mender import (
     ItemIdProcessor,
+    MenderEmb,
+    MenderTok,
     MostPopular,
     RQVAEConfig,
     RQVAEModel,
@@ -270,6 +272,19 @@ def test_a_text_encoder_that_ties_nothing_is_saved_whole(world, tmp_path):
     type(world.model)(config).save_pretrained(tmp_path)
     _, report = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values()), report
+
+
+@pytest.mark.parametrize("model_class", [MenderEmb, MenderTok, Tiger])
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_a_checkpoint_in_half_precision_is_trained_in_single_precision(model_class, family, tmp_path):
+    folder = tiny_models.save_language_model(family, tmp_path)
+    weights = {name: value.half() for name, value in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "float16"}), encoding="utf-8")
+    own = {"pretrained_decoder": family == "t5-with-decoder"} if model_class is Tiger else tiny_models.SIZES
+    model = model_class.from_text_encoder(str(folder), catalogue(), **own)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
 @every(BUILDERS)

@@ -73,6 +73,18 @@ def test_the_best_model_is_kept_and_training_stops_when_validation_no_longer_gai
     assert json.loads((tmp_path / "run/model/training_state.json").read_text())["step"] == 8
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_attention_leaves_cudnn_out_while_a_model_trains(tmp_path, before):
+    torch.backends.cuda.enable_cudnn_sdp(before)
+    try:
+        used = []
+        run(tmp_path, validate=lambda _: used.append(torch.backends.cuda.cudnn_sdp_enabled()) or 1.0)
+        assert used == [False, False, False]
+        assert torch.backends.cuda.cudnn_sdp_enabled() == before
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+
+
 # twelve users at two positions each: one row for both where a history is causal
 SEQUENCES = [
     Example(Request(history, (f"search for {TITLES[(i + len(history)) % 12]}",)), 1 + (i + len(history)) % 12)
