@@ -118,9 +118,9 @@ def train(
 def attention_without_cudnn() -> Iterator[None]:
     """Keeps attention on the GPU off the backend of cuDNN.
 
-    From torch 2.11 on, the backward pass of cuDNN's attention gives NaN where there is a mask, the number of keys is 64
-    above a multiple of 128, and the scores are low, as T5's may be, which are not scaled (pytorch/pytorch#196678). On
-    the CPU this changes nothing.
+    From torch 2.11 on, its backward pass gives NaN where there is a mask, the number of keys is 64 above a multiple of
+    128, and the scores are low, as T5's may be, which are not scaled (pytorch/pytorch#196678). On the CPU this changes
+    nothing.
     """
     was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)
