@@ -8,9 +8,7 @@ Works with any OpenAI-compatible endpoint. Every reply is appended to the journa
 interrupted run.
 """
 
-import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,70 +16,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..atomic_write import check_creatable
-from ..typed_arguments import MAX_COUNT, MAX_SEED, check_ranges
+from ..typed_arguments import MAX_COUNT, check_ranges
 from .command_line import CommandParser, HelpFormatter, defaults_of, explain
+from .endpoint_arguments import EndpointArguments, add_endpoint_arguments, endpoint_settings
 from .source_arguments import SourceArguments, add_source_arguments, source_from, user_stride_of
 
 if TYPE_CHECKING:
-    from ..building.preferences.llm.endpoint_settings import EndpointSettings
     from ..building.preferences.llm.prompts import Prompt
     from ..building.preferences.llm.run import RunCounts
 
 RANGES: dict[str, tuple[float, float]] = {
-    "concurrency": (1, 10_000),
-    "timeout": (0.001, 1e6),
-    "max_retries": (0, 1000),
-    "max_failures": (1, MAX_COUNT),
-    "max_failed_share": (1e-9, 1.0),
-    "max_reply_bytes": (1, MAX_COUNT),
     "max_items": (1, MAX_COUNT),
     "max_review_characters": (1, MAX_COUNT),
-    "max_tokens": (1, MAX_COUNT),
-    "seed": (0, MAX_SEED),
-    "max_attempts": (1, MAX_COUNT),
     "num_shards": (1, MAX_COUNT),
     "max_users": (1, MAX_COUNT),
 }
-"""Smallest and largest value of the numbers among the options; `EndpointSettings` checks those of the sampling."""
+"""Smallest and largest value of the numbers among the options, but those of the endpoint."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, 128 + SIGINT."""
 
 
 @dataclass(kw_only=True)
-class ApproximationArguments(SourceArguments):
+class ApproximationArguments(SourceArguments, EndpointArguments):
     """Arguments of [`approximate`]; `--help` describes each."""
 
     journal: Path
     merge: Sequence[Path] | None = None
     task: str = "preferences"
     output: Path | None = None
-    base_url: str | None = None
-    model: str | None = None
-    api_key_env: str | None = None
-    concurrency: int = 16
-    timeout: float = 120.0
-    max_retries: int = 5
-    max_failures: int = 10
-    max_failed_share: float = 0.5
-    max_reply_bytes: int = 4 * 2**20
-    omit: Sequence[str] = ()
-    max_tokens_name: str = "max_tokens"
-    no_schema: bool = False
     prompt: str = "default"
     prompt_file: Path | None = None
     max_items: int | None = None
     max_review_characters: int = 1000
-    temperature: float = 0.6
-    top_p: float = 0.9
-    max_tokens: int = 512
-    seed: int = 0
-    max_attempts: int = 3
     num_shards: int = 1
     shard_index: int = 0
     max_users: int | None = None
     retry_failures: bool = False
     wait: bool = False
-    no_progress: bool = False
 
 
 def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
@@ -118,60 +89,14 @@ def parse_arguments(argv: list[str] | None) -> ApproximationArguments:
         "--max_items", type=int, help="maximum items (or reviews of an item) in a prompt; default: --window"
     )
     group.add_argument("--max_review_characters", type=int, help="maximum characters of a review in a prompt")
-    group.add_argument("--temperature", type=float, help="sampling temperature")
-    group.add_argument("--top_p", type=float, help="probability mass of nucleus sampling")
-    group.add_argument("--max_tokens", type=int, help="maximum new tokens of a reply")
-    group.add_argument("--seed", type=int, help="random seed of the first attempt; each further attempt adds 1")
-    group.add_argument("--max_attempts", type=int, help="maximum replies per request until one can be parsed")
     group = parser.add_argument_group("scope of the run")
     group.add_argument("--num_shards", type=int, help="number of shards that users (or items) are split into")
     group.add_argument("--shard_index", type=int, help="shard of this run, from 0; each needs its own --journal")
     group.add_argument("--max_users", type=int, help="maximum users (or items) of the shard, for a pilot run")
     group.add_argument("--retry_failures", action="store_true", help="repeat the failed requests of the journal")
     group.add_argument("--wait", action="store_true", help="wait for another run that has the journal open")
-    group.add_argument("--no_progress", action="store_true", help="hide the progress bar")
     parser.set_defaults(**defaults_of(ApproximationArguments))
     return ApproximationArguments(**vars(parser.parse_args(argv)))
-
-
-def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of [`endpoint_settings`]: address, limits and parameters of the endpoint."""
-    group = parser.add_argument_group("the endpoint")
-    group.add_argument(
-        "--base_url",
-        help="base URL of an OpenAI-compatible server, as in http://127.0.0.1:8000/v1 (without /chat/completions)",
-    )
-    group.add_argument("--model", help="name of the model on the server")
-    group.add_argument(
-        "--api_key_env",
-        help="environment variable of the API key; default: OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
-    )
-    group.add_argument("--concurrency", type=int, help="maximum simultaneous requests")
-    group.add_argument("--timeout", type=float, help="time limit of one attempt in seconds")
-    group.add_argument("--max_retries", type=int, help="maximum retries of a request without a reply")
-    group.add_argument(
-        "--max_failures", type=int, help="consecutive requests without a reply after which the run ends"
-    )
-    group.add_argument(
-        "--max_failed_share",
-        type=float,
-        help="share of requests failing for one reason above which the run ends, after at least 30 requests; 1: "
-        "never, and every failure is journaled as the model's",
-    )
-    group.add_argument("--max_reply_bytes", type=int, help="maximum size of an HTTP response in bytes")
-    group.add_argument(
-        "--omit",
-        nargs="+",
-        choices=("temperature", "top_p", "max_tokens", "seed"),
-        metavar="PARAMETER",
-        help="parameters that are not sent: temperature, top_p, max_tokens, seed; recorded in the journal",
-    )
-    group.add_argument(
-        "--max_tokens_name",
-        choices=("max_tokens", "max_completion_tokens"),
-        help="name of the token limit in requests; switched automatically if the server requires the other",
-    )
-    group.add_argument("--no_schema", action="store_true", help="send no JSON schema that constrains the replies")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -277,30 +202,6 @@ def approximate(arguments: ApproximationArguments, counts: "RunCounts") -> str:
             rows = write_properties(journal, items, arguments.output)
             lines.append(f"written: {arguments.output}, {rows:,} items")
     return "\n".join(lines)
-
-
-def endpoint_settings(arguments: ApproximationArguments) -> "EndpointSettings":
-    """Settings of the endpoint from the options, with the API key from the environment."""
-    from ..building.preferences.llm.endpoint_settings import EndpointSettings, key_variable
-
-    if not arguments.base_url or not arguments.model:
-        raise ValueError("--base_url and --model are required (unless --merge is given).")
-    variable = key_variable(arguments.base_url, os.environ, arguments.api_key_env)
-    return EndpointSettings(
-        arguments.base_url,
-        arguments.model,
-        os.environ[variable] if variable else None,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        max_tokens=arguments.max_tokens,
-        timeout=arguments.timeout,
-        max_retries=arguments.max_retries,
-        max_failures=arguments.max_failures,
-        schema_mode="none" if arguments.no_schema else "json_schema",
-        omit=tuple(arguments.omit),
-        max_tokens_name=arguments.max_tokens_name,
-        max_reply_bytes=arguments.max_reply_bytes,
-    )
 
 
 def chosen_prompt(arguments: ApproximationArguments) -> "Prompt":

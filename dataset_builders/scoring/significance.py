@@ -32,7 +32,7 @@ def bootstrap_intervals(
     >>> low.round(2).tolist(), high.round(2).tolist()
     ([0.4, 0.4], [0.6, 0.6])
     """
-    means = _resampled_means(values, generator, resamples)
+    means = resampled_means(values, generator, resamples)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high
 
@@ -123,8 +123,18 @@ def paired_test(
     )
 
 
-def _resampled_means(values: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
-    """Means over rows drawn with replacement: `(resamples, num_figures)`."""
+def resampled_means(values: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
+    """Means over rows drawn with replacement.
+
+    Args:
+        values, generator, resamples: As in [`bootstrap_intervals`].
+
+    Returns:
+        `np.ndarray`: Shape `(resamples, num_figures)`.
+
+    Raises:
+        ValueError: If there is no row, or `resamples` is below 1.
+    """
     num_rows = len(values)
     if num_rows == 0:
         raise ValueError("there are 0 rows; give at least one.")

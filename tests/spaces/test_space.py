@@ -1,7 +1,6 @@
 """The demo: its plain functions, its examples, what it asks of a model, and the page itself in a real browser."""
 
 import ast
-import contextlib
 import doctest
 import html
 import importlib.util
@@ -9,10 +8,7 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from html import parser as html_parser
 from pathlib import Path
@@ -20,7 +16,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
-from browsers import chromium
+from browsers import chromium, free_port, served_app
 
 pytest.importorskip("gradio", reason="the demo needs gradio: pip install -e '.[demo]'")
 
@@ -798,23 +794,6 @@ def test_a_published_model_is_served_without_our_package(folder, request, tmp_pa
 # -- in a browser -----------------------------------------------------------------------------------------------------
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def wait_for(url, process, log, seconds=120):
-    """Returns when the page answers."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"no answer from {url} in {seconds} s: {log.read_text()}")
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, project):
     """The app in a process of its own, as `make demo` starts it; the address."""
@@ -822,19 +801,9 @@ def served(tmp_path_factory, project):
     model = save_steer_model(folder)
     (model / "results.json").write_text(json.dumps(RESULTS))
     (folder / "leaderboard.json").write_text(json.dumps(LEADERBOARD))
-    port, log = free_port(), folder / "log.txt"
-    command = [sys.executable, SPACE / "app.py", "--model", model, "--leaderboard", folder / "leaderboard.json"]
-    environment = os.environ | {"PYTHONPATH": str(project), "HF_HUB_OFFLINE": "1"}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    command = [SPACE / "app.py", "--model", model, "--leaderboard", folder / "leaderboard.json"]
+    with served_app(command, folder, os.environ | {"PYTHONPATH": str(project), "HF_HUB_OFFLINE": "1"}) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 SCHEMA_MODES = ("json_schema", "json_value", "json_object", "none")
@@ -77,6 +78,12 @@ class EndpointSettings:
         """The URL without user name, password and query."""
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model as files and cards give it: of a path only the last part."""
+        is_path = self.model.startswith(("/", ".", "~"))
+        return Path(self.model).name if is_path else self.model
 
     def masked(self, text: str) -> str:
         """A server's words without the secrets that it may repeat: the key, the password, the values of the query."""

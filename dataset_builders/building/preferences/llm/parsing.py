@@ -17,7 +17,7 @@ share of negative preferences near zero.
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NoReturn, get_args
 
 from ....benchmark.schema import NUM_PREFERENCES
@@ -63,17 +63,18 @@ WithoutReply = Literal[
     "reasoning_cut",  # the limit of new tokens is reached, and there is no reply
     "reasoning_only",  # reasoning that ended, and no reply
 ]
+OfChoices = Literal["unknown_choice"]  # a value that is none of those to choose from
 
 
 class ParseFailure(ValueError):
     """A reply that does not have the form asked for.
 
     Attributes:
-        reason (`str`): One of [`REASONS`], or of those of a message that has no text, see `replies.py`.
+        reason (`str`): One of [`REASONS`], of those of a choice, or of a message that has no text, see `replies.py`.
         reply (`str`): The whole reply; the reasoning or the refusal where there is none.
     """
 
-    def __init__(self, reason: Reason | WithoutReply, reply: str) -> None:
+    def __init__(self, reason: Reason | WithoutReply | OfChoices, reply: str) -> None:
         super().__init__(f"{reason}: {reply[:200]!r}")
         self.reason, self.reply = reason, reply
 
@@ -151,6 +152,31 @@ def parse_parts(reply: str, keys: Sequence[str], most: int) -> list[tuple[str, .
     return [tuple(entries) for entries in arrays]
 
 
+def parse_choices(reply: str, keys: Sequence[str], choices: Collection[str]) -> tuple[str, ...]:
+    """Reads a reply that should hold one of some choices under each key.
+
+    Args:
+        reply (`str`): What the model wrote.
+        keys (`Sequence[str]`): Of the JSON object.
+        choices (`Collection[str]`): Values to choose from.
+
+    Returns:
+        `tuple[str, ...]`: One choice per key, in the order of `keys`.
+
+    Raises:
+        ParseFailure: With the first reason that applies, in the order of [`Reason`], or `unknown_choice`.
+
+    >>> parse_choices('{"accurate": "no", "informed": "yes"}', ("informed", "accurate"), ("yes", "no"))
+    ('yes', 'no')
+    """
+    value = _object(reply, keys)
+    if not all(isinstance(value[key], str) for key in keys):
+        raise ParseFailure("not_string", reply)
+    if not all(value[key] in choices for key in keys):
+        raise ParseFailure("unknown_choice", reply)
+    return tuple(value[key] for key in keys)
+
+
 def _entries(reply: str, key: str) -> list[str]:
     """The stripped strings under the only key of the reply's JSON object."""
     return _arrays(reply, (key,))[0]
@@ -158,6 +184,12 @@ def _entries(reply: str, key: str) -> list[str]:
 
 def _arrays(reply: str, keys: Sequence[str]) -> list[list[str]]:
     """The stripped strings under each of the keys of the reply's JSON object, which has no others."""
+    value = _object(reply, keys)
+    return [_stripped(value[key], reply) for key in keys]
+
+
+def _object(reply: str, keys: Sequence[str]) -> dict[str, Any]:
+    """The reply's JSON object, which has the keys and no others."""
     value = _json_value(reply)
     if not isinstance(value, dict):
         raise ParseFailure("not_object", reply)
@@ -165,7 +197,7 @@ def _arrays(reply: str, keys: Sequence[str]) -> list[list[str]]:
         raise ParseFailure("missing_key", reply)
     if len(value) > len(keys):
         raise ParseFailure("unknown_key", reply)
-    return [_stripped(value[key], reply) for key in keys]
+    return value
 
 
 def _stripped(entries: Any, reply: str) -> list[str]:

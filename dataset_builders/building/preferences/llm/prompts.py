@@ -186,7 +186,7 @@ def preference_messages(
     if not events:
         raise ValueError("A user without actions has no preferences; pass at least one event.")
     shown = events[-max_items:]
-    return _messages(prompt, {"products": [_product(event, max_review_characters) for event in shown]})
+    return _messages(prompt, {"products": [product_fields(event, max_review_characters) for event in shown]})
 
 
 def property_messages(
@@ -215,7 +215,7 @@ def property_messages(
     shown = [cut(review, max_review_characters) for review in reviews[:max_items]]
     if not shown:
         raise ValueError(f"The item {item.get('title')!r} has no reviews to read its properties from.")
-    return _messages(prompt, {"product": _item_fields(item), "reviews": shown})
+    return _messages(prompt, {"product": item_fields(item), "reviews": shown})
 
 
 def request_digest(messages: Messages) -> str:
@@ -256,8 +256,9 @@ def _messages(prompt: Prompt, data: Mapping[str, Any]) -> Messages:
     return [{"role": "system", "content": prompt.instructions}, {"role": "user", "content": content}]
 
 
-def _product(event: PastItem, max_review_characters: int) -> dict[str, Any]:
-    product = _item_fields(event.item)
+def product_fields(event: PastItem, max_review_characters: int = MAX_REVIEW_CHARACTERS) -> dict[str, Any]:
+    """What a prompt shows of an action: the item's fields, the rating and the review, as far as there are any."""
+    product = item_fields(event.item)
     if event.rating is not None and event.rating == event.rating:
         product["rating"] = int(event.rating) if float(event.rating).is_integer() else event.rating
     review = cut(event.review or "", max_review_characters)
@@ -266,7 +267,7 @@ def _product(event: PastItem, max_review_characters: int) -> dict[str, Any]:
     return product
 
 
-def _item_fields(item: Mapping[str, Any]) -> dict[str, Any]:
+def item_fields(item: Mapping[str, Any]) -> dict[str, Any]:
     """What exists of title, brand, categories and price, in this order."""
     price = item.get("price")
     fields = {

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
 from .endpoint import Endpoint, EndpointError, RequestError
 from .endpoint_settings import EndpointSettings
 from .journal import Journal, other_data
-from .journal_lines import Entry, Header, JournalContent, failures_by_reason
+from .journal_lines import Entry, Header, JournalContent, Key, failures_by_reason
 from .parsing import ParseFailure, parse_preferences, parse_properties
 from .prompts import PREFERENCES, PROPERTIES, Prompt, answer_schema, request_digest
 from .replies import Reply
@@ -28,7 +28,7 @@ FAILURES_IN_A_ROW = 100
 """So many failures without an answer between end the run, however well it went before."""
 _AGAINST_THE_SCHEMA = frozenset(
     "code_fence not_json single_quotes trailing_text not_object missing_key unknown_key not_array nested_entry "
-    "null_entry not_string too_few too_many".split()
+    "null_entry not_string too_few too_many unknown_choice".split()
 )
 """Reasons that a server which holds replies to the schema rules out."""
 _PARSERS: Mapping[str, Callable[[str], tuple[str, ...]]] = {
@@ -36,15 +36,49 @@ _PARSERS: Mapping[str, Callable[[str], tuple[str, ...]]] = {
     PROPERTIES: parse_properties,
 }
 _WAYS_OUT = {
-    "reasoning_cut": "the model spent all of its new tokens on reasoning: raise --max_tokens, with a new --journal, "
-    "or have the server not reason",
+    "reasoning_cut": "the model spent all of its new tokens on reasoning: raise --max_tokens (and start a new "
+    "--journal), or have the server not reason",
     "reasoning_only": "the model reasoned and wrote no reply: have the server not reason, or turn off its reasoning "
     "parser, which may take the reply for reasoning",
-    "truncated": "replies end before their JSON does: raise --max_tokens, with a new --journal",
+    "truncated": "replies end before their JSON does: raise --max_tokens (and start a new --journal)",
     "tool_call": "the model calls a tool: have the server offer none, or turn off its parser of tool calls",
     "refusal": "the model or its server refuses: name another --model or --prompt_file",
 }
 """Reason of a failure -> what it means and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What all requests of a run ask for.
+
+    Attributes:
+        what (`str`): In a word or two, for the progress bar.
+        schema (`Mapping`): JSON schema of a reply.
+        parse (`Callable`): Reads a reply, or raises a [`ParseFailure`].
+        seed (`int`, *optional*): Random seed of the first attempt; each further attempt adds 1.
+    """
+
+    what: str
+    schema: Mapping[str, Any]
+    parse: Callable[[str], tuple[str, ...]]
+    seed: int | None
+
+    @classmethod
+    def by(cls, header: Header) -> "Asked":
+        """What the header of a journal asks for."""
+        return cls(header.task, answer_schema(header.task), _PARSERS[header.task], header.seed)
+
+
+class Record(Protocol):
+    """Where a run finds what is finished and leaves what it gets: a [`Journal`], or answers in another form."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def entries(self) -> Mapping[Key, Entry]: ...
+
+    def append(self, entry: Entry) -> None: ...
 
 
 @dataclass
@@ -120,7 +154,7 @@ def run(*args: Any, **options: Any) -> RunCounts:
 async def run_async(
     settings: EndpointSettings,
     work: Iterable[Work],
-    journal: Journal,
+    journal: Record,
     total: int | None = None,
     concurrency: int = 16,
     max_attempts: int = 3,
@@ -128,6 +162,7 @@ async def run_async(
     max_failed_share: float = 0.5,
     progress: bool = True,
     counts: RunCounts | None = None,
+    asked: Asked | None = None,
 ) -> RunCounts:
     """Asks for everything that the journal lacks and journals each reply as it comes.
 
@@ -139,7 +174,7 @@ async def run_async(
     Args:
         settings ([`EndpointSettings`]): Where the model is.
         work (`Iterable[Work]`): Read lazily: never more than `concurrency` requests are held.
-        journal ([`Journal`]): Open.
+        journal ([`Record`]): An open [`Journal`], or another place for answers.
         total (`int`, *optional*): Length of `work`, for the bar's estimate.
         concurrency (`int`): Requests in flight.
         max_attempts (`int`): Replies per request.
@@ -149,6 +184,7 @@ async def run_async(
             journals every failure at once.
         progress (`bool`): Whether to show a bar.
         counts ([`RunCounts`], *optional*): Kept up to date, for those who interrupt the run.
+        asked ([`Asked`], *optional*): What is asked for; by default what the header of the journal says.
 
     Returns:
         [`RunCounts`]: What was done.
@@ -166,9 +202,14 @@ async def run_async(
     counts = RunCounts() if counts is None else counts
     counts.total = total or 0
     start = time.monotonic()
-    async with Endpoint(settings, answer_schema(journal.header.task)) as endpoint:
-        bar = tqdm(total=total, desc=f"Asking for {journal.header.task}", disable=not progress, smoothing=0.05)
-        runner = _Runner(endpoint, iter(work), journal, max_attempts, retry_failures, max_failed_share, counts, bar)
+    if asked is None:
+        assert isinstance(journal, Journal), "another place for answers has no header that says what is asked for"
+        asked = Asked.by(journal.header)
+    async with Endpoint(settings, asked.schema) as endpoint:
+        bar = tqdm(total=total, desc=f"Asking for {asked.what}", disable=not progress, smoothing=0.05)
+        runner = _Runner(
+            endpoint, iter(work), journal, asked, max_attempts, retry_failures, max_failed_share, counts, bar
+        )
         with bar:
             try:
                 await asyncio.gather(*(runner.worker() for _ in range(concurrency)))
@@ -189,7 +230,8 @@ class _Runner:
 
     endpoint: Endpoint
     work: Iterator[Work]
-    journal: Journal
+    journal: Record
+    asked: Asked
     max_attempts: int
     retry_failures: bool
     max_failed_share: float
@@ -250,7 +292,7 @@ class _Runner:
         """Asks until a reply can be read or the attempts are used up, and journals what came of it."""
         entry = None
         for attempt in range(attempts_before + 1, attempts_before + self.max_attempts + 1):
-            first_seed = self.journal.header.seed
+            first_seed = self.asked.seed
             seed = None if first_seed is None else first_seed + attempt - 1
             try:
                 reply = await self.endpoint.complete(work.messages, seed)
@@ -260,7 +302,7 @@ class _Runner:
                 return
             self.counts.replies += 1
             try:
-                answer = _PARSERS[self.journal.header.task](reply.words())
+                answer = self.asked.parse(reply.words())
             except ParseFailure as error:
                 failure = ParseFailure(error.reason, self.endpoint.settings.masked(error.reply))
                 entry = Entry(work.key, digest, None, error.reason, failure.reply, attempt, seed, reply.schema_mode)
@@ -304,7 +346,7 @@ class _Runner:
 
 
 def check_answered(
-    counts: RunCounts, path: Path, content: Journal | JournalContent, max_failed_share: float = 0.5
+    counts: RunCounts, path: Path, content: Record | JournalContent, max_failed_share: float = 0.5
 ) -> None:
     """Raises if most requests of a run failed for one reason, or all that it would ask for had failed before.
 
@@ -357,10 +399,9 @@ def journal_header(
     def sent(name: str, value: Any) -> Any:
         return None if name in settings.omit else value
 
-    is_path = settings.model.startswith(("/", ".", "~"))
     return Header(
         domain=domain,
-        model=Path(settings.model).name if is_path else settings.model,
+        model=settings.model_name,
         task=prompt.task,
         prompt_version=prompt.version,
         prompt_digest=prompt.digest,
