@@ -13,7 +13,7 @@ scripts/                  wrappers of the commands, so that `accelerate launch s
   on_gpu.py               what needs a GPU, packed for another machine and run within a time limit
   recbole_run.py          a RecBole model, in an environment of its own, to a run file
 model_cards/              templates of the cards
-  spaces/                 the demo, the page in the browser, the metric and the leaderboard as Spaces
+  spaces/                 the demo, the page in the browser, the leaderboard and the user study as Spaces
 tests/                    folders that mirror the rooms; fake_hub/ is a Hub on loopback
 """
 

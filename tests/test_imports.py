@@ -21,8 +21,8 @@ NOT_ON_THE_HUB = {"__init__", "auto_classes", "bounded_parsing", "escaping", "re
 # Room -> rooms of its package that it never imports.
 FORBIDDEN = {
     "dataset_builders": {
-        "benchmark": {"building", "commands", "leaderboard", "obedience", "paper_tables", "scoring"},
-        "building": {"commands", "leaderboard", "obedience", "paper_tables", "scoring"},
+        "benchmark": {"building", "commands", "leaderboard", "obedience", "paper_tables", "scoring", "user_study"},
+        "building": {"commands", "leaderboard", "obedience", "paper_tables", "scoring", "user_study"},
         "ranking_metrics": {
             "benchmark",
             "building",
@@ -31,11 +31,13 @@ FORBIDDEN = {
             "obedience",
             "paper_tables",
             "scoring",
+            "user_study",
         },
-        "scoring": {"building", "commands", "leaderboard", "obedience", "paper_tables"},
-        "leaderboard": {"building", "commands", "obedience"},
-        "paper_tables": {"building", "commands", "leaderboard", "obedience"},
-        "obedience": {"commands", "leaderboard", "paper_tables"},
+        "scoring": {"building", "commands", "leaderboard", "obedience", "paper_tables", "user_study"},
+        "leaderboard": {"building", "commands", "obedience", "user_study"},
+        "paper_tables": {"building", "commands", "leaderboard", "obedience", "user_study"},
+        "obedience": {"commands", "leaderboard", "paper_tables", "user_study"},
+        "user_study": {"commands", "leaderboard", "obedience", "paper_tables"},
     },
     "modeling_mender": {
         "data": {"commands", "evaluation", "hub", "methods", "quantization", "serving"},

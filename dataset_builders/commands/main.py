@@ -43,12 +43,18 @@ COMMANDS = {
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
     "baselines": Command("dataset_builders.commands.baselines", "score what needs no training on every axis"),
     "compare": Command("dataset_builders.commands.compare", "compare two methods by a paired test"),
+    "draw-study": Command("dataset_builders.commands.draw_study", "draw the scenarios of a user study"),
+    "user-study": Command("dataset_builders.commands.user_study", "have people judge generated preferences"),
+    "judge-study": Command("dataset_builders.commands.judge_study", "have a language model judge them as well"),
+    "report-study": Command("dataset_builders.commands.report_study", "report a study: shares and agreement"),
     "tables": Command("dataset_builders.commands.tables", "make the paper's tables and figures from results"),
     "submit": Command("dataset_builders.commands.submit", "submit scores to the leaderboard of a benchmark"),
     "leaderboard": Command("dataset_builders.commands.leaderboard", "collect scores into a leaderboard page"),
     "publish-model": Command("modeling_mender.commands.publish_model", "publish a model, an adapter or an RQ-VAE"),
     "publish-benchmark": Command("dataset_builders.commands.publish_benchmark", "publish built domains as a dataset"),
-    "publish-space": Command("dataset_builders.commands.publish_space", "publish a metric, demo, page or leaderboard"),
+    "publish-space": Command(
+        "dataset_builders.commands.publish_space", "publish a metric, demo, page, leaderboard or study"
+    ),
 }
 
 

@@ -1,9 +1,10 @@
-"""Publish a Space: the metric, the demo of a model, the page that runs one in the browser, or the leaderboard.
+"""Publish a Space: the metric, the demo of a model, its page in the browser, the leaderboard, or a user study.
 
     mender publish-space metric --repo_id org/ranking-metrics
     mender publish-space demo --repo_id org/demo --model org/mender-tok-beauty --leaderboard leaderboard
     mender publish-space browser --repo_id org/in-your-browser --page page
     mender publish-space leaderboard --repo_id org/leaderboard --leaderboard leaderboard
+    mender publish-space user_study --repo_id org/study --study study --answers org/study-answers
 
 The metric's main file has the name of the repository, as `evaluate.load("org/ranking-metrics")` requires; before it is
 sent, a process with the public libraries alone loads it, and its values are compared with those of this project.
@@ -17,19 +18,22 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import ranking_metrics
+from .. import ranking_metrics, user_study
 from ..atomic_write import scratch_directory
 from ..bounded_parsing import parse_json, read_bounded
-from ..hub_http import is_repo_id
+from ..hub_http import check_repo_id, is_repo_id
 from ..resources import resource
 from .command_line import DISTRIBUTION, CommandParser, HelpFormatter, defaults_of, run_command
 from .fresh_process import run_fresh_json
 from .hub_push import PushArguments, add_push_arguments, stage_and_push
+from .publish_benchmark import RESTRICTED_SOURCES
 
 METRIC = Path(ranking_metrics.__file__).parent
 # names in card and docstrings that are replaced by published ones
 LOCAL_NAME = '"dataset_builders/ranking_metrics"'
 LOCAL_IMPORT = "from dataset_builders.ranking_metrics import"
+STUDY_MODULES = ("form", "answers", "rendering")
+"""Files of `dataset_builders.user_study` that its page imports."""
 PAGE_FILE = "page.json"
 LEADERBOARD_FILES = ("index.html", "leaderboard.json", "README.md")
 
@@ -78,6 +82,8 @@ class SpacePublication(PushArguments):
     model: str | None = None
     leaderboard: Path | None = None
     page: Path | None = None
+    study: Path | None = None
+    answers: str | None = None
 
 
 def parse_arguments(argv: list[str] | None) -> SpacePublication:
@@ -88,6 +94,8 @@ def parse_arguments(argv: list[str] | None) -> SpacePublication:
     parser.add_argument("--model", help="model of the demo, on the Hub, as in org/mender-tok-beauty")
     parser.add_argument("--leaderboard", type=Path, help="folder of mender leaderboard; optional for the demo")
     parser.add_argument("--page", type=Path, help="folder of mender browser-page")
+    parser.add_argument("--study", type=Path, help="folder of mender draw-study")
+    parser.add_argument("--answers", help="dataset on the Hub that gets the answers to the study")
     add_push_arguments(parser)
     parser.set_defaults(**defaults_of(SpacePublication))
     return SpacePublication(**vars(parser.parse_args(argv)))
@@ -104,7 +112,11 @@ def publish_space(arguments: SpacePublication) -> str:
     stale = ["*.py"] if arguments.kind == "metric" else None  # removes a main file of an earlier name
     stage = STAGES[arguments.kind]
     return stage_and_push(
-        lambda folder: stage(folder, arguments), "space", arguments, stale, f"Publish the {arguments.kind}"
+        lambda folder: stage(folder, arguments),
+        "space",
+        arguments,
+        stale,
+        f"Publish the {arguments.kind.replace('_', ' ')}",
     )
 
 
@@ -172,9 +184,7 @@ def stage_demo(folder: Path, arguments: SpacePublication) -> None:
             f"--model ({arguments.model}) must be a model on the Hub, as in org/mender-tok-beauty: the Space loads it "
             "from there; publish one with mender publish-model."
         )
-    shutil.copytree(
-        resource("model_cards/spaces/demo"), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    copy_app("demo", folder)
     card = RepoCard((folder / "README.md").read_text(encoding="utf-8"))
     card.data["models"] = [arguments.model]
     card.save(folder / "README.md")
@@ -232,13 +242,53 @@ def stage_browser(folder: Path, arguments: SpacePublication) -> None:
         shutil.copyfile(source, folder / name)
 
 
+def stage_user_study(folder: Path, arguments: SpacePublication) -> None:
+    """Writes the page of a user study with its scenarios, and with the files of the package that it imports.
+
+    Raises:
+        FileNotFoundError, ValueError: If the study cannot be read, the answers have no dataset, or the reviews may not
+            be shown to everybody.
+    """
+    from ..user_study.form import STUDY_FILE, read_study
+
+    if arguments.study is None:
+        raise ValueError("the user study needs --study, the output folder of mender draw-study.")
+    check_repo_id(arguments.answers, "--answers")
+    study = read_study(arguments.study)
+    if study.source in RESTRICTED_SOURCES and not arguments.private:
+        raise ValueError(
+            f"the reviews of {study.domain} are of {study.source}, whose terms restrict their redistribution; pass "
+            "--private, and invite the annotators."
+        )
+    copy_app("user_study", folder)
+    for name in STUDY_MODULES:
+        text = (Path(user_study.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+        (folder / f"{name}.py").write_text(text.replace("from .", "from "), encoding="utf-8")
+    app = (folder / "app.py").read_text(encoding="utf-8")
+    (folder / "app.py").write_text(app.replace(f"from {user_study.__name__}.", "from "), encoding="utf-8")
+    shutil.copyfile(arguments.study / STUDY_FILE, folder / STUDY_FILE)
+    (folder / "settings.json").write_text(json.dumps({"answers": arguments.answers}) + "\n", encoding="utf-8")
+
+
+def copy_app(name: str, folder: Path) -> None:
+    """Copies the files of an app."""
+    source = resource(f"model_cards/spaces/{name}")
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-STAGES = {"metric": stage_metric, "demo": stage_demo, "browser": stage_browser, "leaderboard": stage_leaderboard}
+STAGES = {
+    "metric": stage_metric,
+    "demo": stage_demo,
+    "browser": stage_browser,
+    "leaderboard": stage_leaderboard,
+    "user_study": stage_user_study,
+}
 
 
 if __name__ == "__main__":
