@@ -15,7 +15,8 @@ INTERACTIONS = ("counts.json", "events.parquet", "items.parquet")
 PUBLISHED = {
     "model": ("*config.json", "*.py", "*.json", "*.jsonl", "*.safetensors", "*.yaml", "*.txt", "*.model", "*.jinja",
               "*.parquet", "README.md", "results"),
-    "space": ("README.md", "*.py", "*.json", "*.html", "*.css", "*.js", "*.zip", "*.txt", "model", "vendor"),
+    "space": ("README.md", "answers_card.md", "*.py", "*.json", "*.html", "*.css", "*.js", "*.zip", "*.txt",
+              "model", "vendor"),
 }  # fmt: skip
 
 _ANYWHERE = (".*.tmp", ".gitattributes", ".DS_Store")  # leftovers of killed runs, and files of other programs

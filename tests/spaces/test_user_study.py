@@ -320,6 +320,7 @@ def test_the_space_has_its_study_and_needs_none_of_our_packages(study, tmp_path)
     assert run_fresh(code, [folder / "app.py"]).split()[-3:] == ["Blocks", "org/answers", "False"]
     for path in folder.glob("*.py"):
         assert "dataset_builders" not in path.read_text(), path.name
+    assert publish(folder, study, "--overwrite") == 0  # it knows all of its files
 
 
 def test_the_front_matter_is_a_gradio_space_that_starts_this_app():
