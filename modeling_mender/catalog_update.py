@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from .request_values import is_blank, read_items, shown
+from .semantic_ids import codes_to_numbers
 from .trie import Trie
 
 MAX_TEXT = 100_000  # characters of a field of an added item
@@ -160,11 +161,12 @@ def assign_codes(learned: torch.Tensor, taken: torch.Tensor, codebook_size: int)
             "the items with the quantizer of this catalogue."
         )
     taken = taken.long().cpu()
+    numbers = [codes_to_numbers(codes, codebook_size) for codes in (taken[:, :-1], learned)]
+    taken = taken[torch.isin(*numbers)]  # those that may have the codes of a new item
     _, group = torch.cat([learned, taken[:, :-1]]).unique(dim=0, return_inverse=True)
     group, others = group[: len(learned)], group[len(learned) :]
-    near = torch.isin(others, group)
     used: dict[int, set[int]] = {}
-    for number, code in zip(others[near].tolist(), taken[near, -1].tolist(), strict=True):
+    for number, code in zip(others.tolist(), taken[:, -1].tolist(), strict=True):
         used.setdefault(number, set()).add(code)
     following: dict[int, int] = {}  # the smallest code that may be free
     collision = []
@@ -262,7 +264,7 @@ class LivingCatalog(PreTrainedModel):
             new = [item | {"codes": row} for item, row in zip(new, assigned.tolist(), strict=True)]
         self.config.num_trained_items = self.num_trained_items
         processor.num_trained_items = self.config.num_trained_items
-        processor.set_items([*processor.items, *new])
+        processor.items = processor.items.changed(dict(enumerate(new, start=num_items + 1)))
         self._append_items(assigned, embeddings, processor)
         self.config.num_items = num_items + len(new)
         self.config.items_digest = processor.items_digest
@@ -301,10 +303,9 @@ class LivingCatalog(PreTrainedModel):
         self.config.num_removed_items = len(gone)
         removed = torch.tensor(sorted(gone), device=self.item_semantic_ids.device)
         self.register_buffer("removed_items", removed, persistent=True)
-        items = list(processor.items)
-        for item in ids:
-            items[item - 1] = items[item - 1] | {"removed": True}
-        processor.set_items(items)
+        processor.items = processor.items.changed(
+            {item: processor.items[item - 1] | {"removed": True} for item in ids}
+        )
         self.config.items_digest = processor.items_digest
 
     def _codes_in_use(self) -> torch.Tensor:

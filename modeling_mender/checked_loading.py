@@ -37,9 +37,11 @@ class CheckedModel(PreTrainedModel):
 
     Attributes:
         later_weights (`tuple[str, ...]`): Weights that earlier versions of the class lacked or shaped otherwise.
+        has_listed_weights (`bool`): Whether the weights were loaded as a manifest lists them.
     """
 
     later_weights: tuple[str, ...] = ()
+    has_listed_weights: bool = False
 
     @classmethod
     def from_pretrained(cls: type[Model], pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
@@ -67,7 +69,8 @@ class CheckedModel(PreTrainedModel):
         with_info = kwargs.pop("output_loading_info", False)
         files = ModelFiles(pretrained_model_name_or_path, kwargs)
         where = files.where
-        if not files.check(MODEL_FILES, MODEL_SUFFIXES):
+        is_listed = files.check(MODEL_FILES, MODEL_SUFFIXES)
+        if not is_listed:
             logger.warning(
                 "%s has no %s, by which damaged or mixed-up files are found; its weights are checked for shape and "
                 "completeness only.", where, MANIFEST_FILE,
@@ -93,6 +96,7 @@ class CheckedModel(PreTrainedModel):
                     part.check_tables()
                 except ValueError as error:
                     raise ValueError(f"{where} cannot answer: {error}; fetch or copy the model again.") from None
+        model.has_listed_weights = is_listed and not starts_afresh
         return (model, found) if with_info else model
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:

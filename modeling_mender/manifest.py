@@ -28,7 +28,7 @@ NOT_LISTED = (MANIFEST_FILE, "README.md", "results.json", "LICENSE")
 READ_WHEN_FOUND = (".safetensors", ".json", ".jsonl", ".bin", ".model", ".jinja", "vocab.txt", "merges.txt")
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 _PLAIN_NAME = re.compile(r"\w[^/\\:\x00-\x1f]{0,254}")
-_POINTER = b"version https://git-lfs"
+POINTER = b"version https://git-lfs"
 
 
 class ModelFiles:
@@ -127,36 +127,6 @@ class ModelFiles:
             )
 
 
-def read_items_file(path: Path) -> list[dict[str, Any]]:
-    """Reads `items.jsonl`, whose lines are the items 1, 2, ... in this order.
-
-    Raises:
-        ValueError: If a line is no item, or not the one that follows; names the line.
-    """
-    items = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                item = json.loads(line)
-                if not isinstance(item, dict) or item.pop("item_id", number) != number:
-                    raise ValueError("it is not the item of this number")
-                if "title" not in item:
-                    raise ValueError("it has no title")
-                for name in ("title", "text"):
-                    if not isinstance(item.get(name) or "", str):
-                        raise ValueError(f"its {name} is no text")
-                    (item.get(name) or "").encode()  # half a surrogate pair is no text
-                if not isinstance(item.get("removed", False), bool):
-                    raise ValueError("its removed is neither true nor false")
-                items.append(item)
-    except (ValueError, RecursionError) as error:
-        way_out = "is a pointer of Git LFS: run git lfs pull in the clone" if is_pointer(path) else "is damaged"
-        raise ValueError(
-            f"line {len(items) + 1} of {path} {way_out} ({error}); fetch or copy the model again."
-        ) from None
-    return items
-
-
 def write_manifest(folder: str | os.PathLike, num_items: int | None = None) -> None:
     """Writes the manifest of a folder, whose subfolders and `NOT_LISTED` files are left out.
 
@@ -248,7 +218,7 @@ def sha256(path: Path) -> str:
 def is_pointer(path: Path) -> bool:
     """Whether a file is a pointer of Git LFS in place of its content."""
     with path.open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
+        return file.read(len(POINTER)) == POINTER
 
 
 def _compare(path: Path, expected: Mapping[str, Any], must_exist: bool) -> None:

@@ -142,6 +142,7 @@ class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
                     "IDs that this model was configured for."
                 )
         self.item_semantic_ids.copy_(semantic_ids.codes)
+        self.config.items_digest = None  # of the items before
         self._trie = None
 
     def check_tables(self) -> None:

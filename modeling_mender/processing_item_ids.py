@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import BatchFeature, ProcessorMixin
 
-from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, check_size, named_items, refuse_unread
+from .processing_mender import MenderEmbProcessor, MenderProcessor, as_texts, check_size, refuse_unread
 from .request_values import RequestError, shown
 
 
@@ -32,7 +32,7 @@ class ItemIdProcessor(MenderProcessor):
         if not isinstance(answers_empty_requests, bool):
             raise ValueError(f"answers_empty_requests ({shown(answers_empty_requests)}) must be true or false.")
         self.answers_empty_requests = answers_empty_requests
-        self.items = named_items(items or ())
+        self.items = items or ()
         ProcessorMixin.__init__(self)  # that of MenderProcessor requires a tokenizer
 
     def __call__(

@@ -1,9 +1,7 @@
 """Processors of the two Mender variants: histories of item ids and preferences in words to tensors."""
 
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +12,8 @@ from .atomic_write import atomic_write
 from .catalog_recipe import CatalogRecipe
 from .configuration_checks import check_counts, count_positions
 from .item_texts import ITEM_TEXT_FIELDS, known_brand, labeled_text, plain_text
-from .manifest import ITEMS_FILE, ModelFiles, forget_manifest, read_items_file, sha256
+from .items_file import Items
+from .manifest import ITEMS_FILE, ModelFiles, forget_manifest
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
 # Files that a model is loaded from, and not its processor.
@@ -24,14 +23,9 @@ SHARED_SETTINGS = (
     "max_history_length", "num_levels", "codebook_size", "history_format", "num_user_tokens", "num_trained_items",
 )  # fmt: skip
 # Attributes that are computed from the items.
-CACHES = ("_reader", "_token_cache", "_removed")
+CACHES = ("_reader", "_token_cache")
 
 Processor = TypeVar("Processor", bound="MenderProcessor")
-
-
-def named_items(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Copies items 1..N, and names those without a title by their numbers."""
-    return [{**item, "title": item.get("title") or f"item {number}"} for number, item in enumerate(items, start=1)]
 
 
 def check_size(name: str, value: Any, least: int = 1) -> int:
@@ -85,8 +79,22 @@ class MenderProcessor(ProcessorMixin):
         self.max_history_length = check_size("max_history_length", max_history_length)
         self.max_length = check_size("max_length", max_length)
         self.num_trained_items = num_trained_items and check_size("num_trained_items", num_trained_items)
-        self.items = named_items(items or ())
+        self.items = items or ()
         super().__init__(tokenizer)
+
+    @property
+    def items(self) -> Items:
+        """Records of the items 1..N, a list that parses each when it is asked for; assign other items to change them.
+
+        What was computed from the items before is forgotten then.
+        """
+        return self._items
+
+    @items.setter
+    def items(self, items: Iterable[Mapping[str, Any]]) -> None:
+        self._items = items if isinstance(items, Items) else Items.of(items)
+        for name in CACHES:
+            self.__dict__.pop(name, None)
 
     @property
     def num_items(self) -> int:
@@ -96,23 +104,13 @@ class MenderProcessor(ProcessorMixin):
     @property
     def removed_items(self) -> list[int]:
         """Ids of the items that are never recommended again, ascending."""
-        if self.__dict__.get("_removed") is None:
-            self.__dict__["_removed"] = [
-                number for number, item in enumerate(self.items, start=1) if item.get("removed")
-            ]
-        return self.__dict__["_removed"]
+        return self.items.removed
 
     @property
     def active_items(self) -> list[int]:
         """Ids of the items that can be recommended: all that were not removed."""
         gone = set(self.removed_items)
         return [item for item in range(1, 1 + self.num_items) if item not in gone]
-
-    def set_items(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Replaces the items, and forgets what was computed from them."""
-        self.items = named_items(items)
-        for name in CACHES:
-            self.__dict__.pop(name, None)
 
     @property
     def item_fields(self) -> Sequence[str]:
@@ -163,20 +161,12 @@ class MenderProcessor(ProcessorMixin):
     @property
     def items_digest(self) -> str:
         """SHA-256 of `items.jsonl`, which depends on the items and their order."""
-        digest = hashlib.sha256()
-        for line in self._item_lines():
-            digest.update(line.encode())
-        return digest.hexdigest()
-
-    def _item_lines(self) -> Iterator[str]:
-        """Lines of `items.jsonl`."""
-        for number, item in enumerate(self.items, start=1):
-            yield json.dumps({"item_id": number, **item}, ensure_ascii=False) + "\n"
+        return self.items.digest
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration without the items, which have a file of their own."""
         # removed for the call, because the base class would copy them
-        large = {name: self.__dict__.pop(name) for name in ("items", "recipe", *CACHES) if name in self.__dict__}
+        large = {name: self.__dict__.pop(name) for name in ("_items", "recipe", *CACHES) if name in self.__dict__}
         try:
             fields = super().to_dict()
         finally:
@@ -192,8 +182,8 @@ class MenderProcessor(ProcessorMixin):
         forget_manifest(save_directory)
         files = super().save_pretrained(save_directory, push_to_hub, **kwargs)
         path = Path(save_directory) / ITEMS_FILE
-        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(self._item_lines())
+        with atomic_write(path) as temporary:
+            self.items.write(temporary)
         if self.recipe is not None:
             files = [*files, *self.recipe.save(save_directory)]
         return [*files, str(path)]
@@ -253,15 +243,19 @@ class MenderProcessor(ProcessorMixin):
                 f"{files.where} does not appear to have a file named {ITEMS_FILE}, the items of its catalogue; fetch "
                 "or copy the model again."
             )
-        processor.items = named_items(read_items_file(path))
+        processor.items = Items.read(path)
         processor.recipe = CatalogRecipe.find(files)
-        processor._check_items(path)
-        processor._check_model(files.read_json("config.json"), path)
+        config = files.read_json("config.json")
+        if config is None or config.get("items_digest") != processor.items_digest:  # no model vouches for the lines
+            processor._check_items()
+        processor._check_model(config, path)
         files.check_num_items(processor.num_items)
         return processor
 
-    def _check_items(self, path: Path) -> None:
-        """Refuses items without what a processor reads of them, beyond title and text."""
+    def _check_items(self) -> None:
+        """Refuses a line that is no item, or lacks what the processor reads of an item."""
+        for _ in self.items:
+            pass
 
     def _check_model(self, config: Mapping[str, Any] | None, path: Path) -> None:
         """Refuses items and words that are not those of the model beside them, if there is one."""
@@ -289,7 +283,7 @@ class MenderProcessor(ProcessorMixin):
                 f"{path} has {self.num_items} items and the config.json beside it {config['num_items']!r:.80}; "
                 f"{way_out}"
             )
-        if config.get("items_digest") not in (None, sha256(path)):
+        if config.get("items_digest") not in (None, self.items_digest):
             raise ValueError(
                 f"{path} holds other items than the model was trained with, or the same in another order; fetch or "
                 "copy the model again, or set items_digest in config.json to null if you changed titles on purpose."
@@ -438,11 +432,16 @@ class MenderTokProcessor(MenderProcessor):
 
     model_types = ("mender_tok",)
 
-    def _check_items(self, path: Path) -> None:
-        """Refuses items without a text, which their histories are written in."""
-        for number, item in enumerate(self.items, start=1):
-            if not isinstance(item.get("text"), str):
-                raise ValueError(f"line {number} of {path} has no text of the item; fetch or copy the model again.")
+    def _check_items(self) -> None:
+        for item in range(1, 1 + self.num_items):
+            self._item_text(item)
+
+    def _item_text(self, item: int) -> str:
+        """Text of an item, which histories are written in, unless it has none."""
+        text = self.items[item - 1].get("text")
+        if not isinstance(text, str):
+            raise ValueError(f"{self.items.name(item)} has no text of the item; fetch or copy the model again.")
+        return text
 
     def __call__(
         self,
@@ -513,7 +512,7 @@ class MenderTokProcessor(MenderProcessor):
         """Token ids of an item's text, cached."""
         cache = self.__dict__.setdefault("_token_cache", {})
         if item not in cache:
-            cache[item] = self._text_ids(self.items[item - 1]["text"])
+            cache[item] = self._text_ids(self._item_text(item))
         return cache[item]
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:

@@ -5,9 +5,9 @@ The input vocabulary has the tokens of the decoder, then one token per bucket of
 
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import BatchFeature, PreTrainedTokenizerBase
 
@@ -123,23 +123,34 @@ class TigerProcessor(MenderTokProcessor):
         bucket = zlib.crc32(user.encode()) % self.num_user_tokens
         return vocabulary_size(self.num_levels, self.codebook_size) + bucket
 
-    def _check_items(self, path: Path) -> None:
-        """Refuses items whose codes are no semantic IDs."""
+    def _check_items(self) -> None:
         if self.history_format == "text":
-            super()._check_items(path)
+            super()._check_items()
             if not any("codes" in item for item in self.items):
                 return
-        for number, item in enumerate(self.items, start=1):
-            codes = item.get("codes")
-            if not isinstance(codes, list) or [type(code) for code in codes] != [int] * self.num_levels:
-                raise ValueError(
-                    f"line {number} of {path} gives codes as {shown(codes)}, and they must be {self.num_levels} whole "
-                    "numbers, the item's semantic ID; fetch or copy the model again."
-                )
+        every = (code for item in range(1, 1 + self.num_items) for code in self._item_codes(item))
+        codes = np.fromiter(every, np.int64).reshape(-1, self.num_levels)
+        used = np.delete(codes, np.array(self.removed_items, np.int64) - 1, axis=0)
         try:
-            SemanticIds([self.items[item - 1]["codes"] for item in self.active_items], self.codebook_size)
-        except (ValueError, RuntimeError) as error:  # RuntimeError: a code beyond 64 bits
-            raise ValueError(f"{path} holds codes that are no semantic IDs: {error} Fetch or copy it again.") from None
+            SemanticIds(torch.from_numpy(used), self.codebook_size)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.items.path} holds codes that are no semantic IDs: {error} Fetch or copy it again."
+            ) from None
+
+    def _item_codes(self, item: int) -> list[int]:
+        """Semantic ID of an item, unless its codes are none."""
+        codes = self.items[item - 1].get("codes")
+        if (
+            not isinstance(codes, list)
+            or [type(code) for code in codes] != [int] * self.num_levels
+            or not 0 <= min(codes) <= max(codes) < self.codebook_size
+        ):
+            raise ValueError(
+                f"{self.items.name(item)} gives codes as {shown(codes)}, and they must be {self.num_levels} whole "
+                f"numbers in 0..{self.codebook_size - 1}, the item's semantic ID; fetch or copy the model again."
+            )
+        return codes
 
     def _read_users(self, user: Any, num_requests: int) -> list[str]:
         """Reads one user id per request, empty for an unknown user."""
@@ -171,13 +182,7 @@ class TigerProcessor(MenderTokProcessor):
             return super()._item_ids(item)
         cache = self.__dict__.setdefault("_token_cache", {})
         if item not in cache:
-            codes = self.items[item - 1].get("codes", ())
-            if len(codes) != self.num_levels:
-                raise ValueError(
-                    f"item {item} has {len(codes)} codes and num_levels is {self.num_levels}; give every item its "
-                    "semantic ID under codes."
-                )
-            cache[item] = codes_to_tokens(torch.tensor(codes), self.codebook_size).tolist()
+            cache[item] = codes_to_tokens(torch.tensor(self._item_codes(item)), self.codebook_size).tolist()
         return cache[item]
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:

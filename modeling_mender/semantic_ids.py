@@ -39,15 +39,31 @@ def _first_tokens(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
     return torch.arange(start, stop, codebook_size, device=codes.device)
 
 
+def codes_to_numbers(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """Each row of int64 codes as one number, which sorts ten times as fast; several rows may share one beyond 64 bits.
+
+    Args:
+        codes (`torch.Tensor`): Shape `(num_items, num_levels)`, codes in `0..codebook_size - 1`.
+        codebook_size (`int`): Codes per level.
+
+    Returns:
+        `torch.Tensor`: Shape `(num_items,)`, int64.
+
+    >>> codes_to_numbers(torch.tensor([[2, 0, 1], [0, 3, 3]]), codebook_size=4).tolist()
+    [33, 15]
+    """
+    numbers = codes.new_zeros(len(codes))
+    for column in codes.unbind(1):
+        numbers = numbers * codebook_size + column
+    return numbers
+
+
 def _all_differ(codes: torch.Tensor, codebook_size: int) -> bool:
     """Whether all rows of checked `codes (num_items, num_levels)` differ."""
     if codebook_size ** codes.shape[1] > torch.iinfo(torch.long).max:
         return len(codes.unique(dim=0)) == len(codes)
-    keys = codes.new_zeros(len(codes))
-    for column in codes.unbind(1):  # a row as one number, which sorts ten times as fast
-        keys = keys * codebook_size + column
-    keys = keys.sort().values
-    return not bool((keys[1:] == keys[:-1]).any())
+    numbers = codes_to_numbers(codes, codebook_size).sort().values
+    return not bool((numbers[1:] == numbers[:-1]).any())
 
 
 class SemanticIds:

@@ -6,7 +6,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from ..manifest import ITEMS_FILE, ModelFiles, read_items_file
+from ..items_file import Items
+from ..manifest import ITEMS_FILE, ModelFiles
 from ..recommendation_request import RecommendationRequest
 from ..serving.title_search import search, suggest
 
@@ -52,9 +53,8 @@ def read_titles(name: str, revision: str | None) -> tuple[list[str], frozenset[i
             ) from error
     if path.parent == Path(name):  # on the Hub, the titles are all that is fetched
         ModelFiles(name).check((ITEMS_FILE,))
-    items = read_items_file(path)
-    titles = [str(item.get("title") or f"item {number}") for number, item in enumerate(items, start=1)]
-    return titles, frozenset(number for number, item in enumerate(items, start=1) if item.get("removed"))
+    items = Items.read(path)
+    return [item["title"] for item in items], frozenset(items.removed)
 
 
 def make_request(

@@ -133,7 +133,7 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
         copy_records(source, folder, None)
         write_changes(changes, folder)
         _write_card(folder, arguments.output_dir)
-        write_manifest(folder)
+        write_manifest(folder, processor.num_items)
     seconds = time.perf_counter() - changed
     print(
         f"{len(added):,} items added{_ids(added)}, {len(removed):,} removed: {model.num_active_items:,} can be "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bounded_parsing import UnreadableFile, parse_json, read_bounded
+from ..items_file import Items
 from ..manifest import ModelFiles
 
 CHANGES_FILE = "catalog_changes.jsonl"
@@ -88,19 +89,19 @@ def _digest(change: Mapping[str, Any]) -> str:
 
 
 def with_unlisted(
-    changes: Sequence[dict[str, Any]], num_trained: int, items: Sequence[Mapping[str, Any]], items_digest: str
+    changes: Sequence[dict[str, Any]], num_trained: int, items: Items, items_digest: str
 ) -> list[dict[str, Any]]:
     """Completes a list by what was changed without it, by `add_items` and `remove_items`; its date is unknown.
 
     Args:
         changes (`Sequence[dict]`): Changes that are listed, the oldest first.
         num_trained (`int`): Number of items that the model was trained with.
-        items (`Sequence[Mapping]`): Items of the processor.
+        items ([`Items`]): Items of the processor.
         items_digest (`str`): Their digest.
     """
     before = changes[-1]["num_items"] if changes else num_trained
     listed = {item for change in changes for item in _numbers(change["removed"])}
-    gone = [item for item, one in enumerate(items, start=1) if one.get("removed") and item not in listed]
+    gone = [item for item in items.removed if item not in listed]
     added = range(before + 1, len(items) + 1)
     if not gone and not added:
         return list(changes)

@@ -9,7 +9,8 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel
 
 from .. import SemanticIds
-from ..manifest import MANIFEST_FILE, ModelFiles, read_items_file
+from ..items_file import Items
+from ..manifest import ITEMS_FILE, MANIFEST_FILE, ModelFiles
 from ..methods.building import Catalogue
 from ..methods.table import METHODS, get_method
 from ..pipeline_preference_recommendation import check_pair
@@ -156,7 +157,7 @@ def load_adapted(name_or_path: str | Path, revision: str | None = None) -> tuple
     """
     folder = local_folder(name_or_path, revision)
     files = ModelFiles(folder)
-    for name in (ARGUMENTS_FILE, "items.jsonl", "semantic_ids.parquet", *ADAPTER_FILES):
+    for name in (ARGUMENTS_FILE, ITEMS_FILE, "semantic_ids.parquet", *ADAPTER_FILES):
         if files.find(name) is None:
             raise FileNotFoundError(f"{name_or_path} has no {name}; publish the adapter with mender publish-model.")
     if not files.check(rest=True):
@@ -164,8 +165,7 @@ def load_adapted(name_or_path: str | Path, revision: str | None = None) -> tuple
     arguments = make_arguments(**read_arguments(folder), output_dir=str(folder), semantic_ids=str(folder))
     method = get_method(arguments.method).with_inputs(arguments.inputs)
     items = [
-        {name: str(item.get(name) or "") for name in ("title", "text")}
-        for item in read_items_file(folder / "items.jsonl")
+        {name: str(item.get(name) or "") for name in ("title", "text")} for item in Items.read(folder / ITEMS_FILE)
     ]
     semantic_ids = SemanticIds.from_parquet(folder / "semantic_ids.parquet")
     if semantic_ids.num_items != len(items):

@@ -13,7 +13,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..atomic_write import write_text
 from ..escaping import code, escaped, fence, markdown, one_line
-from ..manifest import ITEMS_FILE, read_items_file, read_json_object
+from ..items_file import Items
+from ..manifest import ITEMS_FILE, read_json_object
 from ..methods.table import Method, load_method
 from ..training.records import read_arguments, read_state
 from .catalog_changes import read_changes, with_unlisted
@@ -144,7 +145,7 @@ class SavedModel:
             ValueError: If a file is damaged.
         """
         folder = Path(folder)
-        items = read_items_file(folder / ITEMS_FILE)
+        items = Items.read(folder / ITEMS_FILE)
         config = read_json_object(folder / "config.json")
         trained = config.get("num_trained_items")
         return cls(
@@ -152,10 +153,7 @@ class SavedModel:
             arguments=read_arguments(folder),
             training=read_state(folder),
             num_items=len(items),
-            titles=[
-                one_line(item.get("title") or f"item {number}", LONGEST_TITLE)
-                for number, item in enumerate(items[:3], start=1)
-            ],
+            titles=[one_line(item["title"], LONGEST_TITLE) for item in items[:3]],
             changes=with_unlisted(
                 read_changes(folder),
                 trained if isinstance(trained, int) else len(items),

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..item_log_weights import ItemIds, ItemLogWeights, weigh_items
-from ..manifest import ITEMS_FILE, ModelFiles, read_items_file
+from ..items_file import Items
+from ..manifest import ITEMS_FILE, ModelFiles
 from ..modeling_mender_base import TEXTS_AT_A_TIME
 from ..recommendation import RecommendOutput, check_enough, check_k, count_allowed
 
@@ -175,12 +176,14 @@ def read_is_item(folder: Path, num_items: int) -> torch.Tensor:
     path = folder / ITEMS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; export the model again.")
-    items = read_items_file(path)
+    items = Items.read(path)
     if len(items) != num_items:
         raise ValueError(
             f"{path} has {len(items)} items and {SETTINGS_FILE} beside it counts {num_items}; export the model again."
         )
-    return torch.tensor([False, *(not item.get("removed", False) for item in items)])
+    is_item = torch.ones(1 + num_items, dtype=torch.bool)
+    is_item[[0, *items.removed]] = False
+    return is_item
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -31,9 +31,8 @@ from process_memory import PeakMemory
 from modeling_mender import MenderSteer, MenderSteerConfig, SemanticIds, TransitionGraph
 from modeling_mender.configuration_baselines import TransitionGraphConfig
 from modeling_mender.item_words import ItemWords
-from modeling_mender.manifest import read_items_file
+from modeling_mender.items_file import Items
 from modeling_mender.modeling_baselines import text_neighbours
-from modeling_mender.processing_mender import named_items
 from modeling_mender.trie import Trie
 
 # of Amazon Beauty: 12,101 items, 22,363 users, 161,727 pairs of a word and an item, 9,545 words, 623,548 edges
@@ -174,13 +173,19 @@ def random_requests(num_items: int, num_requests: int, seed: int) -> dict[str, t
 
 
 def reading_items(num_items: int, arguments: argparse.Namespace, folder: Path) -> Run:
-    """Reads `items.jsonl` as a processor does."""
+    """Reads `items.jsonl`, and the digest of it, as a processor does."""
     path = folder / "items.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for number, text in enumerate(random_texts(num_items, arguments.seed), start=1):
             title = " ".join(text.split()[:8])
             file.write(json.dumps({"item_id": number, "title": title, "text": text}) + "\n")
-    return lambda: named_items(read_items_file(path))
+
+    def read() -> Items:
+        items = Items.read(path)
+        assert items.digest
+        return items
+
+    return read
 
 
 def item_words(num_items: int, arguments: argparse.Namespace, folder: Path) -> Run:

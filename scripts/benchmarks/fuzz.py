@@ -335,7 +335,8 @@ def targets() -> Iterator[list[Target]]:
     from dataset_builders.scoring.results import Results
     from dataset_builders.scoring.runs import read_run
     from modeling_mender.configuration_mender import MenderConfig
-    from modeling_mender.manifest import read_items_file, read_json_object, read_manifest
+    from modeling_mender.items_file import Items
+    from modeling_mender.manifest import read_json_object, read_manifest
     from modeling_mender.preference_parsing import split_preference
     from modeling_mender.recommendation_request import CallOptions, read_call, read_requests
     from modeling_mender.training.recipes import load_recipe
@@ -404,7 +405,7 @@ def targets() -> Iterator[list[Target]]:
             Target("run file", of_file("run.parquet", lambda path: read_run(path, 50)), (run_file(folder),)),
             Target("manifest", of_file("manifest.json", read_manifest), (MANIFEST,)),
             Target("configuration", of_file("config.json", configuration), (configuration_text(),)),
-            Target("items", of_file("items.jsonl", read_items_file), (ITEMS,)),
+            Target("items", of_file("items.jsonl", lambda path: list(Items.read(path))), (ITEMS,)),
         ]
 
 

@@ -308,7 +308,7 @@ class TestRefused:
         model.remove_items([1], processor)
         with pytest.raises(ValueError, match="other removed items"):
             model.add_items(NEW, other, codes=CODES)
-        other.set_items(other.items[:5])
+        other.items = other.items[:5]
         with pytest.raises(ValueError, match="the processor has 5 items and the model 12"):
             model.remove_items([2], other)
 

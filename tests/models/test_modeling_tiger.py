@@ -492,7 +492,7 @@ class TestBadInput:
 
     def test_items_without_codes_are_refused_where_codes_are_written(self):
         processor = TigerProcessor(empty_tokenizer(), items=ITEMS)
-        with pytest.raises(ValueError, match="item 3 has 0 codes and num_levels is 4"):
+        with pytest.raises(ValueError, match="item 3 gives codes as None, and they must be 4 whole"):
             processor(history=[[3]])
 
     def test_tokens_of_another_model_are_refused(self, tmp_path):
