@@ -15,6 +15,7 @@ from .manifest import POINTER
 
 MAPPED_BYTES = 1 << 26  # a smaller file is read at once: people edit it, and a mapped file must stay as it is
 BLOCK_BYTES = 1 << 24  # looked through at once
+MAX_CACHED = 10_000  # records, of a few kilobytes at most each: the titles of answers come from few items
 # What the line of a removed item has: the field, or a letter of its name as an escape.
 MARKS = (re.compile(rb'"removed"'), re.compile(rb"\\u00"))
 
@@ -22,8 +23,8 @@ MARKS = (re.compile(rb'"removed"'), re.compile(rb"\\u00"))
 class Items(Sequence[dict[str, Any]]):
     """Records of the items 1..N as a list of dictionaries, in the memory of their lines and 8 bytes an item.
 
-    A record is parsed and checked whenever it is asked for, and is a copy: [`changed`] gives other items. An item
-    without a title is named by its number.
+    A record is parsed and checked when it is asked for, and is a copy: [`changed`] gives other items. An item without
+    a title is named by its number.
 
     Args:
         lines (`bytes` or `mmap`): Content of `items.jsonl`: an object of JSON a line, in the order of the ids, with
@@ -42,6 +43,7 @@ class Items(Sequence[dict[str, Any]]):
         self._starts = _line_starts(lines)
         self._changed: dict[int, bytes] = {}  # lines by row, in place of those of the file or after them
         self._size = len(self._starts) - 1
+        self._cache: dict[int, dict[str, Any]] = {}  # records by row
 
     @classmethod
     def read(cls, path: Path) -> "Items":
@@ -70,12 +72,15 @@ class Items(Sequence[dict[str, Any]]):
         Args:
             records (`Mapping[int, Mapping]`): By id; those of appended items are N + 1, N + 2 and so on.
         """
+        size = max([self._size, *records])
+        assert records.keys() >= {*range(self._size + 1, size + 1)}
         other = Items.__new__(Items)
         other.__dict__.update(self.__dict__)
         other.__dict__.pop("digest", None)
-        other._size = max([self._size, *records])
+        other._cache = {}
+        other._size = size
         other._changed = self._changed | {number - 1: _to_line(number, records[number]) for number in records}
-        if other._size > self._size > 0 and not (last := self._line(self._size - 1)).endswith(b"\n"):
+        if size > self._size > 0 and not (last := self._line(self._size - 1)).endswith(b"\n"):
             other._changed.setdefault(self._size - 1, last + b"\n")
         gone = {number for number, record in records.items() if record.get("removed")}
         other.__dict__["removed"] = sorted({*self.removed} - records.keys() | gone)
@@ -107,7 +112,7 @@ class Items(Sequence[dict[str, Any]]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lines": bytes(self._lines)}  # a mapped file stays in its process
+        return {**self.__dict__, "_lines": bytes(self._lines), "_cache": {}}  # a mapped file stays in its process
 
     @cached_property
     def removed(self) -> list[int]:
@@ -138,9 +143,17 @@ class Items(Sequence[dict[str, Any]]):
         return self._lines[int(self._starts[row]) : int(self._starts[row + 1])] if line is None else line
 
     def _record(self, row: int) -> dict[str, Any]:
-        number = row + 1
+        record = self._cache.get(row)
+        if record is None:
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
+            record = self._cache[row] = self._parse(row + 1, self._line(row))
+        return dict(record)
+
+    def _parse(self, number: int, line: bytes) -> dict[str, Any]:
+        """Record of an item from its line, if it is one."""
         try:
-            item = json.loads(self._line(row).decode())
+            item = json.loads(line.decode())
             if not isinstance(item, dict) or item.pop("item_id", number) != number:
                 raise ValueError("it is not the item of this number")
             if "title" not in item:

@@ -24,8 +24,6 @@ OPTIONAL_FIELDS = {
     "user": "leave user out",
 }
 
-ROWS_AT_ONCE = 4096  # of a table, as lists
-
 
 def check_pair(model: Any, processor: Any) -> None:
     """Checks that a model and a processor are of the same catalogue.
@@ -44,16 +42,17 @@ def check_pair(model: Any, processor: Any) -> None:
     digest = getattr(processor, "items_digest", None)
     if getattr(model, "has_listed_weights", False) and digest == model.config.items_digest is not None:
         return  # a manifest holds the table and the digest of the items together
-    rows = (row for part in table.split(ROWS_AT_ONCE) for row in part.tolist())
-    for number, (row, item) in enumerate(zip(rows, getattr(processor, "items", ()), strict=False), start=1):
-        codes = item.get("codes")
-        if codes is None:
-            return
-        if codes != row:
-            raise ValueError(
-                f"item {number} has the semantic ID {row} in the model and {shown(codes)} in the processor's "
-                "items.jsonl; load both from the same folder, or fetch it again."
-            )
+    codes = getattr(processor, "item_codes", None)
+    if codes is None:
+        return
+    own = table.cpu().numpy()
+    differing = (own != codes).any(1).nonzero()[0] if own.shape == codes.shape else [0]
+    if len(differing):
+        row = differing[0]
+        raise ValueError(
+            f"item {row + 1} has the semantic ID {own[row].tolist()} in the model and {codes[row].tolist()} in the "
+            "processor's items.jsonl; load both from the same folder, or fetch it again."
+        )
 
 
 class PreferenceRecommendationPipeline(Pipeline):

@@ -23,7 +23,7 @@ SHARED_SETTINGS = (
     "max_history_length", "num_levels", "codebook_size", "history_format", "num_user_tokens", "num_trained_items",
 )  # fmt: skip
 # Attributes that are computed from the items.
-CACHES = ("_reader", "_token_cache")
+CACHES = ("_reader", "_token_cache", "_item_codes")
 
 Processor = TypeVar("Processor", bound="MenderProcessor")
 

@@ -123,22 +123,19 @@ class TigerProcessor(MenderTokProcessor):
         bucket = zlib.crc32(user.encode()) % self.num_user_tokens
         return vocabulary_size(self.num_levels, self.codebook_size) + bucket
 
-    def _check_items(self) -> None:
-        if self.history_format == "text":
-            super()._check_items()
-            if not any("codes" in item for item in self.items):
-                return
-        every = (code for item in range(1, 1 + self.num_items) for code in self._item_codes(item))
-        codes = np.fromiter(every, np.int64).reshape(-1, self.num_levels)
-        used = np.delete(codes, np.array(self.removed_items, np.int64) - 1, axis=0)
-        try:
-            SemanticIds(torch.from_numpy(used), self.codebook_size)
-        except ValueError as error:
-            raise ValueError(
-                f"{self.items.path} holds codes that are no semantic IDs: {error} Fetch or copy it again."
-            ) from None
+    @property
+    def item_codes(self) -> np.ndarray | None:
+        """Semantic IDs of all items, shape `(num_items, num_levels)`; `None` where histories are texts and no item has
+        one."""
+        if "_item_codes" not in self.__dict__:
+            codes = None
+            if self.history_format == "semantic_ids" or any("codes" in item for item in self.items):
+                every = (code for item in range(1, 1 + self.num_items) for code in self._codes(item))
+                codes = np.fromiter(every, np.int32).reshape(-1, self.num_levels)
+            self.__dict__["_item_codes"] = codes
+        return self.__dict__["_item_codes"]
 
-    def _item_codes(self, item: int) -> list[int]:
+    def _codes(self, item: int) -> list[int]:
         """Semantic ID of an item, unless its codes are none."""
         codes = self.items[item - 1].get("codes")
         if (
@@ -151,6 +148,19 @@ class TigerProcessor(MenderTokProcessor):
                 f"numbers in 0..{self.codebook_size - 1}, the item's semantic ID; fetch or copy the model again."
             )
         return codes
+
+    def _check_items(self) -> None:
+        if self.history_format == "text":
+            super()._check_items()
+        if (codes := self.item_codes) is None:
+            return
+        used = np.delete(codes, np.array(self.removed_items, np.int64) - 1, axis=0)
+        try:
+            SemanticIds(torch.from_numpy(used), self.codebook_size)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.items.path} holds codes that are no semantic IDs: {error} Fetch or copy it again."
+            ) from None
 
     def _read_users(self, user: Any, num_requests: int) -> list[str]:
         """Reads one user id per request, empty for an unknown user."""
@@ -182,7 +192,7 @@ class TigerProcessor(MenderTokProcessor):
             return super()._item_ids(item)
         cache = self.__dict__.setdefault("_token_cache", {})
         if item not in cache:
-            cache[item] = codes_to_tokens(torch.tensor(self._item_codes(item)), self.codebook_size).tolist()
+            cache[item] = codes_to_tokens(torch.tensor(self._codes(item)), self.codebook_size).tolist()
         return cache[item]
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:

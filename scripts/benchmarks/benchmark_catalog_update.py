@@ -105,10 +105,9 @@ def measure(num_items: int, num_new: int, seed: int) -> dict[str, float]:
 def item_lines(codes: torch.Tensor) -> Iterator[str]:
     """Lines of `items.jsonl` of items with these codes, many at a time."""
     halves = [" ".join(WORDS[number >> shift & 15] for shift in range(0, 16, 4)) for number in range(1 << 16)]
-    number = 0
-    for part in codes.split(1 << 16):
+    for start in range(0, len(codes), 1 << 16):
         lines = []
-        for number, row in enumerate(part.tolist(), start=number + 1):
+        for number, row in enumerate(codes[start : start + (1 << 16)].tolist(), start=start + 1):
             title = f"{halves[number & 0xFFFF]} {halves[number >> 16]}"
             lines.append(f'{{"item_id": {number}, "title": "{title}", "text": "{title}", "codes": {row}}}\n')
         yield "".join(lines)
