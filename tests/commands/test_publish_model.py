@@ -96,7 +96,7 @@ def test_the_folder_holds_weights_items_code_handler_card_and_records(published)
         "atomic_write.py", "captured_decoding.py", "catalog_recipe.py", "catalog_update.py", "checked_loading.py",
         "configuration_checks.py", "configuration_mender.py", "configuration_rqvae.py",
         "configuration_semantic_ids.py", "constrained_decoding.py", "item_log_weights.py", "item_texts.py",
-        "manifest.py", "modeling_rqvae.py",
+        "items_file.py", "manifest.py", "modeling_rqvae.py",
         "modeling_generative_retriever.py", "modeling_mender.py", "modeling_mender_base.py",
         "modeling_semantic_id_decoder.py",
         "pipeline_preference_recommendation.py", "processing_mender.py", "recommendation.py",

@@ -318,6 +318,12 @@ class TestParts:
         taken = torch.tensor([[1, 0], [1, 2], [2, 0]])
         assert assign_codes(torch.tensor([[1], [2], [1], [0]]), taken, 4).tolist() == [[1, 1], [2, 1], [1, 3], [0, 0]]
 
+    def test_codes_beyond_64_bits_together_are_told_apart(self):
+        """As one number, both rows in use would be the new one."""
+        taken = torch.tensor([[1, 5, 0], [1 + (1 << 24), 5, 0]])
+        learned = torch.tensor([[1, 5], [1 + (1 << 24), 5], [1 + (2 << 24), 5]])
+        assert assign_codes(learned, taken, 1 << 40)[:, -1].tolist() == [1, 1, 0]
+
     @settings(max_examples=50, deadline=None)
     @given(data=st.data())
     def test_assigned_codes_are_all_different(self, data):
