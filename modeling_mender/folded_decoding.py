@@ -12,7 +12,7 @@ from .configuration_semantic_ids import PAD_TOKEN_ID, first_token
 from .constrained_decoding import TrieLogitsProcessor
 from .modeling_semantic_id_decoder import NOT_ALLOWED, SemanticIdDecoderModel
 from .semantic_ids import codes_to_tokens
-from .t5_stacks import DecodingSteps, decoder_logits
+from .t5_stacks import DecodingSteps, decoder_logits, project_states
 from .trie import Trie
 
 _UNSET: Any = None  # every field of a `ModelOutput` but the first needs a default
@@ -82,7 +82,11 @@ class FoldedSteps:
             self.head_nodes = self._fold(encoder_outputs.head_scores)
             states = cast(torch.Tensor, encoder_outputs.last_hidden_state)
             self.decoder = DecodingSteps(
-                model.decoder, states, encoder_outputs.decoder_mask, model.config.num_levels, self.codebook_size
+                model.decoder,
+                project_states(model.decoder, states),
+                encoder_outputs.decoder_mask,
+                model.config.num_levels,
+                self.codebook_size,
             )
         self.nodes = torch.zeros(self.batch_size, 1, dtype=torch.long, device=self.trie.device)
 

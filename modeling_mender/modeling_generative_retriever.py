@@ -15,10 +15,18 @@ from .configuration_semantic_ids import PAD_TOKEN_ID
 from .constrained_decoding import BeamSearchOutput, NextLogProbs, TrieLogitsProcessor, beam_search
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
 from .modeling_semantic_id_decoder import SemanticIdDecoderModel
-from .recommendation import RecommendOutput, check_enough, check_k, count_allowed, evaluation_mode
-from .request_values import shown
+from .recommendation import (
+    RecommendOutput,
+    check_enough,
+    check_not_empty,
+    check_size,
+    count_allowed,
+    default_beams,
+    evaluation_mode,
+    refuse_unread_inputs,
+)
 from .semantic_ids import codes_to_tokens
-from .t5_stacks import DecodingSteps, last_visible
+from .t5_stacks import DecodingSteps, last_visible, project_states
 from .trie import NodeLogWeights
 
 # Fields of a generation configuration that plain beam search supports; any other uses the generic loop.
@@ -27,10 +35,6 @@ PLAIN_BEAM_SEARCH_SETTINGS = {
     "max_length", "max_new_tokens", "min_length", "min_new_tokens", "length_penalty", "do_sample", "pad_token_id",
     "bos_token_id", "eos_token_id", "decoder_start_token_id", "transformers_version", "_from_model_config",
 }  # fmt: skip
-
-# Largest number of allowed items for which `recommend` uses one beam per item: fewer beams would prune prefixes of
-# allowed items because other items below the same code are improbable.
-EXACT_ITEMS = 200
 
 
 class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
@@ -157,14 +161,9 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
                 fewer than `k` items are allowed.
         """
         num_items = self.config.num_items
-        self._check_size(k, num_beams)
+        check_size(k, num_beams, self.num_active_items)
         encoder_outputs, attention_mask = self._encode_request(inputs)
-        if inputs:
-            raise ValueError(
-                f"recommend does not take {', '.join(sorted(inputs))}; it takes the processor's output "
-                f"({', '.join(self.encoder_input_names)}, attention_mask), k, num_beams, candidates, exclude, "
-                "allowed_items and item_log_weights."
-            )
+        refuse_unread_inputs(inputs, self.encoder_input_names)
         weights = weigh_items(num_items, len(attention_mask), candidates, exclude, allowed_items, item_log_weights)
         num_allowed = self._count_allowed(weights)
         check_enough(num_allowed, k)
@@ -173,23 +172,9 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_log_weights)
         return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])
 
-    def _check_size(self, k: int, num_beams: int | None) -> None:
-        """Checks the numbers of results and beams against the size of the catalogue."""
-        num_items = self.num_active_items
-        check_k(k, num_items)
-        is_whole = isinstance(num_beams, int) and not isinstance(num_beams, bool)
-        if num_beams is not None and not (is_whole and k <= num_beams <= num_items):
-            raise ValueError(
-                f"num_beams ({shown(num_beams)}) must be in {k}..{num_items}: at least k, at most the number of "
-                "items; leave it unset for the default."
-            )
-
     def _default_beams(self, k: int, num_allowed: torch.Tensor | None) -> int:
         """Number of beams for `k` results; see `recommend`."""
-        num_items = self.num_active_items
-        num_beams = max(2 * k, self.generation_config.num_beams or 1)
-        most = num_items if num_allowed is None else int(num_allowed.max())
-        return min(num_items, max(num_beams, most) if most <= EXACT_ITEMS else num_beams)
+        return default_beams(k, self.generation_config.num_beams or 1, self.num_active_items, num_allowed)
 
     def _count_allowed(self, weights: ItemLogWeights | None) -> torch.Tensor | None:
         """Number of items that each request allows, `(batch_size,)`; removed items do not count."""
@@ -210,11 +195,7 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         states = encoder_outputs.last_hidden_state
         if attention_mask is None:
             attention_mask = torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
-        if not bool(attention_mask.any(-1).all()):
-            row = int((~attention_mask.any(-1)).int().argmax())
-            raise ValueError(
-                f"request {row} is empty: attention_mask is all 0; give a history, a preference, or both."
-            )
+        check_not_empty(attention_mask)
         return encoder_outputs, attention_mask
 
     def _fold(self, weights: ItemLogWeights | None) -> NodeLogWeights | None:
@@ -278,7 +259,7 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         ) -> BeamSearchOutput:
             steps = DecodingSteps(
                 self.decoder,
-                states,
+                project_states(self.decoder, states),
                 mask,
                 self.config.num_levels,
                 self.config.codebook_size,

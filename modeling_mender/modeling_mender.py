@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
 from .modeling_mender_base import MenderOnEmbeddings, MenderPreTrainedModel
+from .recommendation import check_history
 from .semantic_ids import codes_to_tokens
 from .t5_stacks import build_history_encoder, causal_mask, fit_mask
 
@@ -138,16 +139,8 @@ class MenderEmb(MenderOnEmbeddings, GenerationMixin):
             `BaseModelOutput`: `last_hidden_state (batch_size, num_preferences + history_length, d_model)`.
         """
         batch_size, history_length = history.shape
-        if history_length > self.config.max_history_length:
-            raise ValueError(
-                f"history has {history_length} items, the model takes {self.config.max_history_length}; keep the "
-                "most recent."
-            )
-        if not self.training and int(history.max()) > self.config.num_items:
-            raise ValueError(
-                f"history contains item {int(history.max())}, and the catalogue has {self.config.num_items} items; "
-                "let the processor check ids, or map them to the benchmark's items table."
-            )
+        if not (self.training or torch.compiler.is_exporting()):
+            check_history(history, history_length, self.config.max_history_length, self.config.num_items)
         preference_embeddings = self.embed_preferences(
             batch_size, preference_input_ids, preference_attention_mask, preference_embeddings
         )

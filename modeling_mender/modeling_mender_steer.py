@@ -15,7 +15,7 @@ from .folded_decoding import FoldedSteps, SteerEncoderOutput, SteerLogitsProcess
 from .item_log_weights import ItemIds, ItemLogWeights, weigh_items
 from .modeling_semantic_id_decoder import refuse_unknown
 from .modeling_steer_scores import SteerScores
-from .recommendation import RecommendOutput, check_enough, evaluation_mode
+from .recommendation import RecommendOutput, check_enough, check_size, evaluation_mode
 from .request_weights import wanted_shares
 from .semantic_ids import tokens_to_codes
 from .t5_stacks import last_visible
@@ -165,7 +165,7 @@ class MenderSteer(SteerScores, GenerationMixin):
             ValueError: As [`GenerativeRetriever.recommend`].
         """
         num_items = self.config.num_items
-        self._check_size(k, num_beams)
+        check_size(k, num_beams, self.num_active_items)
         encoder_outputs, _ = self._encode_request(inputs)
         if inputs:
             raise ValueError(

@@ -19,6 +19,7 @@ from .item_head import ItemHead
 from .item_words import ItemWords
 from .modeling_baselines import TransitionGraph, check_sparse_rows, nearest_trained
 from .modeling_mender_base import MenderOnEmbeddings
+from .recommendation import check_history
 from .request_weights import (
     COMPONENTS,
     REQUEST_COMPONENTS,
@@ -298,15 +299,7 @@ class SteerScores(MenderOnEmbeddings):
         if torch.compiler.is_exporting():  # no numbers to check
             return history, attention_mask
         longest = int(attention_mask.sum(1).max()) if history.numel() else 0
-        if longest > self.config.max_history_length:
-            raise ValueError(
-                f"history has {longest} items, the model takes {self.config.max_history_length}; keep the most recent."
-            )
-        if history.numel() and int(history.max()) > self.config.num_items:
-            raise ValueError(
-                f"history contains item {int(history.max())}, and the catalogue has {self.config.num_items} items; "
-                "let the processor check ids, or map them to the benchmark's items table."
-            )
+        check_history(history, longest, self.config.max_history_length, self.config.num_items)
         return history, attention_mask
 
     def weigh(self, components: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -22,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from .configuration_semantic_ids import PAD_TOKEN_ID
 from .configuration_tiger import TigerConfig
 from .modeling_generative_retriever import GenerativeRetriever
+from .recommendation import check_token_ids
 from .semantic_ids import SemanticIds
 from .t5_stacks import build_history_encoder, causal_mask, fit_mask
 from .text_encoder_mixin import TextEncoderMixin
@@ -148,11 +149,8 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
         Returns:
             `BaseModelOutput`: `last_hidden_state (batch_size, sequence_length, d_model)`.
         """
-        if not self.training and int(input_ids.max()) >= self.config.num_input_tokens:
-            raise ValueError(
-                f"input_ids contains {int(input_ids.max())}, and this model reads {self.config.num_input_tokens} "
-                "tokens; use the processor that was saved with it."
-            )
+        if not (self.training or torch.compiler.is_exporting()):
+            check_token_ids(input_ids, self.config.num_input_tokens)
         if self.text_encoder is None:
             if self.config.causal_history:
                 # no token of the vocabulary is padding, so the ids give the mask

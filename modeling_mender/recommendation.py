@@ -1,6 +1,6 @@
 """Results of `recommend`, with the checks that all recommenders share."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,6 +9,10 @@ from torch import nn
 
 from .item_log_weights import ItemLogWeights, SparseItemLogWeights
 from .request_values import RequestError, shown
+
+# Largest number of allowed items for which `recommend` uses one beam per item: fewer beams would prune prefixes of
+# allowed items because other items below the same code are improbable.
+EXACT_ITEMS = 200
 
 
 @dataclass
@@ -45,6 +49,111 @@ def check_k(k: int, num_items: int) -> None:
         raise ValueError(f"k ({shown(k)}) must be a whole number in 1..{num_items}, the number of items.")
     if not 1 <= k <= num_items:
         raise ValueError(f"k ({k}) must be in 1..{num_items}, the number of items; ask for at most {num_items}.")
+
+
+def check_size(k: int, num_beams: int | None, num_items: int) -> None:
+    """Checks the numbers of results and beams against the size of the catalogue.
+
+    Raises:
+        ValueError: If `k` is not a whole number in `1..num_items`, or `num_beams` none in `k..num_items`.
+    """
+    check_k(k, num_items)
+    is_whole = isinstance(num_beams, int) and not isinstance(num_beams, bool)
+    if num_beams is not None and not (is_whole and k <= num_beams <= num_items):
+        raise ValueError(
+            f"num_beams ({shown(num_beams)}) must be in {k}..{num_items}: at least k, at most the number of "
+            "items; leave it unset for the default."
+        )
+
+
+def default_beams(k: int, num_beams: int, num_items: int, num_allowed: torch.Tensor | None) -> int:
+    """Number of beams for `k` results.
+
+    Args:
+        k (`int`): Items per request.
+        num_beams (`int`): That of the model.
+        num_items (`int`): Number of items that can be recommended.
+        num_allowed (`torch.Tensor`, *optional*): Result of [`count_allowed`].
+
+    Returns:
+        `int`: At least `num_beams` and `2 * k`; with at most `EXACT_ITEMS` allowed items, at least their number; at
+        most `num_items`.
+    """
+    num_beams = max(2 * k, num_beams)
+    most = num_items if num_allowed is None else int(num_allowed.max())
+    return min(num_items, max(num_beams, most) if most <= EXACT_ITEMS else num_beams)
+
+
+def check_not_empty(attention_mask: torch.Tensor) -> None:
+    """Checks that each request `(batch_size, sequence_length)` has something to attend to.
+
+    Raises:
+        ValueError: If one has not; names the first.
+    """
+    is_empty = ~attention_mask.any(-1)
+    if bool(is_empty.any()):
+        row = int(is_empty.int().argmax())
+        raise ValueError(f"request {row} is empty: attention_mask is all 0; give a history, a preference, or both.")
+
+
+def check_history(history: torch.Tensor, longest: int, max_history_length: int, num_items: int) -> None:
+    """Checks the items of histories.
+
+    Args:
+        history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids; 0 where padded.
+        longest (`int`): Number of items of the longest one.
+        max_history_length (`int`): Number that the model takes.
+        num_items (`int`): Size of the catalogue.
+
+    Raises:
+        ValueError: If a history is too long, or has an unknown item.
+    """
+    if longest > max_history_length:
+        raise ValueError(f"history has {longest} items, the model takes {max_history_length}; keep the most recent.")
+    if (wrong := _outside(history, num_items)) is not None:
+        raise ValueError(
+            f"history contains item {wrong}, and the catalogue has {num_items} items; let the processor check ids, or "
+            "map them to the benchmark's items table."
+        )
+
+
+def check_token_ids(input_ids: torch.Tensor, num_tokens: int) -> None:
+    """Checks token ids against the size of the vocabulary.
+
+    Raises:
+        ValueError: If one is not in `0..num_tokens - 1`.
+    """
+    if (wrong := _outside(input_ids, num_tokens - 1)) is not None:
+        raise ValueError(
+            f"input_ids contains {wrong}, and this model reads {num_tokens} tokens; use the processor that was saved "
+            "with it."
+        )
+
+
+def _outside(values: torch.Tensor, largest: int) -> int | None:
+    """An entry that is not in `0..largest`; `None` if there is none."""
+    if not values.numel():
+        return None
+    least, most = (int(bound) for bound in values.aminmax())
+    return least if least < 0 else most if most > largest else None
+
+
+def refuse_unread_inputs(unread: Collection[str], read: Sequence[str]) -> None:
+    """Refuses inputs of `recommend` that the model does not read.
+
+    Args:
+        unread (`Collection[str]`): Names that are left when those of `read` have been taken.
+        read (`Sequence[str]`): Names of the processor's output, without the mask.
+
+    Raises:
+        ValueError: If any are left.
+    """
+    if unread:
+        raise ValueError(
+            f"recommend does not take {', '.join(sorted(unread))}; it takes the processor's output "
+            f"({', '.join(read)}, attention_mask), k, num_beams, candidates, exclude, allowed_items and "
+            "item_log_weights."
+        )
 
 
 def count_allowed(

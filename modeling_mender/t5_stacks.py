@@ -1,5 +1,6 @@
 """T5 stacks over semantic IDs and vectors, their attention masks, and step-wise decoding for beam search."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -111,6 +112,39 @@ def decoder_logits(decoder: T5Stack, hidden_states: torch.Tensor) -> torch.Tenso
     return functional.linear(hidden_states * decoder.config.d_model**-0.5, decoder.embed_tokens.weight)
 
 
+CrossStates = tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]  # keys and values of encoder states, by layer
+
+
+def project_states(decoder: T5Stack, encoder_hidden_states: torch.Tensor) -> CrossStates:
+    """Projects encoder states to the keys and values of cross-attention, once per request.
+
+    Args:
+        decoder (`T5Stack`): The decoder.
+        encoder_hidden_states (`torch.Tensor`): Shape `(batch_size, sequence_length, d_model)`.
+
+    Returns:
+        `CrossStates`: Per layer, keys and values `(batch_size, num_heads, sequence_length, d_kv)`.
+    """
+    attentions = [cross_layer.EncDecAttention for _, cross_layer, _ in decoder_layers(decoder)]
+    return (
+        [split_heads(attention.k(encoder_hidden_states), decoder) for attention in attentions],
+        [split_heads(attention.v(encoder_hidden_states), decoder) for attention in attentions],
+    )
+
+
+def decoder_layers(decoder: T5Stack) -> list[tuple[T5LayerSelfAttention, T5LayerCrossAttention, T5LayerFF]]:
+    """Self-attention, cross-attention and feed-forward layer of each block."""
+    return [
+        cast(tuple[T5LayerSelfAttention, T5LayerCrossAttention, T5LayerFF], tuple(cast(T5Block, block).layer))
+        for block in decoder.block
+    ]
+
+
+def split_heads(states: torch.Tensor, decoder: T5Stack) -> torch.Tensor:
+    """`(batch_size, length, num_heads * d_kv)` to `(batch_size, num_heads, length, d_kv)`."""
+    return states.unflatten(-1, (decoder.config.num_heads, decoder.config.d_kv)).transpose(1, 2)
+
+
 class DecodingSteps:
     """Runs the decoder one level at a time for all beams of a request: the network side of [`beam_search`].
 
@@ -120,7 +154,7 @@ class DecodingSteps:
 
     Args:
         decoder (`T5Stack`): In evaluation mode; dropout is never applied here.
-        encoder_hidden_states (`torch.Tensor`): Shape `(batch_size, sequence_length, d_model)`.
+        cross_states (`CrossStates`): Of the encoder states; see [`project_states`].
         attention_mask (`torch.Tensor`): Shape `(batch_size, sequence_length)`; 0 where padded.
         num_levels (`int`): Length of a semantic ID.
         codebook_size (`int`): Codes per level.
@@ -130,7 +164,7 @@ class DecodingSteps:
     def __init__(
         self,
         decoder: T5Stack,
-        encoder_hidden_states: torch.Tensor,
+        cross_states: CrossStates,
         attention_mask: torch.Tensor,
         num_levels: int,
         codebook_size: int,
@@ -139,23 +173,13 @@ class DecodingSteps:
         self.decoder = decoder
         self.start_states = start_states
         self.codebook_size = codebook_size
-        self.num_heads, self.d_kv = decoder.config.num_heads, decoder.config.d_kv
         self.mask = attention_mask[:, None, None, :].bool()  # (batch_size, 1, 1, sequence_length)
-        self.layers = [
-            cast(tuple[T5LayerSelfAttention, T5LayerCrossAttention, T5LayerFF], tuple(cast(T5Block, block).layer))
-            for block in decoder.block
-        ]
-        cross_attentions = [cross_layer.EncDecAttention for _, cross_layer, _ in self.layers]
-        self.cross_keys = [self._heads(attention.k(encoder_hidden_states)) for attention in cross_attentions]
-        self.cross_values = [self._heads(attention.v(encoder_hidden_states)) for attention in cross_attentions]
+        self.layers = decoder_layers(decoder)
+        self.cross_keys, self.cross_values = cross_states
         self_attention = self.layers[0][0].SelfAttention
         self.position_bias = self_attention.compute_bias(num_levels, num_levels)  # (1, num_heads, query, key)
         self.keys: dict[int, torch.Tensor] = {}  # by layer, (batch_size * width, num_heads, level + 1, d_kv)
         self.values: dict[int, torch.Tensor] = {}
-
-    def _heads(self, states: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, length, num_heads * d_kv)` to `(batch_size, num_heads, length, d_kv)`."""
-        return states.unflatten(-1, (self.num_heads, self.d_kv)).transpose(1, 2)
 
     def __call__(self, level: int, codes: torch.Tensor | None, parents: torch.Tensor | None) -> torch.Tensor:
         """Log-probabilities of the codes at `level`, `(batch_size, width, codebook_size)`; see [`beam_search`]."""
@@ -163,11 +187,17 @@ class DecodingSteps:
             tokens = torch.full((self.mask.shape[0], 1), PAD_TOKEN_ID, device=self.mask.device)
         else:
             tokens = codes + first_token(level - 1, self.codebook_size)
+        return self.decode(level, tokens, parents)
+
+    def decode(self, level: int, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
+        """[`__call__`] for the tokens of the previous level, `(batch_size, width)`, or the start token."""
         states = self.decoder.embed_tokens(tokens)  # (batch_size, width, d_model)
-        if codes is None and self.start_states is not None:
-            states = states + self.start_states.unsqueeze(1)
+        bias = self.position_bias[:, :, level : level + 1, : level + 1].to(states.dtype)
+        if self.start_states is not None:
+            is_start = (tokens == PAD_TOKEN_ID).unsqueeze(-1).to(states.dtype)
+            states = states + is_start * self.start_states.unsqueeze(1)
         for index, (self_layer, cross_layer, feed_forward) in enumerate(self.layers):
-            states = states + self._self_attention(index, level, self_layer, self_layer.layer_norm(states), parents)
+            states = states + self._self_attention(index, bias, self_layer, self_layer.layer_norm(states), parents)
             states = states + self._cross_attention(index, cross_layer, cross_layer.layer_norm(states))
             states = feed_forward(states)
         # normalized over the whole vocabulary, as in training
@@ -176,14 +206,19 @@ class DecodingSteps:
         return log_probs[..., start : start + self.codebook_size]
 
     def _self_attention(
-        self, index: int, level: int, layer: T5LayerSelfAttention, states: torch.Tensor, parents: torch.Tensor | None
+        self,
+        index: int,
+        bias: torch.Tensor,
+        layer: T5LayerSelfAttention,
+        states: torch.Tensor,
+        parents: torch.Tensor | None,
     ) -> torch.Tensor:
         """Attends from each beam to its own past: `(batch_size, width, d_model)` in and out."""
-        attention = layer.SelfAttention
+        attention, config = layer.SelfAttention, self.decoder.config
         batch_size, width, _ = states.shape
         # one row per beam: (batch_size * width, num_heads, 1, d_kv)
         query, key, value = (
-            projection(states).view(batch_size * width, self.num_heads, 1, self.d_kv)
+            projection(states).view(batch_size * width, config.num_heads, 1, config.d_kv)
             for projection in (attention.q, attention.k, attention.v)
         )
         if parents is not None:
@@ -192,7 +227,6 @@ class DecodingSteps:
             key = torch.cat([self.keys[index][rows], key], dim=2)
             value = torch.cat([self.values[index][rows], value], dim=2)
         self.keys[index], self.values[index] = key, value
-        bias = self.position_bias[:, :, level : level + 1, : level + 1].to(query.dtype)
         context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
         return attention.o(context.reshape(batch_size, width, -1))
 
@@ -200,7 +234,7 @@ class DecodingSteps:
         """Attends from all beams of a request to its encoder states: `(batch_size, width, d_model)` in and out."""
         attention = layer.EncDecAttention
         context = functional.scaled_dot_product_attention(
-            self._heads(attention.q(states)),
+            split_heads(attention.q(states), self.decoder),
             self.cross_keys[index],
             self.cross_values[index],
             attn_mask=self.mask,
