@@ -103,7 +103,7 @@ def last_visible(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """
     positions = torch.arange(states.shape[1], device=states.device)
     last = (positions * mask.bool()).argmax(-1)  # (batch_size, ...)
-    flat = last.reshape(len(states), -1, 1).expand(-1, -1, states.shape[-1])
+    flat = last.reshape(states.shape[0], -1, 1).expand(-1, -1, states.shape[-1])
     return states.gather(1, flat).view(*last.shape, states.shape[-1])
 
 
@@ -192,7 +192,9 @@ class DecodingSteps:
     def decode(self, level: int, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
         """[`__call__`] for the tokens of the previous level, `(batch_size, width)`, or the start token."""
         states = self.decoder.embed_tokens(tokens)  # (batch_size, width, d_model)
-        bias = self.position_bias[:, :, level : level + 1, : level + 1].to(states.dtype)
+        # selected, not sliced: in a trace, the bounds of a slice would limit the level
+        positions = torch.arange(level + 1, device=tokens.device)
+        bias = self.position_bias.index_select(2, positions[-1:]).index_select(3, positions).to(states.dtype)
         if self.start_states is not None:
             is_start = (tokens == PAD_TOKEN_ID).unsqueeze(-1).to(states.dtype)
             states = states + is_start * self.start_states.unsqueeze(1)
@@ -202,8 +204,8 @@ class DecodingSteps:
             states = feed_forward(states)
         # normalized over the whole vocabulary, as in training
         log_probs = decoder_logits(self.decoder, self.decoder.final_layer_norm(states)).float().log_softmax(-1)
-        start = first_token(level, self.codebook_size)
-        return log_probs[..., start : start + self.codebook_size]
+        columns = torch.arange(self.codebook_size, device=tokens.device) + first_token(level, self.codebook_size)
+        return log_probs.index_select(-1, columns)
 
     def _self_attention(
         self,

@@ -60,7 +60,7 @@ def make_page(arguments: BrowserPageArguments) -> None:
     """
     from ..hub.browser_page import stage_page
     from ..hub.npm_packages import vendor
-    from ..onnx_export.runner import SETTINGS_FILE, read_settings
+    from ..onnx_export.exported_folder import SETTINGS_FILE, read_settings
 
     needed = [arguments.model, arguments.npm_archives]
     check_replaceable(arguments.output_dir, arguments.overwrite, PUBLISHED["space"], needed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..manifest import ITEMS_FILE, ModelFiles, sha256
-from ..onnx_export.runner import ITEM_SCORES, SEMANTIC_IDS_FILE, TEXT_ENCODER, read_settings
+from ..onnx_export.exported_folder import ITEM_SCORES, SEMANTIC_IDS_FILE, STEER, TEXT_ENCODER, read_settings
 
 READING = ("preference_texts", "recommendation_request")
 """Modules that read requests in the page; they and what they import need the standard library alone."""
@@ -46,9 +46,13 @@ def stage_page(export: Path, template: Path, libraries: Path, target: Path) -> d
 
     Raises:
         FileNotFoundError: If a file of the model is missing.
-        ValueError: If a file of the model is damaged, or of another export.
+        ValueError: If it is another kind of model, or a file of it is damaged, or of another export.
     """
     settings = read_settings(export)
+    if settings["model_type"] != STEER:
+        raise ValueError(
+            f"{export} is a {settings['model_type']}, and the page runs a {STEER}; give one of that kind."
+        )
     if missing := [name for name in FROM_EXPORT.values() if not (export / name).is_file()]:
         raise FileNotFoundError(
             f"{export} has no {missing[0]}, which the page reads; export the model again (with a fast tokenizer, "

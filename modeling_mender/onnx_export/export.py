@@ -1,9 +1,9 @@
-"""Export of Mender_Steer to a folder of ONNX graphs, checked against the model."""
+"""Export of a model to a folder of ONNX graphs, checked against the model."""
 
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +13,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from ..manifest import write_manifest
+from ..modeling_generative_retriever import GenerativeRetriever
 from ..modeling_mender_steer import MenderSteer
 from ..processing_mender import MenderProcessor
-from ..processing_mender_steer import MenderSteerProcessor
-from .graphs import ItemScoresGraph, TextEncoderGraph
-from .runner import ITEM_SCORES, SEMANTIC_IDS_FILE, SETTINGS_FILE, TEXT_ENCODER, OnnxRecommender
+from .decoder_graphs import DecoderStepGraph, RequestEncoderGraph
+from .exported_folder import (
+    DECODER_STEP,
+    GRAPHS,
+    ITEM_SCORES,
+    REQUEST_ENCODER,
+    SEMANTIC_IDS_FILE,
+    SETTINGS_FILE,
+    SIZES,
+    TEXT_ENCODER,
+)
+from .graphs import Graph, ItemScoresGraph, TextEncoderGraph
+from .runner import OnnxRecommender, OnnxSteer
 
 OPSET = 20
 DTYPES = ("float32", "int8")
@@ -25,6 +36,12 @@ TOLERANCE = 1e-4
 """Largest difference of a score from the model's, relative to scores beyond 1."""
 
 DYNAMIC = torch.export.Dim.DYNAMIC
+GRAPH_CLASSES: dict[str, Any] = {
+    TEXT_ENCODER: TextEncoderGraph,
+    ITEM_SCORES: ItemScoresGraph,
+    REQUEST_ENCODER: RequestEncoderGraph,
+    DECODER_STEP: DecoderStepGraph,
+}
 
 
 def export_onnx(
@@ -33,74 +50,92 @@ def export_onnx(
     """Writes the graphs of a model, its processor and semantic IDs, `onnx.json`, which describes them, and a manifest.
 
     Args:
-        model ([`MenderSteer`]): The model, without an effective decoder, on the CPU.
-        processor ([`MenderSteerProcessor`]): Its processor.
+        model ([`GenerativeRetriever`]): A model with semantic IDs, on the CPU; a [`MenderSteer`] without an effective
+            decoder.
+        processor ([`MenderProcessor`]): Its processor.
         folder (`str` or `Path`): Existing, empty folder.
-        dtype (`str`, defaults to `"float32"`): `"int8"` stores and multiplies the weights of the text encoder in 8
-            bits (dynamic quantization of ONNX Runtime); the item scores stay in float32.
+        dtype (`str`, defaults to `"float32"`): `"int8"` stores and multiplies the weights of the graph with the text
+            encoder in 8 bits (dynamic quantization of ONNX Runtime); item scores and the steps of a decoder stay in
+            float32.
 
     Returns:
         `dict`: The content of `onnx.json`.
 
     Raises:
-        ValueError: For another kind of model or type, a model with a decoder, or graphs that score otherwise than the
-            model.
+        ValueError: For another kind of model or type, or graphs that score otherwise than the model.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype ({dtype}) must be one of {', '.join(DTYPES)}.")
-    steer, steer_processor = _exportable(model, processor)
+    exported = _exportable(model, processor)
+    config, model_type = exported.config, exported.config.model_type
     folder = Path(folder)
-    trace(TextEncoderGraph(steer)).save(folder / TEXT_ENCODER)
-    trace(ItemScoresGraph(steer)).save(folder / ITEM_SCORES)
+    graphs: dict[str, Graph] = {name: GRAPH_CLASSES[name](exported) for name in GRAPHS[model_type]}
+    for name, graph in graphs.items():
+        trace(graph).save(folder / name)
     processor.save_pretrained(folder)
-    _write_semantic_ids(folder, steer)
+    _write_semantic_ids(folder, exported)
+    others = {} if isinstance(exported, MenderSteer) else {"constrained_softmax": config.constrained_softmax}
     settings = {
         "format": 1,
-        "model_type": steer.config.model_type,
+        "model_type": model_type,
         "dtype": dtype,
         "opset": OPSET,
-        "num_items": steer.config.num_items,
-        "num_words": steer.config.num_words,
-        "embedding_size": steer.config.embedding_size,
-        "max_history_length": steer.config.max_history_length,
-        "num_trained_items": steer.num_trained_items,
+        "num_items": config.num_items,
+        **{name: _size(exported, name) for name in SIZES[model_type]},
+        **others,
+        "max_history_length": config.max_history_length,
+        "num_trained_items": exported.num_trained_items,
         "max_length": processor.max_length,
         "pad_token_id": processor.tokenizer.pad_token_id or 0,
-        "graphs": describe_graphs(steer),
+        "graphs": {name: graph.describe() for name, graph in graphs.items()},
     }
     _write_settings(folder, settings)
-    difference = largest_difference(steer, steer_processor, OnnxRecommender(folder))
+    difference = largest_difference(exported, processor, OnnxRecommender.from_pretrained(folder))
     if not difference <= TOLERANCE:
         raise ValueError(
             f"the graphs score otherwise than the model: by up to {difference:.1e}, and {TOLERANCE:.0e} is allowed; "
             "nothing was written."
         )
     if dtype == "int8":
-        quantize(folder / TEXT_ENCODER)
-        difference = largest_difference(steer, steer_processor, OnnxRecommender(folder))
+        quantize(folder / GRAPHS[model_type][0])
+        difference = largest_difference(exported, processor, OnnxRecommender.from_pretrained(folder))
     settings["largest_difference"] = difference
     _write_settings(folder, settings)
     write_manifest(folder)
     return settings
 
 
-def _exportable(model: PreTrainedModel, processor: MenderProcessor) -> tuple[MenderSteer, MenderSteerProcessor]:
-    """A model and its processor that graphs can stand for; raises a ValueError for others."""
-    if not isinstance(model, MenderSteer) or not isinstance(processor, MenderSteerProcessor):
+def _exportable(model: PreTrainedModel, processor: MenderProcessor) -> GenerativeRetriever:
+    """A model that graphs can stand for; raises a ValueError for others."""
+    model_type = model.config.model_type
+    if not isinstance(model, GenerativeRetriever) or model_type not in GRAPHS:
         raise ValueError(
-            f"a {model.config.model_type} model cannot be exported to ONNX; only mender_steer can, the default method."
+            f"a {model_type} model cannot be exported to ONNX; models with semantic IDs can: {', '.join(GRAPHS)}."
         )
-    if model.has_decoder:
+    if model_type not in processor.model_types:
         raise ValueError(
-            "this mender_steer has a decoder, whose beam search is no graph; export a model trained without "
-            "--use_decoder."
+            f"a {type(processor).__name__} is no processor of a {model_type}; load both from the same folder."
+        )
+    if isinstance(model, MenderSteer) and model.has_decoder:
+        raise ValueError(
+            "this mender_steer has a decoder that refines its item scores, which is not exported; export a model "
+            "trained without --use_decoder."
         )
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise ValueError(f"the model is {model.dtype} on {model.device}; load it in float32 on the CPU to export it.")
-    return model, processor
+    return model
 
 
-def _write_semantic_ids(folder: Path, model: MenderSteer) -> None:
+def _size(model: GenerativeRetriever, name: str) -> int:
+    """A size of the settings."""
+    if name == "num_beams":
+        return model.generation_config.num_beams or 1
+    if name == "num_input_tokens" and not hasattr(model.config, name):
+        return model.config.text_config.vocab_size
+    return getattr(model.config, name)
+
+
+def _write_semantic_ids(folder: Path, model: GenerativeRetriever) -> None:
     """Writes a list whose row `i` is the semantic ID of item `i + 1`, or null where that was removed."""
     codes: list[Any] = cast(torch.Tensor, model.item_semantic_ids).tolist()
     if model.is_item is not None:
@@ -112,65 +147,24 @@ def _write_settings(folder: Path, settings: dict[str, Any]) -> None:
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def describe_graphs(model: MenderSteer) -> dict[str, Any]:
-    """Inputs and outputs of the graphs by file: name, type, shape and meaning."""
-    size, items = model.config.embedding_size, model.config.num_items
-    texts: list[Any] = ["batch_size", "num_texts"]
-
-    def tensor(dtype: str, shape: list[Any], meaning: str) -> dict[str, Any]:
-        return {"dtype": dtype, "shape": shape, "meaning": meaning}
-
-    return {
-        TEXT_ENCODER: {
-            "inputs": {
-                "input_ids": tensor("int64", ["num_texts", "sequence_length"], "tokens, with special ones"),
-                "attention_mask": tensor("int64", ["num_texts", "sequence_length"], "1, and 0 where padded"),
-            },
-            "outputs": {"embeddings": tensor("float32", ["num_texts", size], "embeddings of norm 1")},
-        },
-        ITEM_SCORES: {
-            "inputs": {
-                "history": tensor(
-                    "int64", ["batch_size", "history_length"], "item ids from 1, oldest first; 0 where padded"
-                ),
-                "embeddings": tensor("float32", [*texts, size], "of the texts, wanted before avoided; 0 where padded"),
-                "strengths": tensor("float32", texts, "above 0 if wanted, below 0 if avoided, 0 where padded"),
-                "known": tensor("float32", texts, "share of the words of a text that the catalog has"),
-                "words": tensor("int64", [*texts, "num_words"], "word ids from 1, each once; 0 where padded"),
-            },
-            "outputs": {
-                "scores": tensor("float32", ["batch_size", items], "log-probabilities; column i is item i + 1"),
-                "terms": tensor(
-                    "float32",
-                    ["batch_size", "2 + num_texts", items],
-                    "sum to the scores up to a constant: history, graph, and one per text",
-                ),
-            },
-            "note": "every dimension is at least 1: a request without texts has one of strength 0",
-        },
-    }
-
-
-def trace(graph: TextEncoderGraph | ItemScoresGraph) -> torch.onnx.ONNXProgram:
-    """Traces a graph with all dimensions of its inputs dynamic, except for that of embeddings."""
+def trace(graph: Graph) -> torch.onnx.ONNXProgram:
+    """Traces a graph; the sizes of its inputs that have a name vary."""
     example = graph.example()
     shapes = tuple(
-        {axis: DYNAMIC for axis in range(value.dim()) if not (name == "embeddings" and axis == 2)}
-        for name, value in zip(graph.inputs, example, strict=True)
+        {axis: DYNAMIC for axis, size in enumerate(one["shape"]) if isinstance(size, str)}
+        for one in graph.inputs.values()
     )
     graph.eval()
     # attention as plain products: the fused kernels have no counterpart in ONNX
     with quiet("onnx_ir", "onnxscript", "torch.onnx"), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-        # strict: sizes given by `len` are symbols
-        strict = isinstance(graph, ItemScoresGraph)
-        traced = torch.export.export(graph, example, dynamic_shapes=shapes, strict=strict)
+        traced = torch.export.export(graph, example, dynamic_shapes=(shapes,), strict=graph.is_strict)
         program = torch.onnx.export(
             traced,
             dynamo=True,
             opset_version=OPSET,
             verbose=False,
-            input_names=graph.inputs,
-            output_names=graph.outputs,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
             custom_translation_table={torch.ops.aten.repeat_interleave.Tensor: repeated_indices},
         )
     assert program is not None
@@ -220,33 +214,37 @@ def quantize(path: Path) -> None:
     plain.unlink()
 
 
-def largest_difference(model: MenderSteer, processor: MenderSteerProcessor, recommender: OnnxRecommender) -> float:
-    """Largest difference between a model and its graphs in the scores of all items, and of those recommended.
+def largest_difference(model: GenerativeRetriever, processor: MenderProcessor, recommender: OnnxRecommender) -> float:
+    """Largest difference between a model and its graphs in the scores of those recommended, and of all items where
+    all are scored.
 
     Relative to scores beyond 1, over [`reference_requests`].
     """
     differences = []
-    titles = [str(item["title"]) for item in processor.items]
-    k = min(10, len(titles))
-    for request in reference_requests(titles, model.config.max_history_length):
+    k = min(10, model.num_active_items)
+    for request in reference_requests(model, processor):
         inputs = processor(**request)
-        with torch.no_grad():
-            scores = model.encode(**inputs).item_scores
-        pairs = (
-            (recommender.score_items(**inputs), scores),
-            (recommender.recommend(**inputs, k=k).scores, model.recommend(**inputs, k=k).scores),
-        )
+        pairs = [(recommender.recommend(**inputs, k=k).scores, model.recommend(**inputs, k=k).scores)]
+        if isinstance(recommender, OnnxSteer):
+            with torch.no_grad():
+                pairs.append((recommender.score_items(**inputs), cast(Any, model.encode(**inputs)).item_scores))
         for found, expected in pairs:
             difference = (found - expected).abs() / expected.abs().clamp(min=1)
             differences.append(difference.masked_fill(found == expected, 0).max())  # also of items at -inf
     return float(torch.stack(differences).max())
 
 
-def reference_requests(titles: Sequence[str], max_history_length: int) -> list[dict[str, Any]]:
-    """Requests with and without history, preferences, avoided texts and strengths, alone and in a batch."""
-    num_items = len(titles)
-    history = [1 + number * 7 % num_items for number in range(min(5, max_history_length))]
-    first, middle, last = titles[0], titles[num_items // 2], titles[-1]
+def reference_requests(model: GenerativeRetriever, processor: MenderProcessor) -> list[dict[str, Any]]:
+    """Requests with and without what a model reads: history, preferences, avoided texts and strengths, alone and in a
+    batch."""
+    history = [1 + number * 7 % processor.num_items for number in range(min(5, model.config.max_history_length))]
+    if not getattr(processor, "reads_preferences", True):
+        return [{"history": [history]}, {"history": [history[:1], history]}]
+    if not isinstance(model, MenderSteer):
+        text = "Search for a gift"
+        batch = {"history": [history, []], "preference": [[text, "tea"], text]}
+        return [{"history": [history]}, {"history": [[]], "preference": [text]}, batch]
+    first, middle, last = processor.titles([1, 1 + processor.num_items // 2, processor.num_items])
     return [
         {"history": [history]},
         {"history": [[]], "preference": [first]},

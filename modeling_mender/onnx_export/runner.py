@@ -1,50 +1,88 @@
 """Recommendations by exported graphs with ONNX Runtime, without the model."""
 
-import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
+from ..configuration_semantic_ids import PAD_TOKEN_ID, first_token
+from ..constrained_decoding import NextLogProbs, beam_search
 from ..item_log_weights import ItemIds, ItemLogWeights, weigh_items
-from ..items_file import Items
-from ..manifest import ITEMS_FILE, ModelFiles
+from ..manifest import ModelFiles
 from ..modeling_mender_base import TEXTS_AT_A_TIME
-from ..recommendation import RecommendOutput, check_enough, check_k, count_allowed
+from ..recommendation import (
+    RecommendOutput,
+    check_enough,
+    check_history,
+    check_k,
+    check_not_empty,
+    check_size,
+    check_token_ids,
+    count_allowed,
+    default_beams,
+    refuse_unread_inputs,
+)
+from .exported_folder import (
+    DECODER_STEP,
+    GRAPHS,
+    ITEM_SCORES,
+    REQUEST_ENCODER,
+    STEER,
+    TEXT_ENCODER,
+    open_graph,
+    read_is_item,
+    read_settings,
+    read_trie,
+)
 
-SETTINGS_FILE = "onnx.json"
-TEXT_ENCODER, ITEM_SCORES = "text_encoder.onnx", "item_scores.onnx"
-SEMANTIC_IDS_FILE = "semantic_ids.json"
 
-
-class OnnxRecommender:
-    """Recommends items by the graphs of a folder that `mender export-onnx` wrote.
-
-    Its `recommend` takes what that of [`MenderSteer`] takes, without beams and terms, and gives the same items.
+class OnnxRecommender(ABC):
+    """Recommends items by the graphs of a folder that `mender export-onnx` wrote; [`from_pretrained`] opens it.
 
     Args:
-        folder (`str` or `Path`): The folder.
-        num_threads (`int`, *optional*): Threads per operator; defaults to that of PyTorch.
-
-    Raises:
-        ImportError: If onnxruntime is not installed.
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file is damaged, or of another export.
+        folder (`Path`): The folder.
+        settings (`dict`): Its settings; see [`read_settings`].
+        num_threads (`int`): Threads per operator.
     """
 
-    def __init__(self, folder: str | Path, num_threads: int | None = None) -> None:
-        folder = Path(folder)
-        self.settings = read_settings(folder)
-        ModelFiles(folder).check(rest=True)
-        self.num_items: int = self.settings["num_items"]
+    def __init__(self, folder: Path, settings: dict[str, Any], num_threads: int) -> None:
+        self.settings = settings
+        self.num_items: int = settings["num_items"]
         self._is_item = read_is_item(folder, self.num_items)
-        num_threads = num_threads or torch.get_num_threads()
-        self._text_encoder = open_graph(folder / TEXT_ENCODER, num_threads)
-        self._item_scores = open_graph(folder / ITEM_SCORES, num_threads)
+        self._graphs = {name: open_graph(folder / name, num_threads) for name in GRAPHS[settings["model_type"]]}
+
+    @staticmethod
+    def from_pretrained(folder: str | Path, num_threads: int | None = None) -> "OnnxRecommender":
+        """Opens an exported model.
+
+        Args:
+            folder (`str` or `Path`): The folder.
+            num_threads (`int`, *optional*): Threads per operator; defaults to that of PyTorch.
+
+        Returns:
+            [`OnnxSteer`] or [`OnnxRetriever`].
+
+        Raises:
+            ImportError: If onnxruntime is not installed.
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is damaged, or of another export.
+        """
+        folder = Path(folder)
+        settings = read_settings(folder)
+        ModelFiles(folder).check(rest=True)
+        kind = OnnxSteer if settings["model_type"] == STEER else OnnxRetriever
+        return kind(folder, settings, num_threads or torch.get_num_threads())
+
+    @abstractmethod
+    def recommend(self, k: int = 10, **inputs: Any) -> RecommendOutput:
+        """Finds the `k` best items for the processor's output, as `recommend` of the exported model."""
 
     def embed_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Embeds texts; those that are all padding get 0.
+        """Embeds texts; those that are all padding get 0. For models that read one vector per text.
 
         Args:
             input_ids, attention_mask (`torch.Tensor`): Shape `(..., sequence_length)`.
@@ -58,11 +96,44 @@ class OnnxRecommender:
         order = lengths.argsort(descending=True)[: int((lengths > 0).sum())]
         # in 8 bits the scale of a tensor depends on all that is in it: alone, a text is embedded alike in every batch
         for rows in order.split(1 if self.settings["dtype"] == "int8" else TEXTS_AT_A_TIME):
-            used = int(mask[rows].amax(0).nonzero().max()) + 1 if len(rows) else 0
+            used = _num_used(mask[rows]) if len(rows) else 0
             if used:
-                given = {"input_ids": tokens[rows, :used].numpy(), "attention_mask": mask[rows, :used].numpy()}
-                embeddings[rows] = torch.from_numpy(self._text_encoder.run(None, given)[0])
+                given = {"input_ids": tokens[rows, :used], "attention_mask": mask[rows, :used]}
+                embeddings[rows] = _tensor(self._run(TEXT_ENCODER, given)[0])
         return embeddings.view(*input_ids.shape[:-1], -1)
+
+    def embed_preferences(
+        self,
+        batch_size: int,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        embeddings: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Embeddings of preferences, given or computed; see [`MenderOnEmbeddings.embed_preferences`]."""
+        if embeddings is None and input_ids is not None:
+            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            embeddings = self.embed_texts(input_ids, attention_mask)
+        return torch.zeros(batch_size, 0, self.settings["embedding_size"]) if embeddings is None else embeddings
+
+    def _check_history(self, history: torch.Tensor, longest: int) -> None:
+        """Refuses what a graph would read beyond its tables."""
+        check_history(history, longest, self.settings["max_history_length"], self.num_items)
+
+    def _run(self, graph: str, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> list[Any]:
+        """Runs a graph on tensors, or on values that another run gave; neither are copied."""
+        from onnxruntime import OrtValue
+
+        values = {
+            name: OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value.numpy()))
+            if isinstance(value, torch.Tensor)
+            else value
+            for name, value in inputs.items()
+        }
+        return self._graphs[graph].run_with_ort_values(outputs, values)
+
+
+class OnnxSteer(OnnxRecommender):
+    """Mender_Steer: one graph for texts, and one for the scores of all items."""
 
     def score_items(
         self,
@@ -87,31 +158,24 @@ class OnnxRecommender:
         Raises:
             ValueError: If the history is too long or has an unknown item.
         """
-        self._check_history(history)
-        if preference_embeddings is None and preference_input_ids is not None:
-            if preference_attention_mask is None:
-                preference_attention_mask = torch.ones_like(preference_input_ids)
-            preference_embeddings = self.embed_texts(preference_input_ids, preference_attention_mask)
-        if preference_embeddings is None or not preference_embeddings.shape[1]:
-            preference_embeddings = torch.zeros(len(history), 1, self.settings["embedding_size"])
+        self._check_history(history, int((history > 0).sum(1).max()))
+        embeddings = self.embed_preferences(
+            len(history), preference_input_ids, preference_attention_mask, preference_embeddings
+        )
+        if not embeddings.shape[1]:
+            embeddings = torch.zeros(len(history), 1, self.settings["embedding_size"])
             preference_strengths, preference_known, preference_words = torch.zeros(len(history), 1), None, None
-        shape = preference_embeddings.shape[:2]
-        if preference_strengths is None:
-            preference_strengths = torch.ones(shape)
-        if preference_known is None:
-            preference_known = torch.ones(shape)
-        if preference_words is None:
-            preference_words = torch.zeros(*shape, 1, dtype=torch.long)
+        shape = embeddings.shape[:2]
+        words = torch.zeros(*shape, 1, dtype=torch.long) if preference_words is None else preference_words
+        self._check_words(words)
         given = {
             "history": history,
-            "embeddings": preference_embeddings,
-            "strengths": preference_strengths,
-            "known": preference_known,
-            "words": preference_words,
+            "embeddings": embeddings,
+            "strengths": torch.ones(shape) if preference_strengths is None else preference_strengths,
+            "known": torch.ones(shape) if preference_known is None else preference_known,
+            "words": words,
         }
-        self._check_words(preference_words)
-        arrays = {name: np.ascontiguousarray(value.numpy()) for name, value in given.items()}
-        return torch.from_numpy(self._item_scores.run(["scores"], arrays)[0])
+        return _tensor(self._run(ITEM_SCORES, given, ["scores"])[0])
 
     def recommend(
         self,
@@ -122,7 +186,7 @@ class OnnxRecommender:
         item_log_weights: ItemLogWeights | None = None,
         **inputs: Any,
     ) -> RecommendOutput:
-        """Finds the `k` best items.
+        """Finds the `k` best items, as [`MenderSteer.recommend`] without beams and terms.
 
         Args:
             k, candidates, exclude, allowed_items, item_log_weights: See [`GenerativeRetriever.recommend`].
@@ -145,17 +209,6 @@ class OnnxRecommender:
         best = scores.topk(k)
         return RecommendOutput(items=best.indices + 1, scores=best.values)
 
-    def _check_history(self, history: torch.Tensor) -> None:
-        """Refuses what the graph would read beyond its tables."""
-        longest, largest = self.settings["max_history_length"], self.num_items
-        if int((history > 0).sum(1).max()) > longest:
-            raise ValueError(f"history has more than {longest} items, which the model takes; keep the most recent.")
-        if not 0 <= int(history.min()) <= int(history.max()) <= largest:
-            wrong = int(history.min()) if int(history.min()) < 0 else int(history.max())
-            raise ValueError(
-                f"history contains item {wrong}, and the catalogue has {largest} items; let the processor check ids."
-            )
-
     def _check_words(self, words: torch.Tensor) -> None:
         """Refuses word ids of another catalogue."""
         largest = self.settings["num_words"]
@@ -166,66 +219,142 @@ class OnnxRecommender:
             )
 
 
-def read_is_item(folder: Path, num_items: int) -> torch.Tensor:
-    """Whether each number from 0 to `num_items` is an item that was not removed, by `items.jsonl`.
+class OnnxRetriever(OnnxRecommender):
+    """Mender_Tok, Mender_Emb, TIGER and its relatives: graphs for the request and for each step of the decoder, and
+    between the steps the beam search of the model itself.
 
-    Raises:
-        FileNotFoundError: If it is missing.
-        ValueError: If it is damaged, or has another number of items.
+    See [`OnnxRecommender`] for the arguments.
     """
-    path = folder / ITEMS_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; export the model again.")
-    items = Items.read(path)
-    if len(items) != num_items:
-        raise ValueError(
-            f"{path} has {len(items)} items and {SETTINGS_FILE} beside it counts {num_items}; export the model again."
+
+    def __init__(self, folder: Path, settings: dict[str, Any], num_threads: int) -> None:
+        super().__init__(folder, settings, num_threads)
+        self.trie = read_trie(folder, self._is_item, settings["num_levels"])
+
+    @property
+    def encoder_input_names(self) -> tuple[str, ...]:
+        """Names of the processor's output, without the mask."""
+        if TEXT_ENCODER in self._graphs:
+            return ("history", "preference_input_ids", "preference_attention_mask", "preference_embeddings")
+        return ("input_ids",)
+
+    def recommend(
+        self,
+        k: int = 10,
+        num_beams: int | None = None,
+        candidates: ItemIds | None = None,
+        exclude: ItemIds | None = None,
+        allowed_items: torch.Tensor | None = None,
+        item_log_weights: ItemLogWeights | None = None,
+        **inputs: Any,
+    ) -> RecommendOutput:
+        """Finds the `k` most probable items by beam search, as [`GenerativeRetriever.recommend`].
+
+        Args:
+            k, num_beams, candidates, exclude, allowed_items, item_log_weights: See
+                [`GenerativeRetriever.recommend`].
+            inputs: The processor's output.
+
+        Returns:
+            [`RecommendOutput`]: `items (batch_size, k)` and `scores (batch_size, k)`.
+
+        Raises:
+            ValueError: As [`GenerativeRetriever.recommend`].
+        """
+        num_left = self.trie.num_leaves
+        check_size(k, num_beams, num_left)
+        given = {name: inputs.pop(name) for name in self.encoder_input_names if name in inputs}
+        mask = inputs.pop("attention_mask", None)
+        refuse_unread_inputs(inputs, self.encoder_input_names)
+        encoded, mask = self._encode(given, mask)
+        weights = weigh_items(self.num_items, len(mask), candidates, exclude, allowed_items, item_log_weights)
+        num_allowed = count_allowed(weights, self.num_items, self._is_item)
+        check_enough(num_allowed, k)
+        found = beam_search(
+            self._decoding_steps(encoded, mask),
+            self.trie,
+            len(mask),
+            num_beams or default_beams(k, self.settings["num_beams"], num_left, num_allowed),
+            None if weights is None else self.trie.mean_fold(weights),
+            renormalize=self.settings["constrained_softmax"],
         )
-    is_item = torch.ones(1 + num_items, dtype=torch.bool)
-    is_item[[0, *items.removed]] = False
-    return is_item
+        return RecommendOutput(items=found.items[:, :k], scores=found.scores[:, :k])
+
+    def _encode(
+        self, given: dict[str, torch.Tensor], mask: torch.Tensor | None
+    ) -> tuple[dict[str, Any], torch.Tensor]:
+        """Checks and encodes requests: what every step of the decoder reads, and its mask."""
+        if self.encoder_input_names[0] not in given:
+            raise ValueError(
+                f"nothing to encode: give the processor's output ({', '.join(self.encoder_input_names)}, "
+                "attention_mask)."
+            )
+        if "history" in given:
+            history = given["history"]
+            self._check_history(history, history.shape[1])
+            embeddings = self.embed_preferences(
+                len(history), *(given.get(name) for name in self.encoder_input_names[1:])
+            )
+            given = {"history": history, "preference_embeddings": embeddings}
+            length = embeddings.shape[1] + history.shape[1]
+        else:
+            check_token_ids(given["input_ids"], self.settings["num_input_tokens"])
+            length = given["input_ids"].shape[1]
+        first = next(iter(given.values()))
+        mask = torch.ones(len(first), length, dtype=torch.long) if mask is None else mask.long()
+        check_not_empty(mask)
+        if "history" in given:
+            values = self._run(REQUEST_ENCODER, {**given, "attention_mask": mask})
+        else:
+            mask = mask[:, : _num_used(mask)]
+            values = self._encode_texts(given["input_ids"], mask)
+        names = [one.name for one in self._graphs[REQUEST_ENCODER].get_outputs()]
+        return dict(zip(names, values, strict=True)), mask
+
+    def _encode_texts(self, input_ids: torch.Tensor, mask: torch.Tensor) -> list[Any]:
+        """Encodes requests that are one text each; in 8 bits one by one, as [`embed_texts`]."""
+        parts = []
+        for rows in torch.arange(len(mask)).split(1 if self.settings["dtype"] == "int8" else len(mask)):
+            used = _num_used(mask[rows])
+            given = {"input_ids": input_ids[rows, :used], "attention_mask": mask[rows, :used]}
+            parts.append(self._run(REQUEST_ENCODER, given))
+        if len(parts) == 1:
+            return parts[0]
+        return [
+            torch.cat([_pad_states(_tensor(value), mask.shape[1]) for value in values])
+            for values in zip(*parts, strict=True)
+        ]
+
+    def _decoding_steps(self, encoded: dict[str, Any], mask: torch.Tensor) -> NextLogProbs:
+        """The decoder for [`beam_search`]: each call runs one step and keeps its cache for the next."""
+        shapes = {one.name: one.shape for one in self._graphs[DECODER_STEP].get_inputs()}
+        num_layers, _, num_heads, _, d_kv = shapes["past"]
+        start = torch.full((len(mask), 1), PAD_TOKEN_ID)
+        past: Any = torch.zeros(num_layers, len(mask), num_heads, 0, d_kv)
+
+        def step(level: int, codes: torch.Tensor | None, parents: torch.Tensor | None) -> torch.Tensor:
+            nonlocal past
+            given = {
+                "tokens": start if codes is None else codes + first_token(level - 1, self.settings["codebook_size"]),
+                "parents": torch.zeros_like(start) if parents is None else parents,
+                "past": past,
+                "attention_mask": mask,
+            }
+            log_probs, past = self._run(DECODER_STEP, {**given, **encoded})
+            return _tensor(log_probs)
+
+        return step
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Reads `onnx.json`.
-
-    Raises:
-        FileNotFoundError: If it is missing.
-        ValueError: If it is damaged.
-    """
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no {SETTINGS_FILE}; give a folder that mender export-onnx wrote.")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings["format"] != 1:
-            raise ValueError(f"it has the format {settings['format']!r:.40}, and this version reads 1")
-        if settings["dtype"] not in ("float32", "int8"):
-            raise ValueError(f"its dtype is {settings['dtype']!r:.40}")
-        for name in ("num_items", "num_words", "embedding_size", "max_history_length"):
-            if not isinstance(settings[name], int) or isinstance(settings[name], bool) or settings[name] < 1:
-                raise ValueError(f"its {name} is {settings[name]!r:.40}")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); export the model again.") from error
-    return settings
+def _tensor(value: Any) -> torch.Tensor:
+    """A tensor of a value of ONNX Runtime."""
+    return torch.from_numpy(value.numpy())
 
 
-def open_graph(path: Path, num_threads: int) -> Any:
-    """Opens a graph by ONNX Runtime on the CPU.
+def _num_used(mask: torch.Tensor) -> int:
+    """Number of columns up to the last one of `mask (num_rows, sequence_length)` that is not all padding."""
+    return int(mask.amax(0).nonzero().max()) + 1
 
-    Raises:
-        FileNotFoundError: If it is missing.
-        ValueError: If it cannot be read.
-    """
-    import onnxruntime
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; export the model again.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of its own kinds, all below Exception
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} cannot be opened by ONNX Runtime ({reason}); export the model again.") from error
+def _pad_states(states: torch.Tensor, length: int) -> torch.Tensor:
+    """Keys or values `(1, num_heads, sequence_length, d_kv)` padded to a length; other tensors as they are."""
+    return functional.pad(states, (0, 0, 0, length - states.shape[2])) if states.dim() == 4 else states

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
                     model=str(export), output_dir=page, dtype=dtype, npm_archives=arguments.npm_archives
                 )
             )
-            recommender = OnnxRecommender(export, num_threads=1)
+            recommender = OnnxRecommender.from_pretrained(export, num_threads=1)
             ways[f"ONNX Runtime, {dtype}"] = functools.partial(by_graphs, recommender, processor)
             pages[f"Chromium, {dtype}"] = stack.enter_context(serving(page))
             sizes[f"Chromium, {dtype}"] = sum(path.stat().st_size for path in page.rglob("*") if path.is_file())

@@ -3,11 +3,12 @@
     python scripts/benchmarks/benchmark_cpu.py --model outputs/beauty/mender_steer/model \\
         --benchmark outputs/beauty/benchmark --domain beauty [--num_threads 1] [--onnx_dir outputs/onnx]
 
-Mender_Steer first, on test rows of the recommendation axis: PyTorch in float32 and bfloat16, in 8 bits, compiled, and
-ONNX Runtime. Every row is asked once in every way, one by one. The ways take turns of ten rows, so other work on the
-machine slows all alike, and each has its weights in the processor's cache as a service has; a text is read again each
-time. Then Mender_Tok over the same items, with random weights of the paper's sizes
-(FLAN-T5-small and its decoder), against the generic loop of `generate`: its lists say nothing, so it has no recall.
+Test rows of the recommendation axis: PyTorch in float32 and bfloat16, in 8 bits, compiled, and ONNX Runtime. Every row
+is asked once in every way, one by one. The ways take turns of ten rows, so other work on the machine slows all alike,
+and each has its weights in the processor's cache as a service has; a text is read again each time. A Mender_Tok or
+Mender_Emb is compared with the generic loop of `generate` as well. After a Mender_Steer comes a Mender_Tok over the
+same items, with random weights of the paper's sizes (FLAN-T5-small and its decoder): its lists say nothing, so it has
+no recall.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -30,10 +31,10 @@ from torch import nn
 from transformers import T5Config
 
 from dataset_builders.benchmark.tables import choose_rows, load_table
-from modeling_mender import MenderTok, MenderTokConfig, MenderTokProcessor
+from modeling_mender import MenderSteer, MenderTok, MenderTokConfig, MenderTokProcessor
 from modeling_mender.hub.loading import load_recommender
 from modeling_mender.onnx_export.export import DTYPES, export_onnx
-from modeling_mender.onnx_export.runner import OnnxRecommender
+from modeling_mender.onnx_export.runner import OnnxRecommender, OnnxSteer
 from modeling_mender.semantic_ids import tokens_to_codes
 
 K, NUM_BEAMS, TURN = 10, 20, 10
@@ -52,12 +53,14 @@ class Measured(NamedTuple):
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of a mender_steer model")
+    parser.add_argument("--model", required=True, help="folder of a mender_steer, mender_tok or mender_emb")
     parser.add_argument("--benchmark", required=True)
     parser.add_argument("--domain", required=True)
     parser.add_argument("--onnx_dir", type=Path, help="keeps the exported graphs, or reads those of an earlier run")
-    parser.add_argument("--num_rows", type=int, default=300, help="test rows for Mender_Steer")
-    parser.add_argument("--num_tok_rows", type=int, default=12, help="test rows for Mender_Tok; 0 leaves it out")
+    parser.add_argument("--num_rows", type=int, default=300, help="test rows for the model")
+    parser.add_argument(
+        "--num_tok_rows", type=int, default=12, help="test rows for a Mender_Tok with random weights; 0 leaves it out"
+    )
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--no_compile", action="store_true", help="leave torch.compile out, which takes a minute")
     return parser.parse_args(argv)
@@ -104,14 +107,16 @@ def asking(recommend: Callable[..., Any], processor: Any, **settings: Any) -> Wa
     return ask
 
 
-def exported(model: Any, processor: Any, folder: Path) -> dict[str, Path]:
-    """Folders of the graphs by type; exports what is missing."""
-    folders = {dtype: folder / dtype for dtype in DTYPES}
-    for dtype, place in folders.items():
+def exported(model: Any, processor: Any, arguments: argparse.Namespace, folder: Path) -> dict[str, OnnxRecommender]:
+    """The graphs by type; exports what is missing."""
+    graphs = {}
+    for dtype in DTYPES:
+        place = folder / model.config.model_type / dtype
         if not place.is_dir():
             place.mkdir(parents=True)
             export_onnx(model, processor, place, dtype)
-    return folders
+        graphs[f"ONNX Runtime {dtype}"] = OnnxRecommender.from_pretrained(place, arguments.num_threads)
+    return graphs
 
 
 def measure(ways: Mapping[str, Way], requests: Sequence[Fields], processor: Any) -> Measured:
@@ -180,7 +185,7 @@ def show(measured: Measured, reference: str, targets: Sequence[int] | None) -> N
         print(line, flush=True)
 
 
-def show_parts(model: Any, processor: Any, graphs: OnnxRecommender, requests: Sequence[Fields]) -> None:
+def show_parts(model: Any, processor: Any, graphs: OnnxSteer, requests: Sequence[Fields]) -> None:
     """Prints the median time of each part of a request, in PyTorch and in ONNX Runtime."""
     parts: dict[str, list[float]] = {}
 
@@ -210,14 +215,13 @@ def show_parts(model: Any, processor: Any, graphs: OnnxRecommender, requests: Se
 def show_steer(arguments: argparse.Namespace, model: Any, processor: Any, folder: Path) -> None:
     """Measures Mender_Steer."""
     requests, targets = test_requests(arguments)
-    folders = exported(model, processor, folder)
-    ways = {name: asking(one.recommend, processor) for name, one in variants(model, not arguments.no_compile).items()}
-    graphs = {dtype: OnnxRecommender(folders[dtype], arguments.num_threads) for dtype in DTYPES}
-    ways |= {f"ONNX Runtime {dtype}": asking(one.recommend, processor) for dtype, one in graphs.items()}
+    graphs = exported(model, processor, arguments, folder)
+    made = variants(model, not arguments.no_compile) | graphs
+    ways = {name: asking(one.recommend, processor) for name, one in made.items()}
     print(f"\nMender_Steer, {len(requests)} test rows, {COLUMNS}", flush=True)
     show(measure(ways, requests, processor), next(iter(ways)), targets)
     print("\nits parts: median and minimum")
-    show_parts(model, processor, graphs["float32"], requests)
+    show_parts(model, processor, cast(OnnxSteer, graphs["ONNX Runtime float32"]), requests)
 
 
 def build_tok(items: list[dict[str, str]], tokenizer: Any) -> tuple[MenderTok, MenderTokProcessor]:
@@ -237,35 +241,42 @@ def build_tok(items: list[dict[str, str]], tokenizer: Any) -> tuple[MenderTok, M
     return model, MenderTokProcessor(tokenizer, items=items, max_length=512)
 
 
-def show_tok(arguments: argparse.Namespace, steer_processor: Any) -> None:
-    """Measures Mender_Tok."""
-    requests, _ = test_requests(arguments)
-    requests = requests[: arguments.num_tok_rows]
-    model, processor = build_tok(steer_processor.items, steer_processor.tokenizer)
+def show_retriever(
+    arguments: argparse.Namespace,
+    model: Any,
+    processor: Any,
+    folder: Path,
+    requests: Sequence[Fields],
+    targets: Sequence[int] | None,
+) -> None:
+    """Measures a generative model; without targets its weights are random."""
     codebook_size = model.config.codebook_size
-    items = {tuple(codes): number for number, codes in enumerate(model.trie.item_codes.T.tolist()) if number}
+    num_beams = min(NUM_BEAMS, model.num_active_items)
+    items = {tuple(codes): number for number, codes in enumerate(model.item_semantic_ids.tolist(), start=1)}
 
     def generic(fields: Fields) -> list[int]:
         found = model.generate(
             **processor(**fields),
-            num_beams=NUM_BEAMS,
+            num_beams=num_beams,
             num_return_sequences=K,
             return_dict_in_generate=True,
             output_scores=True,  # which the own search does not give
         )
         return [items[tuple(codes)] for codes in tokens_to_codes(found.sequences[:, 1:], codebook_size).tolist()]
 
+    made = {
+        name.replace("PyTorch", "recommend"): one for name, one in variants(model, not arguments.no_compile).items()
+    } | exported(model, processor, arguments, folder)
     ways = {"generic generate, float32": generic}
-    ways |= {
-        name.replace("PyTorch", "recommend"): asking(one.recommend, processor, num_beams=NUM_BEAMS)
-        for name, one in variants(model, not arguments.no_compile).items()
-    }
-    lengths = [processor(**fields)["input_ids"].shape[1] for fields in requests]
+    ways |= {name: asking(one.recommend, processor, num_beams=num_beams) for name, one in made.items()}
+    lengths = [int(processor(**fields)["attention_mask"].sum()) for fields in requests]
+    weights = "random" if targets is None else "trained"
     print(
-        f"\nMender_Tok, {len(requests)} test rows of {min(lengths)} to {max(lengths)} tokens, {NUM_BEAMS} beams, "
-        f"random weights, {COLUMNS}"
+        f"\n{type(model).__name__}, {weights} weights, {len(requests)} test rows of {min(lengths)} to {max(lengths)} "
+        f"states (median {statistics.median(lengths):.0f}), {num_beams} beams, {COLUMNS}",
+        flush=True,
     )
-    show(measure(ways, requests, processor), list(ways)[1], None)
+    show(measure(ways, requests, processor), list(ways)[1], targets)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -280,9 +291,15 @@ def main(argv: list[str] | None = None) -> int:
         f"{onnxruntime.__version__}, {model.config.num_items} items"
     )
     with TemporaryDirectory() as scratch:
-        show_steer(arguments, model, processor, arguments.onnx_dir or Path(scratch))
-    if arguments.num_tok_rows:
-        show_tok(arguments, processor)
+        folder = arguments.onnx_dir or Path(scratch)
+        if not isinstance(model, MenderSteer):
+            show_retriever(arguments, model, processor, folder, *test_requests(arguments))
+            return 0
+        show_steer(arguments, model, processor, folder)
+        if arguments.num_tok_rows:
+            tok = build_tok(processor.items, processor.tokenizer)
+            requests, _ = test_requests(arguments)
+            show_retriever(arguments, *tok, folder, requests[: arguments.num_tok_rows], None)
     return 0
 
 

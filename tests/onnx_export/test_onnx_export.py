@@ -8,27 +8,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import ITEMS, TITLES, build
+from described_graphs import check_description
+from tiny_models import ITEMS, TITLES, build, tiny_method
 
 from modeling_mender.commands import export_onnx as command
 from modeling_mender.hub.browser_page import stage_page
 from modeling_mender.manifest import MANIFEST_FILE, write_manifest
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 from modeling_mender.onnx_export.export import export_onnx, quantize, reference_requests  # noqa: E402
-from modeling_mender.onnx_export.graphs import stacked_terms  # noqa: E402
-from modeling_mender.onnx_export.runner import (  # noqa: E402
+from modeling_mender.onnx_export.exported_folder import (  # noqa: E402
     ITEM_SCORES,
     SEMANTIC_IDS_FILE,
     SETTINGS_FILE,
     TEXT_ENCODER,
-    OnnxRecommender,
 )
+from modeling_mender.onnx_export.graphs import stacked_terms  # noqa: E402
+from modeling_mender.onnx_export.runner import OnnxRecommender  # noqa: E402
 
 TRIE = Path(__file__).parents[2] / "model_cards" / "spaces" / "browser" / "trie.js"
-REQUESTS = reference_requests(TITLES, max_history_length=20)
 REMOVED, NUM_ITEMS = [2, 6], len(ITEMS) + 1
 
 
@@ -53,7 +53,7 @@ def folder(steer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recommender(folder):
-    return OnnxRecommender(folder)
+    return OnnxRecommender.from_pretrained(folder)
 
 
 def random_requests(seed):
@@ -70,16 +70,15 @@ def random_requests(seed):
     }
 
 
-@pytest.mark.parametrize("request_fields", [*REQUESTS, *(random_requests(seed) for seed in range(30))])
-def test_the_graphs_give_the_items_and_scores_of_the_model(steer, recommender, request_fields):
+def test_the_graphs_give_the_items_and_scores_of_the_model(steer, recommender):
     model, processor = steer
-    inputs = processor(**request_fields)
-    limits = [{}, {"exclude": [3, 5]}, {"candidates": [1, 4, 7, 9, 12]}]
-    for limit in limits:
-        expected = model.recommend(**inputs, k=5, **limit)
-        found = recommender.recommend(**inputs, k=5, **limit)
-        torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-5)
-        assert torch.equal(found.items, expected.items)
+    for request_fields in (*reference_requests(*steer), *(random_requests(seed) for seed in range(30))):
+        inputs = processor(**request_fields)
+        for limit in ({}, {"exclude": [3, 5]}, {"candidates": [1, 4, 7, 9, 12]}):
+            expected = model.recommend(**inputs, k=5, **limit)
+            found = recommender.recommend(**inputs, k=5, **limit)
+            torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-5)
+            assert torch.equal(found.items, expected.items), request_fields
 
 
 def test_weights_and_masks_of_items_count_as_for_the_model(steer, recommender):
@@ -116,15 +115,7 @@ def test_a_request_scores_alike_alone_and_in_a_batch(steer, recommender):
 
 def test_the_settings_describe_the_graphs(folder, steer):
     settings = json.loads((folder / SETTINGS_FILE).read_text())
-    kinds = {"tensor(int64)": "int64", "tensor(float)": "float32"}
-    for name, graph in settings["graphs"].items():
-        session = onnxruntime.InferenceSession(folder / name)
-        for said, real in ((graph["inputs"], session.get_inputs()), (graph["outputs"], session.get_outputs())):
-            assert list(said) == [one.name for one in real]
-            assert [one["dtype"] for one in said.values()] == [kinds[one.type] for one in real]
-            for one, other in zip(said.values(), real, strict=True):
-                fixed = [size if isinstance(size, int) else None for size in one["shape"]]
-                assert fixed == [size if isinstance(size, int) else None for size in other.shape]
+    check_description(folder, settings["graphs"])
     assert settings["largest_difference"] < 1e-4
     assert settings["num_items"] == NUM_ITEMS
 
@@ -139,7 +130,7 @@ def test_8_bits_keep_the_embeddings_near_and_do_not_depend_on_the_batch(recommen
     assert {one.name for one in copy.iterdir()} == {one.name for one in folder.iterdir()}
     tokens = steer[1].tokenizer([*TITLES, "tea"], padding=True, return_tensors="pt")
     given = tokens["input_ids"], tokens["attention_mask"]
-    quantized = OnnxRecommender(copy)
+    quantized = OnnxRecommender.from_pretrained(copy)
     plain, found = recommender.embed_texts(*given), quantized.embed_texts(*given)
     assert not torch.equal(plain, found)
     assert ((plain * found).sum(1) > 0.99).all()
@@ -189,7 +180,11 @@ def test_the_trie_of_the_page_leaves_removed_items_out(steer, folder, tmp_path):
 
 
 def test_what_is_no_item_of_the_catalogue_is_refused(recommender):
-    for history, reason in (([[14]], "item 14"), ([[-1]], "item -1"), ([[1] * 21], "more than 20 items")):
+    for history, reason in (
+        ([[14]], "item 14"),
+        ([[-1]], "item -1"),
+        ([[1] * 21], "has 21 items, the model takes 20"),
+    ):
         with pytest.raises(ValueError, match=reason):
             recommender.recommend(history=torch.tensor(history), k=3)
     for given, reason in (({"k": 0}, "k"), ({"k": 12}, "1..11"), ({"k": 3, "candidates": [1, 3]}, "allows 2 items")):
@@ -214,10 +209,11 @@ def test_a_changed_file_is_named_before_it_is_used(folder, tmp_path, name):
     half = len(content) // 2
     start = content[:half].rfind(b"1")  # a digit of the files of text
     (copy / name).write_bytes(content[:start] + b"2" + content[start + 1 :])
-    for read in (OnnxRecommender, lambda export: stage_page(export, TRIE.parent, tmp_path, tmp_path / "page")):
+    page = tmp_path / "page"
+    for read in (OnnxRecommender.from_pretrained, lambda export: stage_page(export, TRIE.parent, tmp_path, page)):
         with pytest.raises(ValueError, match=f"{name} has another content .*damaged, or belongs to another model"):
             read(copy)
-    assert not (tmp_path / "page").exists()
+    assert not page.exists()
 
 
 def test_without_a_manifest_the_items_are_counted(folder, tmp_path):
@@ -227,7 +223,7 @@ def test_without_a_manifest_the_items_are_counted(folder, tmp_path):
     with (copy / "items.jsonl").open("a") as file:
         file.write(json.dumps({"item_id": 14, "title": "lamp"}) + "\n")
     with pytest.raises(ValueError, match=r"has 14 items and onnx\.json beside it counts 13"):
-        OnnxRecommender(copy)
+        OnnxRecommender.from_pretrained(copy)
 
 
 def test_damaged_and_missing_files_are_named(folder, tmp_path):
@@ -236,10 +232,10 @@ def test_damaged_and_missing_files_are_named(folder, tmp_path):
     (copy / MANIFEST_FILE).unlink()
     (copy / ITEM_SCORES).write_bytes((folder / ITEM_SCORES).read_bytes()[:1000])
     with pytest.raises(ValueError, match=f"{ITEM_SCORES} cannot be opened"):
-        OnnxRecommender(copy)
+        OnnxRecommender.from_pretrained(copy)
     (copy / ITEM_SCORES).unlink()
     with pytest.raises(FileNotFoundError, match=f"{ITEM_SCORES} is missing"):
-        OnnxRecommender(copy)
+        OnnxRecommender.from_pretrained(copy)
     for text in (
         "{",
         "[]",
@@ -250,14 +246,17 @@ def test_damaged_and_missing_files_are_named(folder, tmp_path):
     ):
         (copy / SETTINGS_FILE).write_text(text)
         with pytest.raises(ValueError, match=f"{SETTINGS_FILE} is damaged"):
-            OnnxRecommender(copy)
+            OnnxRecommender.from_pretrained(copy)
     with pytest.raises(FileNotFoundError, match=SETTINGS_FILE):
-        OnnxRecommender(tmp_path)
+        OnnxRecommender.from_pretrained(tmp_path)
 
 
 def test_models_that_are_no_graph_are_refused(tmp_path, steer):
-    with pytest.raises(ValueError, match="only mender_steer"):
-        export_onnx(*build("tok", "bert", tmp_path / "tok"), tmp_path)
+    _, sasrec, sasrec_processor, _ = tiny_method("sasrec", "bert", tmp_path / "sasrec")
+    with pytest.raises(ValueError, match="a sasrec model cannot be exported .* semantic IDs can: .* mender_tok"):
+        export_onnx(sasrec, sasrec_processor, tmp_path)
+    with pytest.raises(ValueError, match="MenderSteerProcessor is no processor of a mender_tok"):
+        export_onnx(build("tok", "bert", tmp_path / "tok")[0], steer[1], tmp_path)
     with pytest.raises(ValueError, match="decoder"):
         export_onnx(*build("steer", "bert", tmp_path / "decoder", use_decoder=True), tmp_path)
     with pytest.raises(ValueError, match="float16"):

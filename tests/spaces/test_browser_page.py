@@ -412,8 +412,13 @@ def test_a_library_that_is_missing_or_another_ends_in_one_line(tmp_path, monkeyp
 def test_an_exported_model_of_another_type_or_without_a_file_ends_in_one_line(archives, tmp_path, capsys):
     words = [str(tmp_path / "onnx"), "--output_dir", str(tmp_path / "page"), "--npm_archives", str(archives)]
     (tmp_path / "onnx").mkdir()
-    known = dict.fromkeys(("num_items", "num_words", "embedding_size", "max_history_length"), 1)
-    (tmp_path / "onnx" / "onnx.json").write_text(json.dumps({"format": 1, "dtype": "int8", **known}))
-    for given, said in ((words, "was exported in int8"), ([*words, "--dtype", "int8"], "has no text_encoder.onnx")):
+    names = "num_items num_words embedding_size max_history_length num_levels codebook_size num_beams num_input_tokens"
+    known = {"format": 1, "dtype": "int8", "constrained_softmax": False, **dict.fromkeys(names.split(), 1)}
+    for given, model_type, said in (
+        (words, "mender_steer", "was exported in int8"),
+        ([*words, "--dtype", "int8"], "mender_steer", "has no text_encoder.onnx"),
+        ([*words, "--dtype", "int8"], "mender_tok", "is a mender_tok, and the page runs a mender_steer"),
+    ):
+        (tmp_path / "onnx" / "onnx.json").write_text(json.dumps({**known, "model_type": model_type}))
         assert browser_page.main(given) == 1
         assert said in capsys.readouterr().err and not (tmp_path / "page").exists()
