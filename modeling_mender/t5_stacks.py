@@ -145,6 +145,24 @@ def split_heads(states: torch.Tensor, decoder: T5Stack) -> torch.Tensor:
     return states.unflatten(-1, (decoder.config.num_heads, decoder.config.d_kv)).transpose(1, 2)
 
 
+def rows_of_beams(parents: torch.Tensor, num_rows: int) -> torch.Tensor:
+    """Rows of a cache that beams extend.
+
+    Args:
+        parents (`torch.Tensor`): Shape `(batch_size, width)`, beams of the step before.
+        num_rows (`int`): Rows of the cache, one per beam, those of a request in succession.
+
+    Returns:
+        `torch.Tensor`: Shape `(batch_size * width,)`.
+
+    >>> rows_of_beams(torch.tensor([[0, 2], [1, 0]]), num_rows=6).tolist()
+    [0, 2, 4, 3]
+    """
+    batch_size = parents.shape[0]
+    first = torch.arange(batch_size, device=parents.device).unsqueeze(1) * (num_rows // batch_size)
+    return (parents + first).flatten()
+
+
 class DecodingSteps:
     """Runs the decoder one level at a time for all beams of a request: the network side of [`beam_search`].
 
@@ -183,14 +201,17 @@ class DecodingSteps:
 
     def __call__(self, level: int, codes: torch.Tensor | None, parents: torch.Tensor | None) -> torch.Tensor:
         """Log-probabilities of the codes at `level`, `(batch_size, width, codebook_size)`; see [`beam_search`]."""
-        if codes is None:
+        if codes is None or parents is None:
             tokens = torch.full((self.mask.shape[0], 1), PAD_TOKEN_ID, device=self.mask.device)
         else:
             tokens = codes + first_token(level - 1, self.codebook_size)
-        return self.decode(level, tokens, parents)
+            rows = rows_of_beams(parents, self.keys[0].shape[0])
+            for cache in (self.keys, self.values):
+                cache.update({index: states.index_select(0, rows) for index, states in cache.items()})
+        return self.decode(level, tokens)
 
-    def decode(self, level: int, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
-        """[`__call__`] for the tokens of the previous level, `(batch_size, width)`, or the start token."""
+    def decode(self, level: int, tokens: torch.Tensor) -> torch.Tensor:
+        """[`__call__`] for the tokens of the previous level, `(batch_size, width)`, after their beams' caches."""
         states = self.decoder.embed_tokens(tokens)  # (batch_size, width, d_model)
         # selected, not sliced: in a trace, the bounds of a slice would limit the level
         positions = torch.arange(level + 1, device=tokens.device)
@@ -199,7 +220,7 @@ class DecodingSteps:
             is_start = (tokens == PAD_TOKEN_ID).unsqueeze(-1).to(states.dtype)
             states = states + is_start * self.start_states.unsqueeze(1)
         for index, (self_layer, cross_layer, feed_forward) in enumerate(self.layers):
-            states = states + self._self_attention(index, bias, self_layer, self_layer.layer_norm(states), parents)
+            states = states + self._self_attention(index, bias, self_layer, self_layer.layer_norm(states))
             states = states + self._cross_attention(index, cross_layer, cross_layer.layer_norm(states))
             states = feed_forward(states)
         # normalized over the whole vocabulary, as in training
@@ -208,12 +229,7 @@ class DecodingSteps:
         return log_probs.index_select(-1, columns)
 
     def _self_attention(
-        self,
-        index: int,
-        bias: torch.Tensor,
-        layer: T5LayerSelfAttention,
-        states: torch.Tensor,
-        parents: torch.Tensor | None,
+        self, index: int, bias: torch.Tensor, layer: T5LayerSelfAttention, states: torch.Tensor
     ) -> torch.Tensor:
         """Attends from each beam to its own past: `(batch_size, width, d_model)` in and out."""
         attention, config = layer.SelfAttention, self.decoder.config
@@ -223,23 +239,19 @@ class DecodingSteps:
             projection(states).view(batch_size * width, config.num_heads, 1, config.d_kv)
             for projection in (attention.q, attention.k, attention.v)
         )
-        if parents is not None:
-            previous_width = self.keys[index].shape[0] // batch_size
-            rows = (parents + previous_width * torch.arange(batch_size, device=parents.device).unsqueeze(1)).flatten()
-            key = torch.cat([self.keys[index][rows], key], dim=2)
-            value = torch.cat([self.values[index][rows], value], dim=2)
+        if index in self.keys:
+            key, value = torch.cat([self.keys[index], key], dim=2), torch.cat([self.values[index], value], dim=2)
         self.keys[index], self.values[index] = key, value
-        context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+        context = self._attend(query, key, value, bias)
         return attention.o(context.reshape(batch_size, width, -1))
 
     def _cross_attention(self, index: int, layer: T5LayerCrossAttention, states: torch.Tensor) -> torch.Tensor:
         """Attends from all beams of a request to its encoder states: `(batch_size, width, d_model)` in and out."""
         attention = layer.EncDecAttention
-        context = functional.scaled_dot_product_attention(
-            split_heads(attention.q(states), self.decoder),
-            self.cross_keys[index],
-            self.cross_values[index],
-            attn_mask=self.mask,
-            scale=1.0,  # T5 does not scale its scores
-        )
+        query = split_heads(attention.q(states), self.decoder)
+        context = self._attend(query, self.cross_keys[index], self.cross_values[index], self.mask)
         return attention.o(context.transpose(1, 2).flatten(2))
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attention `(rows, num_heads, num_queries, d_kv)`, unscaled as in T5; the mask is bool or added."""
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)

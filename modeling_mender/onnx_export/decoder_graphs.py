@@ -6,7 +6,7 @@ import torch
 
 from ..modeling_generative_retriever import GenerativeRetriever
 from ..modeling_mender import MenderEmb
-from ..t5_stacks import DecodingSteps, last_visible, project_states
+from ..t5_stacks import DecodingSteps, last_visible, project_states, rows_of_beams
 from .graphs import Graph, Tensors, tensor
 
 MASK = tensor("int64", ["batch_size", "sequence_length"], "1, and 0 where padded")
@@ -61,8 +61,9 @@ class DecoderStepGraph(Graph):
         """Computes the log-probabilities of the next codes, and the self-attention cache."""
         config, past = self.model.config, inputs["past"]
         num_layers = config.num_decoder_layers
+        past = past.index_select(1, rows_of_beams(inputs["parents"], past.shape[1]))
         cross = [value for name, value in inputs.items() if name.startswith(("keys_", "values_"))]
-        steps = DecodingSteps(
+        steps = GraphSteps(
             self.model.decoder,
             (cross[:num_layers], cross[num_layers:]),
             inputs["attention_mask"],
@@ -72,8 +73,20 @@ class DecoderStepGraph(Graph):
         )
         steps.keys = dict(enumerate(past[:num_layers].unbind()))
         steps.values = dict(enumerate(past[num_layers:].unbind()))
-        log_probs = steps.decode(past.shape[3], inputs["tokens"], inputs["parents"])
+        log_probs = steps.decode(past.shape[3], inputs["tokens"])
         return log_probs, torch.stack([*steps.keys.values(), *steps.values.values()])
+
+
+class GraphSteps(DecodingSteps):
+    """[`DecodingSteps`] with fewer nodes: the translation of PyTorch's attention provides for shapes not used here."""
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        scores = query @ key.transpose(-1, -2)
+        if mask.dtype == torch.bool:
+            scores = torch.where(mask, scores, torch.finfo(scores.dtype).min)
+        else:
+            scores = scores + mask
+        return scores.softmax(-1) @ value
 
 
 def request_tensors(model: GenerativeRetriever) -> Tensors:
