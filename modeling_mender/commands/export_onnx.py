@@ -1,9 +1,10 @@
-"""Export a model of the default method to ONNX graphs that run without PyTorch, as in a browser.
+"""Export a model with semantic IDs to ONNX graphs that run without PyTorch's kernels, as in a browser.
 
     mender export-onnx outputs/quickstart/model --output_dir outputs/quickstart/onnx [--dtype int8]
 
-Writes text_encoder.onnx, item_scores.onnx, onnx.json, which describes their inputs and outputs, the processor and a
-manifest, and checks that the graphs recommend what the model does.
+Writes the graphs (text_encoder.onnx and item_scores.onnx of a mender_steer; request_encoder.onnx and decoder_step.onnx
+of a mender_tok or tiger; all but item_scores.onnx of a mender_emb), onnx.json, which describes their inputs and
+outputs, semantic_ids.json, the processor and a manifest, and checks that the graphs recommend what the model does.
 """
 
 import sys
@@ -29,7 +30,7 @@ class ExportArguments:
 def parse_arguments(argv: list[str] | None) -> ExportArguments:
     """Reads the command line."""
     parser = CommandParser(description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("model", help="folder of a trained mender_steer model, or name on the Hub")
+    parser.add_argument("model", help="folder of a trained model with semantic IDs, or name on the Hub")
     parser.add_argument("--output_dir", required=True, help="new folder of the graphs")
     parser.add_argument("--dtype", choices=("float32", "int8"), help="type of the text encoder's weights")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
