@@ -196,6 +196,7 @@ class LivingCatalog(PreTrainedModel):
     item_semantic_ids: torch.Tensor
     removed_items: torch.Tensor
     _trie: Trie | None
+    _is_changed: bool = False  # since it was loaded or made
 
     @property
     def num_trained_items(self) -> int:
@@ -262,12 +263,17 @@ class LivingCatalog(PreTrainedModel):
         assigned = assign_codes(codes, self._codes_in_use(), self.config.codebook_size)
         if hasattr(processor, "codebook_size"):  # histories are written in codes
             new = [item | {"codes": row} for item, row in zip(new, assigned.tolist(), strict=True)]
-        self.config.num_trained_items = self.num_trained_items
-        processor.num_trained_items = self.config.num_trained_items
+        before = processor.items, processor.num_trained_items
+        processor.num_trained_items = self.num_trained_items
         processor.items = processor.items.changed(dict(enumerate(new, start=num_items + 1)))
-        self._append_items(assigned, embeddings, processor)
+        try:
+            self._append_items(assigned, embeddings, processor)
+        except BaseException:
+            processor.items, processor.num_trained_items = before
+            raise
+        self.config.num_trained_items = processor.num_trained_items
         self.config.num_items = num_items + len(new)
-        self.config.items_digest = processor.items_digest
+        self._follow(processor)
         return list(range(num_items + 1, self.config.num_items + 1))
 
     @torch.no_grad()
@@ -306,7 +312,12 @@ class LivingCatalog(PreTrainedModel):
         processor.items = processor.items.changed(
             {item: processor.items[item - 1] | {"removed": True} for item in ids}
         )
+        self._follow(processor)
+
+    def _follow(self, processor: Any) -> None:
+        """Notes that the items are those of the processor, which later changes must come with."""
         self.config.items_digest = processor.items_digest
+        self._is_changed = True
 
     def _codes_in_use(self) -> torch.Tensor:
         """Semantic IDs of the items that were not removed, `(num_active_items, num_levels)`."""
@@ -326,6 +337,11 @@ class LivingCatalog(PreTrainedModel):
         removed = self.removed_items.tolist() if self.config.num_removed_items else []
         if processor.removed_items != removed:
             raise ValueError("model and processor have other removed items; load both from the same folder.")
+        if self._is_changed and processor.items_digest != self.config.items_digest:
+            raise ValueError(
+                "the processor's items are not those that this model was changed to; give the processor that was given "
+                "to add_items or remove_items before, or load both from the same folder."
+            )
 
     def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:
         """Learned codes of new items by the quantizer of the catalogue; models with item embeddings compute them."""

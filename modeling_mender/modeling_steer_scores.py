@@ -144,6 +144,7 @@ class SteerScores(MenderOnEmbeddings):
         """Appends new items to item head, graph and words; the head's embedding of a new item is the mean of those of
         the trained items with the nearest texts."""
         new = cast(torch.Tensor, embeddings)
+        words = processor.words  # read before anything is changed
         self.graph.add_items(self.item_embeddings[1:].float(), new.float())
         self.config.graph_config = self.graph.config
         ids = self.head.item_ids
@@ -151,7 +152,7 @@ class SteerScores(MenderOnEmbeddings):
         learned = (shares.unsqueeze(-1) * ids.weight[1 + nearest].float()).sum(1).to(ids.weight.dtype)
         ids.weight = nn.Parameter(torch.cat([ids.weight, learned]), requires_grad=ids.weight.requires_grad)
         ids.num_embeddings = len(ids.weight)
-        self._set_words(processor.words)
+        self._set_words(words)
         super()._append_items(codes, embeddings, processor)
 
     def _set_words(self, words: ItemWords) -> None:

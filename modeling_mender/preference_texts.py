@@ -6,7 +6,7 @@ Needs neither torch nor transformers, so that a page in the browser reads reques
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from .item_words import ItemWords
 from .preference_parsing import SplitPreference, split_preference
@@ -61,7 +61,12 @@ class TextReader:
         vocabulary: Container[str],
         num_trained_items: int | None = None,
     ) -> None:
-        self.words = ItemWords([item["text"] for item in items], num_trained_items)
+        texts = [item.get("text") for item in items]
+        if None in texts:
+            raise ValueError(
+                f"item {texts.index(None) + 1} has no text, whose words are read; fetch or copy the model again."
+            )
+        self.words = ItemWords(cast(list[str], texts), num_trained_items)
         self._titles = frozenset(_one_case(item["title"]) for item in items)
         self._vocabulary = vocabulary
         self._read: dict[tuple[str, bool, Split | None], list[ReadText]] = {}

@@ -312,6 +312,44 @@ class TestRefused:
         with pytest.raises(ValueError, match="the processor has 5 items and the model 12"):
             model.remove_items([2], other)
 
+    def test_a_processor_that_was_changed_otherwise(self, steer, tmp_path):
+        model, processor = steer
+        twin, other = tiny_models.build("steer", "bert", tmp_path / "twin")
+        model.add_items(NEW, processor, codes=CODES)
+        twin.add_items([*NEW[1:], NEW[0]], other, codes=CODES)
+        for change in (
+            lambda: model.remove_items([2], other),
+            lambda: twin.add_items(NEW, processor, codes=CODES),
+        ):
+            with pytest.raises(ValueError, match="not those that this model was changed to"):
+                change()
+        model.remove_items([2], processor)
+
+    def test_an_error_while_the_model_changes_leaves_the_processor_as_it_was(self, steer, monkeypatch):
+        model, processor = steer
+        before = processor.items_digest
+
+        def fail(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(model.graph, "add_items", fail)
+            with pytest.raises(KeyboardInterrupt):
+                model.add_items(NEW, processor, codes=CODES)
+        assert (processor.items_digest, processor.num_items) == (before, model.config.num_items)
+        assert model.add_items(NEW, processor, codes=CODES) == list(range(13, 13 + len(NEW)))
+
+    def test_an_item_without_text_is_named(self, steer):
+        model, processor = steer
+        processor.items = [
+            item if number != 3 else {"title": item["title"]} for number, item in enumerate(processor.items, start=1)
+        ]
+        with pytest.raises(ValueError, match="item 3 has no text"):
+            processor(history=[[1]], preference=["red tea"])
+        with pytest.raises(ValueError, match="item 3 has no text"):
+            model.add_items(NEW, processor, codes=CODES)
+        assert processor.num_items == model.config.num_items == 12
+
 
 class TestParts:
     def test_the_smallest_free_codes_are_taken_in_order(self):
