@@ -339,8 +339,8 @@ class LivingCatalog(PreTrainedModel):
             raise ValueError("model and processor have other removed items; load both from the same folder.")
         if self._is_changed and processor.items_digest != self.config.items_digest:
             raise ValueError(
-                "the processor's items are not those that this model was changed to; give the processor that was given "
-                "to add_items or remove_items before, or load both from the same folder."
+                "the processor's items are not those that this model was changed to; give the processor of those "
+                "changes, or load both from the same folder."
             )
 
     def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:

@@ -42,11 +42,16 @@ def parse_arguments(argv: list[str] | None) -> ExportArguments:
 def main(argv: list[str] | None = None) -> int:
     """Exports a model; returns 0, or 1 after one line on bad input."""
     arguments = parse_arguments(argv)
-    return run_command(lambda: export(arguments))
+
+    def run() -> None:
+        export(arguments)
+        print(f"written: {arguments.output_dir}")
+
+    return run_command(run)
 
 
 def export(arguments: ExportArguments) -> None:
-    """Loads the model, writes the graphs and prints what was written.
+    """Loads the model, writes the graphs and prints their sizes.
 
     Raises:
         ImportError: If onnx, onnxruntime or onnxscript is not installed.
@@ -73,7 +78,6 @@ def export(arguments: ExportArguments) -> None:
     for name, size in sizes.items():
         print(f"{name}: {size / 1e6:,.1f} MB")
     print(f"checked: scores differ from the model's by at most {settings['largest_difference']:.1e}")
-    print(f"written: {arguments.output_dir}")
 
 
 if __name__ == "__main__":
