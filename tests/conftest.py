@@ -6,8 +6,13 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402  (the environment must be set before any Hugging Face library is imported)
 import tqdm  # noqa: E402, F401  (it reads its defaults now, before the commands set others for where no terminal is)
+
+# a busy machine is slow, and no test is judged by its clock
+hypothesis.settings.register_profile("mender", deadline=None)
+hypothesis.settings.load_profile("mender")
 
 PROJECT = Path(__file__).resolve().parents[1]
 

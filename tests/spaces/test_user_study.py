@@ -204,8 +204,10 @@ def test_the_keyboard_is_enough(visit, rows_of):
     for number in (1, 2):
         is_at(page, number)
         page.wait_for_function("document.activeElement.type == 'radio' && !document.activeElement.checked")
-        page.keyboard.press("1")
-        page.keyboard.press("2")
+        for number_answered, key in enumerate("12", start=1):
+            page.keyboard.press(key)
+            checked = "document.querySelectorAll('#questions input:checked').length"
+            page.wait_for_function(f"{checked} == {number_answered}")
         page.keyboard.press("Enter")
     is_at(page, 3)
     assert [one["answer"] for one in rows_of("gus")] == ["yes", "no"] * 2
