@@ -1,4 +1,4 @@
-"""Export a model with semantic IDs to ONNX graphs that run without PyTorch's kernels, as in a browser.
+"""Export a model with semantic IDs to ONNX graphs, which run without PyTorch.
 
     mender export-onnx outputs/quickstart/model --output_dir outputs/quickstart/onnx [--dtype int8]
 

@@ -12,6 +12,7 @@ from tiny_models import ITEMS, PREFERENCES, TITLES, build, tiny_tiger, train_tin
 
 from modeling_mender.commands import export_onnx as command
 from modeling_mender.hub.loading import load_recommender
+from modeling_mender.item_log_weights import SparseItemLogWeights
 from modeling_mender.manifest import MANIFEST_FILE, write_manifest
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -80,12 +81,13 @@ def random_requests(seed):
 
 def test_the_graphs_give_the_items_and_scores_of_the_model(exported, recommender):
     model, processor, _ = exported
-    weights = torch.zeros(1, model.config.num_items)
-    weights[0, 6] = 50
     limits = [{}, {"num_beams": 5}, {"exclude": [3, 5]}, {"candidates": [1, 4, 7, 9, 12], "num_beams": 6}]
     for fields in (*reference_requests(model, processor), *(random_requests(seed) for seed in range(20))):
         inputs = processor(**fields)
-        for limit in (*limits, {"item_log_weights": weights.expand(len(fields["history"]), -1)}):
+        size = len(fields["history"])
+        seventh = SparseItemLogWeights(torch.full((size, 1), 7), torch.full((size, 1), 50.0), torch.zeros(size))
+        dense = seventh.to_dense(model.config.num_items)
+        for limit in (*limits, {"item_log_weights": dense}, {"item_log_weights": seventh}):
             expected = model.recommend(**inputs, k=5, **limit)
             found = recommender.recommend(**inputs, k=5, **limit)
             torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-5)
