@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 METHOD ?= mender_steer
 DEMO_PORT ?= 7860
+# of make reproduce: the domain, the folder of its raw files (downloaded by default), further options of mender reproduce
+DOMAIN ?= sample
+RAW ?=
+OPTIONS ?=
 # of the tests
 WORKERS ?= 3
 # spark as well: make test EXTRAS=all,spark
@@ -16,7 +20,7 @@ CONSTRAINTS ?= constraints.txt
 PIP_INSTALL = $(VENV)/bin/python -m pip install -qq --disable-pip-version-check --constraint $(CONSTRAINTS) \
     $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 
-.PHONY: quickstart demo test test-oldest lint clean
+.PHONY: quickstart demo reproduce test test-oldest lint clean
 
 quickstart: $(VENV)/.installed
 	$(VENV)/bin/mender quickstart --method $(METHOD)
@@ -27,6 +31,10 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/mender leaderboard outputs/quickstart --output_dir outputs/quickstart/leaderboard
 	$(VENV)/bin/mender demo outputs/quickstart/model --port $(DEMO_PORT) \
 	    --results outputs/quickstart/results.json --leaderboard outputs/quickstart/leaderboard/leaderboard.json
+
+# Every figure of a domain, from raw files to tables; after an interruption the same command continues.
+reproduce: $(VENV)/.installed
+	$(VENV)/bin/mender reproduce --domain $(DOMAIN) $(if $(RAW),--raw_dir $(RAW)) $(OPTIONS)
 
 # Offline on purpose: no test may need the Hub. WORKERS=0 is one process, for a debugger; a worker takes up to 1.5 GB.
 test: $(VENV)/.installed-test

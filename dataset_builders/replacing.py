@@ -18,6 +18,8 @@ PUBLISHED = {
     "space": ("README.md", "answers_card.md", "*.py", "*.json", "*.html", "*.css", "*.js", "*.zip", "*.txt",
               "model", "vendor"),
 }  # fmt: skip
+# Folders in the output folder of a training, and the names in each.
+TRAINED = {"model": PUBLISHED["model"], "adapter": PUBLISHED["model"], "checkpoints": CHECKPOINTS}
 
 _ANYWHERE = (".*.tmp", ".gitattributes", ".DS_Store")  # leftovers of killed runs, and files of other programs
 

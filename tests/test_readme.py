@@ -82,7 +82,7 @@ def test_both_commands_and_their_output_come_before_line_40(readme):
 def test_every_make_command_is_a_target(both, project):
     makefile = (project / "Makefile").read_text()
     targets = set(re.findall(r"^make ([\w-]+)", both, re.MULTILINE)) | set(re.findall(r"`make ([\w-]+)", both))
-    assert targets == {"quickstart", "demo", "test", "test-oldest", "lint"}
+    assert targets == {"quickstart", "demo", "reproduce", "test", "test-oldest", "lint"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 

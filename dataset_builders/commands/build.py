@@ -63,6 +63,21 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     add_source_arguments(parser, domain_required=False)
     add_hub_arguments(parser)
     parser.add_argument("--output_dir", type=Path, help="new dataset directory; required unless --until stops earlier")
+    add_build_options(parser)
+    parser.add_argument(
+        "--cache_dir", type=Path, help="folder that keeps the result of every stage for the next build"
+    )
+    parser.add_argument("--until", choices=STAGES, help="last stage to compute; earlier than axes needs --cache_dir")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output_dir")
+    parser.set_defaults(**defaults_of(BuildArguments))
+    arguments = BuildArguments(**vars(parser.parse_args(argv)))
+    if not arguments.domain and arguments.from_hub is None:
+        parser.error("the following arguments are required: --domain")
+    return arguments
+
+
+def add_build_options(parser: argparse._ActionsContainer) -> None:
+    """Adds the options of [`build`] that decide its rows, but those of the source, to a parser."""
     parser.add_argument(
         "--journal",
         type=Path,
@@ -122,16 +137,6 @@ def parse_arguments(argv: list[str] | None) -> BuildArguments:
     parser.add_argument("--seed", type=int, help="random seed of tie-breaking in steering")
     parser.add_argument("--engine", choices=("duckdb", "pyspark"), help="engine of the k-core and time order")
     parser.add_argument("--memory_limit", help="memory limit of DuckDB, as in 4GB; the rest spills to disk")
-    parser.add_argument(
-        "--cache_dir", type=Path, help="folder that keeps the result of every stage for the next build"
-    )
-    parser.add_argument("--until", choices=STAGES, help="last stage to compute; earlier than axes needs --cache_dir")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output_dir")
-    parser.set_defaults(**defaults_of(BuildArguments))
-    arguments = BuildArguments(**vars(parser.parse_args(argv)))
-    if not arguments.domain and arguments.from_hub is None:
-        parser.error("the following arguments are required: --domain")
-    return arguments
 
 
 def add_hub_arguments(parser: argparse.ArgumentParser) -> None:

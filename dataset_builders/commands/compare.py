@@ -78,16 +78,12 @@ def compare(arguments: ComparisonArguments) -> dict[tuple[str, str], PairedTest]
     if missing or not axes:
         raise ValueError(f"the files have no {missing[0] if missing else 'axis'} in common; they share {axes}.")
     deepest = min(max(about.get("k", [np.inf])) for about in (first_about, second_about))
-    tests = {}
-    for axis in arguments.axis or axes:
-        pair = paired_rows(first, second, axis)
-        for metric in arguments.metric or default_metrics(axis):
-            k = cut_off(metric, deepest)
-            sides = (side_values(rows, arguments.side, [k], arguments.protocol) or {} for rows in pair)
-            one, other = (values.get(metric) for values in sides)
-            if one is not None and other is not None:
-                generator = np.random.default_rng(arguments.seed)
-                tests[axis, metric] = paired_test(one, other, generator, arguments.resamples)
+    metrics = {axis: arguments.metric or default_metrics(axis) for axis in arguments.axis or axes}
+    for metric in (one for names in metrics.values() for one in names):
+        cut_off(metric, deepest)
+    tests = paired_tests(
+        [first], [second], metrics, arguments.side, arguments.protocol, arguments.resamples, arguments.seed
+    )
     if not tests:
         raise ValueError(
             f"nothing to compare: {', '.join(arguments.axis or axes)} {arguments.side} has no "
@@ -105,22 +101,62 @@ def rows_of(ranks: pa.Table, axis: str) -> pa.Table:
     return ranks.filter(pc.equal(ranks.column("axis"), axis)).sort_by("row")
 
 
-def paired_rows(first: pa.Table, second: pa.Table, axis: str) -> tuple[pa.Table, pa.Table]:
-    """The rows of one axis in both files, checked to be the same."""
-    pair = rows_of(first, axis), rows_of(second, axis)
-    if len(pair[0]) != len(pair[1]):
-        raise ValueError(f"{axis} has {len(pair[0])} and {len(pair[1])} rows; evaluate both with the same --max_rows.")
-    for name in ("row", "target", "user_id"):
-        if not pair[0].column(name).equals(pair[1].column(name)):
-            raise ValueError(f"{axis}: the files differ in {name}; compare runs on the same rows of one benchmark.")
-    return pair
+def paired_tests(
+    first: Sequence[pa.Table],
+    second: Sequence[pa.Table],
+    metrics: Mapping[str, Sequence[str]],
+    side: str = "with_preference",
+    protocol: str = "all",
+    resamples: int = 10000,
+    seed: int = 0,
+) -> dict[tuple[str, str], PairedTest]:
+    """Tests the difference of two methods on the same rows; the value of a row is the mean over a method's seeds.
+
+    Args:
+        first, second (`Sequence[pa.Table]`): Ranks of each method, a table of `read_ranks` per seed.
+        metrics (`Mapping[str, Sequence[str]]`): Names of metrics, as in `recall@10`, by axis.
+        side, protocol, resamples, seed: As in [`ComparisonArguments`].
+
+    Returns:
+        `dict`: Tests by (axis, metric), without metrics that one of the tables does not have.
+
+    Raises:
+        ValueError: If the tables have other rows, or a metric is unknown.
+    """
+    tests = {}
+    for axis, names in metrics.items():
+        tables = same_rows([*first, *second], axis)
+        for metric in names:
+            k = cut_off(metric)
+            found = [(side_values(rows, side, [k], protocol) or {}).get(metric) for rows in tables]
+            values = [one for one in found if one is not None]
+            if len(values) == len(found):
+                one, other = (np.mean(part, axis=0) for part in (values[: len(first)], values[len(first) :]))
+                tests[axis, metric] = paired_test(one, other, np.random.default_rng(seed), resamples)
+    return tests
+
+
+def same_rows(tables: Sequence[pa.Table], axis: str) -> list[pa.Table]:
+    """The rows of one axis in all tables, checked to be the same."""
+    found = [rows_of(ranks, axis) for ranks in tables]
+    for rows in found[1:]:
+        if len(rows) != len(found[0]):
+            raise ValueError(
+                f"{axis} has {len(found[0])} and {len(rows)} rows; evaluate both with the same --max_rows."
+            )
+        for name in ("row", "target", "user_id"):
+            if not rows.column(name).equals(found[0].column(name)):
+                raise ValueError(
+                    f"{axis}: the files differ in {name}; compare runs on the same rows of one benchmark."
+                )
+    return found
 
 
 def default_metrics(axis: str) -> list[str]:
     return get_axis(axis).shown_metrics()
 
 
-def cut_off(metric: str, deepest: float) -> int:
+def cut_off(metric: str, deepest: float = np.inf) -> int:
     """The cut-off k of a metric, as in `recall@10`."""
     known = ("ndcg", *METRICS)
     match = re.fullmatch(rf"({'|'.join(known)})@([1-9]\d*)", metric)

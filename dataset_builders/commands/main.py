@@ -40,6 +40,7 @@ COMMANDS = {
     "browser-page": Command("modeling_mender.commands.browser_page", "make a page that runs a model in the browser"),
     "serve": Command("modeling_mender.commands.serve", "serve models over HTTP on Ray Serve, or to agents by MCP"),
     "quickstart": Command("modeling_mender.commands.quickstart", "run the whole pipeline on the synthetic sample"),
+    "reproduce": Command("modeling_mender.commands.reproduce", "reproduce a domain's figures from raw data to tables"),
     "score": Command("dataset_builders.commands.score", "score the run file of any recommender"),
     "baselines": Command("dataset_builders.commands.baselines", "score what needs no training on every axis"),
     "compare": Command("dataset_builders.commands.compare", "compare two methods by a paired test"),

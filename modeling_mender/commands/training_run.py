@@ -22,7 +22,7 @@ from dataset_builders.benchmark.schema import ITEM_TEXT_FIELDS, item_text, item_
 from dataset_builders.benchmark.tables import load_table, require_table
 from dataset_builders.building.text_embedding import load_embedder
 from dataset_builders.ranking_metrics import score_run
-from dataset_builders.replacing import CHECKPOINTS, PUBLISHED, check_replaceable
+from dataset_builders.replacing import TRAINED, check_replaceable
 
 from .. import SemanticIds
 from ..catalog_recipe import PROBED_ITEMS, CatalogRecipe
@@ -55,9 +55,6 @@ from ..training.output_folder import TrainingState, check_score, hold_output, sa
 from ..training.recipes import default_paths
 
 logger = logging.getLogger(__name__)
-
-# What a training replaces in its output folder.
-TRAINED = {"model": PUBLISHED["model"], "adapter": PUBLISHED["model"], "checkpoints": CHECKPOINTS}
 
 
 def train_on_benchmark(arguments: TrainingArguments) -> TrainingState:
