@@ -19,8 +19,16 @@ from dataset_builders.commands.build import add_build_options
 from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of
 from dataset_builders.commands.source_arguments import add_source_arguments
 
-from .reproduction_plan import CPU_IDS, SMALL_DOMAINS, ReproductionArguments, make_plan, words_of
-from .reproduction_steps import NEW, THERE, Steps, available_cores, describe_machine
+from .reproduction_plan import (
+    CPU_IDS,
+    CPU_METHODS,
+    SMALL_DOMAINS,
+    SMALL_METHODS,
+    ReproductionArguments,
+    make_plan,
+    words_of,
+)
+from .reproduction_steps import THERE, Steps, available_cores, describe_machine
 from .train import run_training
 
 
@@ -30,7 +38,11 @@ def parse_arguments(argv: list[str] | None) -> ReproductionArguments:
     group = parser.add_argument_group("reproduction")
     group.add_argument("--output_dir", type=Path, help="folder of everything; default: outputs/DOMAIN")
     group.add_argument(
-        "--methods", nargs="+", help="recipes: names, or YAML files; the first is compared with the others"
+        "--methods",
+        nargs="+",
+        help="recipes: names, or YAML files; the first is compared with the others; default: "
+        f"{' '.join(CPU_METHODS)}, of which the last two are {' and '.join(SMALL_METHODS[-2:])} for "
+        f"{', '.join(SMALL_DOMAINS)}",
     )
     group.add_argument(
         "--seeds", nargs="+", type=int, help="random seeds of training; what is not trained has one run"
@@ -87,12 +99,13 @@ def reproduce(arguments: ReproductionArguments) -> None:
         machine = describe_machine() if set(states) != {THERE} else {}
         records = {}
         for number, step in enumerate(plan.steps, 1):
-            print(f"[{number}/{len(plan.steps)}] {step.name}", end=": ", flush=True)
-            if (state := steps.state(step.name)) != THERE:
-                print("" if state == NEW else f"{state}, ", end="", flush=True)
+            state = steps.state(step.name)
+            print(f"[{number}/{len(plan.steps)}] {step.name}: {state}", flush=True)
+            if state != THERE:
                 steps.run(step.name, threads_of(arguments), machine)
             record = records[step.name] = steps.finished(step.name)
-            print(f"{'there, ' if state == THERE else ''}{record.seconds:.0f} s, {record.num_bytes / 1e6:.1f} MB")
+            if state != THERE:
+                print(f"    {record.seconds:.0f} s, {record.num_bytes / 1e6:.1f} MB")
         page = write_page(arguments.folder, arguments.domain, records, plan.results)
     print(f"page: {page}")
 

@@ -8,19 +8,18 @@ from typing import Any
 
 from dataset_builders.atomic_write import write_text
 from dataset_builders.benchmark.axes import AXES, get_axis
-from dataset_builders.bounded_parsing import parse_json, read_bounded
+from dataset_builders.bounded_parsing import UnreadableFile
 from dataset_builders.commands.compare import default_metrics, format_tests, paired_tests, rows_of
 from dataset_builders.scoring.ranks import read_ranks
 from dataset_builders.scoring.results import RESULTS_FILE, Results
 from dataset_builders.scoring.seeds import aggregate
 from dataset_builders.scoring.significance import PairedTest
 
-from .reproduction_steps import Record
+from .reproduction_steps import Record, read_sealed, write_sealed
 
 PAGE, FACTS, COMPARISONS = "reproduction.md", "reproduction.json", "comparisons.md"
 RANKS_FILE = "rows.parquet"
 RESAMPLES = 2000
-MAX_BYTES = 100_000_000
 SHOWN_FILES = 5
 # Files with times or dates, or with digests of such files, which no two runs have in common.
 TIMED = ("results.json", "report.json", "training_state.json", "manifest.json", "leaderboard.json", "index.html")
@@ -58,7 +57,7 @@ def write_page(folder: Path, domain: str, records: Mapping[str, Record], results
             for name, found in tests.items()
         },
     }
-    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    write_sealed(folder / FACTS, facts)
     parts = [
         f"# {main} minus each other method",
         "With the preference, all items; the value of a row is the mean over the seeds of a method.",
@@ -114,7 +113,9 @@ def page_text(facts: Mapping[str, Any]) -> str:
             f"{step['threads']} | {1 + machines.index(step['machine'])} | {step['runs']} |"
         )
     totals = [sum(step[name] for step in steps.values()) for name in ("seconds", "processor_seconds")]
-    lines.append(f"| all, with caches | {totals[0]:.1f} | {totals[1]:.1f} | {facts['bytes'] / 1e6:.1f} | | | |")
+    lines.append(
+        f"| all, with caches and checkpoints | {totals[0]:.1f} | {totals[1]:.1f} | {facts['bytes'] / 1e6:.1f} | | | |"
+    )
     lines += ["", "Commands, in this folder:", "", "```bash"]
     lines += [f"mender {shlex.join(step['words'])}" for step in steps.values()]
     return "\n".join([*lines, "```", ""])
@@ -168,10 +169,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; name the folder of a reproduction that has ended well.")
-    facts = parse_json(read_bounded(path, MAX_BYTES), MAX_BYTES)
-    if not isinstance(facts, dict) or not {"steps", "results", "figures", "bytes"} <= facts.keys():
-        raise ValueError(f"{path} is not what mender reproduce writes; run it again.")
-    return facts
+    try:
+        return read_sealed(path)
+    except UnreadableFile as error:
+        raise ValueError(f"{path} cannot be read ({error}); run mender reproduce there again.") from None
 
 
 def _machine_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
@@ -183,7 +184,7 @@ def _machine_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[
     for name in ("seconds", "processor_seconds"):
         rows[name] = [f"{sum(step[name] for step in facts['steps'].values()):.0f}" for facts in (first, second)]
     rows["MB"] = [f"{facts['bytes'] / 1e6:.0f}" for facts in (first, second)]
-    lines = ["| of the first step, where it differs; sums | first | second |", "|---|---|---|"]
+    lines = ["| machine of the build, where it differs; sums over the steps | first | second |", "|---|---|---|"]
     return lines + [f"| {name.replace('_', ' ')} | {values[0]} | {values[1]} |" for name, values in rows.items()]
 
 
@@ -196,7 +197,7 @@ def _file_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str
             continue
         files = [steps[name]["files"] for steps in (first, second)]
         names = dict.fromkeys([*files[0], *files[1]])
-        unequal = sorted((one for one in names if files[0].get(one) != files[1].get(one)), key=_depth)
+        unequal = [one for one in names if files[0].get(one) != files[1].get(one)]
         moved = [one for one in unequal if Path(one).name not in TIMED or not all(one in part for part in files)]
         shown = ", ".join(moved[:SHOWN_FILES]) + (
             f" and {len(moved) - SHOWN_FILES} more" if moved[SHOWN_FILES:] else ""
@@ -207,27 +208,26 @@ def _file_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str
     return lines
 
 
-def _depth(path: str) -> tuple[int, str]:
-    """Sort key of paths: a model before its checkpoints."""
-    return path.count("/"), path
-
-
 def _figure_lines(here: Path, there: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """The figures that differ, with the interval of the difference where both have the same rows."""
     lines = [
-        "First minus second, with the preference, all items, means over seeds.", "",
+        "First minus second, with the preference, all items, means over the seeds of both.", "",
         "| method | axis | metric | first | second | difference | 95 % interval | rows that differ | rows |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     head, num_equal = len(lines), 0
     for method in [name for name in first["results"] if name in second["results"]]:
+        both = [name for name in first["results"][method] if name in second["results"][method]]  # of the same seeds
+        if not both:
+            continue
         try:
-            tests = compare_methods(here, there, first["results"][method], second["results"][method])
+            tests = compare_methods(here, there, both, both)
         except ValueError:  # the benchmarks differ
             tests = {}
-        for axis, figures in first["figures"][method].items():
+        figures = [read_figures([folder / name for name in both]) for folder in (here, there)]
+        for axis in [axis for axis in figures[0] if axis in figures[1]]:
             for metric in default_metrics(axis):
-                one, other = figures.get(metric), second["figures"][method].get(axis, {}).get(metric)
+                one, other = (of_folder[axis].get(metric) for of_folder in figures)
                 if one is None or other is None:
                     continue
                 test = tests.get((axis, metric))

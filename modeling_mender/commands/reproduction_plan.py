@@ -26,18 +26,15 @@ from ..training.recipes import load_recipe
 from .learn_ids import parse_arguments as parse_ids
 from .reproduction_steps import Step
 
-CPU_METHODS = (
-    "mender_steer",
-    "sasrec",
-    "transition_graph",
-    "transition_graph_text",
-    "most_popular",
-    "tiger_all_prefixes",
-    "mender_emb_all_prefixes",
-)
 # An RQ-VAE that a CPU can afford (RESULTS.md, "Semantic IDs"): some minutes for the items of Beauty.
 CPU_IDS = {"hidden_sizes": [256, 128], "epochs": 50, "warmup_epochs": 8, "batch_size": 256, "reset_unused": True}
 SMALL_DOMAINS = ("sample", "music", "gift_cards")
+# Recipes that a CPU can afford on Beauty, and the two generative ones of them in the sizes of a small domain.
+CPU_METHODS = (
+    *("mender_steer", "sasrec", "transition_graph", "transition_graph_text", "most_popular"),
+    *("tiger_all_prefixes", "mender_emb_all_prefixes"),
+)
+SMALL_METHODS = (*CPU_METHODS[:-2], "tiger", "mender_emb")
 # Options of a build that are not the reproduction's own.
 _NOT_OF_BUILD = ("from_hub", "from_hub_format", "revision", "output_dir", "cache_dir", "until", "overwrite")
 
@@ -54,7 +51,7 @@ class ReproductionArguments(BuildArguments):
     embedding_dtype: str = "float32"
     output_dir: Path | None = None
     learn_ids: str | None = None
-    methods: Sequence[str] = CPU_METHODS
+    methods: Sequence[str] = ()
     seeds: Sequence[int] = (0, 1, 2)
     max_rows: int = 0
     threads: int | None = None
@@ -62,6 +59,7 @@ class ReproductionArguments(BuildArguments):
     compare: Path | None = None
 
     def __post_init__(self) -> None:
+        self.methods = self.methods or (SMALL_METHODS if self.domain in SMALL_DOMAINS else CPU_METHODS)
         for seed in self.seeds:
             check_count("seeds", seed, 0)
         check_count("max_rows", self.max_rows, 0)

@@ -23,6 +23,7 @@ from ..manifest import sha256
 
 THERE, INTERRUPTED, CHANGED, NEW = "there", "interrupted", "changed", "new"
 RECORDS, LOGS = "steps", "logs"
+PASSING = "checkpoints"  # in the output of a training, which may be removed once it has ended
 _RUN = "import sys; sys.path[:] = {!r}; from dataset_builders.commands.main import main; sys.exit(main())"
 
 
@@ -134,10 +135,7 @@ class Steps:
         if not path.is_file():
             return None
         try:
-            values = parse_json(read_bounded(path))
-            if not isinstance(values, dict) or values.pop(DIGEST, None) != json_digest(values):
-                raise UnreadableFile("it was changed since it was written")
-            return Record(**values)
+            return Record(**read_sealed(path))
         except (UnreadableFile, TypeError) as error:  # the latter: keys of another version
             output = self.folder / self.steps[name].output
             raise ValueError(f"{path} cannot be read ({error}); remove it and {output}, to make that again.") from None
@@ -204,8 +202,24 @@ class Steps:
     def _write(self, name: str, record: Record) -> None:
         path = self._record_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        values = asdict(record)
-        write_text(path, dumps({**values, DIGEST: json_digest(values)}, indent=1) + "\n")
+        write_sealed(path, asdict(record))
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes JSON values with their digest."""
+    write_text(path, dumps({**values, DIGEST: json_digest(values)}, indent=1) + "\n")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Reads what [`write_sealed`] wrote.
+
+    Raises:
+        UnreadableFile: If it is no JSON, or was changed.
+    """
+    values = parse_json(read_bounded(path))
+    if not isinstance(values, dict) or values.pop(DIGEST, None) != json_digest(values):
+        raise UnreadableFile("it was changed since it was written")
+    return values
 
 
 def describe_machine() -> dict[str, Any]:
@@ -233,10 +247,12 @@ def available_cores() -> int:
 
 
 def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file in or below a folder, by its path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Size and SHA-256 of every file in or below a folder but its checkpoints, by its path."""
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256(path)} for path in paths
+        name.as_posix(): {"size": path.stat().st_size, "sha256": sha256(path)}
+        for name, path in paths.items()
+        if name.parts[0] != PASSING
     }
 
 
