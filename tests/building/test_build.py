@@ -255,6 +255,16 @@ def test_the_leaderboard_has_one_task_per_axis_that_was_built(benchmark):
     assert all(task["config"] in report.rows and task["split"] == "test" for task in tasks)
 
 
+def test_the_entry_to_send_is_of_the_framework_that_a_benchmark_names(benchmark, project):
+    folder, _ = benchmark
+    framework = yaml.safe_load((folder / "eval.yaml").read_text())["evaluation_framework"]
+    entry = (project / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```ts\n")[1].split("```")[0]
+    assert re.fullmatch(
+        rf'\t"{framework}": {{\n\t\tname: "{framework}",\n\t\tdescription: "[^"]+\.",\n\t\turl: "https://[^"]+",\n\t}},\n',
+        entry,
+    )
+
+
 class CountingSource(SampleSource):
     loads = 0
 
