@@ -1,5 +1,6 @@
 """Catalogue that changes without training: items are added to a model and its processor, or removed from them."""
 
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -8,30 +9,35 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
-from .request_values import is_blank, read_items, shown
+from .request_values import check_text, is_blank, listed, read_items, refuse_unknown, shown
+from .recommendation import SAME_CATALOG
 from .semantic_ids import codes_to_numbers
 from .trie import Trie
 
+logger = logging.getLogger(__name__)
+
 MAX_TEXT = 100_000  # characters of a field of an added item
-TEXT_FIELDS = ("title", "brand", "description", "text")
+NEW_ITEM_FIELDS = ("item_id", "source_id", "title", "brand", "categories", "price", "description", "text")
 FOUND_BY = ("title", "brand", "categories", "text")
-NO_TEXTS = ("categories", "price", "item_id")
+NO_TEXTS = ("categories", "price", "item_id", "source_id")
 LEAST_ITEMS = 2  # of a recommender
 
 
-def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
+def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1, further: Sequence[str] = ()) -> None:
     """Checks records of items to add.
 
     Args:
-        items (`Sequence[Mapping]`): Records with `title`, `brand`, `categories`, `price` and further fields, all
+        items (`Sequence[Mapping]`): Records with `title`, `brand`, `categories`, `price` and `description`, all
             optional but one of the first three; or with a `text` in place of them. An `item_id` that is a number must
-            be the one that the item gets.
+            be the one that the item gets; another one, and a `source_id`, are not kept.
         first (`int`, defaults to 1): Id of the first one.
+        further (`Sequence[str]`): Fields that this catalogue embeds beside these.
 
     Raises:
-        ValueError: If there are none, or one is no record, has nothing to be found by, the id of another item, or a
-            value of another type or size; names the item.
+        ValueError: If there are none, or one is no record, has an unknown field, nothing to be found by, the id of
+            another item, a value of another type or size, or a text with a control character; names the item.
     """
+    known = (*NEW_ITEM_FIELDS, *(field for field in further if field not in NEW_ITEM_FIELDS))
     if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
         raise ValueError(f"items is {shown(items)}; give a list of records with title, brand and categories.")
     if not items:
@@ -40,6 +46,7 @@ def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
         name = f"new item {number + 1} (id {first + number})"
         if not isinstance(item, Mapping):
             raise ValueError(f"{name} is {shown(item)}; give a record with title, brand and categories.")
+        refuse_unknown(item, known, f"{name} has no field {{}}")
         _check_id(item.get("item_id"), number, first, len(items))
         categories = item.get("categories")
         if categories is not None and (
@@ -53,15 +60,12 @@ def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1) -> None:
             texts["categories"] = ", ".join(categories)
         for field, value in texts.items():
             if not isinstance(value, str):
-                if field not in TEXT_FIELDS:
-                    continue
                 raise ValueError(f"the {field} of {name} is {shown(value)}, which is no text; write it in words.")
             if len(value) > MAX_TEXT:
                 raise ValueError(
                     f"the {field} of {name} has {len(value):,} characters and may have {MAX_TEXT:,}; shorten it."
                 )
-            if any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise ValueError(f"the {field} of {name} holds half of a character; decode it as UTF-8.")
+            check_text(f"the {field} of {name}", value)
         price = item.get("price")
         if price is not None and not _is_price(price):
             raise ValueError(f"the price of {name} is {shown(price)}; give a number of at least 0, or leave it out.")
@@ -170,18 +174,19 @@ def assign_codes(learned: torch.Tensor, taken: torch.Tensor, codebook_size: int)
         used.setdefault(number, set()).add(code)
     following: dict[int, int] = {}  # the smallest code that may be free
     collision = []
-    for row, number in enumerate(group.tolist()):
+    for number in group.tolist():
         code, before = following.get(number, 0), used.get(number, set())
         while code in before:
             code += 1
-        if code >= codebook_size:
-            raise ValueError(
-                f"new item {row + 1} has the codes {learned[row].tolist()}, and all {codebook_size} codes of the "
-                "collision level are taken there; leave it out, give it other codes, or learn new IDs for the whole "
-                "catalogue (mender learn-ids) with a larger codebook_size."
-            )
         following[number] = code + 1
         collision.append(code)
+    if full := [row for row, code in enumerate(collision) if code >= codebook_size]:
+        raise ValueError(
+            f"{len(full)} of {len(learned)} new items find all {codebook_size} codes of the collision level taken by "
+            f"items with their learned codes: {listed(f'{row + 1} {learned[row].tolist()}' for row in full)}; leave "
+            "these out, remove items that are like them, or learn new IDs for the whole catalogue (mender learn-ids) "
+            "with a larger codebook_size, and train again."
+        )
     return torch.cat([learned, torch.tensor(collision).unsqueeze(1)], dim=1)
 
 
@@ -234,10 +239,13 @@ class LivingCatalog(PreTrainedModel):
         """Adds items to the catalogue of the model and of its processor, without training.
 
         The scores of the other items among themselves stay what they are. Nothing changes if an error is raised.
+        Items that say what others say are added as well, with a warning that counts them. To keep the change, save
+        both into one folder: `model.save_pretrained(folder)` and `processor.save_pretrained(folder)`; `mender
+        update-catalogue` also writes a list of changes, a card and a manifest, and lists such changes on its next run.
 
         Args:
             items (`Sequence[Mapping]`): Records with `title`, `brand`, `categories`, `price`, or with `title` and
-                `text`; as the rows of the benchmark's config `items`.
+                `text`; as the rows of the benchmark's config `items`. See [`check_new_items`].
             processor ([`MenderProcessor`]): Processor of this model; gets titles and texts, and its words.
             embeddings (`torch.Tensor`, *optional*): Shape `(num_new, embedding_size)`, for models that have item
                 embeddings; computed by the model's text encoder by default.
@@ -248,12 +256,12 @@ class LivingCatalog(PreTrainedModel):
             `list[int]`: Ids of the new items.
 
         Raises:
-            ValueError: If an item has no text, an embedding is not finite, codes are exhausted, the processor is of
-                another model, or there is no quantizer and no codes are given.
+            ValueError: If an item is none ([`check_new_items`]), an embedding is not finite, codes are exhausted, the
+                processor is of another model, or there is no quantizer and no codes are given.
         """
-        self._check_processor(processor)
+        self._check_change(processor)
         num_items = self.config.num_items
-        check_new_items(items, num_items + 1)
+        check_new_items(items, num_items + 1, processor.further_fields)
         new = [processor.new_item(item) for item in items]
         embeddings = self._new_embeddings(items, new, processor, embeddings)
         if codes is None:
@@ -263,6 +271,7 @@ class LivingCatalog(PreTrainedModel):
         assigned = assign_codes(codes, self._codes_in_use(), self.config.codebook_size)
         if hasattr(processor, "codebook_size"):  # histories are written in codes
             new = [item | {"codes": row} for item, row in zip(new, assigned.tolist(), strict=True)]
+        twins = processor.items.twins(new)
         before = processor.items, processor.num_trained_items
         processor.num_trained_items = self.num_trained_items
         processor.items = processor.items.changed(dict(enumerate(new, start=num_items + 1)))
@@ -274,6 +283,15 @@ class LivingCatalog(PreTrainedModel):
         self.config.num_trained_items = processor.num_trained_items
         self.config.num_items = num_items + len(new)
         self._follow(processor)
+        if twins:
+            examples = (f"{num_items + 1 + row} as {item} ({shown(new[row]['title'])})" for row, item in twins.items())
+            logger.warning(
+                "title and text of %d of %d new items are those of another item: %s; remove_items takes out what was "
+                "added twice.",
+                len(twins),
+                len(new),
+                listed(examples),
+            )
         return list(range(num_items + 1, self.config.num_items + 1))
 
     @torch.no_grad()
@@ -289,7 +307,7 @@ class LivingCatalog(PreTrainedModel):
         Raises:
             ValueError: If an id is unknown, listed twice or removed already, or no item would be left.
         """
-        self._check_processor(processor)
+        self._check_change(processor)
         num_items = self.config.num_items
         ids = read_items("ids", ids, num_items)
         gone = set(processor.removed_items)
@@ -325,22 +343,32 @@ class LivingCatalog(PreTrainedModel):
             return self.item_semantic_ids
         return self.item_semantic_ids[cast(torch.Tensor, self.is_item)[1:]]
 
-    def _check_processor(self, processor: Any) -> None:
-        """Refuses a processor of another catalogue."""
-        if getattr(processor, "num_items", None) != self.config.num_items:
-            raise ValueError(
-                f"the processor has {getattr(processor, 'num_items', 'no')} items and the model "
-                f"{self.config.num_items}; load both from the same folder."
-            )
+    def _check_change(self, processor: Any) -> None:
+        """Refuses to change another catalogue than that of the processor, or a model in training."""
+        self.check_processor(processor)
         if self.training:
             raise ValueError("the model is in training; call eval().")
+
+    def check_processor(self, processor: Any) -> None:
+        """Refuses a processor of another catalogue, or one that was changed without this model.
+
+        Raises:
+            ValueError: If items, or removed items, are not those of the model.
+        """
+        if (known := getattr(processor, "num_items", None)) != self.config.num_items:
+            raise ValueError(
+                f"the processor has {'no' if known is None else known} items and the model {self.config.num_items}; "
+                f"{SAME_CATALOG}"
+            )
         removed = self.removed_items.tolist() if self.config.num_removed_items else []
         if processor.removed_items != removed:
-            raise ValueError("model and processor have other removed items; load both from the same folder.")
+            raise ValueError(
+                f"{len(processor.removed_items)} items of the processor are removed and {len(removed)} of the model, "
+                f"or others; {SAME_CATALOG}"
+            )
         if self._is_changed and processor.items_digest != self.config.items_digest:
             raise ValueError(
-                "the processor's items are not those that this model was changed to; give the processor of those "
-                "changes, or load both from the same folder."
+                f"the processor's items are not those that this model was changed to; {SAME_CATALOG}"
             )
 
     def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:

@@ -18,6 +18,8 @@ BLOCK_BYTES = 1 << 24  # looked through at once
 MAX_CACHED = 10_000  # records, of a few kilobytes at most each: the titles of answers come from few items
 # What the line of a removed item has: the field, or a letter of its name as an escape.
 MARKS = (re.compile(rb'"removed"'), re.compile(rb"\\u00"))
+# What the line of an item has of its own, though another one says the same; no text holds a bare quotation mark.
+OWN_PARTS = re.compile(rb'"item_id": \d+, |, "codes": \[[^]]*\]|\n')
 
 
 class Items(Sequence[dict[str, Any]]):
@@ -85,6 +87,29 @@ class Items(Sequence[dict[str, Any]]):
         gone = {number for number, record in records.items() if record.get("removed")}
         other.__dict__["removed"] = sorted({*self.removed} - records.keys() | gone)
         return other
+
+    def twins(self, records: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+        """Which new records have title and text of an item that was not removed, or of a record before them.
+
+        Lines are compared as [`write`] writes them, without parsing any; one that was formatted by others is no twin.
+
+        Args:
+            records (`Sequence[Mapping]`): Records to append.
+
+        Returns:
+            `dict[int, int]`: Number of the first such item by the row of the record.
+
+        >>> Items.of([{"title": "Rose Soap"}]).twins([{"title": "Tea"}, {"title": "Rose Soap"}, {"title": "Tea"}])
+        {1: 1, 2: 2}
+        """
+        new = [OWN_PARTS.sub(b"", _to_line(0, record)) for record in records]
+        sought, first = set(new), dict[bytes, int]()
+        for row in range(self._size):
+            if (says := OWN_PARTS.sub(b"", self._line(row))) in sought:
+                first.setdefault(says, row + 1)
+        for row, says in enumerate(new):
+            first.setdefault(says, self._size + 1 + row)
+        return {row: first[says] for row, says in enumerate(new) if first[says] != self._size + 1 + row}
 
     def __len__(self) -> int:
         return self._size

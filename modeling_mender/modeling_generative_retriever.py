@@ -166,7 +166,7 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         refuse_unread_inputs(inputs, self.encoder_input_names)
         weights = weigh_items(num_items, len(attention_mask), candidates, exclude, allowed_items, item_log_weights)
         num_allowed = self._count_allowed(weights)
-        check_enough(num_allowed, k)
+        check_enough(num_allowed, k, candidates, self.is_item)
         node_log_weights = self._fold(weights)
         num_beams = num_beams or self._default_beams(k, num_allowed)
         found = self._search_beams(encoder_outputs, attention_mask, num_beams, node_log_weights)

@@ -6,7 +6,14 @@ import torch
 
 from .checked_loading import CheckedModel
 from .item_log_weights import ItemIds, ItemLogWeights, SparseItemLogWeights, weigh_items
-from .recommendation import RecommendOutput, check_enough, check_k, count_allowed, evaluation_mode
+from .recommendation import (
+    RecommendOutput,
+    check_enough,
+    check_history_items,
+    check_k,
+    count_allowed,
+    evaluation_mode,
+)
 
 
 class ItemIdRecommender(CheckedModel):
@@ -79,6 +86,7 @@ class ItemIdRecommender(CheckedModel):
             row = int((~attention_mask.any(-1)).int().argmax())
             raise ValueError(f"request {row} is empty: attention_mask is all 0; give a history.")
         num_items = self.config.num_items
+        check_history_items(history, num_items)
         weights = weigh_items(num_items, len(history), candidates, exclude, allowed_items, item_log_weights)
         check_enough(count_allowed(weights, num_items), k)
         with evaluation_mode(self):

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .configuration_mender import MenderEmbConfig, MenderTokConfig
 from .modeling_mender_base import MenderOnEmbeddings, MenderPreTrainedModel
-from .recommendation import check_history
+from .recommendation import check_history, check_token_ids
 from .semantic_ids import codes_to_tokens
 from .t5_stacks import build_history_encoder, causal_mask, fit_mask
 
@@ -49,6 +49,8 @@ class MenderTok(MenderPreTrainedModel, GenerationMixin):
             `BaseModelOutput`: `last_hidden_state (batch_size, sequence_length, d_model)`.
         """
         if text_hidden_states is None:
+            if input_ids is not None and not (self.training or torch.compiler.is_exporting()):
+                check_token_ids(input_ids, self.num_text_tokens)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.text_encoder_is_frozen):
                 output = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask)
             text_hidden_states = output.last_hidden_state

@@ -11,6 +11,7 @@ from .catalog_update import read_embeddings
 from .configuration_mender import MenderConfig
 from .item_texts import labeled_text
 from .modeling_generative_retriever import GenerativeRetriever
+from .recommendation import check_token_ids
 from .semantic_ids import SemanticIds
 from .text_encoder_mixin import TextEncoderMixin
 
@@ -29,6 +30,11 @@ class MenderPreTrainedModel(TextEncoderMixin, GenerativeRetriever):
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
         self.text_encoder = AutoModelForTextEncoding.from_config(config.text_config)
+
+    @property
+    def num_text_tokens(self) -> int:
+        """Number of tokens that the text encoder reads."""
+        return len(cast(torch.Tensor, self.text_encoder.get_input_embeddings().weight))
 
     @classmethod
     def from_text_encoder(
@@ -192,6 +198,7 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
 
     def _embed_present(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Embeds the texts that are not all padding, in batches of similar length."""
+        check_token_ids(input_ids, self.num_text_tokens)
         lengths = attention_mask.sum(1)
         order = lengths.argsort(descending=True)[: int((lengths > 0).sum())]
         embeddings = self.item_embeddings.new_zeros(len(input_ids), self.config.embedding_size)

@@ -176,7 +176,7 @@ class MenderSteer(SteerScores, GenerationMixin):
         scores = encoder_outputs.item_scores
         weights = weigh_items(num_items, len(scores), candidates, exclude, allowed_items, item_log_weights)
         num_allowed = self._count_allowed(weights)
-        check_enough(num_allowed, k)
+        check_enough(num_allowed, k, candidates, self.is_item)
         given = None
         if weights is not None:
             given = weights if isinstance(weights, torch.Tensor) else weights.to_dense(num_items)

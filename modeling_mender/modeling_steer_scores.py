@@ -19,7 +19,7 @@ from .item_head import ItemHead
 from .item_words import ItemWords
 from .modeling_baselines import TransitionGraph, check_sparse_rows, nearest_trained
 from .modeling_mender_base import MenderOnEmbeddings
-from .recommendation import check_history
+from .recommendation import check_history, check_words
 from .request_weights import (
     COMPONENTS,
     REQUEST_COMPONENTS,
@@ -251,6 +251,8 @@ class SteerScores(MenderOnEmbeddings):
             preference_known = preference_embeddings.new_ones(shape)
         if preference_words is None:
             preference_words = history.new_zeros(*shape, 0)
+        elif not torch.compiler.is_exporting():
+            check_words(preference_words, self.config.num_words, self.config.num_items)
         vectors = self.item_vectors()
         states = self.head(history, attention_mask, vectors)
         visible = torch.cat([attention_mask.new_ones(batch_size, 1), attention_mask], dim=1)

@@ -7,7 +7,9 @@ from typing import Any
 
 from transformers import Pipeline
 
+from .catalog_update import LivingCatalog
 from .item_log_weights import read_log_weights
+from .recommendation import SAME_CATALOG
 from .recommendation_request import (
     CALL_OPTIONS,
     CallOptions,
@@ -25,17 +27,27 @@ OPTIONAL_FIELDS = {
 }
 
 
+def check_items(model: Any, processor: Any) -> None:
+    """Checks that a model and a processor count the same items, and that neither was changed without the other.
+
+    Raises:
+        ValueError: If not.
+    """
+    if isinstance(model, LivingCatalog) and hasattr(processor, "items_digest"):
+        model.check_processor(processor)
+        return
+    known = getattr(model.config, "num_items", None), getattr(processor, "num_items", None)
+    if None not in known and known[0] != known[1]:
+        raise ValueError(f"the processor has {known[1]} items and the model {known[0]}; {SAME_CATALOG}")
+
+
 def check_pair(model: Any, processor: Any) -> None:
     """Checks that a model and a processor are of the same catalogue.
 
     Raises:
         ValueError: If they have different items, or different semantic IDs of them.
     """
-    known = getattr(model.config, "num_items", None), getattr(processor, "num_items", None)
-    if None not in known and known[0] != known[1]:
-        raise ValueError(
-            f"the model has {known[0]} items and the processor {known[1]}; load both from the same folder."
-        )
+    check_items(model, processor)
     table = getattr(model, "item_semantic_ids", None)
     if table is None or table.is_meta:
         return
@@ -172,9 +184,10 @@ class PreferenceRecommendationPipeline(Pipeline):
 
     def _read_options(self, options: dict[str, Any], limits: RequestLimits) -> tuple[CallOptions, dict[str, Any]]:
         """Checked options of a call, and what [`preprocess`] is given with every request."""
+        check_items(self.model, self.processor)  # one may have been changed since without the other
         own, _, _ = self._sanitize_parameters(**options)
         given = {"batch_size": self._batch_size} | self._preprocess_params | own
-        call = CallOptions.read(given, self.model.config.num_items, limits)
+        call = CallOptions.read(given, self.model.config.num_items, limits, self.processor.removed_items)
         self._check_terms(call)
         read = inspect.signature(self.processor.__call__).parameters
         return call, {"call": call, "unread": [name for name in OPTIONAL_FIELDS if name not in read]}

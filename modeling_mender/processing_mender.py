@@ -14,6 +14,7 @@ from .configuration_checks import check_counts, count_positions
 from .item_texts import ITEM_TEXT_FIELDS, known_brand, labeled_text, plain_text
 from .items_file import Items
 from .manifest import ITEMS_FILE, ModelFiles, forget_manifest
+from .recommendation import SAME_CATALOG
 from .request_values import RequestError, as_list, as_rows, read_items, shown
 
 # Files that a model is loaded from, and not its processor.
@@ -117,6 +118,12 @@ class MenderProcessor(ProcessorMixin):
         """Fields of an item that are embedded for the model."""
         return (self.recipe and self.recipe.embedded_fields) or ITEM_TEXT_FIELDS
 
+    @property
+    def further_fields(self) -> Sequence[str]:
+        """Fields that a new item may have because this catalogue reads them."""
+        recipe = self.recipe
+        return () if recipe is None else (*recipe.item_fields, *recipe.embedded_fields, *recipe.history_fields)
+
     def new_item(self, item: Mapping[str, Any]) -> dict[str, str]:
         """Title and text of an item to add, made as those of the trained items were.
 
@@ -156,7 +163,10 @@ class MenderProcessor(ProcessorMixin):
         Raises:
             ValueError: If an id is not in `1..num_items`.
         """
-        return [self.items[item - 1]["title"] for item in read_items("item_ids", item_ids, self.num_items)]
+        try:
+            return [self.items[item - 1]["title"] for item in read_items("item_ids", item_ids, self.num_items)]
+        except ValueError as error:
+            raise ValueError(f"{error} If its model recommended it, {SAME_CATALOG}") from None
 
     @property
     def items_digest(self) -> str:

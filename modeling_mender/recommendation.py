@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .item_log_weights import ItemLogWeights, SparseItemLogWeights
-from .request_values import RequestError, shown
+from .item_log_weights import ItemIds, ItemLogWeights, SparseItemLogWeights
+from .request_values import RequestError, as_list, as_rows, shown, too_few
 
 # Largest number of allowed items for which `recommend` uses one beam per item: fewer beams would prune prefixes of
 # allowed items because other items below the same code are improbable.
 EXACT_ITEMS = 200
+
+SAME_CATALOG = (
+    "load model and processor from one folder, and give the processor that you ask with to add_items and remove_items as well."
+)
 
 
 @dataclass
@@ -110,10 +114,15 @@ def check_history(history: torch.Tensor, longest: int, max_history_length: int, 
     """
     if longest > max_history_length:
         raise ValueError(f"history has {longest} items, the model takes {max_history_length}; keep the most recent.")
+    check_history_items(history, num_items)
+
+
+def check_history_items(history: torch.Tensor, num_items: int) -> None:
+    """Checks that the items of histories are those of the catalogue; see [`check_history`]."""
     if (wrong := _outside(history, num_items)) is not None:
         raise ValueError(
-            f"history contains item {wrong}, and the catalogue has {num_items} items; let the processor check ids, or "
-            "map them to the benchmark's items table."
+            f"history contains item {wrong}, and the model has {num_items} items; give ids of its catalogue, and if "
+            f"its processor took this one, {SAME_CATALOG}"
         )
 
 
@@ -125,8 +134,21 @@ def check_token_ids(input_ids: torch.Tensor, num_tokens: int) -> None:
     """
     if (wrong := _outside(input_ids, num_tokens - 1)) is not None:
         raise ValueError(
-            f"input_ids contains {wrong}, and this model reads {num_tokens} tokens; use the processor that was saved "
-            "with it."
+            f"input_ids contains {wrong}, and this model reads {num_tokens} tokens; its processor is of another "
+            f"model: {SAME_CATALOG}"
+        )
+
+
+def check_words(words: torch.Tensor, num_words: int, num_items: int) -> None:
+    """Checks ids of words against the words of the catalogue.
+
+    Raises:
+        ValueError: If one is not in `0..num_words`, where 0 is padding.
+    """
+    if (wrong := _outside(words, num_words)) is not None:
+        raise ValueError(
+            f"preference_words contains word {wrong}, and the model has {num_items} items with {num_words} words; its "
+            f"processor has other items: {SAME_CATALOG}"
         )
 
 
@@ -182,23 +204,35 @@ def count_allowed(
     return allowed + (num_left - is_listed.sum(1)) * (item_log_weights.rest > -torch.inf)
 
 
-def check_enough(num_allowed: torch.Tensor | None, num_results: int) -> None:
+def check_enough(
+    num_allowed: torch.Tensor | None,
+    num_results: int,
+    candidates: ItemIds | None = None,
+    is_item: torch.Tensor | None = None,
+) -> None:
     """Checks that each request allows enough items for its results.
 
     Args:
         num_allowed (`torch.Tensor`, *optional*): Result of [`count_allowed`].
         num_results (`int`): Number of distinct items to return.
+        candidates (*optional*): Checked candidates of [`weigh_items`], to name those that were removed.
+        is_item (`torch.Tensor`, *optional*): As in [`count_allowed`].
 
     Raises:
         ValueError: If a request allows fewer items; names the request and its number of items.
     """
     if num_allowed is not None and int(num_allowed.min()) < num_results:
         row = int(num_allowed.argmin())
-        raise RequestError(
-            row,
-            f"allows {int(num_allowed[row])} items and {num_results} results are asked for; allow more or ask for "
-            "fewer.",
-        )
+        gone = set() if candidates is None or is_item is None else _removed_candidates(candidates, row, is_item)
+        raise RequestError(row, too_few(int(num_allowed[row]), num_results, gone))
+
+
+def _removed_candidates(candidates: ItemIds, row: int, is_item: torch.Tensor) -> set[int]:
+    """Checked candidates of a request that were removed from the catalogue."""
+    rows = as_rows(candidates) or ()
+    is_nested = any(one is None or as_list(one) is not None for one in rows)
+    own = as_list(rows[row]) if is_nested else rows
+    return {int(item) for item in own or () if not is_item[int(item)]}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from .request_values import (
     read_whole,
     refuse_unknown,
     shown,
+    too_few,
 )
 
 DEFAULT_K = 10  # number of recommended items
@@ -117,10 +118,7 @@ class RecommendationRequest:
     def check_enough(self, k: int, num_items: int, number: int | None = None, removed: Collection[int] = ()) -> None:
         """Raises a ValueError if the request allows fewer than `k` items."""
         if (allowed := self.num_allowed(num_items, removed)) < k:
-            raise RequestError(
-                number or 0,
-                f"allows {allowed} items and {k} results are asked for; allow more or ask for fewer.",
-            )
+            raise RequestError(number or 0, too_few(allowed, k, {*(self.candidates or ())} & {*removed}))
 
 
 REQUEST_FIELDS = tuple(field.name for field in fields(RecommendationRequest))
@@ -145,8 +143,20 @@ class CallOptions:
     defaults: Mapping[str, Any] | None = None
 
     @classmethod
-    def read(cls, given: Mapping[str, Any], num_items: int, limits: RequestLimits | None = None) -> "CallOptions":
+    def read(
+        cls,
+        given: Mapping[str, Any],
+        num_items: int,
+        limits: RequestLimits | None = None,
+        removed: Collection[int] = (),
+    ) -> "CallOptions":
         """Reads the options of a call; `None` stands for the default.
+
+        Args:
+            given (`Mapping`): Options by name.
+            num_items (`int`): Size of the catalogue; item ids are 1..num_items.
+            limits ([`RequestLimits`], *optional*): Defaults to [`RequestLimits.read`].
+            removed (`Collection[int]`): Ids of items that are never recommended.
 
         Raises:
             ValueError: For an unknown option, or a value of another type or out of its range.
@@ -157,9 +167,10 @@ class CallOptions:
         for name in ("k", "num_beams", "batch_size"):
             if name in found:
                 found[name] = read_whole(name, found[name])
-        if (k := found.get("k", DEFAULT_K)) > num_items:
+        num_left = num_items - len(removed)
+        if (k := found.get("k", DEFAULT_K)) > num_left:
             raise ValueError(
-                f"k ({shown(k)}) must be in 1..{num_items}, the number of items; ask for at most {num_items}."
+                f"k ({shown(k)}) must be in 1..{num_left}, the number of items; ask for at most {num_left}."
             )
         for name, entries in (("k", "items"), ("num_beams", "beams"), ("batch_size", "requests")):
             limits.check(name, found.get(name, 1), f"{name} is", entries)

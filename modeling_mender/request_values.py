@@ -3,7 +3,7 @@
 import os
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -127,6 +127,51 @@ def shown(value: Any) -> str:
         return f"a value of type {type(value).__name__}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "item"), counted(2000, "item")
+    ('1 item', '2,000 items')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(examples: Iterable[Any], most: int = 5) -> str:
+    """The first of several examples, for an error.
+
+    >>> listed(range(7))
+    '0, 1, 2, 3, 4 and 2 more'
+    """
+    every = list(map(str, examples))
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def too_few(num_allowed: int, k: int, removed: Collection[int] = ()) -> str:
+    """What a request has that allows fewer items than it asks for.
+
+    Args:
+        num_allowed (`int`): Items that it allows.
+        k (`int`): Items that it asks for.
+        removed (`Collection[int]`): Those of its candidates that were removed from the catalogue.
+
+    >>> too_few(1, 2, {7})
+    'allows 1 item and 2 results are asked for; its candidates hold 1 item that was removed from the catalogue (7): leave it out, allow more or ask for fewer.'
+    """  # noqa: E501 (the message)
+    gone, leave = "", ""
+    if removed:
+        them = "that was" if len(removed) == 1 else "that were"
+        gone = (
+            f"its candidates hold {counted(len(removed), 'item')} {them} removed from the catalogue "
+            f"({listed(sorted(removed))}): "
+        )
+        leave = f"leave {'it' if len(removed) == 1 else 'them'} out, "
+    verb = "is" if k == 1 else "are"
+    return (
+        f"allows {counted(num_allowed, 'item')} and {counted(k, 'result')} {verb} asked for; {gone}{leave}allow more "
+        "or ask for fewer."
+    )
+
+
 def as_scalar(value: Any) -> Any:
     """Returns a number of NumPy or torch as one of Python, and other values unchanged."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
@@ -212,11 +257,11 @@ def read_texts(name: str, value: Any, limits: RequestLimits | None = None) -> tu
     for text in texts:
         if not isinstance(text, str):
             raise ValueError(f"{name} contains {shown(text)}, which is no text; write it in words.")
-        _check_text(name, text, limits)
+        check_text(name, text, limits)
     return tuple(map(str, texts))
 
 
-def _check_text(name: str, text: str, limits: RequestLimits | None) -> None:
+def check_text(name: str, text: str, limits: RequestLimits | None = None) -> None:
     """Raises a ValueError for a text that is too long or holds what is no character of a text."""
     if limits is not None and limits.characters is not None and len(text) > limits.characters:
         limits.check("characters", len(text), f"{name} is {shown(text)} of", "characters")
@@ -233,7 +278,7 @@ def read_user(name: str, value: Any, limits: RequestLimits) -> str | None:
     """Reads a user id; `None` for an empty one."""
     if not isinstance(value, str):
         raise ValueError(f"{name} is {shown(value)}, which is no string; give the benchmark's user_id.")
-    _check_text(name, value, limits)
+    check_text(name, value, limits)
     return str(value) or None
 
 

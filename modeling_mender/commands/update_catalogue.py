@@ -52,7 +52,9 @@ def parse_arguments(argv: list[str] | None) -> CatalogUpdate:
     parser.add_argument(
         "--items",
         type=Path,
-        help="items to add: .parquet, .csv or .jsonl with title, brand or categories, and price, description",
+        help="items to add: .parquet, .csv or .jsonl with title, brand or categories, and price, description; another "
+        "column is refused, an item_id is not kept (a number must be the id that the item gets), and what says the "
+        "same as another item is added with a warning",
     )
     parser.add_argument("--remove", type=Path, help="text file with the id of an item to remove in each line")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder of the changed model")
@@ -79,7 +81,8 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
     Removals come first, unless they would leave no recommender, so that their semantic IDs are free for the new items.
     """
     check_replaceable(arguments.output_dir, arguments.overwrite, PUBLISHED["model"], other_values(arguments))
-    removed = [] if arguments.remove is None else read_ids(arguments.remove)
+    lines = {} if arguments.remove is None else read_ids(arguments.remove)
+    removed = list(lines)
     records: list[dict[str, Any]] = []
     if arguments.items is not None:
         try:
@@ -94,6 +97,7 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
     from ..hub.loading import load_recommender, local_folder
     from ..hub.model_publication import copy_records
     from ..manifest import write_manifest
+    from ..request_values import counted
 
     model, processor = load_recommender(arguments.model, arguments.revision, arguments.device)
     if not isinstance(model, LivingCatalog):
@@ -107,6 +111,11 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
         processor.recipe = _recipe_of(arguments.semantic_ids, model, processor)
     changes = with_unlisted(changes, model.num_trained_items, processor.items, processor.items_digest)
     started = time.perf_counter()
+    for item, line in lines.items():
+        is_item = 1 <= item <= processor.num_items
+        if not is_item or item in processor.removed_items:
+            what = "which is removed already" if is_item else f"which is no item of this catalogue (ids 1..{processor.num_items})"
+            raise ValueError(f"line {line} of {arguments.remove} is {item}, {what}; leave it out.")
 
     def remove() -> None:
         if removed:
@@ -115,7 +124,7 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
     def add() -> list[int]:
         if not records:
             return []
-        check_new_items(records, processor.num_items + 1)
+        check_new_items(records, processor.num_items + 1, processor.further_fields)
         codes = None if processor.recipe is None else codes_of(records, processor.recipe, model, processor)
         return model.add_items(records, processor, codes=codes)
 
@@ -136,14 +145,17 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
         write_manifest(folder, processor.num_items)
     seconds = time.perf_counter() - changed
     print(
-        f"{len(added):,} items added{_ids(added)}, {len(removed):,} removed: {model.num_active_items:,} can be "
+        f"{counted(len(added), 'item')} added{_ids(added)}, {len(removed):,} removed: {model.num_active_items:,} can be "
         f"recommended\nchange {changes[-1]['id']} in {changed - started:.1f} s, saved in {seconds:.1f} s\n"
         f"model: {arguments.output_dir}"
     )
 
 
-def read_ids(path: Path) -> list[int]:
+def read_ids(path: Path) -> dict[int, int]:
     """Reads a text file with an item id in each line; empty lines are passed over.
+
+    Returns:
+        `dict[int, int]`: Number of the line by id, in the order of the lines.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -168,7 +180,7 @@ def read_ids(path: Path) -> list[int]:
         raise ValueError(f"{path} is no text in UTF-8 ({error.reason}); give one item id a line.") from None
     if not found:
         raise ValueError(f"{path} has no item ids; give one a line.")
-    return list(found)
+    return found
 
 
 def codes_of(
@@ -240,7 +252,9 @@ def _write_card(folder: Path, output_dir: Path) -> None:
 
 
 def _ids(items: Sequence[int]) -> str:
-    return f" (ids {items[0]} to {items[-1]})" if items else ""
+    if not items:
+        return ""
+    return f" (id {items[0]})" if len(items) == 1 else f" (ids {items[0]} to {items[-1]})"
 
 
 if __name__ == "__main__":

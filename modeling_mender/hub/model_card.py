@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -125,8 +126,10 @@ class SavedModel:
         method ([`Method`]): Method of the training.
         arguments (`dict`): Training arguments; empty if there are none in the folder.
         training (`dict`): Training state, such as `best_step`; empty if there is none in the folder.
-        num_items (`int`): Number of items.
-        titles (`list[str]`): Titles of the first items.
+        num_items (`int`): Number of items, removed ones included: the largest id.
+        num_active_items (`int`): Number of items that can be recommended.
+        first_items (`list[int]`): Ids of the first of these.
+        titles (`list[str]`): Their titles.
         changes (`list[dict]`): Changes of the catalogue since the training, the oldest first.
     """
 
@@ -134,6 +137,8 @@ class SavedModel:
     arguments: dict[str, Any]
     training: dict[str, Any]
     num_items: int
+    num_active_items: int
+    first_items: list[int]
     titles: list[str]
     changes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -148,12 +153,16 @@ class SavedModel:
         items = Items.read(folder / ITEMS_FILE)
         config = read_json_object(folder / "config.json")
         trained = config.get("num_trained_items")
+        gone = set(items.removed)
+        first = list(islice((item for item in range(1, 1 + len(items)) if item not in gone), 3))
         return cls(
             method=load_method(folder, str(config.get("model_type"))),
             arguments=read_arguments(folder),
             training=read_state(folder),
             num_items=len(items),
-            titles=[one_line(item["title"], LONGEST_TITLE) for item in items[:3]],
+            num_active_items=len(items) - len(gone),
+            first_items=first,
+            titles=[one_line(items[item - 1]["title"], LONGEST_TITLE) for item in first],
             changes=with_unlisted(
                 read_changes(folder),
                 trained if isinstance(trained, int) else len(items),
@@ -166,7 +175,7 @@ class SavedModel:
         """Returns a request that the model can answer, for the code in the card."""
         example: dict[str, Any] = {}
         if self.method.history != "none":
-            example["history"] = list(range(1, 1 + min(3, self.num_items - 1)))
+            example["history"] = self.first_items[: self.num_active_items - 1]
         if self.method.preference != "none":
             example["preference"] = f"Search for {self.titles[-1]}"
         return example
@@ -205,7 +214,7 @@ def model_card(
     published = benchmark if on_hub else None
     base_model = base_model_of(saved.arguments, saved.method)
     example = saved.example()
-    left = saved.num_items - len(example.get("history", ()))
+    left = saved.num_active_items - len(example.get("history", ()))
     card = ModelCard.from_template(
         _recommender_metadata(saved, domain, base_model, published, name, evaluation, license),
         template_path=str(template),
@@ -214,7 +223,7 @@ def model_card(
         method=saved.method,
         arguments=escaped(saved.arguments),
         training=saved.training,
-        num_items=saved.num_items,
+        num_items=saved.num_active_items,
         **_code_of(example),
         k=min(10, left),
         few=min(5, left),
@@ -324,7 +333,7 @@ def adapter_card(
         base_model=base_model and markdown(base_model),
         arguments=escaped(saved.arguments),
         **_code_of(saved.example()),
-        few=min(5, saved.num_items),
+        few=min(5, saved.num_active_items),
         **_block("arguments", public_arguments(saved.arguments, benchmark)),
     )
     return str(card)

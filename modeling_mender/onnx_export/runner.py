@@ -22,6 +22,7 @@ from ..recommendation import (
     check_not_empty,
     check_size,
     check_token_ids,
+    check_words,
     count_allowed,
     default_beams,
     refuse_unread_inputs,
@@ -167,7 +168,7 @@ class OnnxSteer(OnnxRecommender):
             preference_strengths, preference_known, preference_words = torch.zeros(len(history), 1), None, None
         shape = embeddings.shape[:2]
         words = torch.zeros(*shape, 1, dtype=torch.long) if preference_words is None else preference_words
-        self._check_words(words)
+        check_words(words, self.settings["num_words"], self.num_items)
         given = {
             "history": history,
             "embeddings": embeddings,
@@ -203,20 +204,11 @@ class OnnxSteer(OnnxRecommender):
             raise ValueError("nothing to score: give the processor's output (history, attention_mask, ...).")
         scores = self.score_items(**inputs)
         weights = weigh_items(self.num_items, len(scores), candidates, exclude, allowed_items, item_log_weights)
-        check_enough(count_allowed(weights, self.num_items, self._is_item), k)
+        check_enough(count_allowed(weights, self.num_items, self._is_item), k, candidates, self._is_item)
         if weights is not None:
             scores = scores + (weights if isinstance(weights, torch.Tensor) else weights.to_dense(self.num_items))
         best = scores.topk(k)
         return RecommendOutput(items=best.indices + 1, scores=best.values)
-
-    def _check_words(self, words: torch.Tensor) -> None:
-        """Refuses word ids of another catalogue."""
-        largest = self.settings["num_words"]
-        if words.numel() and not 0 <= int(words.min()) <= int(words.max()) <= largest:
-            raise ValueError(
-                f"words contains {int(words.max())}, and the catalogue has {largest} words; use the processor that "
-                "was exported with the graphs."
-            )
 
 
 class OnnxRetriever(OnnxRecommender):
@@ -268,7 +260,7 @@ class OnnxRetriever(OnnxRecommender):
         encoded, mask = self._encode(given, mask)
         weights = weigh_items(self.num_items, len(mask), candidates, exclude, allowed_items, item_log_weights)
         num_allowed = count_allowed(weights, self.num_items, self._is_item)
-        check_enough(num_allowed, k)
+        check_enough(num_allowed, k, candidates, self._is_item)
         found = beam_search(
             self._decoding_steps(encoded, mask),
             self.trie,

@@ -79,7 +79,15 @@ class TestChanged:
     def test_parquet_and_its_own_keys(self, source, tmp_path, capsys):
         pq.write_table(pa.table({"item_id": ["B01"], "title": ["blue zither"]}), tmp_path / "new.parquet")
         status, printed, _ = run(capsys, source, "--items", tmp_path / "new.parquet", "--output_dir", tmp_path / "out")
-        assert status == 0 and "1 items added" in printed
+        assert status == 0 and "1 item added (id " in printed
+
+
+    def test_what_is_added_twice_is_counted_in_a_warning(self, source, new, tmp_path, capsys, caplog):
+        assert run(capsys, source, "--items", new, "--output_dir", tmp_path / "once")[0] == 0 and not caplog.messages
+        new.write_text("\n".join(NEW.splitlines()[:2]) + "\n")
+        status, _, errors = run(capsys, tmp_path / "once", "--items", new, "--output_dir", tmp_path / "twice")
+        assert (status, errors) == (0, [])
+        assert "title and text of 1 of 1 new items are those of another item" in caplog.messages[0]
 
 
 class TestRefused:
@@ -92,6 +100,11 @@ class TestRefused:
             ("item_id,title\n1,soap\n", "has the item_id 1, which exists already"),
             ("item_id,title\n900,soap\n", "has the item_id 900, which would leave a gap"),
             ("item_id,title\na,soap\na,tea\n", "stand in more than one row"),
+            ("title,colour,brand\nsoap,red,Dove\n", "has columns that no item to add has: 'colour'; drop or rename"),
+            ("title,price\nsoap,3\ntea,abc\n", "a price is no amount of at least 0: 'abc' in line 3; correct"),
+            ("title,price\nsoap,-3\n", "'-3' in line 2"),
+            ("title\nsoap\x1b[2J\n", "the title of new item 1 (id"),
+            ("title,categories\nsoap,Bath > \x07\n", "which holds a control character, U+0007"),
         ],
     )
     def test_a_table_that_cannot_be_added(self, table, message, source, tmp_path, capsys):
@@ -108,6 +121,7 @@ class TestRefused:
             (b"1\n2\n1\n", "line 3 of"),
             (b"1\n\xff\n", "no text in UTF-8"),
             (b"-3\n", "no item id"),
+            (b"1\n\n900\n", "line 3 of"),
             (b"900\n", "900, which is no item"),
             (b"1" * 400, "no item id"),
         ],

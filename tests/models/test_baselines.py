@@ -124,7 +124,7 @@ BAD_CALLS = [
     ({"preference": ["red"]}, "does not take preference"),
     ({"allowed_items": torch.ones(1, 5, dtype=torch.bool)}, r"shape \(1, 8\)"),
     ({"allowed_items": torch.ones(1, 8)}, "bool tensor"),
-    ({"allowed_items": torch.eye(8, dtype=torch.bool)[:1], "k": 2}, "allows 1 items and 2 results"),
+    ({"allowed_items": torch.eye(8, dtype=torch.bool)[:1], "k": 2}, "allows 1 item and 2 results"),
     ({"history": None}, "nothing to score"),
 ]
 

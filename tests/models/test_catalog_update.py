@@ -1,5 +1,7 @@
 """Items are added to a trained model and removed from it, and the other items do not notice."""
 
+import copy
+
 import pytest
 import tiny_models
 import torch
@@ -12,6 +14,7 @@ from modeling_mender.catalog_recipe import CatalogRecipe
 from modeling_mender.catalog_update import assign_codes, check_new_items
 from modeling_mender.item_texts import labeled_text
 from modeling_mender.item_words import ItemWords
+from modeling_mender.pipeline_preference_recommendation import PreferenceRecommendationPipeline
 from modeling_mender.trie import Trie
 
 NEW = [
@@ -117,6 +120,20 @@ class TestAdded:
         loaded[0].add_items(NEW[:1], loaded[1], codes=CODES[:1])  # and can be changed again
         assert loaded[0].config.num_items == 16 and loaded[0].num_trained_items == 12
 
+    def test_what_says_the_same_as_another_item_is_counted_in_a_warning(self, method, caplog):
+        model, processor = method
+        codes = torch.tensor([[0, 1], [1, 0], [2, 0], [2, 1]])
+        same_title = {"title": "red soap", "text": "Title: red soap with lime"}
+        model.add_items([NEW[0], NEW[2], same_title], processor, codes=codes[:3])
+        assert not caplog.messages
+        model.remove_items([14], processor)
+        model.add_items([*NEW, NEW[2]], processor, codes=codes)  # the second one was trained, the third removed
+        (warning,) = caplog.messages
+        assert warning.startswith(
+            "title and text of 3 of 4 new items are those of another item: 16 as 13 ('green rose'), "
+            f"17 as {1 + tiny_models.TITLES.index('red soap')} ('red soap'), 19 as 18 ('blue lime mug'); "
+        )
+
     def test_a_second_addition_keeps_the_items_of_the_first(self, steer):
         model, processor = steer
         model.add_items(NEW[:1], processor, codes=CODES[:1])
@@ -171,8 +188,20 @@ class TestRemoved:
         model.remove_items([1], processor)
         inputs = request_of(model, processor, history=[[1], [1, 2]])
         assert 1 not in model.recommend(**inputs, k=11, num_beams=11).items
-        with pytest.raises(ValueError, match="allows 0 items and 1 results"):
-            model.recommend(**inputs, k=1, candidates=[1])
+        for candidates in ([1], [[1], [1, 2]]):
+            with pytest.raises(
+                ValueError,
+                match="request 0 allows 0 items and 1 result is asked for; its candidates hold 1 item that was removed "
+                r"from the catalog(ue)? \(1\): leave it out",
+            ):
+                model.recommend(**inputs, k=1, candidates=candidates)
+        with pytest.raises(ValueError, match="request 1 allows 1 item and 2 results are asked for; allow more"):
+            model.recommend(**inputs, k=2, candidates=[[1, 2, 3], [4]])
+        pipe = PreferenceRecommendationPipeline(model=model, processor=processor)
+        with pytest.raises(ValueError, match=r"allows 1 item and 2 results are .* hold 1 item that was removed .* \(1\)"):
+            pipe({"history": [1], "candidates": [1, 2]}, k=2)
+        with pytest.raises(ValueError, match=r"k \(12\) must be in 1\.\.11, the number of items; ask for at most 11"):
+            pipe({"history": [1]}, k=12)
         with pytest.raises(ValueError, match=r"k \(12\) must be in 1\.\.11"):
             model.recommend(**inputs, k=12)
 
@@ -225,7 +254,12 @@ class TestRefused:
             ([{"title": "a\ud800"}], "half of a character"),
             ([{"categories": ["\ud800"]}], "half of a character"),
             ([{"categories": ["", " "]}], "has no title, brand, category or text"),
-            ([{"title": "\u200b\x00"}], "has no title, brand, category or text"),
+            ([{"title": "\u200b"}], "has no title, brand, category or text"),
+            ([{"title": "a\x00"}], "title of new item 1 .id 13. is .*a control character, U.0000"),
+            ([{"title": "a", "brand": "\x1b[2J"}], "brand of new item 1 .* a control character, U.001B"),
+            ([{"title": "a", "categories": ["b", "\x07"]}], "categories of new item 1 .* a control character, U.0007"),
+            ([{"title": "a", "colour": "red"}], "new item 1 .id 13. has no field colour; there are item_id, .*title"),
+            ([{"title": "a", "description": 7}], "description of new item 1 .id 13. is 7"),
             ([{"title": "a", "categories": ["b" * 60_000] * 2}], "categories of new item 1 .id 13. has 120,002"),
             ([{"title": "a", "price": 10**400}], "price of new item 1"),
             ([{"title": "a", "price": -1}], "price of new item 1"),
@@ -252,10 +286,12 @@ class TestRefused:
 
     def test_codes_that_are_exhausted_or_none(self, method):
         model, processor = method
-        with pytest.raises(
-            ValueError, match="new item 4 has the codes .0, 0., and all 4 codes of the collision level"
-        ):
-            model.add_items(NEW[:1] * 4, processor, codes=torch.zeros(4, 2, dtype=torch.long))
+        with pytest.raises(ValueError, match="of 12 new items find all 4 codes of the collision level taken") as error:
+            model.add_items(NEW[:1] * 12, processor, codes=torch.zeros(12, 2, dtype=torch.long))
+        taken = int((model.item_semantic_ids[:, :2] == 0).all(1).sum())  # so many items have these codes already
+        full = range(5 - taken, 13)
+        assert str(error.value).startswith(f"{len(full)} of 12 new items")
+        assert f"codes: {', '.join(f'{row} [0, 0]' for row in full[:5])} and {len(full) - 5} more" in str(error.value)
         for codes, message in (
             (torch.tensor([[0, 4]]), r"range from 0 to 4, outside 0\.\.3"),
             (torch.tensor([[0, 0, 0]]), "without the collision level"),
@@ -306,11 +342,42 @@ class TestRefused:
         model, processor = steer
         _, other = tiny_models.build("steer", "bert", tmp_path / "other")
         model.remove_items([1], processor)
-        with pytest.raises(ValueError, match="other removed items"):
+        with pytest.raises(ValueError, match="0 items of the processor are removed and 1 of the model"):
             model.add_items(NEW, other, codes=CODES)
         other.items = other.items[:5]
         with pytest.raises(ValueError, match="the processor has 5 items and the model 12"):
             model.remove_items([2], other)
+
+    def test_a_pair_of_which_one_was_changed_is_refused_by_numbers_of_items(self, method, tmp_path):
+        """Not by an index error, in the pipeline or where the tensors of a processor show it."""
+        model, processor = method
+        twin, changed = copy.deepcopy(model), copy.deepcopy(processor)
+        pipes = [PreferenceRecommendationPipeline(model=twin, processor=one) for one in (changed, processor)]
+        twin.add_items([{"title": "purple zither", "text": "purple zither"}], changed, codes=CODES[:1])
+        request = {"history": [1]}
+        assert pipes[0](request, k=1)
+        with pytest.raises(ValueError, match="the processor has 12 items and the model 13; load model and processor"):
+            pipes[1](request, k=1)
+        with pytest.raises(ValueError, match="contains 13, which is no item .*load model and processor from one folder"):
+            processor.titles([13])
+        twin.remove_items([13], changed)
+        pipes[1].model, pipes[1].processor = model, changed
+        with pytest.raises(ValueError, match="the processor has 13 items and the model 12; load model and processor"):
+            pipes[1](request, k=1)
+        if "history" in (inputs := request_of(model, changed, history=[[13], [1]])):
+            with pytest.raises(ValueError, match="history contains item 13, and the model has 12 items"):
+                model.recommend(**inputs, k=1)
+        if "preference_words" in (inputs := request_of(model, changed, preference=["a zither", "red tea"])):
+            with pytest.raises(ValueError, match="word 10, and the model has 12 items with 8 words"):
+                model.recommend(**inputs, k=1)
+
+    def test_tokens_of_another_model_are_refused_by_their_number(self, method):
+        model, processor = method
+        inputs = request_of(model, processor)
+        name = next((name for name in ("input_ids", "preference_input_ids") if name in inputs))
+        inputs[name][0, ..., 1] = 5000
+        with pytest.raises(ValueError, match=r"input_ids contains 5000, and this model reads \d+ tokens"):
+            model.recommend(**inputs, k=1)
 
     def test_a_processor_that_was_changed_otherwise(self, steer, tmp_path):
         model, processor = steer

@@ -362,7 +362,7 @@ def with_value(value, dtype=torch.float):
         (listed(rest=(0.0,)), "rest must be a float tensor"),
         (listed(rest=(0.0, float("nan"))), "rest of request 1 is nan"),
         (listed(log_weights=((0.0, INF), (1.0, 0.0))), "log_weights of request 0 is inf for item 2"),
-        (listed(log_weights=((0.0, -INF), (1.0, 0.0)), rest=(-INF, 0.0)), "request 0 allows 1 items and 2 results"),
+        (listed(log_weights=((0.0, -INF), (1.0, 0.0)), rest=(-INF, 0.0)), "request 0 allows 1 item and 2 results"),
     ],
 )
 def test_weights_that_mean_nothing_are_refused_with_the_way_out(tmp_path, case, weights, message):

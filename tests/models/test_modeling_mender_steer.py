@@ -527,7 +527,7 @@ class TestBadInput:
             ({"k": 0}, r"k \(0\)"),
             ({"k": 5, "num_beams": 13}, r"num_beams \(13\) must be in 5..12"),
             ({"k": 5, "num_beams": 4}, r"num_beams \(4\)"),
-            ({"k": 1, "exclude": list(range(1, 13))}, "request 0 allows 0 items and 1 results"),
+            ({"k": 1, "exclude": list(range(1, 13))}, "request 0 allows 0 items and 1 result"),
             ({"k": 3, "candidates": [1, 2]}, "request 0 allows 2 items and 3 results"),
             ({"k": 1, "item_log_weights": torch.full((1, 12), float("nan"))}, "is nan for item 1"),
             ({"k": 1, "item_log_weights": torch.zeros(1, 11)}, r"\(1, 12\)"),

@@ -75,9 +75,9 @@ def test_candidates_exclusions_and_a_mask_restrict_together(world):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"candidates": [3]}, "allows 1 items and 2 results"),
+        ({"candidates": [3]}, "allows 1 item and 2 results"),
         ({"candidates": []}, "allows 0 items and 2 results"),
-        ({"exclude": list(range(1, 12))}, "allows 1 items and 2 results"),
+        ({"exclude": list(range(1, 12))}, "allows 1 item and 2 results"),
         ({"candidates": [0, 3]}, "candidates contains 0, which is no item of this catalogue"),
         ({"exclude": [13]}, r"exclude contains 13, which is no item of this catalogue \(ids 1..12\)"),
         ({"exclude": ["soap"]}, "exclude contains 'soap', which is no item"),

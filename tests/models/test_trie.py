@@ -136,7 +136,7 @@ class TestAModelWithRemovedItems:
             model.recommend(**self.inputs, k=28)
         with pytest.raises(ValueError, match="num_beams"):
             model.generate(**self.inputs, num_beams=28)
-        with pytest.raises(ValueError, match="allows 1 items"):
+        with pytest.raises(ValueError, match="allows 1 item and"):
             model.recommend(**self.inputs, k=2, candidates=[1, 4])
 
     def test_the_generic_loop_finds_the_same(self, model):

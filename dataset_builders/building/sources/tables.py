@@ -10,7 +10,7 @@ r"""User's own tables: one of interactions and one of items, as Parquet, CSV or 
 | | | `description` | optional |
 
 An item without a title needs a brand or categories, which are embedded and shown in its place; a price or a
-description alone does not stand for an item. Other columns are ignored. Unlike crawled files, these tables are not
+description alone does not stand for an item. Other columns are ignored, but by [`read_items_table`]. Unlike crawled files, these tables are not
 cleaned: missing or contradictory values are errors, which name the line, because their owner can correct them.
 
 - Formats: CSV in the dialect of Python's `csv` module ([`DelimitedFile`]), one JSON object a line ([`JsonLinesFile`]),
@@ -139,18 +139,32 @@ def read_items_table(path: Path) -> list[dict[str, Any]]:
     """Reads a table of items without interactions, in the order of the file.
 
     Args:
-        path (`Path`): One row per item, in any format of [`TablesSource`]; `item_id` may be missing.
+        path (`Path`): One row per item, in any format of [`TablesSource`]; `item_id` may be missing. Another column
+            than those of the table above is refused, and so is a price that is none.
 
     Returns:
         `list[dict]`: `item_id` (a text, `None` where the file has none), `title`, `brand`, `categories`, `price` and
         `description` of each item.
 
     Raises:
-        FileNotFoundError, ValueError: As [`TablesSource.load`].
+        FileNotFoundError, ValueError: As [`TablesSource.load`], and for an unknown column or a price that is none.
     """
     connection = ibis.duckdb.connect()
     try:
         described = _OwnTable(connection, Path(path), "items", ITEM_COLUMNS, (DESCRIBED_BY,))
+        if unknown := [shortened(name) for name in described.names if name not in ITEM_COLUMNS]:
+            more = f" and {len(unknown) - EXAMPLES} more" if len(unknown) > EXAMPLES else ""
+            raise ValueError(
+                f"{described.where} has columns that no item to add has: {', '.join(unknown[:EXAMPLES])}{more}; drop or "
+                f"rename them, known are {', '.join(ITEM_COLUMNS)}"
+            )
+        if described.unread_prices:
+            left = described.unread_prices - len(described.price_examples)
+            more = f" and {left} more" if left else ""
+            raise ValueError(
+                f"{described.where}: a price is no amount of at least 0: {described.listed(described.price_examples)}"
+                f"{more}; correct it, or leave it empty"
+            )
         described.table = table = described.table.mutate(
             item_id=described.table.item_id.coalesce(described.table[ITEM_KEY[1]])
         )
@@ -193,7 +207,9 @@ class _OwnTable:
         where (`str`): Name of the file in errors.
         unit (`str`): What a place counts, "line" or "row".
         separators (`dict[str, int]`): Decimal separator that a price shows for certain -> place of the first one.
+        names (`Sequence[str]`): Columns of the file.
         unread_prices (`int`): Number of prices that are no single amount.
+        price_examples (`list`): The first of them, each with its place.
     """
 
     def __init__(
@@ -207,6 +223,7 @@ class _OwnTable:
         self.where = f"{label} file {path}"
         self.separators: dict[str, int] = {}
         self.unread_prices = self._rows = 0
+        self.price_examples: list[tuple[Any, int]] = []
         self._time_kinds, self._time_examples = Counter[str](), dict[str, list[tuple[Any, int]]]()
         self._unless_ignored: dict[str, ValueError] = {}  # of a column that another may replace further down
         file = _reader(path, label)(path, self.where, columns, required)
@@ -217,6 +234,7 @@ class _OwnTable:
         self._schema = pa.schema({**fields, "place": pa.int64(), "row": pa.int64()})
         staged = fill_table(connection, map(self._typed, file), self._schema, f"own_{label}")
         self._staged = staged.op().name
+        self.names = file.names
         if not self._rows:
             raise ValueError(f"{self.where} holds no rows; nothing can be built from it")
         for name in set(columns).difference(*required):
@@ -254,9 +272,9 @@ class _OwnTable:
         if count := _size(found):
             rows = found.order_by("row").limit(EXAMPLES).to_pyarrow().to_pylist()
             examples = [(row["shown"], row["place"]) for row in rows]
-            raise ValueError(f"{self.where}: " + complaint.format(count=count, examples=self._listed(examples)))
+            raise ValueError(f"{self.where}: " + complaint.format(count=count, examples=self.listed(examples)))
 
-    def _listed(self, examples: list[tuple[Any, int]]) -> str:
+    def listed(self, examples: list[tuple[Any, int]]) -> str:
         return ", ".join(
             f"{'' if value is None else f'{shortened(value)} in '}{self.unit} {place}" for value, place in examples
         )
@@ -273,11 +291,11 @@ class _OwnTable:
         # The kind of the fewest rows is the odd one; of equally many, the kind that comes later.
         odd = min(counts, key=lambda kind: (counts[kind], -examples[kind][0][1]))
         others = " and ".join(
-            f"{counts[kind]} of kind {kind!r} ({self._listed(examples[kind][:1])})" for kind in counts if kind != odd
+            f"{counts[kind]} of kind {kind!r} ({self.listed(examples[kind][:1])})" for kind in counts if kind != odd
         )
         raise ValueError(
             f"{self.where}: {counts[odd]} timestamps are of kind {odd!r} beside {others}: "
-            f"{self._listed(examples[odd])}; give one kind throughout, such as 1404172800, "
+            f"{self.listed(examples[odd])}; give one kind throughout, such as 1404172800, "
             f"2014-07-01 00:00:00 or 2014-07-01T00:00:00+02:00"
         )
 
@@ -314,9 +332,10 @@ class _OwnTable:
         if name == "price":
             stored = prices(values)
             amounts = [read_price(value) for value in stored]
-            self.unread_prices += sum(
-                value is not None and a is None for value, a in zip(stored, amounts, strict=True)
-            )
+            unread = [row for row, value in enumerate(stored) if value is not None and amounts[row] is None]
+            self.unread_prices += len(unread)
+            room = EXAMPLES - len(self.price_examples)
+            self.price_examples += [(str(values[row]), places[row]) for row in unread[:room]]
             for separator, place in zip(map(decimal_separator, stored), places, strict=True):
                 if separator is not None:
                     self.separators.setdefault(separator, place)

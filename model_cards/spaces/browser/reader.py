@@ -40,7 +40,7 @@ class PageReader:
             return json.dumps({"error": str(error)})
 
     def _read(self, call: dict[str, Any]) -> dict[str, Any]:
-        options = CallOptions.read(call.get("options") or {}, self.num_items)
+        options = CallOptions.read(call.get("options") or {}, self.num_items, removed=self.removed)
         request = RecommendationRequest.read(call["request"], self.num_items, defaults=options.defaults)
         if request.user is not None:
             raise ValueError("a mender_steer model does not read user; leave user out.")
