@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,10 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES, max_depth: int = M
         raise
     except RecursionError:
         raise _too_deep(max_depth) from None
-    except ValueError as error:  # also a number of more digits than Python converts, and bytes that are not UTF-8
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UnreadableFile(f"no JSON: {shortened(str(error))}") from None
+    except ValueError:  # of Python's own limit
+        raise UnreadableFile(f"no JSON that is read here: a whole number has more than {sys.get_int_max_str_digits():,} digits") from None
     return _checked(value, max_depth)
 
 

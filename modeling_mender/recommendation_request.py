@@ -7,6 +7,7 @@ from typing import Any
 from .request_values import (
     RequestError,
     RequestLimits,
+    a_mapping,
     is_blank,
     read_items,
     read_log_weights_of,
@@ -79,7 +80,7 @@ class RecommendationRequest:
         limits = limits or RequestLimits.read()
         which = "a request" if number is None else f"request {number}"
         if not isinstance(given, Mapping):
-            raise ValueError(f"{which} is a dict with {', '.join(REQUEST_FIELDS)}, not {shown(given)}.")
+            raise ValueError(f"{which} is {a_mapping()} with {', '.join(REQUEST_FIELDS)}, not {shown(given)}.")
         refuse_unknown(given, REQUEST_FIELDS, f"{which} has no field {{}}")
         found = {name: value for name, value in given.items() if value is not None}
         wanted = read_texts(f"preference{of}", found.get("preference"), limits)
@@ -229,9 +230,9 @@ def read_call(body: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
         ValueError: If the body is no dict, has other keys, no inputs, or parameters that are no dict.
     """
-    example = "{'inputs': {'preference': 'Find tea'}, 'parameters': {'k': 5}}"
+    example = '{"inputs": {"preference": "Find tea"}, "parameters": {"k": 5}}'
     if not isinstance(body, Mapping):
-        raise ValueError(f"the call is {shown(body)}; give a dict, as in {example}.")
+        raise ValueError(f"the call is {shown(body)}; give {a_mapping()}, as in {example}.")
     inputs = body.get("inputs")
     if inputs is None:
         raise ValueError(f"the call has no inputs; give a request, as in {example}.")
@@ -241,7 +242,7 @@ def read_call(body: Any) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"inputs is {shown(inputs)}; give a request, a preference, or a list of them: {example}.")
     parameters = body.get("parameters")
     if parameters is not None and not isinstance(parameters, Mapping):
-        raise ValueError(f"parameters is {shown(parameters)}; give a dict, as in {example}.")
+        raise ValueError(f"parameters is {shown(parameters)}; give {a_mapping()}, as in {example}.")
     refuse_unknown(parameters or {}, CALL_OPTIONS, "{}: no such option")
     requests = [_as_request(one) for one in inputs] if isinstance(inputs, list) else _as_request(inputs)
     return requests, dict(parameters or {})

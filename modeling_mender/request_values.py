@@ -1,9 +1,12 @@
 """Values of requests: their limits, and readers that name the field and the value of what they refuse."""
 
+import json
 import os
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,9 +18,47 @@ ENVIRONMENT = "MENDER_MAX_"  # environment variables of limits, as in MENDER_MAX
 _UNREADABLE = re.compile("[\ud800-\udfff\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _DIGITS = re.compile(r"[1-9][0-9]{0,17}")
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
-_SHORT.maxlevel = 2
+
+class _JsonRepr(reprlib.Repr):
+    """Shortened values as JSON writes them."""
+
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802 (the name that Repr looks for)
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return "true" if value else "false"
+
+    def repr_str(self, value: str, level: int) -> str:
+        text = json.dumps(value[: self.maxstring], ensure_ascii=False)
+        return text if len(value) + 2 <= self.maxstring else f"{text[: self.maxstring - 4]}...\""
+
+
+_PYTHON, _JSON = reprlib.Repr(), _JsonRepr()
+for _shortened in (_PYTHON, _JSON):
+    _shortened.maxstring = _shortened.maxother = _shortened.maxlong = 60
+    _shortened.maxlevel = 2
+_IN_JSON = ContextVar("in_json", default=False)  # whether errors are read by those who sent JSON
+
+
+@contextmanager
+def json_errors() -> Iterator[None]:
+    """Has the errors of a block name values and ways out as JSON has them, not as Python does.
+
+    >>> with json_errors():
+    ...     shown([None, True, "tea"])
+    '[null, true, "tea"]'
+    """
+    token = _IN_JSON.set(True)
+    try:
+        yield
+    finally:
+        _IN_JSON.reset(token)
+
+
+def a_mapping() -> str:
+    """What an error calls a mapping: a dict, or where JSON was sent an object."""
+    return "an object" if _IN_JSON.get() else "a dict"
+
 
 
 class RequestError(ValueError):
@@ -108,10 +149,10 @@ class RequestLimits:
         """Raises a ValueError if a size exceeds a limit; the words around it are as in "history has" 3 "items"."""
         most = getattr(self, limit)
         if most is not None and size > most:
+            in_python = "" if _IN_JSON.get() else f"limits={{'{limit}': {size}}} of the pipeline or the handler, or "
             raise ValueError(
-                f"{what} {size:,} {entries}, and the limit is {most:,}; give fewer, or raise it: "
-                f"limits={{'{limit}': {size}}} of the pipeline or the handler, or the environment variable "
-                f"{ENVIRONMENT}{limit.upper()}."
+                f"{what} {size:,} {entries}, and the limit is {most:,}; give fewer, or raise it: {in_python}the "
+                f"environment variable {ENVIRONMENT}{limit.upper()}{' of the service' if _IN_JSON.get() else ''}."
             )
 
 
@@ -122,7 +163,7 @@ def shown(value: Any) -> str:
     ("'tea'", '[1, [2, [...]]]', 60)
     """
     try:
-        return " ".join(_SHORT.repr(value).split())
+        return " ".join((_JSON if _IN_JSON.get() else _PYTHON).repr(value).split())
     except Exception:  # an integer with too many digits, or an object without a representation
         return f"a value of type {type(value).__name__}"
 
@@ -306,7 +347,10 @@ def read_whole(name: str, value: Any) -> int:
     """
     number = as_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"{name} ({shown(number)}) must be a whole number from 1; write it without quotes.")
+        is_quoted = isinstance(number, str) and _DIGITS.fullmatch(number)
+        raise ValueError(
+            f"{name} ({shown(number)}) must be a whole number from 1{'; write it without quotes' if is_quoted else ''}."
+        )
     return int(number)
 
 
@@ -379,7 +423,8 @@ def _read_log_weight(name: str, item: int, value: Any) -> float:
     value = as_scalar(value)
     if isinstance(value, float) and value == -float("inf"):
         return value
-    return read_number(f"{name} for item {item}", value, MAX_LOG_WEIGHT, "give a finite one, or -inf to exclude it.")
+    way_out = "name the item in exclude" if _IN_JSON.get() else "-inf to exclude it"
+    return read_number(f"{name} for item {item}", value, MAX_LOG_WEIGHT, f"give a finite one, or {way_out}.")
 
 
 def names_of(record: type) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from .. import __version__
 from ..bounded_parsing import parse_json
-from ..request_values import refuse_unknown, shown
+from ..request_values import json_errors, refuse_unknown, shown
 from . import call_schema
 from .answers import Answer, ServiceError
 from .served_model import DEFAULT_LIMIT, LocalModel
@@ -85,7 +85,9 @@ def make_server(models: Mapping[str, LocalModel]) -> Server:
                 raise ValueError(f"there is no tool {shown(parameters.name)}; there are {', '.join(tools)}.")
             given = dict(parameters.arguments or {})
             refuse_unknown(given, tuple(tools[parameters.name].input_schema["properties"]), "{}: no such argument")
-            answer = await _call(parameters.name, _find(models, given.pop("model", None)), given)
+            with json_errors():
+                model = _find(models, given.pop("model", None))
+            answer = await _call(parameters.name, model, given)
         except (ServiceError, ValueError) as error:
             return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
         value = parse_json(answer.content)

@@ -12,7 +12,7 @@ from transformers import pipeline
 
 from ..hub.loading import load_recommender
 from ..recommendation_request import CallOptions, RecommendationRequest, read_call
-from ..request_values import RequestError, RequestLimits, read_texts, read_whole, shown
+from ..request_values import RequestError, RequestLimits, json_errors, read_texts, read_whole, shown
 from .answers import Answer, ServiceError, parse_body, to_json
 from .batching import Batcher
 from .title_search import search
@@ -83,7 +83,8 @@ def _answer_group(tickets: Sequence[Ticket]) -> list[list[dict[str, Any]] | Exce
     model, _, first = tickets[0]
     options = CallOptions(first.k, first.num_beams, first.return_terms, batch_size=len(tickets))
     try:
-        return list(model.pipeline.answer([ticket.request for ticket in tickets], options))
+        with json_errors():
+            return list(model.pipeline.answer([ticket.request for ticket in tickets], options))
     except Exception as error:  # of any kind: one request must not take the others of its batch with it
         if len(tickets) > 1:
             return [_answer_group([ticket])[0] for ticket in tickets]
@@ -120,8 +121,9 @@ class ServedModel:
         """
         model = self.current
         try:
-            inputs, parameters = read_call(body)
-            requests, options = model.pipeline.read(inputs, **parameters)
+            with json_errors():
+                inputs, parameters = read_call(body)
+                requests, options = model.pipeline.read(inputs, **parameters)
         except ValueError as error:
             raise ServiceError(422, str(error)) from None
         computed = await answer([Ticket(model, request, options) for request in requests])
@@ -150,11 +152,13 @@ class ServedModel:
         """
         model = self.current
         try:
-            if not isinstance(words, str) or not words.strip():
-                raise ValueError(f"search is {shown(words)}; give words of titles, as in search=lavender soap.")
-            read_texts("search", words, self.limits)
-            limit = DEFAULT_LIMIT if limit is None else read_whole("limit", limit)
-            self.limits.check("k", limit, "limit is", "items")
+            with json_errors():
+                if not isinstance(words, str) or not words.strip():
+                    given = "missing" if words is None else shown(words)
+                    raise ValueError(f"search is {given}; give words of titles, such as lavender soap.")
+                read_texts("search", words, self.limits)
+                limit = DEFAULT_LIMIT if limit is None else read_whole("limit", limit)
+                self.limits.check("k", limit, "limit is", "items")
         except ValueError as error:
             raise ServiceError(422, str(error)) from None
         found = search(model.titles, words, model.removed)

@@ -11,15 +11,18 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from html import escape
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..request_values import shown
+from ..request_values import json_errors, shown
 from . import call_schema
 from .answers import Answer, ServiceError, parse_body, to_json
 from .metrics import CONTENT_TYPE, UNKNOWN, ServiceMetrics
@@ -61,6 +64,7 @@ def make_app(models: Mapping[str, Model], settings: ServiceSettings, admin_token
         title="Mender recommender",
         version=__version__,
         description='Recommendations for a history and preferences in words. Errors are JSON: `{"error": "..."}`.',
+        docs_url=None,  # a page of libraries from the web, empty without it
         redoc_url=None,
     )
     service = _Service(models, settings, admin_token)
@@ -128,7 +132,32 @@ def make_app(models: Mapping[str, Model], settings: ServiceSettings, admin_token
         """Metrics for Prometheus."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """Lists the pages."""
+        return HTMLResponse(_docs(app.openapi()))
+
     return app
+
+
+def _docs(schema: Mapping[str, Any]) -> str:
+    """The pages of the service in plain HTML, by their schema."""
+    pages = []
+    for path, methods in schema["paths"].items():
+        for method, page in methods.items():
+            given = "".join(
+                f"<li><code>{escape(one['name'])}</code>: {escape(one.get('description', one['in']))}</li>"
+                for one in page.get("parameters", ())
+            )
+            body = page.get("requestBody", {}).get("content", {}).get(_JSON, {}).get("example")
+            example = f"<pre>{escape(json.dumps(body))}</pre>" if body else ""
+            title = f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
+            pages.append(f"{title}<p>{escape(page['description'])}</p><ul>{given}</ul>{example}")
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(schema['info']['title'])}</title>"
+        f"<h1>{escape(schema['info']['title'])}</h1><p>{escape(schema['info']['description'])} "
+        f"Full schema: <a href='openapi.json'>/openapi.json</a>.</p>{''.join(pages)}</html>\n"
+    )
 
 
 _SWAP_BODY = {
@@ -143,11 +172,17 @@ _SWAP_BODY = {
 
 
 def check_query(request: Request, *known: str) -> None:
-    """Checks that the query of a URL has none but known parameters, each once.
+    """Checks that the query of a URL is text, and has none but known parameters, each once.
 
     Raises:
         ServiceError: With status 422, which names the parameter.
     """
+    try:
+        unquote_to_bytes(request.url.query).decode()
+    except UnicodeDecodeError:
+        raise ServiceError(
+            422, "the query of the URL is no text in UTF-8; encode it, as in search=caf%C3%A9 for café."
+        ) from None
     given = Counter(name for name, _ in request.query_params.multi_items())
     if unknown := [shown(name) for name in given if name not in known]:
         page, names = shown(request.url.path), ", ".join(known) or "none"
@@ -176,7 +211,8 @@ class _Counting:
 
         with self.metrics.in_progress.track_inprogress():
             try:
-                await self.app(scope, receive, counted)
+                with json_errors():
+                    await self.app(scope, receive, counted)
             except Exception as error:
                 if status:  # the answer has begun
                     raise
@@ -222,7 +258,7 @@ class _Service:
     async def search(self, request: Request, words: str | None, limit: str | None, name: str | None) -> Response:
         """Searches the titles of a model."""
         name, model = self.find(request, name)
-        number: Any = int(limit) if limit and limit.isdecimal() and len(limit) < 10 else limit
+        number: Any = int(limit) if limit and limit.isdecimal() and len(limit) < 19 else limit
         return await self._within_limits(name, lambda: model.search(words, number))
 
     async def _within_limits(self, name: str, ask: Callable[[], Awaitable[Answer]]) -> Response:

@@ -19,7 +19,7 @@ REFUSED = {
     "NaN": (b'{"inputs": {"history": [1], "strength": NaN}}', 400, "NaN"),
     "deep JSON": (b"[" * 100_000, 400, "deep"),
     "a repeated key": (b'{"inputs": "tea", "inputs": "lamp"}', 400, "twice"),
-    "a list": (b"[1]", 422, "give a dict"),
+    "a list": (b"[1]", 422, "give an object"),
     "no inputs": (b"{}", 422, "no inputs"),
     "scalars in a batch": (b'{"inputs": [3, 4]}', 422, "request 0"),
     "wrong types": (b'{"inputs": {"history": "soap"}}', 422, "history"),

@@ -1,6 +1,7 @@
 """The pages in this process: answers, refusals in JSON, limits, several models, an exchange, metrics, the schema."""
 
 import asyncio
+import re
 
 import pytest
 from serving_world import ADMIN, CALL, REFUSED_CASES, TOKEN, make_model, settings_of
@@ -65,11 +66,37 @@ def test_a_bad_body_is_refused_in_json_and_the_service_stays_up(client, body, st
     assert client.post("/recommend", json=CALL).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"null", "the call is null; give an object, as in {\"inputs\": "),
+        (b'{"inputs": [null]}', "request 0 is an object with history, "),
+        (b'{"inputs": {"preference": true}}', "preference is true; give words"),
+        (b'{"inputs": {"preference": [null, "tea"]}}', "preference contains null, which is no text"),
+        (b'{"inputs": {"history": ["1", 2]}}', 'history contains "1", which is no item'),
+        (b'{"inputs": {"history": [2], "item_log_weights": {"3": null}}}', "is null, .*or name the item in exclude"),
+        (b'{"inputs": {"history": [2]}, "parameters": {"k": null, "num_beams": "4"}}', "without quotes"),
+        (b'{"inputs": {"history": [2]}, "parameters": {"k": 1.5}}', r"k \(1.5\) must be a whole number from 1.$"),
+        (b'{"inputs": {"history": [' + b"9" * 5000 + b"]}}", "a whole number has more than 4,300 digits"),
+    ],
+)
+def test_an_error_speaks_json_to_those_who_sent_it(client, body, words):
+    error = client.post("/recommend", content=body).json()["error"]
+    assert re.search(words, error)
+    assert not re.search("None|True|False|dict|limits=|sys[.]|-inf", error)
+
+
+def test_the_list_of_pages_loads_nothing_from_elsewhere(client):
+    page = client.get("/docs").text
+    assert not re.search("src=|//", page.replace("<!doctype", ""))
+    assert all(f"<code>{name}</code></h2>" in page for name in ("POST /recommend", "GET /items", "GET /metrics"))
+
+
 def test_unknown_models_pages_and_methods_are_named(client):
     for answer, status, words in (
         (client.post("/recommend?model=nope", json=CALL), 404, "there are shop, twin"),
-        (client.get("/items?search=tea&model=nope"), 404, "'nope'"),
-        (client.get("/wish"), 404, "no page '/wish'"),
+        (client.get("/items?search=tea&model=nope"), 404, '"nope"'),
+        (client.get("/wish"), 404, 'no page "/wish"'),
         (client.get("/recommend"), 405, "no method GET"),
     ):
         assert answer.status_code == status and words in answer.json()["error"]
@@ -78,11 +105,13 @@ def test_unknown_models_pages_and_methods_are_named(client):
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("/recommend?modle=twin", "'modle': no such query parameter of '/recommend'; it takes model."),
+        ("/recommend?modle=twin", '"modle": no such query parameter of "/recommend"; it takes model.'),
         ("/recommend?model=shop&model=twin", "model is given 2 times"),
-        ("/items?search=tea&limt=1", "'limt': no such query parameter of '/items'; it takes search, limit, model."),
+        ("/items?search=tea&limt=1", '"limt": no such query parameter of "/items"; it takes search, limit, model.'),
         ("/items?search=tea&limit=1&limit=2", "limit is given 2 times"),
         ("/models/shop?model=other", "it takes none"),
+        ("/items?search=%ff", "the query of the URL is no text in UTF-8"),
+        ("/recommend?model=%C3", "the query of the URL is no text in UTF-8"),
     ],
 )
 def test_a_misspelled_or_doubled_query_parameter_is_refused(client, page, words):
@@ -98,11 +127,20 @@ def test_a_search_lists_items_by_words_of_titles(client):
 
 
 @pytest.mark.parametrize(
-    "query", ["", "search=", "search=%20", "search=tea&limit=0", "search=tea&limit=x", "search=tea&limit=9999999999"]
+    ("query", "words"),
+    [
+        ("", "search is missing; give words"),
+        ("search=", 'search is ""; give words'),
+        ("search=%20", 'search is " "; give words'),
+        ("search=tea&limit=0", "limit (0) must be a whole number from 1."),
+        ("search=tea&limit=x", 'limit ("x") must be a whole number from 1.'),
+        ("search=tea&limit=9999999999", "the limit is 1,000; give fewer, or raise it: the environment variable"),
+        (f"search=tea&limit={'9' * 40}", "must be a whole number from 1."),
+    ],
 )
-def test_a_bad_search_is_refused(client, query):
+def test_a_bad_search_is_refused(client, query, words):
     answer = client.get(f"/items?{query}")
-    assert answer.status_code == 422 and answer.json()["error"]
+    assert answer.status_code == 422 and words in answer.json()["error"]
     assert client.get("/items", params={"search": "a" * 2001}).status_code == 422
 
 
