@@ -81,7 +81,8 @@ def new_directory(path: str | Path, overwrite: bool = False, alone: bool = False
     _refuse_name(path, path)
     remove_leftovers(path.parent)
     if path.exists() and (not overwrite or not path.is_dir()):
-        raise FileExistsError(f"{path} already exists; choose another output directory, or ask to overwrite it.")
+        way_out = ", or give --overwrite (in Python overwrite=True)" if path.is_dir() else ", for it is no folder"
+        raise FileExistsError(f"{path} already exists; choose another output directory{way_out}.")
     with _place_beside(path) as place:
         if alone and any(_is_held(other) for other in _places(path) if other != place):
             raise BlockingIOError(errno.EWOULDBLOCK, _HELD, str(path))

@@ -304,6 +304,8 @@ def get_domain(name: str) -> Domain:
         ValueError: If the name is unknown.
     """
     if name not in DOMAINS:
+        if name == "sample":
+            raise ValueError("the domain 'sample' is no download; give --source sample, which comes with this package")
         raise ValueError(
             f"domain {name!r} is none of the paper's ({', '.join(DOMAINS)}); name its --amazon_category, or its "
             f"--source and files"

@@ -52,7 +52,7 @@ def parse_arguments(argv: list[str] | None) -> DrawArguments:
     parser.add_argument("--output_dir", type=Path, required=True, help="folder of the study")
     parser.add_argument("--revision", help="branch, tag or commit of a benchmark on the Hub")
     parser.add_argument("--split", choices=SPLITS, help="split of the recommendation axis")
-    parser.add_argument("--num_scenarios", type=int, help="number of scenarios to draw")
+    parser.add_argument("--num_scenarios", type=int, help="number of scenarios to draw; all if there are fewer")
     parser.add_argument("--per_annotator", type=int, help="maximum scenarios of one annotator")
     parser.add_argument("--raters", type=int, help="number of annotators that each scenario is given to")
     parser.add_argument("--max_review_characters", type=int, help="maximum characters of a review")
@@ -102,8 +102,10 @@ def draw_study(arguments: DrawArguments) -> None:
             scenarios=tuple(scenarios),
         ).write(folder)
     people = max(arguments.raters, ceil(len(scenarios) * arguments.raters / arguments.per_annotator))
+    asked = arguments.num_scenarios
+    fewer = f" (all that there are; {asked:,} were asked for)" if len(scenarios) < asked else ""
     print(
-        f"drawn: {len(scenarios):,} scenarios of {arguments.domain}, each for {arguments.raters} annotators, at most "
+        f"drawn: {len(scenarios):,} scenarios of {arguments.domain}{fewer}, each for {arguments.raters} annotators, at most "
         f"{arguments.per_annotator} for one: {people:,} annotators\nwritten: {arguments.output_dir}"
     )
 

@@ -91,9 +91,7 @@ def _train(arguments: TrainingArguments, method: Method, accelerator: Accelerato
         if arguments.domain == "sample":
             from .sample import prepare_sample  # the builder's libraries, which training itself does without
 
-            prepare_sample(
-                arguments.benchmark, arguments.semantic_ids if isinstance(arguments, DecoderArguments) else None
-            )
+            prepare_sample(arguments.benchmark, ids_folder(arguments) if isinstance(arguments, DecoderArguments) else None)
     set_seed(arguments.seed)
     examples, catalogue = read_data(arguments, method)
     model, processor = build_model(arguments, method, catalogue, examples, accelerator.device)
@@ -192,9 +190,14 @@ def read_catalogue(arguments: TrainingArguments) -> Catalogue:
     return Catalogue(items, embedding_texts, semantic_ids, plain_texts, embedder)
 
 
+def ids_folder(arguments: DecoderArguments) -> str:
+    """Folder of the semantic IDs, or repository: that of the arguments, or else of the domain."""
+    return arguments.semantic_ids or default_paths(arguments.domain, arguments.method)["semantic_ids"]
+
+
 def read_semantic_ids(arguments: DecoderArguments) -> SemanticIds:
     """Reads semantic IDs from the folder of the arguments, or from the repository of a published RQ-VAE."""
-    folder = arguments.semantic_ids or default_paths(arguments.domain, arguments.method)["semantic_ids"]
+    folder = ids_folder(arguments)
     path = Path(folder) / "semantic_ids.parquet"
     if is_hub_name(folder):
         with contextlib.suppress(RepositoryNotFoundError, LocalEntryNotFoundError):
@@ -233,7 +236,7 @@ def read_recipe(
     arguments: DecoderArguments, catalogue: Catalogue, model: PreTrainedModel, processor: MenderProcessor
 ) -> CatalogRecipe | None:
     """Reads how a new item joins the catalogue from the folder of the semantic IDs; `None` without a quantizer."""
-    folder = arguments.semantic_ids or default_paths(arguments.domain, arguments.method)["semantic_ids"]
+    folder = ids_folder(arguments)
     recipe = CatalogRecipe.from_semantic_ids(folder)
     if recipe is None:
         return None

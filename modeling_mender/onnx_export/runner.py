@@ -134,7 +134,7 @@ class OnnxRecommender(ABC):
 
 
 class OnnxSteer(OnnxRecommender):
-    """Mender_Steer: one graph for texts, and one for the scores of all items."""
+    """Mender_Steer: one graph for texts, and one for the scores of all items; `semantic_ids.json` is not read."""
 
     def score_items(
         self,

@@ -263,6 +263,8 @@ def _read_layers(
     if path in below:
         raise ValueError(f"recipe {below[0]} is its own base ({' > '.join(one.stem for one in (*below, path))}).")
     values = _read_file(path)
+    if values.get("semantic_ids", "") is None:
+        raise ValueError(f"recipe {path} sets semantic_ids to empty; leave the key out for those of the domain.")
     base = values.pop("base", None)
     if base is not None:
         under = path.parent / f"{base}.yaml"

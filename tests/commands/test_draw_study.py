@@ -7,6 +7,7 @@ from benchmark_world import hash_embed
 
 from dataset_builders.benchmark.tables import require_table
 from dataset_builders.building.build import build_benchmark
+from dataset_builders.building.domains import get_domain
 from dataset_builders.building.options import BuildOptions
 from dataset_builders.building.sources import get_source
 from dataset_builders.commands.draw_study import main
@@ -45,7 +46,7 @@ def draw(shop, output, *words):
 def test_a_scenario_is_a_row_with_its_history_reviews_and_next_item(shop, tmp_path, capsys):
     assert draw(shop, tmp_path / "study") == 0
     assert (
-        "drawn: 8 scenarios of toy, each for 2 annotators, at most 20 for one: 2 annotators" in capsys.readouterr().out
+        "drawn: 8 scenarios of toy (all that there are; 220 were asked for), each for 2 annotators, at most 20 for one: 2 annotators" in capsys.readouterr().out
     )
     study = read_study(tmp_path / "study")
     assert (study.benchmark, study.source) == ("benchmark", "tables")  # no path of this machine
@@ -77,10 +78,20 @@ def test_a_draw_is_the_same_for_a_seed_and_another_for_another(shop, tmp_path):
     assert all(len(one.history) == one.position - 1 < 4 for one in a)
 
 
+def test_more_scenarios_than_there_are_are_said_to_be_all(shop, tmp_path, capsys):
+    assert draw(shop, tmp_path / "study", "--num_scenarios", 5000) == 0
+    there = len(read_study(tmp_path / "study").scenarios)
+    assert f"drawn: {there} scenarios of toy (all that there are; 5,000 were asked for), each" in capsys.readouterr().out
+    assert main([str(shop / "benchmark"), "--domain", "sample", "--output_dir", str(tmp_path / "other")]) == 1
+    assert "has no report of domain 'sample'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="give --source sample, which comes with this package"):
+        get_domain("sample")
+
+
 def test_a_study_with_answers_is_not_replaced(shop, tmp_path, capsys):
     assert draw(shop, tmp_path / "study") == 0
     assert draw(shop, tmp_path / "study") == 1
-    assert "already exists" in capsys.readouterr().err
+    assert "already exists; choose another output directory, or give --overwrite" in capsys.readouterr().err
     assert draw(shop, tmp_path / "study", "--overwrite") == 0
     (tmp_path / "study/answers").mkdir()
     assert draw(shop, tmp_path / "study", "--overwrite") == 1

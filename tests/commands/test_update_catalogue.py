@@ -74,6 +74,9 @@ class TestChanged:
         assert (one["parent"], one["added"], one["removed"]) == (None, f"{number + 1}-{number + 2}", "")
         assert (two["parent"], two["added"], two["removed"]) == (one["id"], "", "1")
         card = (second / "README.md").read_text()
+        assert f"each of the {number + 1} items" in card and f"Item ids are 1 to {number + 2}, without the removed" in card
+        titles = AutoProcessor.from_pretrained(second).titles(range(1, 5))
+        assert "processor(history=[[2, 3, 4]], " in card and f"Search for {titles[3]}" in card and titles[0] not in card
         assert "## Changes of the catalogue" in card and f"| `{two['id']}` | `{one['id']}` |" in card
 
     def test_parquet_and_its_own_keys(self, source, tmp_path, capsys):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_models import train_tiny
+from tiny_models import tiny_arguments, train_tiny
 
 from dataset_builders.resources import resource
+from modeling_mender.commands import sample
+from modeling_mender.commands.training_run import train_on_benchmark
 from modeling_mender.training.arguments import ARGUMENTS, every_option, to_yaml
 from modeling_mender.training.recipes import DOMAINS, load_recipe, parse_arguments, read_recipe, recipe_names
 
@@ -57,6 +59,27 @@ def test_a_path_and_a_name_of_a_recipe_mean_the_same():
 
 def test_without_a_recipe_mender_steer_is_trained_on_the_sample():
     assert parse_arguments([], RECIPES) == parse_arguments(["mender_steer", "--domain", "sample"], RECIPES)
+
+
+def test_an_empty_path_is_refused_and_not_the_default(tmp_path):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("method: mender_tok\ndomain: sample\nsemantic_ids:\n")
+    with pytest.raises(ValueError, match="own.yaml sets semantic_ids to empty; leave the key out for those of the domain"):
+        parse_arguments([str(recipe)], RECIPES)
+
+
+@pytest.mark.parametrize(("given", "folder"), [(None, "outputs/quickstart/semantic_ids"), ("x", "x")])
+def test_the_sample_is_prepared_with_the_semantic_ids_that_training_reads(given, folder, tmp_path, monkeypatch):
+    class Prepared(Exception):
+        pass
+
+    def prepare(benchmark, semantic_ids):
+        raise Prepared(semantic_ids)
+
+    monkeypatch.setattr(sample, "prepare_sample", prepare)
+    arguments = tiny_arguments("mender_tok", tmp_path, domain="sample", semantic_ids=given)
+    with pytest.raises(Prepared, match=f"^{folder}$"):
+        train_on_benchmark(arguments)
 
 
 def test_every_line_of_a_recipe_changes_something():

@@ -133,6 +133,14 @@ def test_a_lasting_trouble_is_named_after_a_bounded_number_of_attempts(answer, w
     assert len(server.requests) == 3 and "after 3 attempts" in str(error.value)
 
 
+def test_a_request_that_is_not_asked_again_does_not_say_so(caplog):
+    for max_retries, words in ((0, "after 1 attempt"), (1, "after 2 attempts")):
+        with always(status=500, body="broken") as server, pytest.raises(RequestError) as error:
+            ask(server, max_retries=max_retries)
+        assert str(error.value).endswith(words)
+        assert len([message for message in caplog.messages if "asking again" in message]) == max_retries
+
+
 def test_a_server_that_sends_a_byte_now_and_then_is_slow_too():
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -392,7 +400,7 @@ def test_the_servers_words_are_shown_without_what_surrounds_them():
     body = json.dumps({"error": {"message": f"The model {KEY} is\n overloaded", "type": "x"}})
     with always(status=503, body=body) as server, pytest.raises(RequestError) as error:
         ask(server, max_retries=0)
-    assert str(error.value) == "status 503, 'The model *** is overloaded', after 1 attempts"
+    assert str(error.value) == "status 503, 'The model *** is overloaded', after 1 attempt"
 
 
 @pytest.mark.parametrize("status", [200, 500])

@@ -147,9 +147,10 @@ class Endpoint:
                     continue
                 raise self._give_up(f"{refusal}{_way_out(asked, refusal.words)}", refusal) from refusal
             except _Trouble as trouble:
-                self._warn(trouble)
                 if self._stopped or tries >= self.settings.max_retries:
-                    raise self._give_up(f"{trouble}, after {tries + 1} attempts", trouble) from trouble
+                    attempts = "1 attempt" if not tries else f"{tries + 1} attempts"
+                    raise self._give_up(f"{trouble}, after {attempts}", trouble) from trouble
+                self._warn(trouble)
                 await self._back_off(tries, trouble.retry_after)
                 tries += 1
             else:
