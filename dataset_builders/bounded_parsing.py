@@ -84,7 +84,9 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES, max_depth: int = M
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UnreadableFile(f"no JSON: {shortened(str(error))}") from None
     except ValueError:  # of Python's own limit
-        raise UnreadableFile(f"no JSON that is read here: a whole number has more than {sys.get_int_max_str_digits():,} digits") from None
+        raise UnreadableFile(
+            f"no JSON that is read here: a whole number has more than {sys.get_int_max_str_digits():,} digits"
+        ) from None
     return _checked(value, max_depth)
 
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
-from .request_values import check_text, is_blank, listed, read_items, refuse_unknown, shown
 from .recommendation import SAME_CATALOG
+from .request_values import check_text, is_blank, listed, read_items, refuse_unknown, shown
 from .semantic_ids import codes_to_numbers
 from .trie import Trie
 
@@ -367,9 +367,7 @@ class LivingCatalog(PreTrainedModel):
                 f"or others; {SAME_CATALOG}"
             )
         if self._is_changed and processor.items_digest != self.config.items_digest:
-            raise ValueError(
-                f"the processor's items are not those that this model was changed to; {SAME_CATALOG}"
-            )
+            raise ValueError(f"the processor's items are not those that this model was changed to; {SAME_CATALOG}")
 
     def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:
         """Learned codes of new items by the quantizer of the catalogue; models with item embeddings compute them."""

@@ -30,7 +30,7 @@ class _JsonRepr(reprlib.Repr):
 
     def repr_str(self, value: str, level: int) -> str:
         text = json.dumps(value[: self.maxstring], ensure_ascii=False)
-        return text if len(value) + 2 <= self.maxstring else f"{text[: self.maxstring - 4]}...\""
+        return text if len(value) + 2 <= self.maxstring else f'{text[: self.maxstring - 4]}..."'
 
 
 _PYTHON, _JSON = reprlib.Repr(), _JsonRepr()
@@ -58,7 +58,6 @@ def json_errors() -> Iterator[None]:
 def a_mapping() -> str:
     """What an error calls a mapping: a dict, or where JSON was sent an object."""
     return "an object" if _IN_JSON.get() else "a dict"
-
 
 
 class RequestError(ValueError):
@@ -347,10 +346,8 @@ def read_whole(name: str, value: Any) -> int:
     """
     number = as_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        is_quoted = isinstance(number, str) and _DIGITS.fullmatch(number)
-        raise ValueError(
-            f"{name} ({shown(number)}) must be a whole number from 1{'; write it without quotes' if is_quoted else ''}."
-        )
+        way_out = "; write it without quotes" if isinstance(number, str) and _DIGITS.fullmatch(number) else ""
+        raise ValueError(f"{name} ({shown(number)}) must be a whole number from 1{way_out}.")
     return int(number)
 
 

@@ -91,7 +91,9 @@ def _train(arguments: TrainingArguments, method: Method, accelerator: Accelerato
         if arguments.domain == "sample":
             from .sample import prepare_sample  # the builder's libraries, which training itself does without
 
-            prepare_sample(arguments.benchmark, ids_folder(arguments) if isinstance(arguments, DecoderArguments) else None)
+            prepare_sample(
+                arguments.benchmark, ids_folder(arguments) if isinstance(arguments, DecoderArguments) else None
+            )
     set_seed(arguments.seed)
     examples, catalogue = read_data(arguments, method)
     model, processor = build_model(arguments, method, catalogue, examples, accelerator.device)

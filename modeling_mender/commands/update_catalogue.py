@@ -114,7 +114,11 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
     for item, line in lines.items():
         is_item = 1 <= item <= processor.num_items
         if not is_item or item in processor.removed_items:
-            what = "which is removed already" if is_item else f"which is no item of this catalogue (ids 1..{processor.num_items})"
+            what = (
+                "which is removed already"
+                if is_item
+                else f"which is no item of this catalogue (ids 1..{processor.num_items})"
+            )
             raise ValueError(f"line {line} of {arguments.remove} is {item}, {what}; leave it out.")
 
     def remove() -> None:
@@ -145,8 +149,8 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
         write_manifest(folder, processor.num_items)
     seconds = time.perf_counter() - changed
     print(
-        f"{counted(len(added), 'item')} added{_ids(added)}, {len(removed):,} removed: {model.num_active_items:,} can be "
-        f"recommended\nchange {changes[-1]['id']} in {changed - started:.1f} s, saved in {seconds:.1f} s\n"
+        f"{counted(len(added), 'item')} added{_ids(added)}, {len(removed):,} removed: {model.num_active_items:,} can "
+        f"be recommended\nchange {changes[-1]['id']} in {changed - started:.1f} s, saved in {seconds:.1f} s\n"
         f"model: {arguments.output_dir}"
     )
 

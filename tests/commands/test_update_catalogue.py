@@ -74,16 +74,20 @@ class TestChanged:
         assert (one["parent"], one["added"], one["removed"]) == (None, f"{number + 1}-{number + 2}", "")
         assert (two["parent"], two["added"], two["removed"]) == (one["id"], "", "1")
         card = (second / "README.md").read_text()
-        assert f"each of the {number + 1} items" in card and f"Item ids are 1 to {number + 2}, without the removed" in card
+        assert (
+            f"each of the {number + 1} items" in card
+            and f"Item ids are 1 to {number + 2}, without the removed" in card
+        )
         titles = AutoProcessor.from_pretrained(second).titles(range(1, 5))
-        assert "processor(history=[[2, 3, 4]], " in card and f"Search for {titles[3]}" in card and titles[0] not in card
+        assert (
+            "processor(history=[[2, 3, 4]], " in card and f"Search for {titles[3]}" in card and titles[0] not in card
+        )
         assert "## Changes of the catalogue" in card and f"| `{two['id']}` | `{one['id']}` |" in card
 
     def test_parquet_and_its_own_keys(self, source, tmp_path, capsys):
         pq.write_table(pa.table({"item_id": ["B01"], "title": ["blue zither"]}), tmp_path / "new.parquet")
         status, printed, _ = run(capsys, source, "--items", tmp_path / "new.parquet", "--output_dir", tmp_path / "out")
         assert status == 0 and "1 item added (id " in printed
-
 
     def test_what_is_added_twice_is_counted_in_a_warning(self, source, new, tmp_path, capsys, caplog):
         assert run(capsys, source, "--items", new, "--output_dir", tmp_path / "once")[0] == 0 and not caplog.messages

@@ -191,14 +191,16 @@ class TestRemoved:
         for candidates in ([1], [[1], [1, 2]]):
             with pytest.raises(
                 ValueError,
-                match="request 0 allows 0 items and 1 result is asked for; its candidates hold 1 item that was removed "
-                r"from the catalog(ue)? \(1\): leave it out",
+                match="request 0 allows 0 items and 1 result is asked for; its candidates hold 1 item that was "
+                r"removed from the catalogue \(1\): leave it out",
             ):
                 model.recommend(**inputs, k=1, candidates=candidates)
         with pytest.raises(ValueError, match="request 1 allows 1 item and 2 results are asked for; allow more"):
             model.recommend(**inputs, k=2, candidates=[[1, 2, 3], [4]])
         pipe = PreferenceRecommendationPipeline(model=model, processor=processor)
-        with pytest.raises(ValueError, match=r"allows 1 item and 2 results are .* hold 1 item that was removed .* \(1\)"):
+        with pytest.raises(
+            ValueError, match=r"allows 1 item and 2 results are .* hold 1 item that was removed .* \(1\)"
+        ):
             pipe({"history": [1], "candidates": [1, 2]}, k=2)
         with pytest.raises(ValueError, match=r"k \(12\) must be in 1\.\.11, the number of items; ask for at most 11"):
             pipe({"history": [1]}, k=12)
@@ -358,7 +360,9 @@ class TestRefused:
         assert pipes[0](request, k=1)
         with pytest.raises(ValueError, match="the processor has 12 items and the model 13; load model and processor"):
             pipes[1](request, k=1)
-        with pytest.raises(ValueError, match="contains 13, which is no item .*load model and processor from one folder"):
+        with pytest.raises(
+            ValueError, match="contains 13, which is no item .*load model and processor from one folder"
+        ):
             processor.titles([13])
         twin.remove_items([13], changed)
         pipes[1].model, pipes[1].processor = model, changed
@@ -374,7 +378,7 @@ class TestRefused:
     def test_tokens_of_another_model_are_refused_by_their_number(self, method):
         model, processor = method
         inputs = request_of(model, processor)
-        name = next((name for name in ("input_ids", "preference_input_ids") if name in inputs))
+        name = next(name for name in ("input_ids", "preference_input_ids") if name in inputs)
         inputs[name][0, ..., 1] = 5000
         with pytest.raises(ValueError, match=r"input_ids contains 5000, and this model reads \d+ tokens"):
             model.recommend(**inputs, k=1)

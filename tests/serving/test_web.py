@@ -69,7 +69,7 @@ def test_a_bad_body_is_refused_in_json_and_the_service_stays_up(client, body, st
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"null", "the call is null; give an object, as in {\"inputs\": "),
+        (b"null", 'the call is null; give an object, as in {"inputs": '),
         (b'{"inputs": [null]}', "request 0 is an object with history, "),
         (b'{"inputs": {"preference": true}}', "preference is true; give words"),
         (b'{"inputs": {"preference": [null, "tea"]}}', "preference contains null, which is no text"),

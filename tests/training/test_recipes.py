@@ -64,7 +64,9 @@ def test_without_a_recipe_mender_steer_is_trained_on_the_sample():
 def test_an_empty_path_is_refused_and_not_the_default(tmp_path):
     recipe = tmp_path / "own.yaml"
     recipe.write_text("method: mender_tok\ndomain: sample\nsemantic_ids:\n")
-    with pytest.raises(ValueError, match="own.yaml sets semantic_ids to empty; leave the key out for those of the domain"):
+    with pytest.raises(
+        ValueError, match="own.yaml sets semantic_ids to empty; leave the key out for those of the domain"
+    ):
         parse_arguments([str(recipe)], RECIPES)
 
 

@@ -10,8 +10,9 @@ r"""User's own tables: one of interactions and one of items, as Parquet, CSV or 
 | | | `description` | optional |
 
 An item without a title needs a brand or categories, which are embedded and shown in its place; a price or a
-description alone does not stand for an item. Other columns are ignored, but by [`read_items_table`]. Unlike crawled files, these tables are not
-cleaned: missing or contradictory values are errors, which name the line, because their owner can correct them.
+description alone does not stand for an item. Other columns are ignored; [`read_items_table`] refuses them. Unlike
+crawled files, these tables are not cleaned: missing or contradictory values are errors, which name the line, because
+their owner can correct them.
 
 - Formats: CSV in the dialect of Python's `csv` module ([`DelimitedFile`]), one JSON object a line ([`JsonLinesFile`]),
   Parquet. Nothing is concluded from the first rows, a path is never a pattern, and no line may exceed
@@ -155,8 +156,8 @@ def read_items_table(path: Path) -> list[dict[str, Any]]:
         if unknown := [shortened(name) for name in described.names if name not in ITEM_COLUMNS]:
             more = f" and {len(unknown) - EXAMPLES} more" if len(unknown) > EXAMPLES else ""
             raise ValueError(
-                f"{described.where} has columns that no item to add has: {', '.join(unknown[:EXAMPLES])}{more}; drop or "
-                f"rename them, known are {', '.join(ITEM_COLUMNS)}"
+                f"{described.where} has columns that no item to add has: {', '.join(unknown[:EXAMPLES])}{more}; drop "
+                f"or rename them, known are {', '.join(ITEM_COLUMNS)}"
             )
         if described.unread_prices:
             left = described.unread_prices - len(described.price_examples)
