@@ -31,7 +31,7 @@ class CapturedSearch:
 
     A graph costs one launch instead of hundreds per level, and nothing in it waits for the host. Rows of padding are
     searched and dropped. Graphs read the weights of the model and the trie where they lie: if one has moved, as by
-    `model.to(...)` or another catalogue, all graphs are captured again. Calls from several threads take turns.
+    `model.to(...)` or another catalog, all graphs are captured again. Calls from several threads take turns.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Recipe by which a new item joins a trained catalogue: the fields of its texts, and the quantizer of its codes."""
+"""Recipe by which a new item joins a trained catalog: the fields of its texts, and the quantizer of its codes."""
 
 import json
 import os
@@ -68,7 +68,7 @@ class CatalogRecipe:
         embeddings = embeddings.float().cpu()
         if embeddings.shape[1] != self.embedding_size:
             raise ValueError(
-                f"embeddings have the width {embeddings.shape[1]}, and the quantizer of the catalogue was trained on "
+                f"embeddings have the width {embeddings.shape[1]}, and the quantizer of the catalog was trained on "
                 f"{self.embedding_size} numbers of {self.embedding_model}; embed the items with that text encoder."
             )
         if self.kind == "rqvae":
@@ -87,7 +87,7 @@ class CatalogRecipe:
 
         Args:
             items (`Sequence[Mapping]`): Checked records of items.
-            processor ([`MenderProcessor`]): Processor of the catalogue, for the titles of items without these fields.
+            processor ([`MenderProcessor`]): Processor of the catalog, for the titles of items without these fields.
         """
         return [labeled_text(item, self.item_fields) or processor.new_item(item)["title"] for item in items]
 
@@ -120,11 +120,11 @@ class CatalogRecipe:
 
     @property
     def reads_own_embeddings(self) -> bool:
-        """Whether embeddings of the model's own text encoder give the codes of its catalogue."""
+        """Whether embeddings of the model's own text encoder give the codes of its catalog."""
         return self.own_codes >= OWN_EMBEDDINGS
 
     def measure(self, embeddings: torch.Tensor, codes: torch.Tensor) -> None:
-        """Sets `own_codes` by items of the catalogue.
+        """Sets `own_codes` by items of the catalog.
 
         Args:
             embeddings (`torch.Tensor`): Shape `(num_items, width)`, by the model's own text encoder.

@@ -1,4 +1,4 @@
-"""Catalogue that changes without training: items are added to a model and its processor, or removed from them."""
+"""Catalog that changes without training: items are added to a model and its processor, or removed from them."""
 
 import logging
 import math
@@ -31,7 +31,7 @@ def check_new_items(items: Sequence[Mapping[str, Any]], first: int = 1, further:
             optional but one of the first three; or with a `text` in place of them. An `item_id` that is a number must
             be the one that the item gets; another one, and a `source_id`, are not kept.
         first (`int`, defaults to 1): Id of the first one.
-        further (`Sequence[str]`): Fields that this catalogue embeds beside these.
+        further (`Sequence[str]`): Fields that this catalog embeds beside these.
 
     Raises:
         ValueError: If there are none, or one is no record, has an unknown field, nothing to be found by, the id of
@@ -156,13 +156,13 @@ def assign_codes(learned: torch.Tensor, taken: torch.Tensor, codebook_size: int)
     if learned.shape[1] != num_learned or learned.is_floating_point() or learned.dtype == torch.bool:
         raise ValueError(
             f"codes are {learned.dtype} of shape {tuple(learned.shape)}, and must be integers of shape (num_new, "
-            f"{num_learned}): the learned levels of the catalogue, without the collision level."
+            f"{num_learned}): the learned levels of the catalog, without the collision level."
         )
     learned = learned.long().cpu()
     if learned.numel() and not 0 <= int(learned.min()) <= int(learned.max()) < codebook_size:
         raise ValueError(
             f"codes range from {int(learned.min())} to {int(learned.max())}, outside 0..{codebook_size - 1}; encode "
-            "the items with the quantizer of this catalogue."
+            "the items with the quantizer of this catalog."
         )
     taken = taken.long().cpu()
     numbers = [codes_to_numbers(codes, codebook_size) for codes in (taken[:, :-1], learned)]
@@ -184,7 +184,7 @@ def assign_codes(learned: torch.Tensor, taken: torch.Tensor, codebook_size: int)
         raise ValueError(
             f"{len(full)} of {len(learned)} new items find all {codebook_size} codes of the collision level taken by "
             f"items with their learned codes: {listed(f'{row + 1} {learned[row].tolist()}' for row in full)}; leave "
-            "these out, remove items that are like them, or learn new IDs for the whole catalogue (mender learn-ids) "
+            "these out, remove items that are like them, or learn new IDs for the whole catalog (mender learn-ids) "
             "with a larger codebook_size, and train again."
         )
     return torch.cat([learned, torch.tensor(collision).unsqueeze(1)], dim=1)
@@ -236,7 +236,7 @@ class LivingCatalog(PreTrainedModel):
         embeddings: torch.Tensor | None = None,
         codes: torch.Tensor | None = None,
     ) -> list[int]:
-        """Adds items to the catalogue of the model and of its processor, without training.
+        """Adds items to the catalog of the model and of its processor, without training.
 
         The scores of the other items among themselves stay what they are. Nothing changes if an error is raised.
         Items that say what others say are added as well, with a warning that counts them. To keep the change, save
@@ -250,7 +250,7 @@ class LivingCatalog(PreTrainedModel):
             embeddings (`torch.Tensor`, *optional*): Shape `(num_new, embedding_size)`, for models that have item
                 embeddings; computed by the model's text encoder by default.
             codes (`torch.Tensor`, *optional*): Shape `(num_new, num_levels - 1)`, learned codes of the items; computed
-                by the catalogue's quantizer by default, which the processor's `recipe` holds.
+                by the catalog's quantizer by default, which the processor's `recipe` holds.
 
         Returns:
             `list[int]`: Ids of the new items.
@@ -296,7 +296,7 @@ class LivingCatalog(PreTrainedModel):
 
     @torch.no_grad()
     def remove_items(self, ids: Sequence[int], processor: Any) -> None:
-        """Removes items from the catalogue of the model and of its processor, without training.
+        """Removes items from the catalog of the model and of its processor, without training.
 
         They are never recommended again, and their semantic IDs are free; histories may still hold them.
 
@@ -344,13 +344,13 @@ class LivingCatalog(PreTrainedModel):
         return self.item_semantic_ids[cast(torch.Tensor, self.is_item)[1:]]
 
     def _check_change(self, processor: Any) -> None:
-        """Refuses to change another catalogue than that of the processor, or a model in training."""
+        """Refuses to change another catalog than that of the processor, or a model in training."""
         self.check_processor(processor)
         if self.training:
             raise ValueError("the model is in training; call eval().")
 
     def check_processor(self, processor: Any) -> None:
-        """Refuses a processor of another catalogue, or one that was changed without this model.
+        """Refuses a processor of another catalog, or one that was changed without this model.
 
         Raises:
             ValueError: If items, or removed items, are not those of the model.
@@ -370,10 +370,10 @@ class LivingCatalog(PreTrainedModel):
             raise ValueError(f"the processor's items are not those that this model was changed to; {SAME_CATALOG}")
 
     def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:
-        """Learned codes of new items by the quantizer of the catalogue; models with item embeddings compute them."""
+        """Learned codes of new items by the quantizer of the catalog; models with item embeddings compute them."""
         recipe = processor.recipe_of_catalog()
         raise ValueError(
-            f"the codes of this catalogue are those of embeddings of {recipe.embedding_model}, which a "
+            f"the codes of this catalog are those of embeddings of {recipe.embedding_model}, which a "
             f"{self.config.model_type} does not compute; give codes, made by the recipe's quantize of such embeddings"
             ", or use mender update-catalogue, which loads that text encoder."
         )

@@ -7,7 +7,7 @@ class MostPopularConfig(CheckedConfig):
     """Configuration of [`MostPopular`].
 
     Args:
-        num_items (`int`, defaults to 1): Number of items of the catalogue, ids 1..N.
+        num_items (`int`, defaults to 1): Number of items of the catalog, ids 1..N.
         max_history_length (`int`, defaults to 20): Number of most recent items that a processor passes on; not used by
             the model.
 

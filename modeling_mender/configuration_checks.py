@@ -94,7 +94,7 @@ def count_positions(text_config: Any) -> int | None:
 
 
 def check_item_counts(config: PreTrainedConfig) -> None:
-    """Checks that a catalogue has its trained items, and items that are not removed.
+    """Checks that a catalog has its trained items, and items that are not removed.
 
     Raises:
         ValueError: If `num_trained_items` or `num_removed_items` is out of range.

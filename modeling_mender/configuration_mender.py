@@ -9,10 +9,10 @@ from .configuration_semantic_ids import vocabulary_size
 
 
 class MenderConfig(CheckedConfig):
-    """Sizes of the catalogue, the decoder of semantic IDs, and the text encoder.
+    """Sizes of the catalog, the decoder of semantic IDs, and the text encoder.
 
     Args:
-        num_items (`int`, defaults to 1): Number of items of the catalogue.
+        num_items (`int`, defaults to 1): Number of items of the catalog.
         num_levels (`int`, defaults to 4): Codes per item, the collision level included (appendix A.1: three learned).
         codebook_size (`int`, defaults to 256): Codes per level.
         d_model (`int`, defaults to 128): Width of the decoder.
@@ -22,7 +22,7 @@ class MenderConfig(CheckedConfig):
         num_decoder_layers (`int`, defaults to 6): Number of decoder layers.
         dropout_rate (`float`, defaults to 0.2): Dropout of the decoder and of its input.
         constrained_softmax (`bool`, defaults to `False`): Whether probabilities are normalized over the codes that the
-            catalogue allows after a prefix, in training and search; the paper constrains neither.
+            catalog allows after a prefix, in training and search; the paper constrains neither.
         text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder, of an architecture
             that `AutoModelForTextEncoding` supports; defaults to T5.
         max_history_length (`int`, defaults to 20): Number of most recent items of a history that are used (section 4).

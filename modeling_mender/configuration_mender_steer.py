@@ -7,7 +7,7 @@ from .configuration_mender import MenderConfig
 
 
 class MenderSteerConfig(MenderConfig):
-    """Configuration of [`MenderSteer`]; catalogue, decoder and text encoder as in [`MenderConfig`].
+    """Configuration of [`MenderSteer`]; catalog, decoder and text encoder as in [`MenderConfig`].
 
     Args:
         embedding_size (`int`, *optional*): Width of the text embeddings; defaults to the hidden size of the text
@@ -16,7 +16,7 @@ class MenderSteerConfig(MenderConfig):
         num_history_heads (`int`, defaults to 2): Number of attention heads of these layers; divides `d_model`.
         use_decoder (`bool`, defaults to `False`): Whether a decoder of semantic IDs is trained on top of the item
             head.
-        num_words (`int`, defaults to 0): Number of words of the catalogue's texts.
+        num_words (`int`, defaults to 0): Number of words of the catalog's texts.
         num_word_items (`int`, defaults to 0): Number of pairs of a word and an item that has it.
         avoid_weight (`float`, defaults to 20.0): Penalty in nats of an item that fully matches an avoided text of
             strength 1, in addition to the largest gain that wanted texts could give it.

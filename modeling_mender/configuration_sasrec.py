@@ -9,7 +9,7 @@ class SASRecConfig(CheckedConfig):
     """Sizes and loss of [`SASRec`].
 
     Args:
-        num_items (`int`, defaults to 1): Number of items of the catalogue, ids 1..N.
+        num_items (`int`, defaults to 1): Number of items of the catalog, ids 1..N.
         d_model (`int`, defaults to 64): Width of item embeddings and layers.
         d_ff (`int`, defaults to 256): Width inside a feed-forward layer.
         num_layers (`int`, defaults to 2): Number of layers of attention and feed-forward.

@@ -11,12 +11,12 @@ HISTORY_FORMATS = ("semantic_ids", "text")
 
 
 class TigerConfig(CheckedConfig):
-    """Sizes of the catalogue, the input vocabulary, the encoder and the decoder.
+    """Sizes of the catalog, the input vocabulary, the encoder and the decoder.
 
     The encoder is a T5 from scratch, or a language encoder if `text_config` is given.
 
     Args:
-        num_items (`int`, defaults to 1): Number of items of the catalogue.
+        num_items (`int`, defaults to 1): Number of items of the catalog.
         num_levels (`int`, defaults to 4): Codes per item, the collision level included (appendix A.1: three learned).
         codebook_size (`int`, defaults to 256): Codes per level.
         num_user_tokens (`int`, defaults to 0): Number of buckets that users are hashed into (TIGER's paper: 2,000);
@@ -38,7 +38,7 @@ class TigerConfig(CheckedConfig):
         pretrained_decoder (`bool`, defaults to `False`): Whether the decoder started from that of the language model.
             It then shares the embeddings of the codes with the encoder, as in T5.
         constrained_softmax (`bool`, defaults to `False`): Whether probabilities are normalized over the codes that the
-            catalogue allows after a prefix, in training and search; the paper constrains neither.
+            catalog allows after a prefix, in training and search; the paper constrains neither.
         causal_history (`bool`, defaults to `False`): Whether a token attends to earlier ones only, so that all
             prefixes of a sequence are learned in one pass; only for an encoder from scratch without words.
         text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the language encoder, of an

@@ -1,4 +1,4 @@
-"""Decoding restricted to the items of a catalogue: a logits processor and a beam search over its trie.
+"""Decoding restricted to the items of a catalog: a logits processor and a beam search over its trie.
 
 The network is a callable that returns the log-probabilities of the next level.
 """
@@ -147,12 +147,12 @@ class TrieLogitsProcessor(LogitsProcessor):
     """Masks tokens that leave the trie and weights the others; stateless, so it fits every mode of `generate`.
 
     Args:
-        trie ([`Trie`]): The catalogue.
+        trie ([`Trie`]): The catalog.
         codebook_size (`int`): Codes per level.
         node_log_weights (`NodeLogWeights`, *optional*): As in [`beam_search`]; the rows of a request are
             consecutive, as `generate` expands them.
         renormalize (`bool`, defaults to `False`): Whether probabilities are normalized over the codes that the
-            catalogue allows; see [`beam_search`].
+            catalog allows; see [`beam_search`].
     """
 
     def __init__(
@@ -256,13 +256,13 @@ def beam_search(
             the codes at `level`, shape `(batch_size, width, codebook_size)`. `codes (batch_size, width)` are the
             codes chosen at the previous level and `parents (batch_size, width)` the beams that they extend; both
             `None` at level 0, whose width is 1.
-        trie ([`Trie`]): The catalogue, on the device of the log-probabilities.
+        trie ([`Trie`]): The catalog, on the device of the log-probabilities.
         batch_size (`int`): Number of requests.
         num_beams (`int`): Beams kept per request.
         node_log_weights (`NodeLogWeights`, *optional*): [`Trie.mean_fold`] or [`Trie.fold`] of log-weights of items,
             the only input about single items. A node at `-inf` is pruned.
         renormalize (`bool`, defaults to `False`): Whether probabilities are normalized over the codes that the
-            catalogue allows after a prefix, for a model trained that way; the probabilities of all items then sum to
+            catalog allows after a prefix, for a model trained that way; the probabilities of all items then sum to
             1, independently of `node_log_weights`.
 
     Returns:

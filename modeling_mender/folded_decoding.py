@@ -142,7 +142,7 @@ def code_loss(
     item.
 
     Args:
-        model ([`SemanticIdDecoderModel`]): Gives the catalogue and the decoder.
+        model ([`SemanticIdDecoderModel`]): Gives the catalog and the decoder.
         gates (`torch.Tensor`): Shape `(num_levels,)`, weights of the decoder per level.
         item_log_probs (`torch.Tensor`): Shape `(num_examples, num_items)`, by the item head.
         states (`torch.Tensor`): Shape `(num_examples, sequence_length, d_model)`, of the encoder.
@@ -161,7 +161,7 @@ def code_loss(
     )
     logits = decoder_logits(model.decoder, output.last_hidden_state).float()
     log_probs = item_log_probs[:, trie.leaf_items - 1]  # in the order of the leaves
-    # the first level sums over the whole catalogue; the others over the items of one prefix
+    # the first level sums over the whole catalog; the others over the items of one prefix
     nodes = torch.zeros(len(labels), dtype=torch.long, device=labels.device)
     loss = torch.zeros((), device=labels.device)
     for level, trie_level in enumerate(trie.levels):
@@ -185,13 +185,13 @@ def fold_children(
 
     Args:
         log_probs (`torch.Tensor`): Shape `(num_examples, num_items)`, in the order of the leaves.
-        trie ([`Trie`]): The catalogue.
+        trie ([`Trie`]): The catalog.
         level (`int`): Level of the siblings.
         children (`torch.Tensor`): Shape `(num_examples, max_children)`, children of one parent each.
         valid (`torch.Tensor`): The same shape, bool; false for padding.
     """
     trie_level = trie.levels[level]
-    if level == 0:  # the same nodes for all: one pass over the catalogue
+    if level == 0:  # the same nodes for all: one pass over the catalog
         nodes = torch.arange(len(trie_level.codes), device=children.device)
         number = nodes.repeat_interleave(trie_level.first_leaf.diff())  # (num_items,), the node above each leaf
         largest = log_probs.detach().amax(1, keepdim=True)

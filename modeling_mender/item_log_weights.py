@@ -12,13 +12,13 @@ from .request_values import as_list, as_rows, read_items, read_log_weights_of, s
 # Item ids: one list for all requests of a batch, or one list per request, where `None` stands for no restriction.
 ItemIds = Sequence[int] | Sequence[Sequence[int] | None] | torch.Tensor
 
-# Largest catalogue with a dense weight per item and request; beyond it, only named items are listed.
+# Largest catalog with a dense weight per item and request; beyond it, only named items are listed.
 DENSE_ITEMS = 1_000_000
 
 
 @dataclass(frozen=True)
 class SparseItemLogWeights:
-    """Log-weights of a large catalogue: listed items with a weight each, and one weight for all others.
+    """Log-weights of a large catalog: listed items with a weight each, and one weight for all others.
 
     Attributes:
         items (`torch.Tensor`): Shape `(batch_size, num_listed)`, int64, item ids without repeats; 0 is padding.
@@ -71,7 +71,7 @@ class SparseItemLogWeights:
             )
 
 
-# Log-weights of the items of a catalogue, per request: dense of shape `(batch_size, num_items)`, or sparse.
+# Log-weights of the items of a catalog, per request: dense of shape `(batch_size, num_items)`, or sparse.
 ItemLogWeights = torch.Tensor | SparseItemLogWeights
 
 
@@ -86,7 +86,7 @@ def weigh_items(
     """Combines all restrictions and log-weights of items into one log-weight per item.
 
     Args:
-        num_items (`int`): Size of the catalogue.
+        num_items (`int`): Size of the catalog.
         batch_size (`int`): Number of requests.
         candidates (*optional*): Ids of the only items to rank, for all requests or one list per request; all others
             get `-inf`.
@@ -98,7 +98,7 @@ def weigh_items(
 
     Returns:
         `torch.Tensor` of shape `(batch_size, num_items)`, float32; column `i - 1` is item `i`.
-        [`SparseItemLogWeights`] if such are given, or if the catalogue has more than `DENSE_ITEMS` items and only
+        [`SparseItemLogWeights`] if such are given, or if the catalog has more than `DENSE_ITEMS` items and only
         lists of ids are given. `None` without any argument.
 
     Raises:
@@ -139,10 +139,10 @@ def read_log_weights(
     Args:
         requests (`Sequence`): Per request a mapping of item ids (integers, or their digits as in JSON) to log-weights,
             0 for items without an entry; or a log-weight for each of the `num_items` items; or `None`.
-        num_items (`int`): Size of the catalogue.
+        num_items (`int`): Size of the catalog.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size, num_items)`; [`SparseItemLogWeights`] if the catalogue has more than
+        `torch.Tensor` of shape `(batch_size, num_items)`; [`SparseItemLogWeights`] if the catalog has more than
         `DENSE_ITEMS` items and all requests are mappings; `None` if all are `None`.
 
     Raises:
@@ -200,7 +200,7 @@ def _check_log_weights(given: ItemLogWeights, num_items: int, batch_size: int) -
     if width and not 0 <= int(given.items.min()) <= int(given.items.max()) <= num_items:
         worst = int(given.items.min()) if int(given.items.min()) < 0 else int(given.items.max())
         raise ValueError(
-            f"item_log_weights.items contains {worst}, which is no item of this catalogue (ids 1..{num_items}, 0 is "
+            f"item_log_weights.items contains {worst}, which is no item of this catalog (ids 1..{num_items}, 0 is "
             "padding); leave it out."
         )
     _check_values(given.log_weights, "item_log_weights.log_weights", given.items)
@@ -273,7 +273,7 @@ def _limit_columns(
 def _limit_lists(
     weights: SparseItemLogWeights, only: list[torch.Tensor | None] | None, without: list[torch.Tensor | None] | None
 ) -> SparseItemLogWeights:
-    """Sparse log-weights with `-inf` for excluded items, without a tensor over the catalogue."""
+    """Sparse log-weights with `-inf` for excluded items, without a tensor over the catalog."""
     if only is None and without is None:
         return weights
     all_items, all_weights, rest = [], [], weights.rest.clone()

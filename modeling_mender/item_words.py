@@ -1,4 +1,4 @@
-"""Words of the catalogue's texts: which items have them, and the correction of misspelled words."""
+"""Words of the catalog's texts: which items have them, and the correction of misspelled words."""
 
 import math
 import re
@@ -65,7 +65,7 @@ def edit_distance(first: str, second: str, limit: int) -> int:
 
 
 class ItemWords:
-    """Vocabulary of a catalogue's texts, with the items of each word and the correction of misspelled words.
+    """Vocabulary of a catalog's texts, with the items of each word and the correction of misspelled words.
 
     Args:
         texts (`Sequence[str]`): One text per item, in the order of the items; an empty text gives no words.
@@ -147,7 +147,7 @@ class ItemWords:
         return WordMatch(list(known.items()), list(unknown))
 
     def correct(self, word: str, is_word: Callable[[str], bool]) -> str | None:
-        """Corrects a misspelled word to a word of the catalogue, in the form of its texts.
+        """Corrects a misspelled word to a word of the catalog, in the form of its texts.
 
         At most one edit for words of at least 4 letters, two for at least 7; a swap of neighbors is one edit. Among
         equally near words, the same first letter is preferred, then words of requests ("serach"), then the word of
@@ -156,7 +156,7 @@ class ItemWords:
         Args:
             word (`str`): One word, in any case.
             is_word (`Callable[[str], bool]`): Whether a lower-cased word is correct English; such a word is never
-                changed, even if the catalogue lacks it. Called with the word, then with its stem.
+                changed, even if the catalog lacks it. Called with the word, then with its stem.
 
         Returns:
             `str`, *optional*: Lower-cased; `None` if the word is known, correct, or near no other word.

@@ -1,4 +1,4 @@
-"""Items of a catalogue as the lines of `items.jsonl`, each of which is parsed when it is asked for."""
+"""Items of a catalog as the lines of `items.jsonl`, each of which is parsed when it is asked for."""
 
 import hashlib
 import json

@@ -21,7 +21,7 @@ class MostPopular(ItemIdRecommender):
     """Recommends the most frequent items of the training sequences to every user; of equal ones, the lower id first.
 
     Args:
-        config ([`MostPopularConfig`]): The size of the catalogue; [`from_sequences`] makes one.
+        config ([`MostPopularConfig`]): The size of the catalog; [`from_sequences`] makes one.
     """
 
     config_class = MostPopularConfig
@@ -38,7 +38,7 @@ class MostPopular(ItemIdRecommender):
 
         Args:
             sequences (`Sequence[Sequence[int]]`): Item ids of each user, oldest first.
-            num_items (`int`): Number of items of the catalogue.
+            num_items (`int`): Number of items of the catalog.
             config_kwargs: Further fields of the configuration.
         """
         model = cls(cls.config_class(num_items=num_items, **config_kwargs))
@@ -138,7 +138,7 @@ class TransitionGraph(MostPopular):
 
         Args:
             sequences (`Sequence[Sequence[int]]`): Item ids of each user, oldest first.
-            num_items (`int`): Number of items of the catalogue.
+            num_items (`int`): Number of items of the catalog.
             text_embeddings (`torch.Tensor`, *optional*): Shape `(num_items, embedding_size)`, rows of norm 1;
                 required if `num_text_neighbours` is not 0.
             config_kwargs: Further fields of the configuration.
@@ -204,13 +204,13 @@ class TransitionGraph(MostPopular):
     def add_items(self, embeddings: torch.Tensor, new_embeddings: torch.Tensor) -> None:
         """Adds items without training sequences, which are reached by what their texts are near to.
 
-        An added item has the nearest texts of the catalogue as its neighbors, and each of these gets an edge to it of
+        An added item has the nearest texts of the catalog as its neighbors, and each of these gets an edge to it of
         the same weight as a text neighbor has. From every trained item that has edges to the trained items nearest to
         the added one ([`nearest_trained`]), it gets an edge: their weighted mean. Edges and neighbors of the other
         items stay.
 
         Args:
-            embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, those of the catalogue, of norm 1.
+            embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, those of the catalog, of norm 1.
             new_embeddings (`torch.Tensor`): Shape `(num_new, embedding_size)`, of norm 1.
         """
         num_items, num_new = self.config.num_items, len(new_embeddings)
@@ -320,7 +320,7 @@ def pad_sequences(sequences: Sequence[Sequence[int]], num_items: int) -> torch.T
     if len(flat) and not 1 <= int(flat.min()) <= int(flat.max()) <= num_items:
         wrong = int(flat[(flat < 1) | (flat > num_items)][0])
         raise ValueError(
-            f"a sequence contains {wrong}, which is no item of this catalogue (ids 1..{num_items}); drop it or map it "
+            f"a sequence contains {wrong}, which is no item of this catalog (ids 1..{num_items}); drop it or map it "
             "to the ids of the benchmark's items table."
         )
     return pad_sequence(flat.split(lengths.tolist()), batch_first=True)

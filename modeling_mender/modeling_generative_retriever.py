@@ -1,4 +1,4 @@
-"""Base of the models that generate semantic IDs: `generate` and `recommend`, restricted to the catalogue."""
+"""Base of the models that generate semantic IDs: `generate` and `recommend`, restricted to the catalog."""
 
 import copy
 from typing import Any, cast
@@ -38,7 +38,7 @@ PLAIN_BEAM_SEARCH_SETTINGS = {
 
 
 class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
-    """A model that recommends by generating semantic IDs of its catalogue.
+    """A model that recommends by generating semantic IDs of its catalog.
 
     Subclasses create their modules, call `post_init()`, name their inputs in `encoder_input_names` and implement
     `encode(**inputs) -> BaseModelOutput` with `last_hidden_state (batch_size, sequence_length, d_model)`.
@@ -68,7 +68,7 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         item_log_weights: ItemLogWeights | None = None,
         **kwargs: Any,
     ) -> torch.Tensor | ModelOutput:
-        """Generates semantic IDs of the catalogue, constrained under every decoding strategy.
+        """Generates semantic IDs of the catalog, constrained under every decoding strategy.
 
         Plain beam search uses the built-in trie search of `num_levels` steps; greedy search, sampling and all other
         settings use the generic loop of `transformers` with a [`TrieLogitsProcessor`]. Both give the same beams.
@@ -146,7 +146,7 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
             candidates (*optional*): Ids of the only items to rank, for all requests or one list per request.
             exclude (*optional*): Ids of items to leave out, such as those bought already, in the same form.
             allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the candidates as a
-                mask. Scores are those over the whole catalogue.
+                mask. Scores are those over the whole catalog.
             item_log_weights (`torch.Tensor` or [`SparseItemLogWeights`], *optional*): Shape `(batch_size, num_items)`,
                 float; column `i - 1` is added to the log-probability of item `i` during the search. 0 changes nothing,
                 `-inf` excludes an item.
@@ -203,18 +203,18 @@ class GenerativeRetriever(SemanticIdDecoderModel, GenerationMixin):
         return None if weights is None else self.trie.mean_fold(weights.to(self.trie.device))
 
     def _trie_processor(self, node_log_weights: NodeLogWeights | None) -> TrieLogitsProcessor:
-        """Logits processor that restricts the generic loop to the catalogue."""
+        """Logits processor that restricts the generic loop to the catalog."""
         return TrieLogitsProcessor(
             self.trie, self.config.codebook_size, node_log_weights, renormalize=self.config.constrained_softmax
         )
 
     def _check_generation(self, settings: GenerationConfig) -> None:
-        """Checks the settings against the catalogue and the length of a semantic ID."""
+        """Checks the settings against the catalog and the length of a semantic ID."""
         num_levels, num_items = self.config.num_levels, self.num_active_items
         for name in ("num_beams", "num_return_sequences"):
             if (value := getattr(settings, name) or 1) > num_items and not settings.do_sample:
                 raise ValueError(
-                    f"{name} ({value}) exceeds the catalogue ({num_items} items); pass at most {num_items}."
+                    f"{name} ({value}) exceeds the catalog ({num_items} items); pass at most {num_items}."
                 )
         for name in ("output_attentions", "output_hidden_states"):
             if getattr(settings, name):

@@ -17,7 +17,7 @@ from .recommendation import (
 
 
 class ItemIdRecommender(CheckedModel):
-    """A model that reads a history of item ids and scores the whole catalogue.
+    """A model that reads a history of item ids and scores the whole catalog.
 
     Subclasses implement `score_items`. The configuration gives `num_items`, and with `answers_empty_requests` whether
     a request may have no history.
@@ -61,7 +61,7 @@ class ItemIdRecommender(CheckedModel):
             candidates, exclude (*optional*): Ids of the only items to rank, and of items to leave out, for all
                 requests or one list per request.
             allowed_items (`torch.Tensor`, *optional*): Shape `(batch_size, num_items)`, bool; the candidates as a
-                mask. Column `i - 1` is item `i`. Scores are those over the whole catalogue.
+                mask. Column `i - 1` is item `i`. Scores are those over the whole catalog.
             item_log_weights (`torch.Tensor` or [`SparseItemLogWeights`], *optional*): Shape `(batch_size, num_items)`,
                 float, added to the log-probabilities. 0 changes nothing, `-inf` excludes an item.
 

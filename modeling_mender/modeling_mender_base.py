@@ -40,12 +40,12 @@ class MenderPreTrainedModel(TextEncoderMixin, GenerativeRetriever):
     def from_text_encoder(
         cls: type[Model], name_or_path: str, semantic_ids: SemanticIds, **config_kwargs: Any
     ) -> Model:
-        """Builds a model around a pretrained text encoder, with a random decoder and its catalogue set.
+        """Builds a model around a pretrained text encoder, with a random decoder and its catalog set.
 
         Args:
             name_or_path (`str`): A checkpoint that `AutoModelForTextEncoding` loads (T5 and BERT families), local or
                 on the Hub.
-            semantic_ids ([`SemanticIds`]): The catalogue.
+            semantic_ids ([`SemanticIds`]): The catalog.
             config_kwargs: Further fields of the configuration.
 
         Returns:
@@ -82,7 +82,7 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
         self.register_buffer("item_embeddings", embeddings, persistent=True)
 
     def set_item_embeddings(self, item_embeddings: torch.Tensor) -> None:
-        """Sets the embeddings of the catalogue.
+        """Sets the embeddings of the catalog.
 
         Args:
             item_embeddings (`torch.Tensor`): Shape `(num_items, embedding_size)`, in item order, computed by
@@ -95,7 +95,7 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
         if tuple(item_embeddings.shape) != expected:
             raise ValueError(
                 f"item_embeddings has shape {tuple(item_embeddings.shape)}, the model needs {expected} (num_items, "
-                "embedding_size); embed every item of the catalogue with this model's text encoder."
+                "embedding_size); embed every item of the catalog with this model's text encoder."
             )
         self.item_embeddings[1:].copy_(item_embeddings)
 
@@ -120,7 +120,7 @@ class MenderOnEmbeddings(MenderPreTrainedModel):
         return [labeled_text(item, fields) or one["title"] for item, one in zip(items, new, strict=True)]
 
     def _new_codes(self, items: Sequence[Mapping[str, Any]], processor: Any) -> torch.Tensor:
-        """Learned codes of new items by the quantizer of the catalogue, from embeddings of this model's encoder."""
+        """Learned codes of new items by the quantizer of the catalog, from embeddings of this model's encoder."""
         recipe = processor.recipe_of_catalog()
         if not recipe.reads_own_embeddings:
             return super()._new_codes(items, processor)

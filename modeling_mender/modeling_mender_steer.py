@@ -238,7 +238,7 @@ class MenderSteer(SteerScores, GenerationMixin):
         return full
 
     def _trie_processor(self, node_log_weights: NodeLogWeights | None) -> TrieLogitsProcessor:
-        """Logits processor that restricts the generic loop to the catalogue."""
+        """Logits processor that restricts the generic loop to the catalog."""
         return SteerLogitsProcessor(self.trie, self.config.codebook_size, node_log_weights)
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: Any) -> dict[str, Any]:

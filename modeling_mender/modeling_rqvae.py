@@ -123,7 +123,7 @@ class RQVAEModel(RQVAEPreTrainedModel):
     @torch.no_grad()
     def set_standardization(self, embeddings: torch.Tensor) -> None:
         """
-        Sets mean and standard deviation of every dimension from the catalogue.
+        Sets mean and standard deviation of every dimension from the catalog.
 
         Args:
             embeddings (`torch.FloatTensor` of shape `(num_items, embedding_size)`): Embeddings of all items.

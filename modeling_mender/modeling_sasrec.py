@@ -112,10 +112,10 @@ class SASRec(ItemIdRecommender):
             init.zeros_(module.weight[module.padding_idx])
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """Raises a ValueError: the catalogue fixes the size of the item embeddings."""
+        """Raises a ValueError: the catalog fixes the size of the item embeddings."""
         raise ValueError(
-            f"the item embeddings are those of the catalogue ({self.config.num_items} items) and cannot be resized; "
-            "make a new model for another catalogue."
+            f"the item embeddings are those of the catalog ({self.config.num_items} items) and cannot be resized; "
+            "make a new model for another catalog."
         )
 
     def encode(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -192,7 +192,7 @@ class SASRec(ItemIdRecommender):
         negatives = draw_unseen(rows, row_of_label, self.config.num_items)
         positive = (states * self.item_embeddings(targets)).sum(-1).float()
         negative = (states * self.item_embeddings(negatives)).sum(-1).float()
-        # a row with the whole catalogue has no negative item (0)
+        # a row with the whole catalog has no negative item (0)
         return -functional.logsigmoid(positive) - functional.logsigmoid(-negative) * (negatives > 0)
 
     def score_items(self, history: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -208,7 +208,7 @@ def draw_unseen(
     Args:
         rows (`torch.Tensor`): Shape `(num_rows, length)`, item ids in any order, repeats allowed, 0 where empty.
         row_of_draw (`torch.Tensor`): Shape `(num_draws,)`, the row of each draw.
-        num_items (`int`): Number of items of the catalogue.
+        num_items (`int`): Number of items of the catalog.
         generator (`torch.Generator`, *optional*): Defaults to the global one, which checkpoints restore, as dropout.
 
     Returns:

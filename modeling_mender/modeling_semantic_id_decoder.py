@@ -1,4 +1,4 @@
-"""Base of the generative models: the semantic IDs of a catalogue, and a T5 decoder trained on them."""
+"""Base of the generative models: the semantic IDs of a catalog, and a T5 decoder trained on them."""
 
 from dataclasses import fields
 from typing import Any, cast
@@ -37,7 +37,7 @@ def refuse_unknown(settings: dict[str, Any]) -> None:
 
 
 class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
-    """A T5 decoder over the semantic IDs of a catalogue.
+    """A T5 decoder over the semantic IDs of a catalog.
 
     Subclasses create their modules, call `post_init()`, name their inputs in `encoder_input_names` and implement
     `encode(**inputs) -> BaseModelOutput` with `last_hidden_state (batch_size, sequence_length, d_model)`.
@@ -110,7 +110,7 @@ class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
         self.decoder.embed_tokens = cast(nn.Embedding, value)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """Returns the embeddings; their size is fixed by the catalogue.
+        """Returns the embeddings; their size is fixed by the catalog.
 
         Raises:
             ValueError: If `new_num_tokens` differs from the size.
@@ -118,15 +118,15 @@ class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
         if new_num_tokens in (None, self.config.vocab_size) and not (args or kwargs):
             return self.get_input_embeddings()
         raise ValueError(
-            f"the vocabulary ({self.config.vocab_size} tokens) is that of the catalogue's semantic IDs (padding, and "
+            f"the vocabulary ({self.config.vocab_size} tokens) is that of the catalog's semantic IDs (padding, and "
             f"{self.config.num_levels} levels of {self.config.codebook_size} codes) and cannot be resized to "
-            f"{new_num_tokens}; make a new model for another catalogue."
+            f"{new_num_tokens}; make a new model for another catalog."
         )
 
-    # -- the catalogue ------------------------------------------------------------------------------------------------
+    # -- the catalog ------------------------------------------------------------------------------------------------
 
     def set_item_semantic_ids(self, semantic_ids: SemanticIds) -> None:
-        """Sets the catalogue.
+        """Sets the catalog.
 
         Args:
             semantic_ids ([`SemanticIds`]): `num_items x num_levels` codes, as in the configuration.
@@ -146,7 +146,7 @@ class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
         self._trie = None
 
     def check_tables(self) -> None:
-        """Checks that each item in use has a semantic ID of its own, unless the catalogue is not set yet."""
+        """Checks that each item in use has a semantic ID of its own, unless the catalog is not set yet."""
         if self.item_semantic_ids.is_meta:
             return
         if self.config.num_removed_items:
@@ -160,7 +160,7 @@ class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
 
     @property
     def trie(self) -> Trie:
-        """Trie of the catalogue, built from `item_semantic_ids` on first use, on its device."""
+        """Trie of the catalog, built from `item_semantic_ids` on first use, on its device."""
         if self._trie is None or self._trie.device != self.item_semantic_ids.device:
             if self.config.num_items > 1 and not bool(self.item_semantic_ids.any()):
                 raise ValueError(
@@ -232,7 +232,7 @@ class SemanticIdDecoderModel(CheckedModel, LivingCatalog):
         return Seq2SeqLMOutput(loss=loss, logits=logits)
 
     def constrain(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Masks the codes that the catalogue does not allow after each prefix of the labels.
+        """Masks the codes that the catalog does not allow after each prefix of the labels.
 
         Args:
             logits (`torch.Tensor`): Shape `(..., num_levels, vocab_size)`.

@@ -1,4 +1,4 @@
-"""Item scores of Mender_Steer: one score per item of the catalogue as a sum of named terms.
+"""Item scores of Mender_Steer: one score per item of the catalog as a sum of named terms.
 
 score(item) = history + graph + sum of strengths * preference term - sum of strengths * avoidance term + decoder, up to
 a constant per request. The weights of the terms depend on the request and are fitted on validation rows.
@@ -38,7 +38,7 @@ Model = TypeVar("Model", bound="SteerScores")
 
 
 class SteerScores(MenderOnEmbeddings):
-    """Scores all items of the catalogue for requests.
+    """Scores all items of the catalog for requests.
 
     Terms of the score: the item head ([`ItemHead`]) without preferences, a transition graph with text neighbors, a
     gain for each preference (from the item head, the words shared with an item, and the cosine of the texts), a
@@ -99,20 +99,20 @@ class SteerScores(MenderOnEmbeddings):
         words: ItemWords | None = None,
         **config_kwargs: Any,
     ) -> Model:
-        """Builds a model around a pretrained text encoder, with a random item head and its catalogue set, except for
+        """Builds a model around a pretrained text encoder, with a random item head and its catalog set, except for
         the item embeddings and the graph.
 
         Args:
             name_or_path (`str`): A checkpoint that `AutoModelForTextEncoding` loads.
-            semantic_ids ([`SemanticIds`]): The catalogue's semantic IDs.
-            words ([`ItemWords`]): Words of the catalogue's texts; required.
+            semantic_ids ([`SemanticIds`]): The catalog's semantic IDs.
+            words ([`ItemWords`]): Words of the catalog's texts; required.
             config_kwargs: Further fields of the configuration.
 
         Raises:
             ValueError: Without `words`.
         """
         if words is None:
-            raise ValueError("words is missing; give the ItemWords of the catalogue's texts.")
+            raise ValueError("words is missing; give the ItemWords of the catalog's texts.")
         model = super().from_text_encoder(
             name_or_path, semantic_ids, num_words=len(words), num_word_items=len(words.items), **config_kwargs
         )
@@ -123,9 +123,9 @@ class SteerScores(MenderOnEmbeddings):
 
     @torch.no_grad()
     def set_unrelated(self, embeddings: torch.Tensor) -> None:
-        """Sets the cosines of sentences that are unrelated to the catalogue.
+        """Sets the cosines of sentences that are unrelated to the catalog.
 
-        A text without a word of the catalogue that is no nearer to an item than these sentences has no weight.
+        A text without a word of the catalog that is no nearer to an item than these sentences has no weight.
 
         Args:
             embeddings (`torch.Tensor`): Shape `(num_sentences, embedding_size)`, at least two, computed by
@@ -168,12 +168,12 @@ class SteerScores(MenderOnEmbeddings):
         """Sets the transition graph.
 
         Raises:
-            ValueError: If the graph is of another catalogue.
+            ValueError: If the graph is of another catalog.
         """
         if graph.config.num_items != self.config.num_items:
             raise ValueError(
-                f"the graph has {graph.config.num_items} items, and the catalogue {self.config.num_items}; build it "
-                "from sequences of this catalogue."
+                f"the graph has {graph.config.num_items} items, and the catalog {self.config.num_items}; build it "
+                "from sequences of this catalog."
             )
         self.graph, self.config.graph_config = graph, graph.config
 
@@ -228,14 +228,14 @@ class SteerScores(MenderOnEmbeddings):
             preference_strengths (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences)`; below 0 for an
                 avoided text, 0 where padded; defaults to 1 each.
             preference_words (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences, num_words)`, ids of
-                the catalogue's words in each text, from 1; 0 where padded.
+                the catalog's words in each text, from 1; 0 where padded.
             preference_known (`torch.Tensor`, *optional*): Shape `(batch_size, num_preferences)`, the share of a text's
-                words that the catalogue has; defaults to 1 each.
+                words that the catalog has; defaults to 1 each.
 
         Returns:
             `dict`: `history` and `graph (batch_size, num_items)`, log-probabilities; `head`, `words`, `all_words` and
             `cosine (batch_size, num_preferences, num_items)`; `strengths` (reduced for texts unrelated to the
-            catalogue), `known (batch_size, num_preferences)`; `avoided (num_preferences,)`;
+            catalog), `known (batch_size, num_preferences)`; `avoided (num_preferences,)`;
             `features (batch_size, num_features)`; `states (batch_size, 1 + history_length, d_model)`,
             `visible (batch_size, 1 + history_length)`; `embeddings (batch_size, num_preferences, embedding_size)`.
         """

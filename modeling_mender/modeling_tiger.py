@@ -81,12 +81,12 @@ class Tiger(TextEncoderMixin, GenerativeRetriever, GenerationMixin):
     def from_text_encoder(
         cls, name_or_path: str, semantic_ids: SemanticIds, pretrained_decoder: bool = False, **config_kwargs: Any
     ) -> "Tiger":
-        """Builds a model around a pretrained language model, with its catalogue set.
+        """Builds a model around a pretrained language model, with its catalog set.
 
         Args:
             name_or_path (`str`): A checkpoint that `AutoModelForTextEncoding` loads (T5 and BERT families), local or
                 on the Hub.
-            semantic_ids ([`SemanticIds`]): The catalogue.
+            semantic_ids ([`SemanticIds`]): The catalog.
             pretrained_decoder (`bool`, defaults to `False`): Whether the decoder starts from that of the
                 checkpoint, cross-attention included, and takes its sizes in place of those of `config_kwargs`. For a
                 checkpoint without a decoder, it starts from scratch, with a warning.

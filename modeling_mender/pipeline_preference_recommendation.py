@@ -42,7 +42,7 @@ def check_items(model: Any, processor: Any) -> None:
 
 
 def check_pair(model: Any, processor: Any) -> None:
-    """Checks that a model and a processor are of the same catalogue.
+    """Checks that a model and a processor are of the same catalog.
 
     Raises:
         ValueError: If they have different items, or different semantic IDs of them.
@@ -74,7 +74,7 @@ class PreferenceRecommendationPipeline(Pipeline):
     read `avoid` (a string or several: texts to move down), `strength` (a number for all preferences, or one per
     preference; defaults to 1; 0 ignores a preference, a negative one avoids it) and `user` (the user's id). Every
     model takes `candidates` (ids of the only items to rank), `exclude` (ids to leave out) and `item_log_weights`
-    (added to the scores: a mapping of ids to numbers, or a number for each item of the catalogue). See
+    (added to the scores: a mapping of ids to numbers, or a number for each item of the catalog). See
     [`RecommendationRequest`].
 
     Args:
@@ -104,7 +104,7 @@ class PreferenceRecommendationPipeline(Pipeline):
         """Makes the pipeline as [`Pipeline`] does.
 
         Raises:
-            ValueError: If model and processor are of different catalogues, or a limit is invalid.
+            ValueError: If model and processor are of different catalogs, or a limit is invalid.
         """
         self.limits = RequestLimits.read(limits)
         super().__init__(*args, **kwargs)

@@ -69,7 +69,7 @@ def split_preference(text: str, names_absence: Callable[[str], bool] | None = No
 
     Args:
         text (`str`): One sentence or several.
-        names_absence (`Callable[[str], bool]`, *optional*): Whether the catalogue's texts have a lower-cased word such
+        names_absence (`Callable[[str], bool]`, *optional*): Whether the catalog's texts have a lower-cased word such
             as "paraben-free". If they do, the word stays wanted and nothing is avoided. If not, it is removed from the
             wanted text, where it would match parabens, and "paraben" is avoided. By default it stays, and "paraben" is
             avoided.
@@ -207,7 +207,7 @@ def _is_plural(word: str) -> bool:
 
 
 def _take_lacking(piece: str, names_absence: Callable[[str], bool] | None) -> tuple[str, list[str]]:
-    """The wanted text without "A-free", unless the catalogue has that word, and the avoided texts A."""
+    """The wanted text without "A-free", unless the catalog has that word, and the avoided texts A."""
     avoided: list[str] = []
 
     def decide(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Reading of a request's texts: split into wanted and avoided ones, spelling corrected, words of the catalogue found.
+"""Reading of a request's texts: split into wanted and avoided ones, spelling corrected, words of the catalog found.
 
 Needs neither torch nor transformers, so that a page in the browser reads requests by the same code.
 """
@@ -31,8 +31,8 @@ class ReadText:
     Attributes:
         text (`str`): The text without its frame, with corrected spelling.
         strength (`float`): Above 0 if wanted, below 0 if avoided; 0 if wanted and avoided cancel out.
-        words (`tuple[int, ...]`): Ids of the catalogue's words in the text, from 0.
-        known (`float`): Share of its words, by weight, that the catalogue has, in [0, 1].
+        words (`tuple[int, ...]`): Ids of the catalog's words in the text, from 0.
+        known (`float`): Share of its words, by weight, that the catalog has, in [0, 1].
         corrections (`dict[str, str]`): Corrected words, as written word to new word.
     """
 
@@ -44,15 +44,15 @@ class ReadText:
 
 
 class TextReader:
-    """Reads texts of requests with the words of a catalogue.
+    """Reads texts of requests with the words of a catalog.
 
     Args:
-        items (`Sequence[Mapping]`): Items of the catalogue, each with `title` and `text`.
+        items (`Sequence[Mapping]`): Items of the catalog, each with `title` and `text`.
         vocabulary (`Container[str]`): Tokens of the text encoder; a word that is one token is not misspelled.
         num_trained_items (`int`, *optional*): Number of items that the model was trained with; see [`ItemWords`].
 
     Attributes:
-        words ([`ItemWords`]): Words of the catalogue's texts.
+        words ([`ItemWords`]): Words of the catalog's texts.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class TextReader:
         return [replace(part, strength=part.strength * float(strength)) for part in self._read[key]]
 
     def _spell_out(self, match: re.Match[str]) -> str:
-        """Replaces "no-walnut" and "walnutless" by "walnut-free" if the catalogue has "walnut" and not that word."""
+        """Replaces "no-walnut" and "walnutless" by "walnut-free" if the catalog has "walnut" and not that word."""
         whole, negated = match[0], match["no"] or match["less"] or match["un"]
         known = not self.words.knows(whole.casefold()) and self.words.match(negated).known
         return f"{negated}-free" if known else whole
@@ -135,7 +135,7 @@ class TextReader:
         return parts + [(part, 1 if is_avoided else -1) for part in found.avoided]
 
     def _read_part(self, text: str, direction: int, corrections: dict[str, str]) -> ReadText:
-        """Reads a part of a sentence with the catalogue's words in it."""
+        """Reads a part of a sentence with the catalog's words in it."""
         match = self.words.match(text)
         corrections = {word: better for word, better in corrections.items() if better in text}
         weight = sum(weight for _, weight in match.known)

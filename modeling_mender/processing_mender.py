@@ -46,7 +46,7 @@ def count_words(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 class MenderProcessor(ProcessorMixin):
-    """Base of the processors: the items of the catalogue, and the checks of a request.
+    """Base of the processors: the items of the catalog, and the checks of a request.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the text encoder.
@@ -99,7 +99,7 @@ class MenderProcessor(ProcessorMixin):
 
     @property
     def num_items(self) -> int:
-        """Number of items of the catalogue."""
+        """Number of items of the catalog."""
         return len(self.items)
 
     @property
@@ -120,7 +120,7 @@ class MenderProcessor(ProcessorMixin):
 
     @property
     def further_fields(self) -> Sequence[str]:
-        """Fields that a new item may have because this catalogue reads them."""
+        """Fields that a new item may have because this catalog reads them."""
         recipe = self.recipe
         return () if recipe is None else (*recipe.item_fields, *recipe.embedded_fields, *recipe.history_fields)
 
@@ -144,7 +144,7 @@ class MenderProcessor(ProcessorMixin):
         return plain_text({**item, "title": "", "brand": brand}) or item.get("text") or ""
 
     def recipe_of_catalog(self) -> CatalogRecipe:
-        """The recipe of the catalogue.
+        """The recipe of the catalog.
 
         Raises:
             ValueError: If there is none.
@@ -250,7 +250,7 @@ class MenderProcessor(ProcessorMixin):
         path = files.find(ITEMS_FILE)
         if path is None:
             raise FileNotFoundError(
-                f"{files.where} does not appear to have a file named {ITEMS_FILE}, the items of its catalogue; fetch "
+                f"{files.where} does not appear to have a file named {ITEMS_FILE}, the items of its catalog; fetch "
                 "or copy the model again."
             )
         processor.items = Items.read(path)

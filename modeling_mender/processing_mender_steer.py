@@ -1,6 +1,6 @@
 """Processor of Mender_Steer: histories, preferences, avoided texts and strengths to tensors.
 
-Sentences are split into wanted and avoided texts, and misspelled words are corrected to words of the catalogue.
+Sentences are split into wanted and avoided texts, and misspelled words are corrected to words of the catalog.
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,7 +117,7 @@ class MenderSteerProcessor(MenderProcessor):
 
     @property
     def reader(self) -> TextReader:
-        """Reader of texts with the catalogue's words, made on first use."""
+        """Reader of texts with the catalog's words, made on first use."""
         if self.__dict__.get("_reader") is None:
             self.__dict__["_reader"] = TextReader(self.items, self.tokenizer.get_vocab(), self.num_trained_items)
         return self.__dict__["_reader"]
@@ -129,7 +129,7 @@ class MenderSteerProcessor(MenderProcessor):
 
     @property
     def words(self) -> ItemWords:
-        """Words of the catalogue's texts."""
+        """Words of the catalog's texts."""
         return self.reader.words
 
     def to_dict(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class RecommendOutput:
 
 
 def check_k(k: int, num_items: int) -> None:
-    """Checks the number of results against the size of the catalogue.
+    """Checks the number of results against the size of the catalog.
 
     Raises:
         ValueError: If `k` is not a whole number in `1..num_items`.
@@ -54,7 +54,7 @@ def check_k(k: int, num_items: int) -> None:
 
 
 def check_size(k: int, num_beams: int | None, num_items: int) -> None:
-    """Checks the numbers of results and beams against the size of the catalogue.
+    """Checks the numbers of results and beams against the size of the catalog.
 
     Raises:
         ValueError: If `k` is not a whole number in `1..num_items`, or `num_beams` none in `k..num_items`.
@@ -105,7 +105,7 @@ def check_history(history: torch.Tensor, longest: int, max_history_length: int, 
         history (`torch.Tensor`): Shape `(batch_size, history_length)`, item ids; 0 where padded.
         longest (`int`): Number of items of the longest one.
         max_history_length (`int`): Number that the model takes.
-        num_items (`int`): Size of the catalogue.
+        num_items (`int`): Size of the catalog.
 
     Raises:
         ValueError: If a history is too long, or has an unknown item.
@@ -116,10 +116,10 @@ def check_history(history: torch.Tensor, longest: int, max_history_length: int, 
 
 
 def check_history_items(history: torch.Tensor, num_items: int) -> None:
-    """Checks that the items of histories are those of the catalogue; see [`check_history`]."""
+    """Checks that the items of histories are those of the catalog; see [`check_history`]."""
     if (wrong := _outside(history, num_items)) is not None:
         raise ValueError(
-            f"history contains item {wrong}, and the model has {num_items} items; give ids of its catalogue, and if "
+            f"history contains item {wrong}, and the model has {num_items} items; give ids of its catalog, and if "
             f"its processor took this one, {SAME_CATALOG}"
         )
 
@@ -138,7 +138,7 @@ def check_token_ids(input_ids: torch.Tensor, num_tokens: int) -> None:
 
 
 def check_words(words: torch.Tensor, num_words: int, num_items: int) -> None:
-    """Checks ids of words against the words of the catalogue.
+    """Checks ids of words against the words of the catalog.
 
     Raises:
         ValueError: If one is not in `0..num_words`, where 0 is padding.
@@ -183,7 +183,7 @@ def count_allowed(
 
     Args:
         item_log_weights (`ItemLogWeights`, *optional*): Of a batch; of `num_items` columns if dense.
-        num_items (`int`): Size of the catalogue, removed items included.
+        num_items (`int`): Size of the catalog, removed items included.
         is_item (`torch.Tensor`, *optional*): Shape `(num_items + 1,)`, bool, false for 0 and for removed items; where
             none were removed it may be left out.
 
@@ -226,7 +226,7 @@ def check_enough(
 
 
 def _removed_candidates(candidates: ItemIds, row: int, is_item: torch.Tensor) -> set[int]:
-    """Checked candidates of a request that were removed from the catalogue."""
+    """Checked candidates of a request that were removed from the catalog."""
     rows = as_rows(candidates) or ()
     is_nested = any(one is None or as_list(one) is not None for one in rows)
     own = as_list(rows[row]) if is_nested else rows

@@ -35,7 +35,7 @@ class RecommendationRequest:
         user: The user's id.
         candidates: Ids of the only items to rank; `None` for all.
         exclude: Ids of items to leave out.
-        item_log_weights: Numbers added to the scores, by item id or one per item of the catalogue.
+        item_log_weights: Numbers added to the scores, by item id or one per item of the catalog.
     """
 
     history: tuple[int, ...] = ()
@@ -64,7 +64,7 @@ class RecommendationRequest:
 
         Args:
             given (`Mapping`): Fields of the request.
-            num_items (`int`): Size of the catalogue; item ids are 1..num_items.
+            num_items (`int`): Size of the catalog; item ids are 1..num_items.
             limits ([`RequestLimits`], *optional*): Defaults to [`RequestLimits.read`].
             number (`int`, *optional*): Number of the request in a list, from 0, for errors.
             defaults (`Mapping`, *optional*): Checked `candidates`, `exclude` and `item_log_weights` for a request
@@ -110,7 +110,7 @@ class RecommendationRequest:
         )
 
     def num_allowed(self, num_items: int, removed: Collection[int] = ()) -> int:
-        """Number of items of the catalogue that the request allows, without those that were removed from it."""
+        """Number of items of the catalog that the request allows, without those that were removed from it."""
         weights = self.item_log_weights or {}
         weights = weights if isinstance(weights, Mapping) else dict(enumerate(weights, start=1))
         without = {*self.exclude, *removed, *(item for item, weight in weights.items() if weight == float("-inf"))}
@@ -155,7 +155,7 @@ class CallOptions:
 
         Args:
             given (`Mapping`): Options by name.
-            num_items (`int`): Size of the catalogue; item ids are 1..num_items.
+            num_items (`int`): Size of the catalog; item ids are 1..num_items.
             limits ([`RequestLimits`], *optional*): Defaults to [`RequestLimits.read`].
             removed (`Collection[int]`): Ids of items that are never recommended.
 

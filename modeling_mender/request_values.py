@@ -192,16 +192,16 @@ def too_few(num_allowed: int, k: int, removed: Collection[int] = ()) -> str:
     Args:
         num_allowed (`int`): Items that it allows.
         k (`int`): Items that it asks for.
-        removed (`Collection[int]`): Those of its candidates that were removed from the catalogue.
+        removed (`Collection[int]`): Those of its candidates that were removed from the catalog.
 
     >>> too_few(1, 2, {7})
-    'allows 1 item and 2 results are asked for; its candidates hold 1 item that was removed from the catalogue (7): leave it out, allow more or ask for fewer.'
+    'allows 1 item and 2 results are asked for; its candidates hold 1 item that was removed from the catalog (7): leave it out, allow more or ask for fewer.'
     """  # noqa: E501 (the message)
     gone, leave = "", ""
     if removed:
         them = "that was" if len(removed) == 1 else "that were"
         gone = (
-            f"its candidates hold {counted(len(removed), 'item')} {them} removed from the catalogue "
+            f"its candidates hold {counted(len(removed), 'item')} {them} removed from the catalog "
             f"({listed(sorted(removed))}): "
         )
         leave = f"leave {'it' if len(removed) == 1 else 'them'} out, "
@@ -258,7 +258,7 @@ def read_items(
     Args:
         name (`str`): Name of the value, for errors.
         value: List of whole numbers in `1..num_items`.
-        num_items (`int`): Size of the catalogue.
+        num_items (`int`): Size of the catalog.
         limits ([`RequestLimits`], *optional*): Limits; none by default.
         limit (`str`, defaults to `"items"`): Limit on the length.
 
@@ -276,7 +276,7 @@ def read_items(
     for item in items:
         if not is_item(item, num_items):
             raise ValueError(
-                f"{name} contains {shown(item)}, which is no item of this catalogue (ids 1..{num_items}); drop it or "
+                f"{name} contains {shown(item)}, which is no item of this catalog (ids 1..{num_items}); drop it or "
                 "map it to the ids of the benchmark's items table."
             )
     return tuple(map(int, items))
@@ -406,8 +406,7 @@ def read_log_weights_of(
         item = int(key) if isinstance(key, str) and _DIGITS.fullmatch(key) else as_scalar(key)
         if not is_item(item, num_items):
             raise ValueError(
-                f"{name} contains {shown(item)}, which is no item of this catalogue (ids 1..{num_items}); leave it "
-                "out."
+                f"{name} contains {shown(item)}, which is no item of this catalog (ids 1..{num_items}); leave it out."
             )
         if int(item) in read:
             raise ValueError(f"{name} names item {item} twice, as a number and as its digits; name it once.")

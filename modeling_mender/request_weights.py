@@ -107,7 +107,7 @@ def request_features(
         strengths (`torch.Tensor`): Shape `(batch_size, num_preferences)`; only those above 0 count, by their size.
         nearest (`torch.Tensor`): The same shape, cosine of a preference and the nearest item of the history.
         bought (`torch.Tensor`): The same shape, largest share of its words that an item of the history has.
-        known (`torch.Tensor`): The same shape, share of its words that the catalogue has, in `[0, 1]`.
+        known (`torch.Tensor`): The same shape, share of its words that the catalog has, in `[0, 1]`.
         num_matches (`torch.Tensor`): The same shape, number of items that have all of its words.
 
     Returns:

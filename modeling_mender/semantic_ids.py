@@ -1,4 +1,4 @@
-"""Semantic IDs: a bijection between the items of a catalogue and tuples of codes, and their tokens."""
+"""Semantic IDs: a bijection between the items of a catalog and tuples of codes, and their tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +67,7 @@ def _all_differ(codes: torch.Tensor, codebook_size: int) -> bool:
 
 
 class SemanticIds:
-    """Semantic IDs of a catalogue; item `i` (1-based, as in the benchmark) is row `i - 1`.
+    """Semantic IDs of a catalog; item `i` (1-based, as in the benchmark) is row `i - 1`.
 
     Args:
         codes (`torch.Tensor` or nested sequence): Shape `(num_items, num_levels)`, one distinct tuple per item; the
@@ -110,7 +110,7 @@ class SemanticIds:
 
     @property
     def num_items(self) -> int:
-        """Number of items of the catalogue."""
+        """Number of items of the catalog."""
         return self.codes.shape[0]
 
     @property

@@ -31,8 +31,8 @@ def word_shares(words: torch.Tensor, table: WordTable, num_items: int) -> torch.
 
     Args:
         words (`torch.Tensor`): Shape `(batch_size, num_preferences, num_words)`, word ids from 1; 0 where padded.
-        table ([`WordTable`]): Words of the catalogue.
-        num_items (`int`): Number of items of the catalogue.
+        table ([`WordTable`]): Words of the catalog.
+        num_items (`int`): Number of items of the catalog.
 
     Returns:
         `torch.Tensor`: Shape `(batch_size, num_preferences, num_items)`, float32.
@@ -78,9 +78,9 @@ def past_matches(
 
 
 def relevance(cosine: torch.Tensor, known: torch.Tensor, unrelated_cosine: torch.Tensor) -> torch.Tensor:
-    """How much each text is related to the catalogue, in [0, 1].
+    """How much each text is related to the catalog, in [0, 1].
 
-    A text with a word of the catalogue has relevance 1. Otherwise the cosine of its nearest item decides: 0 up to the
+    A text with a word of the catalog has relevance 1. Otherwise the cosine of its nearest item decides: 0 up to the
     mean of unrelated sentences, 1 from two standard deviations above.
 
     Args:

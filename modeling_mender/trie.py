@@ -1,4 +1,4 @@
-"""Prefix tree over the semantic IDs of a catalogue, and log-weights of items folded up to its nodes.
+"""Prefix tree over the semantic IDs of a catalog, and log-weights of items folded up to its nodes.
 
 The trie is an implicit CSR: items are sorted by their code tuples, so the nodes of a level, numbered in breadth-first
 order, are the distinct prefixes of that length; the children of a node, and the items (leaves) below it, are
@@ -55,7 +55,7 @@ class TrieLevel:
 
 
 class Trie:
-    """Prefix tree over a catalogue's semantic IDs.
+    """Prefix tree over a catalog's semantic IDs.
 
     Items are numbered from 1; `num_items` numbers are taken, of which `num_leaves` are in the trie. Those of removed
     items stay free, so that the others keep theirs.
@@ -87,7 +87,7 @@ class Trie:
         if int(codes[:, 0].min()) < 0:
             items = (codes[:, 0] >= 0).nonzero().squeeze(1)
             if not len(items):
-                raise ValueError(f"all {num_items} items are removed; a catalogue needs at least one item.")
+                raise ValueError(f"all {num_items} items are removed; a catalog needs at least one item.")
             codes = codes[items]
         if int(codes.min()) < 0:
             row = int((codes < 0).any(1).int().argmax())
@@ -123,7 +123,7 @@ class Trie:
         self.num_levels, self.num_leaves = len(levels), len(leaf_items)
 
     def with_items(self, codes: torch.Tensor) -> "Trie":
-        """Adds items; the arrays equal those of a new trie of the same items, without sorting the catalogue again.
+        """Adds items; the arrays equal those of a new trie of the same items, without sorting the catalog again.
 
         Args:
             codes (`torch.Tensor`): Shape `(num_added, num_levels)`, integers of at least 0. The items get the next
@@ -167,7 +167,7 @@ class Trie:
         return trie
 
     def without_items(self, items: Sequence[int] | torch.Tensor) -> "Trie":
-        """Removes items; the arrays equal those of a new trie of the same items, without sorting the catalogue again.
+        """Removes items; the arrays equal those of a new trie of the same items, without sorting the catalog again.
 
         Args:
             items (`Sequence` or `torch.Tensor`): Ids of items in the trie, `(num_removed,)`; repeats do not matter.
@@ -185,7 +185,7 @@ class Trie:
         is_known &= self.is_item.cpu()[wanted.clamp(0, self.num_items)]
         if not bool(is_known.all()):
             raise ValueError(
-                f"item {int(wanted[~is_known][0])} cannot be removed: it is not in the catalogue of {self.num_leaves} "
+                f"item {int(wanted[~is_known][0])} cannot be removed: it is not in the catalog of {self.num_leaves} "
                 "items; leave it out."
             )
         is_removed = np.zeros(self.num_items + 1, dtype=bool)
@@ -261,15 +261,15 @@ class Trie:
         return nodes, exists
 
     def allowed_codes(self, codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
-        """Codes that the catalogue allows at each level of a semantic ID after the codes before it.
+        """Codes that the catalog allows at each level of a semantic ID after the codes before it.
 
         Args:
-            codes (`torch.Tensor`): Shape `(batch_size, num_levels)`, IDs of the catalogue.
+            codes (`torch.Tensor`): Shape `(batch_size, num_levels)`, IDs of the catalog.
             codebook_size (`int`): Codes per level.
 
         Returns:
             `torch.Tensor`: Shape `(batch_size, num_levels, codebook_size)`, bool; all false after a prefix that the
-            catalogue does not have.
+            catalog does not have.
         """
         allowed = torch.zeros(*codes.shape, codebook_size, dtype=torch.bool, device=codes.device)
         nodes = torch.zeros(codes.shape[0], dtype=torch.long, device=codes.device)
@@ -496,7 +496,7 @@ class SparseNodeLogWeights:
     """Log-weights of nodes where few items are listed, computed during the search for the visited nodes only.
 
     Attributes:
-        trie ([`Trie`]): The catalogue.
+        trie ([`Trie`]): The catalog.
         weights ([`SparseItemLogWeights`]): On the device of the trie.
         times_leaves (`bool`): Whether a node has the sum of the weights of its items rather than their mean.
         keeps_shapes (`bool`, *optional*): Whether the search computes with arrays of one size, so that the device

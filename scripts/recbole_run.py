@@ -216,10 +216,10 @@ def read_queries(benchmark: Path, domain: str, axes: list[str] | None, split: st
 
 
 def read_item_classes(benchmark: Path, domain: str) -> list[list[int]]:
-    """For each item of the catalogue, in the order of ids 1..N, the numbers of its brand and of its categories.
+    """For each item of the catalog, in the order of ids 1..N, the numbers of its brand and of its categories.
 
     Raises:
-        ValueError: If the catalogue is not there, or its ids are not 1..N.
+        ValueError: If the catalog is not there, or its ids are not 1..N.
     """
     table = read_config(benchmark, f"{domain}_items", "train", ["item_id", "brand", "categories"])
     if table is None:
@@ -235,15 +235,15 @@ def read_item_classes(benchmark: Path, domain: str) -> list[list[int]]:
 
 
 def check_item_ids(tables: Sequence[Rows], num_items: int) -> None:
-    """Holds the rows to the catalogue.
+    """Holds the rows to the catalog.
 
     Raises:
-        ValueError: If a row names an item that the catalogue does not have.
+        ValueError: If a row names an item that the catalog does not have.
     """
     named = {item for rows in tables for items in (rows.targets, *rows.histories) for item in items}
     strangers = sorted(item for item in named if not 1 <= item <= num_items)
     if strangers:
-        raise ValueError(f"rows name the item {strangers[0]}, and the catalogue has 1..{num_items}; build it again.")
+        raise ValueError(f"rows name the item {strangers[0]}, and the catalog has 1..{num_items}; build it again.")
 
 
 def item_list(model: str, history: list[int], target: int | None = None) -> list[int]:
@@ -266,7 +266,7 @@ def write_atomic_files(
     user_codes: Mapping[str, int],
     classes: Sequence[Sequence[int]],
 ) -> int:
-    """Writes RecBole's input: a file of rows per split and the catalogue, so that it knows the items that no row has.
+    """Writes RecBole's input: a file of rows per split and the catalog, so that it knows the items that no row has.
 
     Names of users and classes are given as numbers: any character may stand in them.
 

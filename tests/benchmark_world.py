@@ -24,7 +24,7 @@ def hash_embed(texts: Sequence[str], size: int = 128) -> np.ndarray:
 
 
 def item(item_id: int, title: str | None, brand: str = "", categories: Sequence[str] = ()) -> dict:
-    """A row of the catalogue."""
+    """A row of the catalog."""
     return {
         "item_id": item_id,
         "source_id": f"s{item_id}",

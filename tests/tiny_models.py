@@ -1,4 +1,4 @@
-"""The zoo of the tests: tiny random models of every method and text encoders of every family, over a catalogue that
+"""The zoo of the tests: tiny random models of every method and text encoders of every family, over a catalog that
 the eye can check."""
 
 import dataclasses
@@ -94,7 +94,7 @@ def save_text_encoder(family: str, folder: Path, words: list[str] = WORDS) -> Pa
 
 
 def build(method: str, family: str, folder: Path, semantic_ids: SemanticIds | None = None, seed: int = 0, **config):
-    """A tiny model in evaluation mode, and its processor; random decoder, the toy catalogue where none is given."""
+    """A tiny model in evaluation mode, and its processor; random decoder, the toy catalog where none is given."""
     semantic_ids = semantic_ids if semantic_ids is not None else catalogue()
     checkpoint = save_text_encoder(family, folder)
     torch.manual_seed(seed)

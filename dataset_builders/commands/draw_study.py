@@ -105,8 +105,8 @@ def draw_study(arguments: DrawArguments) -> None:
     asked = arguments.num_scenarios
     fewer = f" (all that there are; {asked:,} were asked for)" if len(scenarios) < asked else ""
     print(
-        f"drawn: {len(scenarios):,} scenarios of {arguments.domain}{fewer}, each for {arguments.raters} annotators, at "
-        f"most {arguments.per_annotator} for one: {people:,} annotators\nwritten: {arguments.output_dir}"
+        f"drawn: {len(scenarios):,} scenarios of {arguments.domain}{fewer}, each for {arguments.raters} annotators, "
+        f"at most {arguments.per_annotator} for one: {people:,} annotators\nwritten: {arguments.output_dir}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Learn the semantic IDs of a catalogue: item texts -> embeddings -> codes -> unique IDs.
+"""Learn the semantic IDs of a catalog: item texts -> embeddings -> codes -> unique IDs.
 
     mender learn-ids --benchmark outputs/quickstart/benchmark --output_dir outputs/quickstart/semantic_ids
 
@@ -114,7 +114,7 @@ def parse_arguments(argv: list[str] | None) -> SemanticIdArguments:
     parser.add_argument("--seed", type=int, help="random seed")
     parser.add_argument("--device", help="device for embedding and training; default: a GPU if there is one")
     group = parser.add_argument_group("options of --method rqvae")
-    group.add_argument("--epochs", type=int, help="passes over the catalogue")
+    group.add_argument("--epochs", type=int, help="passes over the catalog")
     group.add_argument(
         "--warmup_epochs",
         type=int,

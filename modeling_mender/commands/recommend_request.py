@@ -105,7 +105,7 @@ def find_item(titles: Sequence[str], item: str, removed: Collection[int] = ()) -
         if len(item) > 18 or not 1 <= int(item) <= len(titles):
             given = shorten(item, 40, placeholder="...")
             raise ValueError(
-                f"the items given contain {given}, which is no item of this catalogue (ids 1..{len(titles)}); "
+                f"the items given contain {given}, which is no item of this catalog (ids 1..{len(titles)}); "
                 "look for others with --search."
             )
         return int(item)

@@ -149,7 +149,7 @@ def has_fast_bf16(method: Method) -> bool:
 
 
 def read_data(arguments: TrainingArguments, method: Method) -> tuple[list[Example], Catalogue]:
-    """Reads the training examples and the catalogue of the benchmark.
+    """Reads the training examples and the catalog of the benchmark.
 
     Raises:
         ValueError: If there are fewer than two items, or the mixture lacks an axis.
@@ -237,7 +237,7 @@ def build_model(
 def read_recipe(
     arguments: DecoderArguments, catalogue: Catalogue, model: PreTrainedModel, processor: MenderProcessor
 ) -> CatalogRecipe | None:
-    """Reads how a new item joins the catalogue from the folder of the semantic IDs; `None` without a quantizer."""
+    """Reads how a new item joins the catalog from the folder of the semantic IDs; `None` without a quantizer."""
     folder = ids_folder(arguments)
     recipe = CatalogRecipe.from_semantic_ids(folder)
     if recipe is None:

@@ -117,7 +117,7 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
             what = (
                 "which is removed already"
                 if is_item
-                else f"which is no item of this catalogue (ids 1..{processor.num_items})"
+                else f"which is no item of this catalog (ids 1..{processor.num_items})"
             )
             raise ValueError(f"line {line} of {arguments.remove} is {item}, {what}; leave it out.")
 

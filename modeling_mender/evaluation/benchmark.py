@@ -62,7 +62,7 @@ def answer_axes(
     num_beams: int | None = None,
     accelerator: Accelerator | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Ranks the catalogue for every query; equal requests are ranked once.
+    """Ranks the catalog for every query; equal requests are ranked once.
 
     Args:
         model, collator: See [`rank`]; the collator is built for [`texts_of`] the requests.

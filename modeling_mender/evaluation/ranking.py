@@ -60,7 +60,7 @@ def rank(
     accelerator: Accelerator | None = None,
     description: str = "ranking",
 ) -> Run:
-    """Ranks the catalogue for every request.
+    """Ranks the catalog for every request.
 
     A request with neither history nor preference gets an empty ranking, unless the configuration of the model has
     `answers_empty_requests`, as for popularity.

@@ -130,7 +130,7 @@ class SavedModel:
         num_active_items (`int`): Number of items that can be recommended.
         first_items (`list[int]`): Ids of the first of these.
         titles (`list[str]`): Their titles.
-        changes (`list[dict]`): Changes of the catalogue since the training, the oldest first.
+        changes (`list[dict]`): Changes of the catalog since the training, the oldest first.
     """
 
     method: Method
@@ -368,7 +368,7 @@ def rqvae_card(
     card = ModelCard.from_template(
         data,
         template_path=str(template),
-        title=markdown(f"RQ-VAE for {settings.get('domain') or 'a catalogue'}"),
+        title=markdown(f"RQ-VAE for {settings.get('domain') or 'a catalog'}"),
         name=name,
         config=config,
         num_items=report["num_items"],

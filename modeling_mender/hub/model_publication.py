@@ -158,7 +158,7 @@ def weights_digest(folder: str | Path) -> str | None:
 def reference_requests(
     items: Sequence[Mapping[str, Any]], method: Method, num_requests: int = 8
 ) -> list[dict[str, Any]]:
-    """Returns fixed requests over the whole catalogue that a method can answer.
+    """Returns fixed requests over the whole catalog that a method can answer.
 
     Args:
         items (`Sequence[Mapping]`): Items of the processor.

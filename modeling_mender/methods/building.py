@@ -1,4 +1,4 @@
-"""Construction of a new Mender_Tok or Mender_Emb from a catalogue and training arguments, and parts that all methods
+"""Construction of a new Mender_Tok or Mender_Emb from a catalog and training arguments, and parts that all methods
 share."""
 
 import importlib.util
@@ -67,7 +67,7 @@ class Catalogue:
             ValueError: If there are none.
         """
         if self.semantic_ids is None:
-            raise ValueError("the catalogue has no semantic IDs, which this method generates; run mender learn-ids.")
+            raise ValueError("the catalog has no semantic IDs, which this method generates; run mender learn-ids.")
         return self.semantic_ids
 
 

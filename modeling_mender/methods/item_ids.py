@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class ItemIdCollator(Collator):
     """Pads histories of item ids on the left, after cutting the oldest items that the model cannot read."""
 
-    groups_by_length = False  # logits over the catalogue cost more than padding, and exist for labeled positions only
+    groups_by_length = False  # logits over the catalog cost more than padding, and exist for labeled positions only
 
     def __init__(
         self, processor: ItemIdProcessor, model: PreTrainedModel, texts: Iterable[str] = (), **kwargs: Any
@@ -125,7 +125,7 @@ def build_transition_graph(
     config = dict(method.config)
     embeddings = None
     if isinstance(arguments, TextEncoderArguments):
-        assert catalogue.load_embedder is not None, "training gives every catalogue an embedder"
+        assert catalogue.load_embedder is not None, "training gives every catalog an embedder"
         embed = catalogue.load_embedder(arguments.text_encoder, str(device))
         embeddings = torch.from_numpy(embed(catalogue.embedding_texts))
     model = TransitionGraph.from_sequences(training_sequences(examples), len(catalogue.items), embeddings, **config)
@@ -133,5 +133,5 @@ def build_transition_graph(
 
 
 def _processor(model: PreTrainedModel, catalogue: Catalogue) -> ItemIdProcessor:
-    """Returns the processor of a model over item ids, with the titles of the catalogue."""
+    """Returns the processor of a model over item ids, with the titles of the catalog."""
     return ItemIdProcessor(model.config.max_history_length, model.config.answers_empty_requests, items=catalogue.items)

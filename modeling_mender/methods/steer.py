@@ -49,7 +49,7 @@ FITTED_ROWS = (
     ("fine", "fine", "preference", 0.5),
     ("coarse", "coarse", "preference", 0.5),
 )
-# Requests made from the catalogue: name, whether each word is a preference of its own, and weight. With half of
+# Requests made from the catalog: name, whether each word is a preference of its own, and weight. With half of
 # it, recall of items of a kind and a value over a history falls from .8 to .6 on Beauty; with more, recommendation
 # falls.
 CATALOGUE_REQUESTS = (("catalogue", False, 1.0), ("several preferences", True, 0.25))
@@ -62,7 +62,7 @@ class SteerCollator(Collator):
         table (`torch.Tensor`): Embeddings, shape `(num_texts, embedding_size)`, float32 on the CPU.
     """
 
-    groups_by_length = False  # logits over the catalogue cost more than padding
+    groups_by_length = False  # logits over the catalog cost more than padding
     processor: MenderSteerProcessor
 
     def __init__(
@@ -187,14 +187,14 @@ def build_mender_steer(
 
 
 class SteerFit:
-    """Fits the weights of the terms on validation rows of the axes and on requests made from the catalogue.
+    """Fits the weights of the terms on validation rows of the axes and on requests made from the catalog.
 
     Args:
         processor ([`MenderSteerProcessor`]): Processor of the model.
         load (`Callable`): Maps an axis to its validation rows, or to `None` if the benchmark lacks it.
         restrict (`Callable`): Removes from a request the inputs that the method does not read.
         seed (`int`, defaults to 0): Random seed of the requests.
-        max_rows (`int`, defaults to 0): Requests of each kind; 0 means all rows, and 600 made from the catalogue.
+        max_rows (`int`, defaults to 0): Requests of each kind; 0 means all rows, and 600 made from the catalog.
 
     Raises:
         ValueError: If there are no requests.

@@ -80,7 +80,7 @@ def read_is_item(folder: Path, num_items: int) -> torch.Tensor:
 
 
 def read_trie(folder: Path, is_item: torch.Tensor, num_levels: int) -> Trie:
-    """Reads the trie of the catalogue from `semantic_ids.json`.
+    """Reads the trie of the catalog from `semantic_ids.json`.
 
     Args:
         folder (`Path`): Folder of the export.

@@ -74,10 +74,10 @@ def check_distinct(texts: Sequence[str], codebook_size: int) -> None:
 @dataclass(frozen=True)
 class QuantizationReport:
     """
-    Quality of codes: how well they distinguish the items of a catalogue, and how well they reconstruct embeddings.
+    Quality of codes: how well they distinguish the items of a catalog, and how well they reconstruct embeddings.
 
     Args:
-        num_items (`int`): Number of items of the catalogue.
+        num_items (`int`): Number of items of the catalog.
         coverage (`list[float]`): Per learned level, the share of the codebook in use.
         perplexity (`list[float]`): Per learned level, exp of the entropy of the use of codes: the number of uniformly
             used codes with the same entropy; at most `codebook_size`.

@@ -1,4 +1,4 @@
-"""Training of an RQ-VAE on the item embeddings of a catalogue (appendix A.1)."""
+"""Training of an RQ-VAE on the item embeddings of a catalog (appendix A.1)."""
 
 import math
 from typing import Any, cast
@@ -32,18 +32,18 @@ def train_rqvae(
 
     The warm-up trains encoder and decoder without quantization before k-means initializes the codebooks. If they are
     initialized on the latents of an untrained encoder (`warmup_epochs=0`), the latents drift away from the entries
-    within the first epoch, and in short runs large parts of the codebooks stay unused (on a catalogue of 12,101 items,
+    within the first epoch, and in short runs large parts of the codebooks stay unused (on a catalog of 12,101 items,
     a third to two thirds are in use after 30 epochs). Weight decay brings unused entries back slowly, `reset_unused`
     immediately: use it for runs of fewer than some thousand steps, especially with wide hidden layers.
 
-    The state with the lowest reconstruction error over the whole catalogue without dropout is kept, evaluated every
+    The state with the lowest reconstruction error over the whole catalog without dropout is kept, evaluated every
     `evaluation_interval` epochs after the warm-up and after the last one; codes need to distinguish only the items of
-    this catalogue.
+    this catalog.
 
     Args:
         embeddings (`np.ndarray` of shape `(num_items, embedding_size)`): Item embeddings, not standardized.
         config ([`RQVAEConfig`]): Shape of the network; `embedding_size` must be the embeddings' width.
-        epochs (`int`, *optional*, defaults to 8000): Passes over the catalogue.
+        epochs (`int`, *optional*, defaults to 8000): Passes over the catalog.
         batch_size (`int`, *optional*, defaults to 2048): Number of items per step.
         learning_rate (`float`, *optional*, defaults to 1e-3): Constant learning rate of AdamW.
         weight_decay (`float`, *optional*, defaults to 0.1):
@@ -115,7 +115,7 @@ def train_rqvae(
 @torch.no_grad()
 def initialize_codebooks(model: RQVAEModel, embeddings: torch.Tensor, seed: int) -> None:
     """
-    Initializes the codebooks with the residual k-means centers of the catalogue's latents.
+    Initializes the codebooks with the residual k-means centers of the catalog's latents.
 
     Args:
         model ([`RQVAEModel`]): The model; its codebooks change.
@@ -137,7 +137,7 @@ def initialize_codebooks(model: RQVAEModel, embeddings: torch.Tensor, seed: int)
 @torch.no_grad()
 def evaluate_rqvae(model: RQVAEModel, embeddings: torch.Tensor, batch_size: int = 65_536) -> dict[str, Any]:
     """
-    Computes losses and use of the codebooks over a catalogue, without dropout.
+    Computes losses and use of the codebooks over a catalog, without dropout.
 
     Args:
         model ([`RQVAEModel`]): The model.

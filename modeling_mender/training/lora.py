@@ -174,7 +174,7 @@ def save_adapter(model: PreTrainedModel, folder: str | Path) -> None:
     """Writes what training changed in peft's format: LoRA, and in full the modules that were trained in full.
 
     `PeftModel.from_pretrained(base, folder)` or [`load_adapter`] on a model built again (the same pretrained
-    checkpoint, sizes and catalogue) then gives the trained model.
+    checkpoint, sizes and catalog) then gives the trained model.
 
     Args:
         model (`PreTrainedModel`): Model changed by [`add_lora`].

@@ -3,7 +3,7 @@
     python scripts/benchmarks/benchmark_browser.py outputs/quickstart/model [--npm_archives FOLDER]
 
 Pages are made in float32 and int8 and served from this machine; each round loads each page again, without a cache.
-A request is a new sentence of two texts, one wanted and one avoided, over words of the catalogue, and a history of
+A request is a new sentence of two texts, one wanted and one avoided, over words of the catalog, and a history of
 three items; no way has seen it before. Rounds alternate the ways, which have one thread each, and the last way has as
 many as the browser gives an isolated page. Medians are over all requests of all rounds.
 """

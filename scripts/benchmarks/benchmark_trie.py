@@ -1,4 +1,4 @@
-"""Times and measures the trie of catalogues of several sizes: build, memory, a step of the search, changes.
+"""Times and measures the trie of catalogs of several sizes: build, memory, a step of the search, changes.
 
     python scripts/benchmarks/benchmark_trie.py [--num_items 12101 1000000 20000000] [--num_changed 1000]
 
@@ -145,7 +145,7 @@ def measure(num_items: int, arguments: argparse.Namespace) -> dict[str, Any]:
     items = torch.stack([torch.randperm(num_items, generator=generator)[:num_listed] for _ in range(batch_size)]) + 1
     # so heavy that the beams go where the listed items are
     listed = SparseItemLogWeights(items, 15 + torch.randn(items.shape, generator=generator), torch.zeros(batch_size))
-    trie.item_codes, trie.is_item  # noqa: B018  computed once a catalogue
+    trie.item_codes, trie.is_item  # noqa: B018  computed once a catalog
     searches: dict[str, Callable[[], object]] = {
         "step": lambda: beam_search(model, trie, batch_size, num_beams),
         "weighted_step": lambda: beam_search(model, trie, batch_size, num_beams, trie.mean_fold(listed)),

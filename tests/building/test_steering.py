@@ -1,4 +1,4 @@
-"""Steering: neighbours over the catalogue, unique preferences, other users with the same ground truth; as released."""
+"""Steering: neighbours over the catalog, unique preferences, other users with the same ground truth; as released."""
 
 from collections import Counter
 

@@ -145,7 +145,7 @@ class TestRunFile:
         output = capsys.readouterr().out
         assert output.count("| fine | 2 | recall@10 |") == 2  # once under each protocol
         assert "left out: coarse (too few items)" in output
-        assert "note:" not in output  # the whole catalogue is ranked
+        assert "note:" not in output  # the whole catalog is ranked
 
     def test_the_name_is_the_one_given_else_the_file_s_word_else_the_file_s_name(self, benchmark, tmp_path):
         for about, options, expected in (

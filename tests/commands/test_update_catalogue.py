@@ -1,4 +1,4 @@
-"""The command update-catalogue: a model folder in, a model folder with another catalogue out."""
+"""The command update-catalogue: a model folder in, a model folder with another catalog out."""
 
 import json
 import shutil
@@ -82,7 +82,7 @@ class TestChanged:
         assert (
             "processor(history=[[2, 3, 4]], " in card and f"Search for {titles[3]}" in card and titles[0] not in card
         )
-        assert "## Changes of the catalogue" in card and f"| `{two['id']}` | `{one['id']}` |" in card
+        assert "## Changes of the catalog" in card and f"| `{two['id']}` | `{one['id']}` |" in card
 
     def test_parquet_and_its_own_keys(self, source, tmp_path, capsys):
         pq.write_table(pa.table({"item_id": ["B01"], "title": ["blue zither"]}), tmp_path / "new.parquet")

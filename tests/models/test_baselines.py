@@ -256,7 +256,7 @@ def test_the_nearest_texts_are_those_of_the_whole_table_in_small_batches_too():
 
 BAD_BUILDS = [
     (lambda: MostPopular.from_sequences([], 3), "0 training sequences"),
-    (lambda: MostPopular.from_sequences([(1, 4)], 3), r"contains 4, which is no item of this catalogue \(ids 1..3\)"),
+    (lambda: MostPopular.from_sequences([(1, 4)], 3), r"contains 4, which is no item of this catalog \(ids 1..3\)"),
     (lambda: TransitionGraph.from_sequences([(0, 1)], 3), "contains 0"),
     (lambda: TransitionGraph.from_sequences([(1, 2)], 3, num_text_neighbours=2), "needs 3 text embeddings"),
     (lambda: TransitionGraph.from_sequences([(1, 2)], 3, window=0), r"window \(0\) must be at least 1"),
@@ -355,7 +355,7 @@ def test_histories_are_padded_left_cut_to_the_newest_and_read_alone():
 BAD_REQUESTS = [
     ({}, "both missing"),
     ({"history": [[1], []]}, "request 1 has an empty history"),
-    ({"history": [[9]]}, r"9, which is no item of this catalogue \(ids 1..8\)"),
+    ({"history": [[9]]}, r"9, which is no item of this catalog \(ids 1..8\)"),
     ({"history": [["1"]]}, "contains '1'"),
     ({"history": [[1]], "preference": ["red tea"]}, "reads no preference"),
     ({"history": [1], "preference": "red tea"}, "reads no preference"),

@@ -151,7 +151,7 @@ def test_no_step_of_a_search_depends_on_values_that_the_host_would_wait_for(mode
     inputs, weights = encoded(model), weights_of(form)
     states, mask = inputs["encoder_outputs"], inputs["attention_mask"]
     folded = None if weights is None else model.trie.mean_fold(weights)
-    model.trie.item_codes, model.trie.is_item  # noqa: B018  computed once a catalogue
+    model.trie.item_codes, model.trie.is_item  # noqa: B018  computed once a catalog
     if isinstance(folded, SparseNodeLogWeights):
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), pytest.raises(DynamicOutputShapeException):
             model._search_beams(states, mask, 7, folded)  # the CPU's way

@@ -192,7 +192,7 @@ class TestRemoved:
             with pytest.raises(
                 ValueError,
                 match="request 0 allows 0 items and 1 result is asked for; its candidates hold 1 item that was "
-                r"removed from the catalogue \(1\): leave it out",
+                r"removed from the catalog \(1\): leave it out",
             ):
                 model.recommend(**inputs, k=1, candidates=candidates)
         with pytest.raises(ValueError, match="request 1 allows 1 item and 2 results are asked for; allow more"):
@@ -226,7 +226,7 @@ class TestRemoved:
         trained = model.generation_config.num_beams
         model.remove_items(range(1, 9), processor)
         model.generate(**request_of(model, processor, history=[[9], [10]]))  # with the four that are left
-        with pytest.raises(ValueError, match="num_beams .12. exceeds the catalogue .4 items"):
+        with pytest.raises(ValueError, match="num_beams .12. exceeds the catalog .4 items"):
             model.generate(**request_of(model, processor, history=[[9], [10]]), num_beams=12)
         assert model.generation_config.num_beams == trained
 

@@ -1,4 +1,4 @@
-"""The whole probability on the catalogue: in training, in the own search and in the generic loop alike."""
+"""The whole probability on the catalog: in training, in the own search and in the generic loop alike."""
 
 import pytest
 import torch

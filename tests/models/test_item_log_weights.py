@@ -422,7 +422,7 @@ def test_an_endpoint_takes_weights_in_json(folder):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({13: 1.0}, r"contains 13, which is no item of this catalogue \(ids 1..12\)"),
+        ({13: 1.0}, r"contains 13, which is no item of this catalog \(ids 1..12\)"),
         ({"soap": 1.0}, "contains 'soap', which is no item"),
         ({3: "much"}, "item_log_weights for item 3 is 'much', which is not a number"),
         ({3: True}, "for item 3 is True, which is not a number"),

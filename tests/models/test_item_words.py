@@ -1,4 +1,4 @@
-"""Words of the catalogue: which items have them, which of them a preference names, and misspelt ones."""
+"""Words of the catalog: which items have them, which of them a preference names, and misspelt ones."""
 
 import math
 import random

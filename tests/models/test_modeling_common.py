@@ -503,7 +503,7 @@ def test_the_input_embeddings_can_be_read_and_replaced(world):
 @every(EMBEDDINGS)
 def test_the_vocabulary_is_the_catalogues_and_cannot_be_resized(world):
     before = answers(world.model, world)
-    with pytest.raises(ValueError, match="catalogue"):
+    with pytest.raises(ValueError, match="catalog"):
         world.model.resize_token_embeddings(50)
     assert_same_answers(answers(world.model, world), before)
 
@@ -970,7 +970,7 @@ NOT_APPLICABLE: dict[str, tuple[str, Callable[[World], bool]]] = {
         lambda world: world.name not in GENERATIVE or world.model.generation_config.eos_token_id is None,
     ),
     "cached decoding of item-id models": (
-        "they score the catalogue in one pass",
+        "they score the catalog in one pass",
         lambda world: world.name in GENERATIVE or not world.model.can_generate(),
     ),
     "contrastive search": ("transformers has moved it to the Hub", is_refused(penalty_alpha=0.6, top_k=4)),

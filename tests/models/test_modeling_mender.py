@@ -25,7 +25,7 @@ def requests(processor):
 
 
 def items_of(sequences):
-    """The item of each sequence of the toy catalogue, start token first, shape (batch_size,); fails for any other."""
+    """The item of each sequence of the toy catalog, start token first, shape (batch_size,); fails for any other."""
     ids = catalogue()
     items = {tuple(row): item for item, row in enumerate(codes_to_tokens(ids.codes, 4).tolist(), start=1)}
     return torch.tensor([items[tuple(row)] for row in sequences[:, 1:].tolist()])
@@ -324,7 +324,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("settings", "words"),
         [
-            ({"num_beams": 13}, r"num_beams \(13\) exceeds the catalogue \(12 items\)"),
+            ({"num_beams": 13}, r"num_beams \(13\) exceeds the catalog \(12 items\)"),
             ({"num_beams": 4, "num_return_sequences": 5}, "num_return_sequences"),
             ({"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 2}, "length of a semantic ID"),
             ({"inputs": torch.zeros(1, 1)}, "by name"),
@@ -345,7 +345,7 @@ class TestBadInput:
             emb[0].recommend(**requests(emb[1]), histroy=torch.zeros(2, 1), k=3)
 
     def test_an_unknown_item_is_refused_where_no_processor_looked(self, emb):
-        with pytest.raises(ValueError, match="item 13, and the catalogue has 12"):
+        with pytest.raises(ValueError, match="item 13, and the catalog has 12"):
             emb[0].recommend(history=torch.tensor([[13]]), attention_mask=torch.tensor([[1]]), k=3)
 
     def test_nothing_at_all_is_refused(self, emb):

@@ -186,7 +186,7 @@ def test_a_larger_strength_never_lowers_the_share_of_what_obeys(plain, history, 
 @pytest.mark.parametrize("text", ["soap", "red", "green mug", "lavender"])
 def test_a_larger_strength_never_raises_the_share_of_what_is_avoided(steer, text):
     model, processor = steer
-    avoided = titled(*text.split()) or range(12)  # a word that the catalogue lacks avoids by likeness alone
+    avoided = titled(*text.split()) or range(12)  # a word that the catalog lacks avoids by likeness alone
     shares = []
     for strength in (0, 0.1, 0.3, 0.6, 1, 1.5, 3, 10):
         terms, found = all_terms(model, processor(history=[HISTORY], avoid=[text], strength=strength))
@@ -541,7 +541,7 @@ class TestBadInput:
 
     def test_what_no_processor_looked_at_is_refused(self, plain):
         model, _ = plain
-        with pytest.raises(ValueError, match="item 13, and the catalogue has 12"):
+        with pytest.raises(ValueError, match="item 13, and the catalog has 12"):
             model.recommend(history=torch.tensor([[13]]), k=3)
         with pytest.raises(ValueError, match="history has 21 items, the model takes 20"):
             model.recommend(history=torch.ones(1, 21, dtype=torch.long), k=3)
@@ -555,7 +555,7 @@ class TestBadInput:
 
     def test_parts_of_another_catalogue_are_refused(self, plain):
         model, _ = plain
-        with pytest.raises(ValueError, match="the graph has 3 items, and the catalogue 12"):
+        with pytest.raises(ValueError, match="the graph has 3 items, and the catalog 12"):
             model.set_graph(TransitionGraph.from_sequences([(1, 2)], 3))
         with pytest.raises(ValueError, match=r"\(12, 16\)"):
             model.set_item_embeddings(torch.zeros(12, 17))

@@ -1,4 +1,4 @@
-"""SASRec on a toy catalogue: what padding, prefixes and batches may not change, and what its losses are."""
+"""SASRec on a toy catalog: what padding, prefixes and batches may not change, and what its losses are."""
 
 import pytest
 import torch

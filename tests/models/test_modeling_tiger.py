@@ -35,7 +35,7 @@ from modeling_mender.processing_tiger import TigerProcessor
 from modeling_mender.t5_stacks import build_decoder
 from modeling_mender.training.lora import add_lora, apply_finetuning, merged_state_dict
 
-FIRST_WORD = 1 + 3 * 4  # of the toy catalogue: padding and three levels of four codes come before
+FIRST_WORD = 1 + 3 * 4  # of the toy catalog: padding and three levels of four codes come before
 
 
 @pytest.fixture(params=VARIANTS, ids="-".join)
@@ -477,7 +477,7 @@ class TestBadInput:
             ({"user": "ada"}, "not conditioned on the user id"),
             ({"user": ["ada", "bob"]}, "1 requests and 2 users"),
             ({"user": [7]}, "user 0 is 7"),
-            ({"history": [[13]]}, "item of this catalogue"),
+            ({"history": [[13]]}, "item of this catalog"),
             ({"history": [[]]}, "empty history"),
         ],
     )

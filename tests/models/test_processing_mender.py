@@ -75,7 +75,7 @@ BAD_REQUESTS = [
     ({}, "both missing"),
     ({"history": [[]], "preference": [""]}, "empty history and no preference"),
     ({"history": [[1], []]}, "request 1 has an empty history and no preference"),
-    ({"history": [[13]]}, r"13, which is no item of this catalogue \(ids 1..12\)"),
+    ({"history": [[13]]}, r"13, which is no item of this catalog \(ids 1..12\)"),
     ({"history": [[0]]}, "contains 0"),
     ({"history": [["1"]]}, "contains '1'"),
     ({"history": [[True]]}, "contains True"),

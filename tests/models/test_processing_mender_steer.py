@@ -33,7 +33,7 @@ def read(processor, **fields):
 
 
 def words(processor, text):
-    """The catalogue's words in a text, spelt out."""
+    """The catalog's words in a text, spelt out."""
     return {processor.words.vocabulary[word] for word in text.words}
 
 
@@ -230,7 +230,7 @@ def test_what_was_read_stays_out_of_the_saved_configuration(processor, tmp_path)
 BAD_REQUESTS = [
     ({}, "history, preference and avoid are all missing; give at least one"),
     ({"strength": 1}, "are all missing"),
-    ({"history": [[8]]}, r"8, which is no item of this catalogue \(ids 1..7\)"),
+    ({"history": [[8]]}, r"8, which is no item of this catalog \(ids 1..7\)"),
     ({"history": [["1"]]}, "contains '1'"),
     ({"history": [[1]], "preference": [7]}, "preference 0 is 7, which is no string"),
     ({"history": [1, 2], "avoid": ["oat", "tea"]}, "avoid is a list of 2, and history or preference is that of one"),

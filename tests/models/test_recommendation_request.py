@@ -72,7 +72,7 @@ NO_WEIGHT = ["1", True, float("nan"), math.inf, 1e39, -1e39, 10**400, None, [1]]
 
 WRONG = [
     *(({"history": value}, "history.* is .*; give a list of item ids") for value in NO_LIST),
-    *(({"history": [1, value]}, "history.* contains .* no item of this catalogue") for value in NO_ITEM),
+    *(({"history": [1, value]}, "history.* contains .* no item of this catalog") for value in NO_ITEM),
     *((GOOD | {"candidates": value}, "candidates.* is .*; give a list of item ids") for value in NO_LIST),
     *((GOOD | {"candidates": [value]}, "candidates.* contains .* no item") for value in NO_ITEM),
     *((GOOD | {"exclude": value}, "exclude.* is .*; give a list of item ids") for value in NO_LIST),

@@ -1,4 +1,4 @@
-"""Parts of the catalogue at inference: `candidates` and `exclude` of `recommend`, for every method.
+"""Parts of the catalog at inference: `candidates` and `exclude` of `recommend`, for every method.
 
 The referee is the whole ranking, filtered afterwards.
 """
@@ -78,8 +78,8 @@ def test_candidates_exclusions_and_a_mask_restrict_together(world):
         ({"candidates": [3]}, "allows 1 item and 2 results"),
         ({"candidates": []}, "allows 0 items and 2 results"),
         ({"exclude": list(range(1, 12))}, "allows 1 item and 2 results"),
-        ({"candidates": [0, 3]}, "candidates contains 0, which is no item of this catalogue"),
-        ({"exclude": [13]}, r"exclude contains 13, which is no item of this catalogue \(ids 1..12\)"),
+        ({"candidates": [0, 3]}, "candidates contains 0, which is no item of this catalog"),
+        ({"exclude": [13]}, r"exclude contains 13, which is no item of this catalog \(ids 1..12\)"),
         ({"exclude": ["soap"]}, "exclude contains 'soap', which is no item"),
         ({"exclude": [[1], ["soap"]]}, "exclude of request 1 contains 'soap', which is no item"),
         ({"exclude": [[1], 2]}, "mixes item ids and lists"),

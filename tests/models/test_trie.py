@@ -16,7 +16,7 @@ INF = float("inf")
 
 @st.composite
 def changing_catalogues(draw):
-    """Steps of a catalogue: codes to add, then indices of what to remove; codes may pass 255 and come back."""
+    """Steps of a catalog: codes to add, then indices of what to remove; codes may pass 255 and come back."""
     code = st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from([0, 1, 2, 255, 256, 300]))
     pool = draw(st.lists(code, min_size=1, max_size=54, unique=True))
     first = draw(st.integers(1, len(pool)))

@@ -45,7 +45,7 @@ def write_axis(folder, axis, split, rows):
 
 
 def write_items(folder, ids=range(1, NUM_ITEMS + 1), brand="", categories=()):
-    """The catalogue; item 1 has brand and categories of its own."""
+    """The catalog; item 1 has brand and categories of its own."""
     rows = [{"item_id": i, "brand": brand, "categories": list(categories)} for i in ids]
     rows[0] |= {"brand": "Larkspur & Co", "categories": ["Bath", "Soap bars", "Bath"]}
     schema = pa.schema({"item_id": pa.int32(), "brand": pa.string(), "categories": pa.list_(pa.string())})
@@ -224,7 +224,7 @@ def test_an_axis_not_asked_for_may_be_missing(ring):
 def test_an_item_outside_the_catalogue_is_an_error(ring, tmp_path, capsys):
     write_axis(ring, "fine", "test", [("user\t0", [99], 3)])
     error = one_line_of_error(capsys, arguments_for(ring, tmp_path / "run.parquet"))
-    assert "rows name the item 99, and the catalogue has 1..13" in error
+    assert "rows name the item 99, and the catalog has 1..13" in error
 
 
 def test_a_catalogue_with_a_gap_is_an_error(ring, tmp_path, capsys):

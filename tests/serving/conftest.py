@@ -1,4 +1,4 @@
-"""Fixtures of the service: a tiny model's folder, and another one with the same catalogue."""
+"""Fixtures of the service: a tiny model's folder, and another one with the same catalog."""
 
 import pytest
 from serving_world import tiny_model

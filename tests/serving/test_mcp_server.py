@@ -68,7 +68,7 @@ def test_the_tools_recommend_and_search_in_memory(model, mode):
         ("recommend", {"k": 10**9}, "1..12"),
         ("recommend", {"k": "3"}, "without quotes"),
         ("recommend", {"k": True}, "whole number"),
-        ("recommend", {"history": [13]}, "no item of this catalogue"),
+        ("recommend", {"history": [13]}, "no item of this catalog"),
         ("recommend", {"history": 1}, "give a list"),
         ("recommend", {"preference": "a" * 1_000_000}, "2,000"),
         ("recommend", {"wish": "tea"}, "wish: no such argument"),

@@ -201,7 +201,7 @@ def test_a_search_finds_every_word_in_any_order_and_gives_no_more_than_asked():
 
 @pytest.mark.parametrize("text", ["0", "13", "-1", "1, two", "1.5", "²"])
 def test_ids_outside_the_catalogue_are_refused_by_name(text):
-    with pytest.raises(ValueError, match="no item of this catalogue; ids are 1 to 12"):
+    with pytest.raises(ValueError, match="no item of this catalog; ids are 1 to 12"):
         demo_search.read_ids(text, num_items=12)
 
 
@@ -344,7 +344,7 @@ class Tags(html_parser.HTMLParser):
 
 
 def test_titles_and_texts_of_foreign_origin_never_become_tags_links_or_formulas(tmp_path, monkeypatch):
-    """A catalogue, a request and results that try, shown on the whole page."""
+    """A catalog, a request and results that try, shown on the whole page."""
     titles = [f"{HOSTILE} {number}" for number in range(12)]
     _, model, processor, _ = tiny_models.tiny_method("mender_steer", "bert", tmp_path)
     processor.items = [{"title": title, "text": title} for title in titles]
@@ -417,7 +417,7 @@ def test_what_was_had_comes_back_only_where_it_may(pipe):
     assert sorted(titles_in(excluding)) == sorted(tiny_models.TITLES[2:])  # 10 are left, and 12 were asked for
     including, _ = tab.recommend([1, 2], "", "", 1, False, 12)
     assert sorted(titles_in(including)) == sorted(tiny_models.TITLES)
-    assert "whole catalogue" in tab.recommend(list(range(1, 13)), "", "", 1, True, 5)[0]
+    assert "whole catalog" in tab.recommend(list(range(1, 13)), "", "", 1, True, 5)[0]
 
 
 def test_an_empty_request_gets_the_start_and_a_preference_alone_an_answer(pipe, steer_tab):
@@ -821,7 +821,7 @@ def page(browser, served):
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("request", lambda sent: foreign.append(sent.url) if not sent.url.startswith(local(served)) else None)
     page.goto(served)
-    page.get_by_label("Search the catalogue").wait_for()
+    page.get_by_label("Search the catalog").wait_for()
     yield page
     page.close()
     assert errors == []
@@ -852,8 +852,8 @@ def pick(page, words):
     """Searches for a title and takes the first match."""
     from playwright.sync_api import expect
 
-    textbox(page, "Search the catalogue").fill("")
-    textbox(page, "Search the catalogue").press_sequentially(words)
+    textbox(page, "Search the catalog").fill("")
+    textbox(page, "Search the catalog").press_sequentially(words)
     match = page.locator("#matches label").first
     expect(match).to_contain_text(words)
     match.click()
@@ -916,8 +916,8 @@ def test_typed_ids_an_example_and_starting_over_fill_and_empty_the_boxes(page):
     from playwright.sync_api import expect
 
     start_over(page)
-    textbox(page, "Search the catalogue").fill("64, 5")
-    textbox(page, "Search the catalogue").press("Enter")
+    textbox(page, "Search the catalog").fill("64, 5")
+    textbox(page, "Search the catalog").press("Enter")
     expect(page.locator("#history")).to_contain_text(SHOP[63])
     expect(page.locator("#history")).to_contain_text(SHOP[4])
     page.get_by_role("button", name="no more").click()
@@ -933,7 +933,7 @@ def test_typed_ids_an_example_and_starting_over_fill_and_empty_the_boxes(page):
 def test_a_misspelt_search_is_asked_back(page):
     from playwright.sync_api import expect
 
-    textbox(page, "Search the catalogue").fill("wallnut lamp")
+    textbox(page, "Search the catalog").fill("wallnut lamp")
     expect(page.locator("#matches")).to_contain_text("did you mean")
     expect(page.locator("#matches label").first).to_contain_text("walnut table lamp")
 

@@ -95,10 +95,10 @@ def about_tab(pipe: Any, model_name: str) -> None:
     )
     gr.Markdown(
         f"### {plain(model_name)}\n\n**{method}**, for the tasks of *Preference Discerning with LLM-Enhanced "
-        f"Generative Retrieval* (Paischer et al., 2024). {reads} It recommends from a catalogue of {num_items:,} "
+        f"Generative Retrieval* (Paischer et al., 2024). {reads} It recommends from a catalog of {num_items:,} "
         "items.\n\n"
         "### Limits\n\n"
-        "- It knows the items of its catalogue and no others; those added after its training by their texts alone.\n"
+        "- It knows the items of its catalog and no others; those added after its training by their texts alone.\n"
         "- Scores are log-probabilities under the model, not of a purchase; they compare within one request.\n"
         f"{avoids}"
         "- It learned from the reviews of a domain, with their gaps and habits, and repeats them.\n\n### Load it"
@@ -127,7 +127,7 @@ def build_demo(
         results (`Mapping`, *optional*): `results.json` of the model.
         leaderboard (`Sequence`, *optional*): Records of `leaderboard.json`.
         model_name (`str`): The model's id.
-        examples (`Sequence`, *optional*): See the README of the Space; defaults to those found in the catalogue.
+        examples (`Sequence`, *optional*): See the README of the Space; defaults to those found in the catalog.
     """
     with gr.Blocks(title=f"Mender: {model_name}", analytics_enabled=False) as demo:
         gr.Markdown("# Mender\nSay what you like and what to avoid, and see what that changes.", elem_id="head")

@@ -1,4 +1,4 @@
-"""Words of a catalogue's titles, and the phrases that several titles share."""
+"""Words of a catalog's titles, and the phrases that several titles share."""
 
 import functools
 import re
@@ -62,7 +62,7 @@ def has_all(title: str, words: Iterable[str]) -> bool:
 
 
 class Catalogue:
-    """Titles of a catalogue, their words, and the phrases that several titles share.
+    """Titles of a catalog, their words, and the phrases that several titles share.
 
     Args:
         titles (`Sequence[str]`): Titles of the items 1, 2, ...

@@ -1,4 +1,4 @@
-"""Search for example requests in a catalogue, kept if the model's answer matches their names."""
+"""Search for example requests in a catalog, kept if the model's answer matches their names."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ from demo_catalogue import FEW, MANY, TOKEN, Catalogue, has_all, has_word, missp
 NUM_RESULTS = 10
 FEWEST = 3  # smallest number of examples, completed with unchecked ones
 MAX_PHRASES, MAX_WORDS, MAX_TRIES = 4, 4, 6  # bounds of the search, about 60 requests
-SHARE = 0.8  # smallest share of the list, or of the catalogue's matches, that must agree with a name
+SHARE = 0.8  # smallest share of the list, or of the catalog's matches, that must agree with a name
 
 _WORDS = re.compile(r"\w+")
 _ASKING = frozenset("likes wants no but more misspelt asks for by".split())
@@ -31,7 +31,7 @@ def find_examples(
         read (`Callable`, *optional*): Reads a text as parts with `corrections` of spelling.
 
     Returns:
-        `list`: At least one example for a catalogue with items. A name that describes the answer is kept only if the
+        `list`: At least one example for a catalog with items. A name that describes the answer is kept only if the
         answer agrees; other names describe the request alone.
     """
     titles = [item["title"] for item in pipe.processor.items]

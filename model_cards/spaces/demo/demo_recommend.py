@@ -58,7 +58,7 @@ class RecommendTab:
     Args:
         pipe (`Pipeline`): `preference-recommendation`, with the model's processor.
         model_name (`str`): The model's id, for the request as code.
-        examples (`Sequence`, *optional*): See the README of the Space; defaults to those found in the catalogue. The
+        examples (`Sequence`, *optional*): See the README of the Space; defaults to those found in the catalog. The
             page opens with the first.
     """
 
@@ -101,7 +101,7 @@ class RecommendTab:
                         label="History, oldest first",
                     )
                     query = gr.Textbox(
-                        label="Search the catalogue",
+                        label="Search the catalog",
                         placeholder="words of a title, or ids: 17, 4",
                         max_length=MAX_TEXT,
                         info=f"{len(self.titles):,} items. Enter adds the first match, or all ids that you typed.",
@@ -243,7 +243,7 @@ class RecommendTab:
     def answer(self, request: dict[str, Any], k: int, corrections: Mapping[str, str]) -> str:
         """The answer to a request as HTML; `corrections` are those of the avoided texts."""
         if k == 0:
-            return notice("The history holds the whole catalogue, and nothing of it is to come back.")
+            return notice("The history holds the whole catalog, and nothing of it is to come back.")
         asks = "preference" in request or "avoid" in request
         if not request["history"] and not asks and self.controls.preference:
             return self.start()

@@ -9,7 +9,7 @@ NUM_MATCHES = 50
 def search_titles(titles: Sequence[str], query: str, limit: int = NUM_MATCHES) -> list[int]:
     """Ids (1..N) of the items whose titles contain every word of a query, those with whole words first.
 
-    A query that is an id of the catalogue gives that item first; an empty one gives the first items.
+    A query that is an id of the catalog gives that item first; an empty one gives the first items.
 
     >>> search_titles(["Red soap", "Blue soapstone", "Blue soap"], "soap blue")
     [3, 2]
@@ -56,7 +56,7 @@ def read_ids(text: str, num_items: int) -> list[int]:
     """Reads ids separated by commas or blanks.
 
     Raises:
-        ValueError: For a word that is not an id of the catalogue.
+        ValueError: For a word that is not an id of the catalog.
 
     >>> read_ids("17, 4 5", num_items=20)
     [17, 4, 5]
@@ -64,5 +64,5 @@ def read_ids(text: str, num_items: int) -> list[int]:
     words = text.replace(",", " ").split()
     for word in words:
         if not word.isdecimal() or not 1 <= int(word) <= num_items:
-            raise ValueError(f"{word!r} is no item of this catalogue; ids are 1 to {num_items}.")
+            raise ValueError(f"{word!r} is no item of this catalog; ids are 1 to {num_items}.")
     return [int(word) for word in words]

@@ -69,7 +69,7 @@ def training_reviews(sequences: "Sequences", items: Sequence[Mapping[str, Any]])
 
     Args:
         sequences ([`Sequences`]): All actions.
-        items (`Sequence[Mapping]`): Catalogue rows; entry `item_id - 1` is the item `item_id`.
+        items (`Sequence[Mapping]`): Catalog rows; entry `item_id - 1` is the item `item_id`.
 
     Returns:
         `dict[str, list[str]]`: `source_id` -> texts; items without a review are left out.
@@ -100,7 +100,7 @@ def property_work(
             [`~dataset_builders.building.preferences.llm.prompts.property_messages`].
 
     Yields:
-        [`Work`]: Lazily, in the order of the catalogue.
+        [`Work`]: Lazily, in the order of the catalog.
     """
     for item in items:
         texts = reviews.get(item["source_id"])
