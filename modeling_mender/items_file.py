@@ -18,7 +18,8 @@ BLOCK_BYTES = 1 << 24  # looked through at once
 MAX_CACHED = 10_000  # records, of a few kilobytes at most each: the titles of answers come from few items
 # What the line of a removed item has: the field, or a letter of its name as an escape.
 MARKS = (re.compile(rb'"removed"'), re.compile(rb"\\u00"))
-# What the line of an item has of its own, though another one says the same; no text holds a bare quotation mark.
+TITLE = re.compile(rb'"title": "[^"]{0,40}')  # of a line, its beginning; no text holds a bare quotation mark
+# What the line of an item has of its own, though another one says the same.
 OWN_PARTS = re.compile(rb'"item_id": \d+, |, "codes": \[[^]]*\]|\n')
 
 
@@ -103,10 +104,12 @@ class Items(Sequence[dict[str, Any]]):
         {1: 1, 2: 2}
         """
         new = [OWN_PARTS.sub(b"", _to_line(0, record)) for record in records]
-        sought, first = set(new), dict[bytes, int]()
-        for row in range(self._size):
-            if (says := OWN_PARTS.sub(b"", self._line(row))) in sought:
-                first.setdefault(says, row + 1)
+        heads = {match[0] for says in new if (match := TITLE.search(says))}
+        found = (match.start() for match in TITLE.finditer(self._lines) if match[0] in heads)
+        rows = np.searchsorted(self._starts, np.fromiter(found, np.int64), "right") - 1
+        first: dict[bytes, int] = {}
+        for row in sorted({*rows.tolist(), *self._changed}):
+            first.setdefault(OWN_PARTS.sub(b"", self._line(row)), row + 1)
         for row, says in enumerate(new):
             first.setdefault(says, self._size + 1 + row)
         return {row: first[says] for row, says in enumerate(new) if first[says] != self._size + 1 + row}

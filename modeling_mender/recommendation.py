@@ -14,7 +14,7 @@ from .request_values import RequestError, as_list, as_rows, shown, too_few
 # allowed items because other items below the same code are improbable.
 EXACT_ITEMS = 200
 
-SAME_CATALOG = "load model and processor from one folder, and change both by add_items(items, processor) alone."
+SAME_CATALOG = "load model and processor from one folder, and change them together, by add_items(items, processor)."
 
 
 @dataclass

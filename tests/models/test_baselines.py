@@ -126,6 +126,7 @@ BAD_CALLS = [
     ({"allowed_items": torch.ones(1, 8)}, "bool tensor"),
     ({"allowed_items": torch.eye(8, dtype=torch.bool)[:1], "k": 2}, "allows 1 item and 2 results"),
     ({"history": None}, "nothing to score"),
+    ({"history": torch.tensor([[1, 9]])}, "history contains item 9, and the model has 8 items"),
 ]
 
 
