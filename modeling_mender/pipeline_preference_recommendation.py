@@ -17,7 +17,7 @@ from .recommendation_request import (
     read_call,
     read_requests,
 )
-from .request_values import RequestError, RequestLimits, as_list, refuse_unknown, shown
+from .request_values import RequestError, RequestLimits, as_list, json_errors, refuse_unknown, shown
 
 # Fields that only some processors read, and the way out for the others.
 OPTIONAL_FIELDS = {
@@ -193,13 +193,14 @@ class PreferenceRecommendationPipeline(Pipeline):
         return call, {"call": call, "unread": [name for name in OPTIONAL_FIELDS if name not in read]}
 
     def answer_call(self, body: Any) -> list:
-        """Answers the body of a call to an endpoint; see [`read_call`].
+        """Answers the body of a call to an endpoint, which was JSON; see [`read_call`].
 
         Raises:
             ValueError: As [`read_call`] and [`__call__`].
         """
-        requests, parameters = read_call(body)
-        return self(requests, **parameters)
+        with json_errors():
+            requests, parameters = read_call(body)
+            return self(requests, **parameters)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         """Options of the pipeline or a call, which [`__call__`] checks together."""

@@ -111,15 +111,11 @@ def update_catalogue(arguments: CatalogUpdate) -> None:
         processor.recipe = _recipe_of(arguments.semantic_ids, model, processor)
     changes = with_unlisted(changes, model.num_trained_items, processor.items, processor.items_digest)
     started = time.perf_counter()
+    gone, known = set(processor.removed_items), range(1, 1 + processor.num_items)
     for item, line in lines.items():
-        is_item = 1 <= item <= processor.num_items
-        if not is_item or item in processor.removed_items:
-            what = (
-                "which is removed already"
-                if is_item
-                else f"which is no item of this catalog (ids 1..{processor.num_items})"
-            )
-            raise ValueError(f"line {line} of {arguments.remove} is {item}, {what}; leave it out.")
+        if item in gone or item not in known:
+            what = "removed already" if item in gone else f"no item of this catalog (ids 1..{len(known)})"
+            raise ValueError(f"line {line} of {arguments.remove} is {item}, which is {what}; leave it out.")
 
     def remove() -> None:
         if removed:

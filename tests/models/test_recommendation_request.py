@@ -145,17 +145,17 @@ def test_wrong_options_are_refused_by_name(pipe, handler):
 
 def test_the_body_of_a_call_is_refused_by_name(handler):
     for body, message in [
-        *((body, "the call is .*; give a dict") for body in (None, [], [GOOD], "tea", 7)),
+        *((body, "the call is .*; give an object") for body in (None, [], [GOOD], "tea", 7)),
         *((body, "the call has no inputs") for body in ({}, {"inputs": None}, {"history": [1]})),
         *(({"inputs": inputs}, "inputs is .*; give a request") for inputs in (7, 0, True, 2.5, "", [], (GOOD,))),
-        ({"inputs": ["tea", 7]}, "request 1 is a dict"),
-        ({"inputs": [[GOOD]]}, "request 0 is a dict"),
-        ({"inputs": ["tea", None]}, "request 1 is a dict"),
+        ({"inputs": ["tea", 7]}, "request 1 is an object with .*, not 7"),
+        ({"inputs": [[GOOD]]}, "request 0 is an object"),
+        ({"inputs": ["tea", None]}, "request 1 is an object with .*, not null"),
         *(
-            ({"inputs": "tea", "parameters": value}, "parameters is .*; give a dict")
+            ({"inputs": "tea", "parameters": value}, "parameters is .*; give an object")
             for value in ([], 0, "", "k", [3])
         ),
-        ({"inputs": "tea", "k": 3}, "a call has no 'k'; there are inputs and parameters"),
+        ({"inputs": "tea", "k": 3}, 'a call has no "k"; there are inputs and parameters'),
         ({"inputs": "tea", "parameters": {"limits": {"texts": None}}}, "limits: no such option"),
         ({"inputs": "tea", "parameters": {3: 4}}, "3: no such option"),
         ({"inputs": {"preference": "tea \ud83d"}}, "half of a character"),
