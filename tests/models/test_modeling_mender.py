@@ -345,7 +345,7 @@ class TestBadInput:
             emb[0].recommend(**requests(emb[1]), histroy=torch.zeros(2, 1), k=3)
 
     def test_an_unknown_item_is_refused_where_no_processor_looked(self, emb):
-        with pytest.raises(ValueError, match="item 13, and the catalog has 12"):
+        with pytest.raises(ValueError, match="item 13, and the model has 12"):
             emb[0].recommend(history=torch.tensor([[13]]), attention_mask=torch.tensor([[1]]), k=3)
 
     def test_nothing_at_all_is_refused(self, emb):

@@ -541,7 +541,7 @@ class TestBadInput:
 
     def test_what_no_processor_looked_at_is_refused(self, plain):
         model, _ = plain
-        with pytest.raises(ValueError, match="item 13, and the catalog has 12"):
+        with pytest.raises(ValueError, match="item 13, and the model has 12"):
             model.recommend(history=torch.tensor([[13]]), k=3)
         with pytest.raises(ValueError, match="history has 21 items, the model takes 20"):
             model.recommend(history=torch.ones(1, 21, dtype=torch.long), k=3)
