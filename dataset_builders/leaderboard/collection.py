@@ -21,6 +21,7 @@ from ..benchmark.schema import config_name
 from ..bounded_parsing import MAX_BYTES
 from ..escaping import is_visible, look, one_line
 from ..hub_http import httpx
+from ..paper_tables.results import Group, Result, describe
 from ..scoring.baselines import main_baselines, main_figures, read_baselines
 from ..scoring.result_parts import is_share
 from ..scoring.results import RESULTS_FILE, InvalidResults, Results
@@ -47,13 +48,15 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     """Collects records of every results.json below the folders; invalid ones are skipped with a warning.
 
-    The name of a model is its path relative to the given folder.
+    The name of a model is its path relative to the given folder. Results that differ in their seed alone are one
+    record per axis, named after the common part of their paths: `value` is their mean, `std` the sample standard
+    deviation over `num_seeds`, `interval` reaches from the lowest end of their intervals to the highest.
 
     Args:
         paths (`Iterable[str | Path]`): Folders or files.
 
     Returns:
-        `list[dict]`: One record per model, domain and axis; its date is that of the file.
+        `list[dict]`: One record per model, domain and axis; its date is that of the file, of several the newest.
 
     Raises:
         ValueError: If a path does not exist, or there is no results.json below any of them.
@@ -70,9 +73,8 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
         raise ValueError(f"no {RESULTS_FILE} below {', '.join(map(str, roots))}; score with mender evaluate.")
     folders = [path.resolve().parent if path.is_file() else path.resolve() for path in roots]
     base = folders[0] if len(set(folders)) == 1 else Path(os.path.commonpath([folder.parent for folder in folders]))
-    records = []
+    found = []
     known: dict[str, Path] = {}
-    names: dict[str, Path] = {}
     for file in files:
         results = _usable(file)
         if results is None:
@@ -82,19 +84,84 @@ def collect_local(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
             logger.warning("skipped: %s, which holds the same results as %s", file, known[text])
             continue
         known[text] = file
-        name = file.parent.relative_to(base)
-        model = one_line(name.as_posix() if name != Path() else results.maker.method, LONGEST_NAME)
+        found.append(describe(file, results))
+    records = []
+    names: dict[str, Path] = {}
+    for model, group in _rows_over_seeds(found, base):
+        file = group.first.path
         if not is_visible(model) or names.setdefault(look(model), file) != file:
             same = names.get(look(model), file)
             why = "which cannot be seen" if same == file else f"which looks like that of {same}; rename its folder"
             logger.warning("skipped: %s, for its name %s, %s", file, ascii(model), why)
             continue
-        date = datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()
+        newest = max(result.path.stat().st_mtime for result in group.results)
+        date = datetime.date.fromtimestamp(newest).isoformat()
         for axis in AXES:
-            value = _value(results, axis)
+            value = _value(group.first.results, axis)
             if value is not None:
-                records.append(make_record(model, results.domain, axis, value, date) | figures_of(results, axis))
+                record = make_record(model, group.first.domain, axis, value, date)
+                records.append(record | figures_of(group.first.results, axis) | _spread_of(group, axis))
     return records
+
+
+def _rows_over_seeds(found: Sequence[Result], base: Path) -> list[tuple[str, Group]]:
+    """Names and results of the rows: over all seeds where results differ in nothing else and the name is free."""
+    equal: dict[tuple[str, ...], list[Result]] = {}
+    for result in found:
+        key = (*result.configuration, repr(sorted(result.arguments.items())))
+        equal.setdefault(key if result.results.maker.seed is not None else (str(result.path),), []).append(result)
+    rows: list[tuple[str, Group]] = []
+    for results in equal.values():
+        try:
+            rows.append((_name(results, base), Group.of(results)))
+        except ValueError:  # a seed twice, or other rows
+            rows += [(_name([result], base), Group.of([result])) for result in results]
+    uses = Counter(look(name) for name, _ in rows)
+    return [
+        row
+        for name, group in rows
+        for row in (
+            [(_name([result], base), Group.of([result])) for result in group.results]
+            if uses[look(name)] > 1
+            else [(name, group)]
+        )
+    ]
+
+
+def _name(results: Sequence[Result], base: Path) -> str:
+    """Name of a row: the path relative to `base` that its results share, or the method if there is none."""
+    name = common_name([result.path.resolve().parent.relative_to(base).as_posix() for result in results])
+    return one_line(name if name not in ("", ".") else results[0].results.maker.method, LONGEST_NAME)
+
+
+def common_name(names: Sequence[str]) -> str:
+    """Common part of paths, folder by folder; what numbers the seeds falls away.
+
+    >>> common_name(["tiger/seed_0", "tiger/seed_1"]), common_name(["tiger-10/beauty", "tiger-11/beauty"])
+    ('tiger', 'tiger/beauty')
+    """
+    parts = []
+    for folders in zip(*(name.split("/") for name in names), strict=False):
+        common = "".join(os.path.commonprefix([re.split(r"(\d+|[\W_]+)", folder) for folder in folders]))
+        parts.append(common if len(set(folders)) == 1 else re.sub(r"[\W_]*(seed)?[\W_]*$", "", common))
+    return "/".join(filter(None, parts))
+
+
+def _spread_of(group: Group, axis: str) -> dict[str, Any]:
+    """Values of a record that results over several seeds change; empty for one result."""
+    metric, own = get_axis(axis).main_metric(), [result.results for result in group.results]
+    cell = group.cell(axis, metric)
+    if len(own) == 1 or cell is None:
+        return {}
+    without = (group.axes[axis].all.without_preference or {}).get(metric)
+    intervals = [interval for results in own if (interval := figures_of(results, axis)["interval"])]
+    return {
+        "value": cell.mean,
+        "std": cell.std,
+        "num_seeds": cell.seeds,
+        "without_preference": None if without is None else without.mean,
+        "interval": [min(low for low, _ in intervals), max(high for _, high in intervals)] if intervals else None,
+    }
 
 
 def collect_hub(
@@ -258,6 +325,8 @@ def make_record(model: str, domain: str, axis: str, value: float, date: str) -> 
         "title": AXES[axis].title,
         "metric": get_axis(axis).main_metric(),
         "value": value,
+        "std": None,
+        "num_seeds": 1,
         "without_preference": None,
         "baselines": {},
         "interval": None,

@@ -20,7 +20,7 @@ def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         `list[dict]`: By domain and axis, those of the benchmark as it is now first: `domain`, `axis`, `title`,
         `metric`, `description`, `num_rows`, `fingerprint`, `stale`, and `entries`, best first: records with `rank`
         (equal values share one) and `bar`, the interval and the value in percent of the table's largest figure; and
-        `baselines`, which have no rank: `title`, `value` and `bar`.
+        `baselines`, which have no rank, even where they were scored as a method: `title`, `value` and `bar`.
     """
     order = list(AXES)
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
@@ -48,16 +48,16 @@ def make_tables(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rank_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Ranks the records of one table, best first.
+    """Ranks the records of one table but the baselines, best first.
 
     >>> records = [{"model": name, "value": value, "interval": None} for name, value in zip("abc", (0.1, 0.2, 0.2))]
     >>> [(record["rank"], record["model"]) for record in rank_records(records)]
     [(1, 'b'), (1, 'c'), (3, 'a')]
     """
-    largest = _largest(records)
+    largest, models = _largest(records), _models(records)
     ranked = []
-    for record in sorted(records, key=lambda record: (-record["value"], record["model"])):
-        rank = 1 + sum(other["value"] > record["value"] for other in records)
+    for record in sorted(models, key=lambda record: (-record["value"], record["model"])):
+        rank = 1 + sum(other["value"] > record["value"] for other in models)
         low, high = record["interval"] or (record["value"], record["value"])
         bar = [round(100 * min(figure / largest, 1), 2) for figure in (low, record["value"], high)]
         ranked.append({**record, "rank": rank, "bar": bar})
@@ -65,7 +65,9 @@ def rank_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def baseline_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What needs no training on the rows of one table, from the first record that has it, best first.
+    """What needs no training on the rows of one table, best first.
+
+    A value is that of the first record which states baselines, else of a baseline's own record.
 
     >>> baseline_rows([{"value": 0.5, "interval": None, "baselines": {"constant_list": 0.25}}])
     [{'title': 'constant list', 'value': 0.25, 'bar': 50.0}]
@@ -79,14 +81,19 @@ def baseline_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["value"])
 
 
+def _models(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [record for record in records if record.get("method") not in BASELINES]
+
+
 def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    known: Mapping[str, float] = next((record["baselines"] for record in records if record.get("baselines")), {})
+    stated: Mapping[str, float] = next((record["baselines"] for record in records if record.get("baselines")), {})
+    known = {record["method"]: record["value"] for record in records if record.get("method") in BASELINES} | stated
     return {name: known[name] for name in BASELINES if name in known}
 
 
 def _largest(records: Sequence[Mapping[str, Any]]) -> float:
     """The largest figure of a table, baselines included; 1 if all are 0."""
-    ends = [(record["interval"] or [0, record["value"]])[1] for record in records]
+    ends = [(record["interval"] or [0, record["value"]])[1] for record in _models(records)]
     return max(*ends, *_baselines(records).values(), 0) or 1
 
 
@@ -119,6 +126,7 @@ def render_page(records: Sequence[Mapping[str, Any]], template: Path, benchmark:
         domains=sorted({record["domain"] for record in records}),
         tables=make_tables(records),
         writers=writers(records),
+        over_seeds=any(record["num_seeds"] > 1 for record in records),
     )
 
 

@@ -84,6 +84,18 @@ class Result:
         """Writer and non-default prompt of the preferences; results that differ in it are kept apart."""
         return self.writer if self.prompt == "default" else f"{self.writer}, {self.prompt} prompt"
 
+    @property
+    def configuration(self) -> tuple[str, ...]:
+        """Preferences, domain, method, mixture, inputs and text encoder: a row of the tables, over its seeds."""
+        return self.preferences, self.domain, self.method, self.mixture, self.inputs, self.text_encoder
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the training and the number of beams, without those that two seeds may differ in."""
+        maker = self.results.maker
+        given = {**(maker.arguments or {}), "num_beams": maker.num_beams}
+        return {name: value for name, value in given.items() if name not in OWN_ARGUMENTS}
+
     def num_rows(self) -> dict[str, int]:
         """Number of rows by axis."""
         return {axis: found.num_rows for axis, found in self.results.axes.items()}
@@ -139,9 +151,8 @@ class Group:
 
     def differences(self) -> dict[str, list[Any]]:
         """Arguments, including the number of beams, other than the seed in which the averaged runs differ."""
-        makers = [result.results.maker for result in self.results]
-        given = [{**(maker.arguments or {}), "num_beams": maker.num_beams} for maker in makers]
-        names = dict.fromkeys(name for arguments in given for name in arguments if name not in OWN_ARGUMENTS)
+        given = [result.arguments for result in self.results]
+        names = dict.fromkeys(name for arguments in given for name in arguments)
         values = {}
         for name in names:  # earlier versions recorded what a method does not read, too
             recorded = [one for one in given if name in one or one.keys() == {"num_beams"}]
@@ -186,7 +197,11 @@ def read_result(path: Path) -> Result:
     Raises:
         ValueError: Naming the file and what is wrong with it.
     """
-    results = Results.read(path)
+    return describe(path, Results.read(path))
+
+
+def describe(path: Path, results: Results) -> Result:
+    """Finds the configuration of results that were read from a file."""
     maker = results.maker
     return Result(
         path=path,
@@ -272,17 +287,14 @@ def check_comparable(results: Iterable[Result]) -> None:
 
 
 def group_results(results: Iterable[Result]) -> list[Group]:
-    """Groups by preferences, domain, method, mixture, inputs and text encoder.
+    """Groups by configuration.
 
     Raises:
         ValueError: If two results of a group have the same seed, or are not comparable.
     """
     groups: dict[tuple[str, ...], dict[int | None, Result]] = {}
     for result in results:
-        key = (
-            result.preferences, result.domain, result.method, result.mixture, result.inputs, result.text_encoder,
-        )  # fmt: skip
-        seeds, seed = groups.setdefault(key, {}), result.results.maker.seed
+        seeds, seed = groups.setdefault(result.configuration, {}), result.results.maker.seed
         if seed in seeds:
             raise ValueError(
                 f"{seeds[seed].path} and {result.path} are both {result.method} on {result.domain} with seed "

@@ -33,8 +33,8 @@ from dataset_builders.leaderboard.page import make_tables, render_page
 from dataset_builders.resources import resource
 
 KEYS = (
-    "model method domain axis title metric value without_preference baselines interval num_rows fingerprint revision "
-    "date url approximator stale"
+    "model method domain axis title metric value std num_seeds without_preference baselines interval num_rows "
+    "fingerprint revision date url approximator stale"
 ).split()
 
 
@@ -76,6 +76,8 @@ def test_a_local_result_gives_a_record_per_axis(tmp_path):
         "title": "Fine-grained steering",
         "metric": "recall@10",
         "value": 1 / 3,
+        "std": None,
+        "num_seeds": 1,
         "without_preference": 0.0,
         "baselines": {},
         "num_rows": 3,
@@ -91,6 +93,63 @@ def test_a_method_without_a_sentiment_figure_has_no_record_of_it(tmp_path):
     ranks = {**RANKS, "sentiment": (None, None, None)}
     write_results(tmp_path / "mine", make_results(ranks))
     assert axes_of(collect_local([tmp_path]), "mine") == ["recommendation", "fine"]
+
+
+RANKS_OF_SEEDS = [{**RANKS, "fine": (ranks, [0, 0, 0], None)} for ranks in ([1, 0, 0], [1, 2, 0], [1, 2, 3])]
+
+
+def write_seeds(folder, seeds=(0, 1, 2), **changes):
+    """A results.json per seed, with recall@10 of 1/3, 2/3 and 1 on the fine axis."""
+    for place, (seed, ranks) in enumerate(zip(seeds, RANKS_OF_SEEDS, strict=False)):
+        arguments = {"mixture": "pos", "seed": seed, "output_dir": f"seed_{place}"}
+        write_results(folder / f"seed_{place}", make_results(ranks, seed=seed, arguments=arguments, **changes))
+
+
+def fine_of(records):
+    return {item["model"]: item for item in records if item["axis"] == "fine"}
+
+
+def test_results_that_differ_in_their_seed_alone_are_one_row(tmp_path):
+    write_seeds(tmp_path / "scores" / "mine")
+    write_results(tmp_path / "scores" / "other", make_results(method="other"))
+    alone = [fine_of(collect_local([path]))["my_method"] for path in sorted((tmp_path / "scores/mine").iterdir())]
+    records = collect_local([tmp_path / "scores"])
+    found = fine_of(records)
+    assert set(found) == {"mine", "other"}
+    # by hand: the mean of 1/3, 2/3 and 1; squared distances 1/9 + 0 + 1/9, halved, root of 1/9
+    assert found["mine"]["value"] == pytest.approx(2 / 3) and found["mine"]["std"] == pytest.approx(1 / 3)
+    assert found["mine"]["num_seeds"] == 3 and found["mine"]["without_preference"] == 0.0
+    assert found["mine"]["interval"] == [alone[0]["interval"][0], alone[2]["interval"][1]]
+    page = render_page(records, resource("model_cards/spaces/leaderboard/index.html"))
+    assert "0.6667\n" in page and "± 0.3333, 3 seeds" in page and page.count("A figure over several seeds") == 1
+    single = render_page([found["other"]], resource("model_cards/spaces/leaderboard/index.html"))
+    assert "over several seeds" not in single and "±" not in single
+
+
+@pytest.mark.parametrize(
+    ("seeds", "path", "value", "first"),
+    [
+        ((0, 0, 1), ("num_beams",), None, ["mine/seed_0", "mine/seed_1"]),
+        ((None, None, None), ("num_beams",), None, ["mine/seed_0", "mine/seed_1"]),
+        ((0, 1, 2), ("axes", "fine", "num_rows"), 6, ["mine/seed_0", "mine/seed_1"]),
+        ((0, 1, 2), ("arguments", "learning_rate"), 0.5, ["mine"]),
+        ((0, 1, 2), ("num_beams",), 5, ["mine"]),
+    ],
+    ids=["a seed twice", "no seed", "other rows", "another argument", "other beams"],
+)
+def test_results_that_differ_in_more_or_less_than_their_seed_stay_apart(tmp_path, seeds, path, value, first):
+    write_seeds(tmp_path / "mine", seeds)
+    file = tmp_path / "mine/seed_2/results.json"
+    results = json.loads(file.read_text())
+    change(results, path, value)
+    file.write_text(json.dumps(results))
+    assert list(fine_of(collect_local([tmp_path]))) == [*first, "mine/seed_2"]
+
+
+def test_rows_over_seeds_whose_common_name_is_taken_keep_the_names_of_their_folders(tmp_path):
+    write_seeds(tmp_path / "mine")
+    write_results(tmp_path / "mine", make_results(method="other"))
+    assert set(fine_of(collect_local([tmp_path]))) == {"mine", "mine/seed_0", "mine/seed_1", "mine/seed_2"}
 
 
 def test_models_of_several_folders_keep_different_names(tmp_path):
@@ -273,6 +332,16 @@ def test_baselines_of_the_results_are_rows_without_a_rank(tmp_path):
     page = render_page(records, resource("model_cards/spaces/leaderboard/index.html"))
     assert page.count('<tr class="baseline">') == 2 and "Rows in grey need no training" in page
     assert "<b>:" not in page and ">history only<" in page
+
+
+@pytest.mark.parametrize(("stated", "shown"), [({}, 0.9), ({"history_only": 0.5}, 0.5)])
+def test_a_baseline_that_was_scored_as_a_method_stands_in_grey_alone(stated, shown):
+    records = [record("a", 0.8, baselines=stated), record("b/history_only", 0.9, method="history_only")]
+    (table,) = make_tables(records)
+    assert [(item["rank"], item["model"]) for item in table["entries"]] == [(1, "a")]
+    assert [(row["title"], row["value"]) for row in table["baselines"]] == [("history only", shown)]
+    (alone,) = make_tables(records[1:])
+    assert alone["entries"] == [] and alone["baselines"][0]["bar"] == 100.0
 
 
 def test_without_baselines_the_page_has_no_line_of_them(tmp_path):

@@ -286,6 +286,12 @@ def test_baselines_follow_the_models_of_their_task_without_a_rank():
     assert all(len(row) == len(demo_results.LEADERBOARD_HEADERS) for row in rows)
 
 
+def test_a_baseline_that_was_scored_as_a_method_has_one_row_without_a_rank():
+    scored = record("b/constant_list", 0.75) | {"method": "constant_list"}
+    rows = demo_results.leaderboard_rows([record("a", 0.5), scored])
+    assert [row[:3] for row in rows] == [[1, "a", "0.5000"], [None, "*constant list*", "0.7500"]]
+
+
 def test_the_leaderboard_ranks_within_a_task_and_filters():
     rows = demo_results.leaderboard_rows(LEADERBOARD, domain="toy", axis="recommendation")
     assert [row[:5] for row in rows] == [
