@@ -87,7 +87,8 @@ def _models(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _baselines(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     stated: Mapping[str, float] = next((record["baselines"] for record in records if record.get("baselines")), {})
-    known = {record["method"]: record["value"] for record in records if record.get("method") in BASELINES} | stated
+    scored = {record["method"]: record["value"] for record in records if record.get("method") in BASELINES}
+    known = {**scored, **stated}
     return {name: known[name] for name in BASELINES if name in known}
 
 

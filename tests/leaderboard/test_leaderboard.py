@@ -370,6 +370,7 @@ def test_everything_on_the_page_is_escaped_and_only_web_addresses_are_links():
         record("b", 0.4, url='https://x/"><b>', **fields),
     ]
     page = render_page(records, resource("model_cards/spaces/leaderboard/index.html"), evil)
+    assert "alert(1)&lt;/<wbr>script&gt;" in page and page.count("<wbr>") == 1
     assert page.count("<script>") == 1 and "alert(1)</script>" not in page
     assert "javascript:" not in page and "&lt;script&gt;" in page
     assert re.findall(r"<a [^>]*>", page) == ['<a href="https://x/&#34;&gt;&lt;b&gt;" rel="nofollow noopener">']

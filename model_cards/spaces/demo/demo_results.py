@@ -168,7 +168,7 @@ def leaderboard_rows(records: Sequence[Mapping[str, Any]], domain: str = ALL, ax
         values = [record["value"] for record in models]
         rows += [_leaderboard_row(record, values.index(record["value"]) + 1) for record in models]
         stated: Mapping[str, float] = next((r["baselines"] for r in group if r.get("baselines")), {})
-        known = {r["method"]: r["value"] for r in group if r.get("method") in BASELINES} | stated
+        known = {**{r["method"]: r["value"] for r in group if r.get("method") in BASELINES}, **stated}
         for name, title in BASELINES.items():
             if name in known:  # a row in italics, without a rank
                 row = _leaderboard_row({**group[0], "model": "", "value": known[name], **NO_MODEL}, None)
