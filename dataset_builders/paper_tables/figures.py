@@ -5,9 +5,10 @@ Draws with matplotlib's Figure, without pyplot: no global state, no display. Bar
 whiskers for the sample standard deviation.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -25,6 +26,8 @@ from .tables import (
     MIXTURES,
     OUR_MIXTURES,
     QUALITY,
+    compared_groups,
+    label_of,
     method_order,
     recommendation_groups,
     title_of,
@@ -36,11 +39,30 @@ GREY = "0.45"
 K = 10  # the cut-off of the paper's figures
 SIDES = (("with_preference", "with preference"), ("without_preference", "without"))
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; lines of the second round are dashed.
+# Okabe and Ito's colors, told apart by color-blind readers too; each round of them has a dash, a marker and a hatch.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f", "#8c510a")
-DASHES = ("-", "--", ":")
+ROUNDS = (("-", "o", ""), ("--", "s", "///"), (":", "^", "..."), ("-.", "D", "xxx"))
 DRAWN_FIRST = ("mender_tok", "mender_emb", "tiger", "lc_rec", "vocabext_lm", "vocabext_rnd", "sasrec", "liger",
-               "sasrec_bce", "tiger_user_emb", "most_popular", "transition_graph", "mender_steer")  # fmt: skip
+               "sasrec_bce", "tiger_user_emb", "most_popular", "transition_graph",
+               "Mender_Steer (all axes)")  # fmt: skip
+
+
+class Look(NamedTuple):
+    """Look of a method: color, dash and marker of its line, hatch of its bars."""
+
+    color: str
+    dash: str
+    marker: str
+    hatch: str
+
+    @classmethod
+    def at(cls, place: int) -> "Look":
+        """One of 32 looks that differ; the first eight are solid.
+
+        >>> Look.at(8)
+        Look(color='#0072b2', dash='--', marker='s', hatch='///')
+        """
+        return cls(COLOURS[place % len(COLOURS)], *ROUNDS[place // len(COLOURS) % len(ROUNDS)])
 
 
 class Skipped(Exception):
@@ -79,9 +101,9 @@ def star_plot(axes: Mapping[str, AxisResult], k: int, title: str, path: str | Pa
             for label, found in zip(labels, best, strict=True)
         ]
     largest = max((value for values in outlines.values() for value in values if value is not None), default=0.0)
-    styles = {label: (COLOURS[i], "-") for i, label in enumerate(outlines)} | {UNTRAINED: (GREY, "--")}
+    looks = {label: Look.at(i) for i, label in enumerate(outlines)} | {UNTRAINED: Look(GREY, "--", "o", "")}
     figure = _new_figure(8.6, 6.2)
-    draw_star(figure, labels, outlines, styles, max(largest, 1e-3), ticks=True)
+    draw_star(figure, labels, outlines, looks, max(largest, 1e-3), ticks=True)
     figure.suptitle(one_line(title, 120))
     _save(figure, path)
 
@@ -90,7 +112,7 @@ def draw_star(
     figure: Any,
     labels: Sequence[str],
     outlines: Mapping[str, Sequence[float | None]],
-    styles: Mapping[str, tuple[str, str]],
+    looks: Mapping[str, Look],
     largest: float,
     ticks: bool = False,
 ) -> None:
@@ -100,19 +122,19 @@ def draw_star(
     closed = np.append(np.arange(len(angles)), 0)
     for label, values in outlines.items():
         radii = np.array([np.nan if value is None else value for value in values], dtype=float)
-        colour, dash = styles[label]
+        look = looks[label]
         plot.plot(
             angles[closed],
             radii[closed],
-            dash,
-            color=colour,
+            look.dash,
+            color=look.color,
             label=legend_text(label),
-            marker="o",
+            marker=look.marker,
             markersize=4,
             zorder=3,
         )
-        if len(outlines) < 4 and dash == "-":  # more of them would make one grey field
-            plot.fill(angles, np.nan_to_num(radii), color=colour, alpha=0.12)
+        if len(outlines) < 4 and look.dash == "-":  # more of them would make one grey field
+            plot.fill(angles, np.nan_to_num(radii), color=look.color, alpha=0.12)
     plot.set_xticks(angles, [])
     plot.set_ylim(0, 1.05 * largest)
     if ticks:
@@ -136,12 +158,10 @@ def draw_star(
 
 def figure_3(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
     """Every method on the axes of one domain, each corner scaled to the best method and labelled with it."""
-    chosen = _sorted(recommendation_groups(groups))
-    if not chosen:
+    looks = _looks(groups)
+    if not looks:
         raise Skipped("no method was trained on recommendation data alone")
-    cells = {
-        title_of(group.first.method): [_main(group, axis, protocol) for axis in axes_in_order()] for group in chosen
-    }
+    cells = {label_of(group): [_main(group, axis, protocol) for axis in axes_in_order()] for group, _ in looks}
     best = [
         max((c.mean for c in column if c is not None), default=None) for column in zip(*cells.values(), strict=True)
     ]
@@ -155,29 +175,27 @@ def figure_3(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
         for name, column in cells.items()
     }
     figure = _new_figure(10.0, 7.0)
-    draw_star(figure, labels, outlines, {title_of(g.first.method): _style(g.first.method) for g in chosen}, 1.0)
+    draw_star(figure, labels, outlines, {label_of(group): look for group, look in looks}, 1.0)
     figure.suptitle(f"{_where(groups, protocol)}: share of the best method on each axis")
     _save(figure, path)
     return []
 
 
 def figure_4(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
-    """Left, every method; right, the data mixtures of each base method; a row of panels per axis, on its own scale."""
+    """Left, every method; right, the data mixtures of a base method with two of them; a row of panels per axis."""
     columns = {}
-    chosen = _sorted(recommendation_groups(groups))
-    if chosen:
-        columns["Methods, on recommendation data"] = [
-            (title_of(group.first.method), _style(group.first.method)[0], group) for group in chosen
-        ]
+    if looks := _looks(groups):
+        columns["Methods, on recommendation data"] = [(label_of(group), look, group) for group, look in looks]
     mixtures = (*MIXTURES, *OUR_MIXTURES)
     mixed = [group for group in with_default_encoder(groups) if group.first.mixture in mixtures]
     bases = {group.first.method for group in mixed if group.first.mixture != "none"}
     for method in sorted(bases, key=method_order):
         own = [group for group in mixed if group.first.method == method]
         own.sort(key=lambda group: mixtures.index(group.first.mixture))
-        columns[f"Data mixtures of {title_of(method)}"] = [
-            (group.first.mixture.replace("_", "-"), COLOURS[i % len(COLOURS)], group) for i, group in enumerate(own)
-        ]
+        if len(own) > 1:
+            columns[f"Data mixtures of {title_of(method)}"] = [
+                (_mixture_label(group.first.mixture), Look.at(i), group) for i, group in enumerate(own)
+            ]
     if not columns:
         raise Skipped("neither methods trained on recommendation data alone nor mixtures")
     axes = [
@@ -193,15 +211,14 @@ def figure_4(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
     for panel_row, axis in zip(panels, axes, strict=True):
         for plot, (title, bars) in zip(panel_row, columns.items(), strict=True):
             cells = [_main(group, axis, protocol) for *_, group in bars]
-            top = _bars(plot, np.arange(len(bars)), cells, 0.75, color=[colour for _, colour, _ in bars])
+            top = _bars(plot, np.arange(len(bars)), cells, 0.75, [look for _, look, _ in bars])
             plot.set_ylim(0, 1.18 * top)
             plot.set_xticks(np.arange(len(bars)), [name for name, *_ in bars], rotation=40, ha="right")
             plot.set_xlim(-0.6, len(bars) - 0.4)
             if axis == axes[0]:
                 plot.set_title(title, fontsize=11, pad=10)
-        panel_row[0].set_ylabel(
-            f"{get_axis(axis).title.split()[0]}\n{_metric_title(get_axis(axis).main_metric())}", fontsize=9
-        )
+        title = textwrap.fill(get_axis(axis).title, 20)
+        panel_row[0].set_ylabel(f"{title}\n{_metric_title(get_axis(axis).main_metric())}", fontsize=9)
     figure.suptitle(_where(groups, protocol))
     _save(figure, path)
     return []
@@ -225,9 +242,13 @@ def figure_5(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
 def figure_6(groups: Sequence[Group], protocol: str, path: Path) -> list[str]:
     """Left, hits by length of the history, from rows.parquet; right, TIGER with and without user embedding."""
     reasons = []
-    chosen = _sorted(recommendation_groups(groups))
-    lengths = {g.first.method: found for g in chosen if (found := hits_by_length(g, protocol)) is not None}
-    tigers = [group for group in chosen if group.first.method in ("tiger", "tiger_user_emb")]
+    looks = _looks(groups)
+    lengths = {
+        label_of(group): (look, found)
+        for group, look in looks
+        if (found := hits_by_length(group, protocol)) is not None
+    }
+    tigers = [group for group, _ in looks if group.first.method in ("tiger", "tiger_user_emb")]
     if not lengths:
         reasons.append(f"left: no {ROWS_FILE} with recommendation rows beside a results.json")
     if len(tigers) < 2:
@@ -335,12 +356,20 @@ def hits_by_length(group: Group, protocol: str = "all") -> dict[str, np.ndarray]
     return {"length": lengths, "rows": rows[lengths], "hits": hits[lengths]}
 
 
+def _mixture_label(mixture: str) -> str:
+    return "recommendation alone" if mixture == "none" else mixture.replace("_", "-")
+
+
 def _main(group: Group, axis: str, protocol: str) -> Cell | None:
     return group.cell(axis, get_axis(axis).main_metric(), protocol)
 
 
-def _sorted(groups: Iterable[Group]) -> list[Group]:
-    return sorted(groups, key=lambda group: method_order(group.first.method))
+def _looks(groups: Sequence[Group]) -> list[tuple[Group, Look]]:
+    """Compared configurations with their looks: a known method's is the same in every figure, others come after."""
+    chosen = sorted(compared_groups(groups), key=lambda group: method_order(group.first.method))
+    titles = (*map(title_of, DRAWN_FIRST), *METHOD_TITLES.values(), *map(label_of, chosen))
+    order = list(dict.fromkeys(titles))
+    return [(group, Look.at(order.index(label_of(group)))) for group in chosen]
 
 
 def _with_one_encoder(groups: Iterable[Group]) -> list[Group]:
@@ -349,13 +378,6 @@ def _with_one_encoder(groups: Iterable[Group]) -> list[Group]:
     for group in groups:
         by_encoder.setdefault(group.first.text_encoder, []).append(group)
     return max(by_encoder.values(), key=len)
-
-
-def _style(method: str) -> tuple[str, str]:
-    """Color and dash of a method, the same in every figure; free names come after those that are known."""
-    order = [*DRAWN_FIRST, *(name for name in METHOD_TITLES if name not in DRAWN_FIRST)]
-    place = order.index(method) if method in order else len(order) + sum(method.encode()) % len(COLOURS)
-    return COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
 
 
 def _where(groups: Sequence[Group], protocol: str) -> str:
@@ -376,11 +398,14 @@ def _shown(value: float | None, digits: int = 4) -> str:
 # -- drawing --------------------------------------------------------------------------------------------------------
 
 
-def _bars(plot: Any, places: np.ndarray, cells: Sequence[Cell | None], width: float, **style: Any) -> float:
+def _bars(
+    plot: Any, places: np.ndarray, cells: Sequence[Cell | None], width: float, looks: Sequence[Look], **style: Any
+) -> float:
     """Bars with whiskers, each with its value above it, `not run` where there is none; returns the highest whisker."""
     means = np.array([0.0 if cell is None else cell.mean for cell in cells])
     stds = np.array([0.0 if cell is None or cell.std is None else cell.std for cell in cells])
-    plot.bar(places, means, width, **style)
+    style |= {"color": [look.color for look in looks], "hatch": [look.hatch for look in looks]}
+    plot.bar(places, means, width, edgecolor="white", linewidth=0, **style)
     shown = stds > 0
     plot.errorbar(places[shown], means[shown], stds[shown], fmt="none", ecolor="0.2", capsize=2, linewidth=1)
     for place, cell, height in zip(places, cells, means + stds, strict=True):
@@ -398,9 +423,8 @@ def _grouped_bars(plot: Any, series: Mapping[str, Group], protocol: str) -> None
     for i, (name, group) in enumerate(series.items()):
         cells = [group.cell("recommendation", metric, protocol) for metric in QUALITY]
         places = np.arange(len(QUALITY)) + (i - (len(series) - 1) / 2) * width
-        top = max(
-            top, _bars(plot, places, cells, 0.92 * width, color=COLOURS[i % len(COLOURS)], label=legend_text(name))
-        )
+        looks = [Look.at(i)] * len(QUALITY)
+        top = max(top, _bars(plot, places, cells, 0.92 * width, looks, label=legend_text(name)))
     plot.set_ylim(0, (1.1 + 0.08 * len(series)) * top)  # room for the legend
     plot.set_xticks(np.arange(len(QUALITY)), [_metric_title(metric) for metric in QUALITY])
     plot.legend(frameon=False, fontsize=9, loc="upper left")
@@ -416,15 +440,14 @@ def _bar_figure(panels: Mapping[str, Mapping[str, Group]], title: str, protocol:
     _save(figure, path)
 
 
-def _draw_lengths(figure: Any, lengths: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+def _draw_lengths(figure: Any, lengths: Mapping[str, tuple[Look, Mapping[str, np.ndarray]]]) -> None:
     """Hits, hit rate and number of rows, one under the other, by length of the history."""
     hits, rates, rows = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.2))
-    for method, found in lengths.items():
-        colour, dash = _style(method)
-        style = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 3, "linewidth": 1.3}
-        hits.plot(found["length"], found["hits"], label=legend_text(title_of(method)), **style)
+    for label, (look, found) in lengths.items():
+        style = {"color": look.color, "linestyle": look.dash, "marker": look.marker, "markersize": 3, "linewidth": 1.3}
+        hits.plot(found["length"], found["hits"], label=legend_text(label), **style)
         rates.plot(found["length"], found["hits"] / found["rows"], **style)
-    first = next(iter(lengths.values()))
+    _, first = next(iter(lengths.values()))
     rows.bar(first["length"], first["rows"], color="0.7")
     hits.set_ylabel(f"hits within {K}")
     rates.set_ylabel("hit rate")

@@ -19,6 +19,7 @@ from .tables import (
     Entry,
     TableSpec,
     domain_order,
+    label_of,
     mixture_title,
     title_of,
 )
@@ -159,7 +160,8 @@ def notes(block: Block) -> list[str]:
     for group in block.groups:
         first = group.first
         name = title_of(first.method) + ("" if first.mixture == "none" else f"-{mixture_title(first.mixture)}")
-        name += f" ({first.text_encoder})" if first.text_encoder else ""
+        name = name if block.heading else label_of(group)
+        name = f"{name} ({first.text_encoder})".replace(") (", ", ") if first.text_encoder else name
         seeds.setdefault(name, []).append(f"{len(group.results)} on {domain_title(first.domain)}")
     lines.append(
         "- Seeds: " + "; ".join(f"{markdown(name)} {', '.join(counts)}" for name, counts in seeds.items()) + "."
@@ -170,28 +172,37 @@ def notes(block: Block) -> list[str]:
                 f"- The seeds of {markdown(title_of(group.first.method))} on {domain_title(group.first.domain)} "
                 f"differ in {markdown(name)} too: {markdown(', '.join(values))}."
             )
-    ours = "ours, the sample standard deviation over seeds in parentheses"
-    lines.append(
-        f"- A cell holds {ours}, and *the published figure*; the best of ours is in bold; `-` is a figure that there "
-        "is not."
-        if block.protocol == "all"
-        else f"- A cell holds {ours}. A target that is in the history counts as a miss; nothing is published for this."
-    )
+    has_published = any(entry.published is not None for entry in block.entries)
+    cell = "the sample standard deviation of ours over seeds"
+    if block.table != 6:
+        cell = "ours, the sample standard deviation over seeds in parentheses; the best of ours is in bold"
+    beside = "; *the published figure* is in italics" if has_published else ""
+    lines.append(f"- A cell holds {cell}{beside}; `-` stands for no figure.")
+    if block.protocol == "unseen":
+        lines.append("- A target that is in the history counts as a miss; nothing is published for this.")
     if stated := dict.fromkeys(entry.label for entry in block.entries if entry.method in BASELINES):
         lines.append(
-            f"- {' / '.join(stated)}: without training, as the results state it; a figure that is not above means "
-            "nothing."
+            f"- {' / '.join(stated)}: without training, as the results state it; a figure that is not above theirs "
+            "shows nothing about preferences."
+        )
+    own = dict.fromkeys(title_of(group.first.method) for group in block.groups if group.first.mixture != "none")
+    if own and not block.heading:
+        lines.append(
+            f"- {' / '.join(own)} learns from the rows of all axes that say what is wanted; the others from "
+            "recommendation data alone."
         )
     lines.append(
-        "- Recommendation chooses its preference with the target in view (eq. 1), which favours methods that read "
+        "- Recommendation chooses its preference with the target in view (eq. 1), which favors methods that read "
         "preferences; history consolidation is the axis without that help."
     )
-    lines.append(
-        "- Published figures rest on preferences that an LLM (LLaMA-3-70B-Instruct) wrote; ours on those of "
-        f"`{code(block.preferences)}`."
-    )
-    note = TABLES[block.table].note
-    return [*lines, f"- {note}"] if note else lines
+    remarks = [TABLES[block.table].note]
+    if has_published:
+        remarks.append(TABLES[block.table].published_note)
+        lines.append(
+            "- Published figures rest on preferences that an LLM (LLaMA-3-70B-Instruct) wrote; ours on those of "
+            f"`{code(block.preferences)}`."
+        )
+    return [*lines, *(f"- {note}" for note in remarks if note)]
 
 
 def table_markdown(table: int, blocks: Sequence[Block]) -> str:

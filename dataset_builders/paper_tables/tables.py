@@ -25,9 +25,10 @@ METHOD_TITLES = {
     "lc_rec": "LC-REC", "vocabext_lm": "VocabExt_LM", "liger": "LIGER", "mender_emb": "Mender_Emb",
     "mender_tok": "Mender_Tok", "mender_steer": "Mender_Steer",
 }  # fmt: skip
-NOT_IN_TABLE_2 = ("vocabext_rnd", "lc_rec", "vocabext_lm", "liger", "mender_emb", "mender_tok", "mender_steer")
+NOT_IN_TABLE_2 = ("vocabext_rnd", "lc_rec", "vocabext_lm", "liger", "mender_emb", "mender_tok")
 MIXTURES = ("none", "pos", "neg", "pos_neg", "fine", "coarse", "fine_coarse", "all")  # the order of table 5
 OUR_MIXTURES = ("wanted",)  # these come after the paper's
+OWN_MIXTURES = {"mender_steer": "wanted"}  # methods whose own training reads the rows of all axes
 OUR_METHODS = ("mender_steer", *BASELINES)  # no Mender of the paper, and no baseline of it
 WITH_BASELINES = (1, 2, 5, 8, 9)  # tables of quality alone
 IMPROVEMENT = "relative_improvement"
@@ -106,6 +107,11 @@ def title_of(method: str) -> str:
     return METHOD_TITLES.get(method, method)
 
 
+def label_of(group: Group) -> str:
+    """Title of a configuration that stands beside those trained on recommendation data alone."""
+    return title_of(group.first.method) + (" (all axes)" if group.first.mixture != "none" else "")
+
+
 def mixture_title(mixture: str) -> str:
     """Title of a data mixture in tables.
 
@@ -147,16 +153,28 @@ def recommendation_groups(groups: Sequence[Group]) -> list[Group]:
     return [group for group in with_default_encoder(groups) if group.first.mixture == "none"]
 
 
+def compared_groups(groups: Sequence[Group]) -> list[Group]:
+    """Configurations of a comparison of methods: table 1's, and methods with a mixture of their own."""
+    return [g for g in with_default_encoder(groups) if g.first.mixture in ("none", OWN_MIXTURES.get(g.first.method))]
+
+
 def method_rows(table: int, groups: Sequence[Group], left_out: Sequence[str] = ()) -> list[Section]:
     """One row per method, those of the published table among them."""
-    chosen = [group for group in recommendation_groups(groups) if group.first.method not in left_out]
-    keys = {(method, variant) for number, method, variant, *_ in read_published() if number == table}
-    keys |= {(group.first.method, "") for group in chosen}
+    chosen = [group for group in compared_groups(groups) if group.first.method not in left_out]
+    labels = {
+        (method, variant): title_of(method) + (" (Rajput et al., 2023)" if variant == "rajput_2023" else "")
+        for number, method, variant, *_ in read_published()
+        if number == table and method != IMPROVEMENT
+    }
+    found: dict[tuple[str, str], list[Group]] = {}
+    for group in chosen:
+        key = (group.first.method, "" if group.first.mixture == "none" else group.first.mixture)
+        labels[key] = label_of(group)
+        found.setdefault(key, []).append(group)
     rows = []
-    for method, variant in sorted(keys - {(IMPROVEMENT, "")}, key=lambda key: (method_order(key[0]), key[1] == "")):
-        own = by_domain(group for group in chosen if group.first.method == method) if not variant else {}
-        label = title_of(method) + (" (Rajput et al., 2023)" if variant == "rajput_2023" else "")
-        rows.append(Row(label, method, variant, own))
+    for method, variant in sorted(labels, key=lambda key: (method_order(key[0]), key[1] == "")):
+        own = by_domain(found.get((method, variant), ()))
+        rows.append(Row(labels[method, variant], method, variant, own))
     return [Section("", rows)]
 
 
@@ -172,7 +190,11 @@ def all_preferences_rows(groups: Sequence[Group]) -> list[Section]:
 
 def _mixture_sections(groups: Sequence[Group], mixtures: Sequence[str]) -> list[Section]:
     chosen = [group for group in with_default_encoder(groups) if group.first.mixture in mixtures]
-    bases = {group.first.method for group in chosen if group.first.mixture != "none"}
+    trained: dict[str, set[str]] = {}
+    for group in chosen:
+        trained.setdefault(group.first.method, set()).add(group.first.mixture)
+    # a method's own mixture alone compares nothing, and stands in table 1
+    bases = [name for name, found in trained.items() if found not in ({"none"}, {OWN_MIXTURES.get(name)})]
     sections = []
     for method in sorted(bases, key=method_order):
         rows = []
@@ -208,7 +230,7 @@ def encoder_rows(groups: Sequence[Group]) -> list[Section]:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """Definition of a table of the paper: title, rows, axes, metrics and note."""
+    """Definition of a table of the paper: title, rows, axes, metrics and notes, one of them on published figures."""
 
     title: str
     sections: Callable[[Sequence[Group]], list[Section]]
@@ -216,6 +238,7 @@ class TableSpec:
     metrics: Sequence[str]
     missing: str
     note: str = ""
+    published_note: str = ""
 
     @property
     def axes(self) -> Sequence[str]:
@@ -230,9 +253,10 @@ TABLES = {
         None,
         QUALITY,
         "no method was trained on recommendation data alone",
+        "The last row of an axis is the better of the paper's two Menders against the best other row of the column, "
+        "Mender_Steer and the rows without training left out.",
         "TIGER's published zeros on sentiment following and history consolidation mean that it was not run there. The "
-        "last row of an axis is the better of the paper's two Menders against the best other row of the column; the "
-        "published one knows the paper's four baselines only.",
+        "published improvement knows the paper's four baselines only.",
     ),
     2: TableSpec(
         "Recommendation, against traditional baselines",
@@ -240,14 +264,15 @@ TABLES = {
         ("recommendation",),
         QUALITY,
         "there are no results of TIGER, of a traditional baseline or of an outside run",
-        "The published baselines are those that Rajput et al. (2023) report; TIGER is beside the paper's own run.",
+        published_note="The published baselines are those that Rajput et al. (2023) report; TIGER is beside the "
+        "paper's own run.",
     ),
     5: TableSpec(
         "Data mixtures",
         mixture_rows,
         None,
         QUALITY,
-        "no method was trained on another mixture than `none`",
+        "no method was trained on another mixture than `none` or its own",
         "The paper has no mixture `wanted`: every row that says what is wanted, of all axes.",
     ),
     6: TableSpec(
@@ -256,7 +281,7 @@ TABLES = {
         None,
         QUALITY,
         "no method has two seeds",
-        "Sample standard deviations. The published table heads its last columns R@5, N@5, R@10, N@5, R@10, N@5, R@10, "
+        published_note="The published table heads its last columns R@5, N@5, R@10, N@5, R@10, N@5, R@10, "
         "N@10; they are read in the order of table 1. It has no row of VocabExt_LM, and TIGER's zeros on sentiment "
         "following and history consolidation mean that it was not run there.",
     ),
@@ -266,8 +291,9 @@ TABLES = {
         ("recommendation",),
         (*TIMES, "ndcg@10", "recall@10"),
         "no result says how long training or ranking took",
-        "Published times are on an A100; ours are wall-clock time on the machine that made each result, ranking "
-        "in batches, over the distinct queries of the axes that were scored.",
+        "Times of ours are wall-clock time on the machine that made each result, ranking in batches, over the "
+        "distinct queries of the axes that were scored.",
+        "Published times are on an A100.",
     ),
     8: TableSpec(
         "The single matched preference against all five",
@@ -282,8 +308,8 @@ TABLES = {
         None,
         QUALITY,
         "no method was trained with two text encoders",
-        "The smallest encoder stands beside the paper's FLAN-T5-small, one with xxl in its name beside its "
-        "FLAN-T5-XXL.",
+        published_note="The smallest encoder stands beside the paper's FLAN-T5-small, one with xxl in its name beside "
+        "its FLAN-T5-XXL.",
     ),
 }
 
@@ -380,6 +406,7 @@ def make_table(table: int, groups: Sequence[Group], protocols: Sequence[str]) ->
         for protocol in protocols:
             for section in spec.sections(own):
                 used = [group for row in section.rows for group in row.groups.values()]
+                used = [group for group in used if table != 6 or len(group.results) > 1]
                 domains = sorted({group.first.domain for group in used}, key=domain_order)
                 entries = section_entries(table, section, domains, protocol, spec)
                 if any(entry.ours is not None and (table != 7 or entry.metric in TIMES) for entry in entries):

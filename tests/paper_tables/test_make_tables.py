@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
+from dataset_builders.benchmark.axes import get_axis
 from dataset_builders.commands import tables as make_tables
 from dataset_builders.paper_tables.figures import hits_by_length, make_figure, star_plot
 from dataset_builders.paper_tables.published import PUBLISHED_FILE, read_published
-from dataset_builders.paper_tables.results import check_comparable, find_results, group_results
-from dataset_builders.paper_tables.tables import MIXTURES, TABLES, improvements, make_table
+from dataset_builders.paper_tables.results import axes_in_order, check_comparable, find_results, group_results
+from dataset_builders.paper_tables.tables import METHOD_TITLES, MIXTURES, TABLES, improvements, make_table
 from dataset_builders.scoring.ranks import RANKS_SCHEMA, write_ranks
 from dataset_builders.scoring.result_parts import AxisResult, Sides
 
@@ -298,12 +299,44 @@ def test_a_method_that_the_paper_does_not_have_is_a_row_and_no_mender_of_the_rel
     write_result(tmp_path / "in/wanted", "mender_steer", {"recommendation": 0.9}, domain="beauty", mixture="wanted")
     run(tmp_path / "in", "--output_dir", tmp_path / "out", "--figures")
     one, two, five = ((tmp_path / f"out/table_{number}.md").read_text() for number in (1, 2, 5))
-    assert cells(one, "Mender_Steer")[2] == "**0.8000**"
+    assert cells(one, "Mender_Steer")[2] == "0.8000"
     assert one.index("| Mender_Tok |") < one.index("| Mender_Steer |")
     assert cells(one, "Rel. impr.")[2] == "+50.0% *+28.1%*"
-    assert "Mender_Steer" not in two
+    assert cells(one, "Mender_Steer (all axes)")[2] == "**0.9000**" and "| Mender_Tok |" not in two
+    assert cells(two, "Mender_Steer (all axes)")[2] == "**0.9000**"
+    for text in (one, two):
+        assert "- Mender_Steer learns from the rows of all axes that say what is wanted; the others from" in text
+        assert "Mender_Steer (all axes) 1 on Beauty" in text
     assert cells(five, "Mender_Steer-Wanted")[2] == "**0.9000**"
     assert five.index("Mender_Steer |") < five.index("Mender_Steer-Wanted |")
+
+
+def test_the_default_method_stands_in_the_comparisons_and_its_own_mixture_alone_compares_nothing(tmp_path, capsys):
+    write_result(tmp_path / "tiger", "tiger", 0.2)
+    write_result(tmp_path / "steer", "mender_steer", 0.4, mixture="wanted", text_encoder="minilm")
+    write_rows(tmp_path / "steer", [3, 4], [1, 0])
+    assert run(tmp_path, "--output_dir", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "table 5 skipped: " in printed and not (tmp_path / "out/table_5.md").exists()
+    assert all(f"figure_{number}_toy.png" in printed for number in (3, 4, 6))
+    one = (tmp_path / "out/table_1.md").read_text()
+    assert cells(one, "Mender_Steer (all axes)", "Fine")[2] == "**0.4000**"
+    assert "Seeds: TIGER 1 on toy; Mender_Steer (all axes, minilm) 1 on toy." in one
+    with (tmp_path / "out/tables.csv").open() as file:
+        assert {row["variant"] for row in csv.DictReader(file) if row["method"] == "mender_steer"} == {"wanted"}
+
+
+def test_notes_speak_of_published_figures_and_deviations_only_where_the_table_has_them(tmp_path):
+    for seed in (0, 1):
+        write_result(tmp_path / f"toy/{seed}", seed=seed)
+        write_result(tmp_path / f"beauty/{seed}", seed=seed, domain="beauty")
+    write_result(tmp_path / "beauty/alone", "tiger", domain="beauty")
+    run(tmp_path / "toy", "--output_dir", tmp_path / "own", "--figures")
+    run(tmp_path / "beauty", "--output_dir", tmp_path / "paper", "--figures")
+    assert "ublished" not in (tmp_path / "own/tables.md").read_text().split("\n", 1)[1]
+    one, six = ((tmp_path / f"paper/table_{number}.md").read_text() for number in (1, 6))
+    assert "*the published figure* is in italics" in one and "TIGER's published zeros" in one
+    assert "A cell holds the sample standard deviation of ours over seeds" in six and "TIGER 1 on" not in six
 
 
 def test_a_larger_encoder_is_table_9s_and_not_table_1s(tmp_path):
@@ -387,6 +420,55 @@ def test_a_figure_without_its_inputs_is_skipped_with_the_reason(tmp_path, capsys
     for words in ("figure 3 of toy", "figure 5 of toy", "figure 6 of toy", "figure 7 of toy"):
         assert any(words in line and "skipped: " in line for line in printed.splitlines()), words
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["figure_4_toy.png"]
+
+
+def drawn_by(monkeypatch):
+    """The figures of matplotlib that are saved."""
+    saved = []
+    monkeypatch.setattr("dataset_builders.paper_tables.figures._save", lambda figure, path: saved.append(figure))
+    return saved
+
+
+def bars_of(plot):
+    return [(bar.get_facecolor(), bar.get_hatch()) for bar in plot.patches]
+
+
+def test_every_method_of_a_figure_looks_different(tmp_path, monkeypatch):
+    figures = drawn_by(monkeypatch)
+    methods = [*METHOD_TITLES, "mine", "yours"]
+    for method in methods:
+        write_result(tmp_path / method, method)
+        write_rows(tmp_path / method, [3, 4], [1, 0])
+    write_result(tmp_path / "wanted", "mender_steer", mixture="wanted")
+    write_rows(tmp_path / "wanted", [3, 4], [1, 0])
+    groups = groups_of(tmp_path)
+    for number in (3, 4, 6):
+        make_figure(number, groups, groups, "all", tmp_path / "figure.png")
+    star, bars, lengths = figures
+    for plot in (star.axes[0], lengths.subfigs[0].axes[0]):
+        looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in plot.lines}
+        assert len(looks) == len(plot.lines) == len(methods) + 1
+        assert len({(color, marker) for color, _, marker in looks}) == len(looks)
+    assert len(set(bars_of(bars.axes[0]))) == len(methods) + 1
+
+
+def test_figure_4_names_its_rows_by_their_whole_titles_and_draws_mixtures_of_methods_with_two(tmp_path, monkeypatch):
+    figures = drawn_by(monkeypatch)
+    write_result(tmp_path / "steer", "mender_steer", mixture="wanted")
+    for mixture in ("none", "pos"):
+        write_result(tmp_path / mixture, mixture=mixture)
+    groups = groups_of(tmp_path)
+    make_figure(4, groups, groups, "all", tmp_path / "figure.png")
+    plots = figures[0].axes
+    assert [plot.get_title() for plot in plots[:2]] == [
+        "Methods, on recommendation data",
+        "Data mixtures of Mender_Tok",
+    ]
+    assert len(plots) == 2 * len(ROWS)
+    titles = [plot.get_ylabel().rpartition("\n")[0].replace("\n", " ") for plot in plots[::2]]
+    assert titles == [get_axis(axis).title for axis in axes_in_order() if axis in ROWS]
+    assert [label.get_text() for label in plots[-2].get_xticklabels()] == ["Mender_Tok", "Mender_Steer (all axes)"]
+    assert [label.get_text() for label in plots[-1].get_xticklabels()] == ["recommendation alone", "pos"]
 
 
 def test_half_a_figure_says_what_the_other_half_lacks(tmp_path):
