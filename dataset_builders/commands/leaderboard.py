@@ -4,8 +4,8 @@
     mender leaderboard --benchmark org/pref-discerning --output_dir outputs/leaderboard
 
 Reads folders of results.json, of which those that differ in their seed alone are one row with their mean, and the
-models on the Hub that submitted to the benchmark. With --benchmark, scores of outdated rows are marked. Writes leaderboard.json, index.html and the README.md of a static Space, which
-`mender publish-space leaderboard` uploads.
+models on the Hub that submitted to the benchmark. With --benchmark, scores of outdated rows are marked. Writes
+leaderboard.json, index.html and the README.md of a static Space, which `mender publish-space leaderboard` uploads.
 """
 
 import logging
