@@ -61,7 +61,7 @@ def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
         "--api_key_env",
         help="environment variable of the API key; default: OPENAI_API_KEY, or HF_TOKEN for the Hub's hosts",
     )
-    group.add_argument("--concurrency", type=int, help="maximum simultaneous requests")
+    group.add_argument("--concurrency", type=int, help="maximum simultaneous requests, each of another user")
     group.add_argument("--timeout", type=float, help="time limit of one attempt in seconds")
     group.add_argument("--max_retries", type=int, help="maximum retries of a request without a reply")
     group.add_argument(

@@ -73,6 +73,41 @@ def test_a_pilot_asks_for_every_position_of_its_users_and_says_what_it_did(tmp_p
     assert (content.header.temperature, content.header.top_p, content.header.max_tokens) == (0.6, 0.9, 512)
 
 
+def test_a_draw_is_random_repeatable_and_the_beginning_of_a_larger_one(tmp_path):
+    drawn = {}
+    with FakeEndpoint() as server:
+        for name, seed, count in (("a", 7, 3), ("b", 7, 2), ("c", 8, 3), ("first", None, 3)):
+            seeds = () if seed is None else ("--draw_seed", seed)
+            assert main(command(tmp_path / name, server.base_url, "--max_users", count, *seeds, *ONE_AT_A_TIME)) == 0
+            drawn[name] = list(dict.fromkeys(user for user, _ in read_journal(tmp_path / name).entries))
+    assert drawn["a"][:2] == drawn["b"] and len(drawn["a"]) == 3
+    assert drawn["first"] == ["u0", "u1", "u2"] and len({tuple(sorted(users)) for users in drawn.values()}) == 4
+
+
+def test_a_dry_run_counts_what_the_run_then_sends_and_sends_and_writes_nothing(tmp_path, capsys):
+    journal = tmp_path / "j.jsonl"
+    with FakeEndpoint() as server:
+        dry = command(journal, server.base_url, "--dry_run", "--price_in", "10", "--price_out", "30")
+        assert main(dry) == 0
+        assert not server.requests and not journal.exists()
+        before, err = summary_of(capsys)
+        assert main(command(journal, server.base_url, "--max_users", 2)) == 0
+        sent = ["\n".join(message["content"] for message in request["messages"]) for request in server.requests]
+        written = journal.read_bytes()
+        summary_of(capsys)
+        assert main(dry) == 0
+        after, _ = summary_of(capsys)
+        assert len(server.requests) == len(sent) and journal.read_bytes() == written
+        assert main(command(journal, server.base_url, "--dry_run", "--max_tokens", 9)) == 1
+    assert "differ in max_tokens" in summary_of(capsys)[1]
+    assert "nothing was sent: 24 of 24 requests are missing, of 6 users" in before and err == ""
+    assert "nothing was sent: 16 of 24 requests are missing, of 4 users" in after
+    tokens = round(3 * sum(map(len, sent)) / 4)  # the reviews of all users are of one length
+    assert f"prompts: {tokens:,} tokens (at 4.00 characters, a rule of thumb)" in before
+    assert "replies: 2,640 tokens (a rule of thumb, at most 512 a reply)" in before
+    assert f"{(tokens * 10 + 2640 * 30) / 1e6:.2f} without" in before
+
+
 def test_a_killed_run_continues_without_asking_anything_twice(tmp_path, capsys, project):
     journal = tmp_path / "j.jsonl"
     options = ("--concurrency", 2)
@@ -202,6 +237,13 @@ def closed_port():
         (("--seed", "-1"), "seed (-1) must be at least 0 and at most 4294967295"),
         (("--max_items", "0"), "max_items (0) must be at least 1"),
         (("--max_users", "-1"), "max_users (-1) must be at least 1"),
+        (("--draw_seed", "-1"), "draw_seed (-1) must be at least 0 and at most 4294967295"),
+        (("--price_in", "-1", "--dry_run"), "price_in (-1.0) must be at least 0"),
+        (("--price_in", "1", "--dry_run"), "--price_in (1.0) alone gives no price; add --price_out"),
+        (("--price_cached", "1", "--price_out", "1", "--dry_run"), "alone gives no price; add --price_in"),
+        (("--price_in", "1", "--price_out", "2"), "--price_in (1.0) is only for an estimate; add --dry_run"),
+        (("--tokenizer", "no_such_folder"), "--tokenizer (no_such_folder) is only for an estimate; add --dry_run"),
+        (("--tokenizer", "no/such/folder", "--dry_run"), "--tokenizer no/such/folder has no tokenizer"),
         (("--max_review_characters", "-5"), "max_review_characters (-5)"),
         (("--concurrency", "1000000000"), "concurrency (1000000000) must be at least 1 and at most 10000"),
         (("--timeout", "nan"), "timeout (nan)"),

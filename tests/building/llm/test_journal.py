@@ -29,6 +29,7 @@ from dataset_builders.building.preferences.llm.journal_lines import (
     failures_by_reason,
 )
 from dataset_builders.building.preferences.llm.prompts import PROMPTS
+from dataset_builders.building.preferences.llm.replies import Usage
 
 PROMPT = PROMPTS["default"]
 HEADER = Header(
@@ -69,6 +70,21 @@ def test_what_is_written_is_read(tmp_path):
     content = read_journal(written(tmp_path / "new" / "j.jsonl", *entries))
     assert content.header == HEADER and content.header.prompt == PROMPT
     assert list(content.entries.values()) == entries
+
+
+def test_tokens_and_seconds_are_written_where_they_are_known_and_make_no_other_entry(tmp_path):
+    entries = [success(usage=Usage(9, 4, 5), seconds=1.5), success(position=2, usage=Usage(9, 4))]
+    path = written(tmp_path / "j.jsonl", *entries, success(position=3))
+    _, *records = map(json.loads, path.read_text().splitlines())
+    assert [record.get("tokens") for record in records] == [
+        {"prompt": 9, "completion": 4, "cached": 5},
+        {"prompt": 9, "completion": 4},
+        None,
+    ]
+    assert [record.get("seconds") for record in records] == [1.5, None, None]
+    read = list(read_journal(path).entries.values())
+    assert [(entry.usage, entry.seconds) for entry in read[:2]] == [(Usage(9, 4, 5), 1.5), (Usage(9, 4), None)]
+    assert read[0] == success() and read[0].better_than(success(usage=Usage(9, 4, 5), seconds=2.5))
 
 
 def test_a_line_is_json_that_the_eye_can_read(tmp_path):
@@ -252,6 +268,12 @@ def test_a_key_that_stands_twice_in_a_line_is_refused(tmp_path):
         (json.dumps(line(preferences="abcde")), "preferences is 'abcde', no array"),
         (json.dumps(line(failure="empty", preferences=None)), "either preferences or failure"),
         (json.dumps(line(source_id="i1")), "unknown keys: .'source_id'"),
+        (json.dumps(line(tokens=5)), "tokens is 5, no object with prompt and completion"),
+        (json.dumps(line(tokens={"prompt": 5})), "tokens is .*, no object with prompt and completion"),
+        (json.dumps(line(tokens={"prompt": 5, "completion": -1})), "completion is -1, no whole number of at least 0"),
+        (json.dumps(line(tokens={"prompt": 5, "completion": 1, "cached": 6})), "tokens has 6 cached of 5 tokens"),
+        (json.dumps(line(seconds=-1)), "seconds is -1, no number of at least 0"),
+        (json.dumps(line(seconds=float("inf"))), "seconds is inf, no number"),
         (json.dumps(line(check="0" * 16)), "does not fit its check"),
         (json.dumps(line(position=1, preferences=[*FIVE[:4], "Avoid z"])), r"another answer under \('u1', 1\)"),
         (json.dumps(line(reply="x" * 2**20)), "longer than 1,048,576 bytes"),

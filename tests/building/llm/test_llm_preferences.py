@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from itertools import pairwise
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,12 +16,15 @@ from hypothesis import strategies as st
 from dataset_builders.building.preferences.approximation import PastItem, PreferenceApproximator
 from dataset_builders.building.preferences.llm.endpoint import EndpointError
 from dataset_builders.building.preferences.llm.endpoint_settings import EndpointSettings
+from dataset_builders.building.preferences.llm.estimate import common_prefix
 from dataset_builders.building.preferences.llm.journal import Journal, read_journal
 from dataset_builders.building.preferences.llm.journal_approximator import JournalApproximator
 from dataset_builders.building.preferences.llm.journal_lines import Entry
-from dataset_builders.building.preferences.llm.prompts import PROMPTS, request_digest
+from dataset_builders.building.preferences.llm.parsing import parse_preferences
+from dataset_builders.building.preferences.llm.prompts import PROMPTS, answer_schema, request_digest
 from dataset_builders.building.preferences.llm.property_table import write_properties
-from dataset_builders.building.preferences.llm.run import RunCounts, check_answered, journal_header, run
+from dataset_builders.building.preferences.llm.replies import Usage
+from dataset_builders.building.preferences.llm.run import Asked, RunCounts, check_answered, journal_header, run
 from dataset_builders.building.preferences.llm.work import (
     check_shard,
     preference_work,
@@ -103,10 +108,11 @@ def test_a_run_on_a_finished_journal_asks_nothing(tmp_path):
 
 
 def test_requests_in_flight_are_bounded_and_work_is_read_lazily(tmp_path):
+    users = [(f"u{n}", events(f"u{n}", 2)) for n in range(20)]
     handed_out = []
 
     def work():
-        for task in preference_work([("anna", events("anna", 40))], *LIMITS):
+        for task in preference_work(users, *LIMITS):
             handed_out.append(task)
             yield task
 
@@ -118,14 +124,84 @@ def test_requests_in_flight_are_bounded_and_work_is_read_lazily(tmp_path):
 
     with FakeEndpoint(behave) as server:
         ask(tmp_path / "j.jsonl", server, work=work(), concurrency=4)
-    assert 2 <= server.most_in_flight <= 4 and max(ahead) <= 4 and len(server.requests) == 40
+    assert 2 <= server.most_in_flight <= 4 and len(server.requests) == 40
+    assert max(ahead) <= 4 * 2 + 1  # four users, and the first request of the next, which ends the fourth
 
 
-def test_many_requests_in_flight_take_the_time_of_one(tmp_path):
+def test_many_users_side_by_side_take_the_time_of_one(tmp_path):
+    users = [(f"u{n}", events(f"u{n}", 1)) for n in range(30)]
     with FakeEndpoint(lambda number, request: Answer(seconds=0.5)) as server:
         start = time.monotonic()
-        ask(tmp_path / "j.jsonl", server, users=[("anna", events("anna", 30))], concurrency=30)
+        ask(tmp_path / "j.jsonl", server, users=users, concurrency=30)
     assert time.monotonic() - start < 5  # 15 s one after the other
+
+
+def test_requests_of_a_user_wait_for_each_other_and_those_of_other_users_do_not(tmp_path):
+    users = [(name, events(name, 6)) for name in ("anna", "bert", "cleo", "dora")]
+    log = []
+
+    def user_of(request):
+        return request["messages"][-1]["content"].partition('"review": "')[2].partition(" ")[0]
+
+    def behave(number, request):
+        log.append((user_of(request), len(shown(request))))
+        return Answer(seconds=0.02)
+
+    with FakeEndpoint(behave) as server:
+        run(
+            EndpointSettings(server.base_url, "toy"),
+            preference_work(users, PROMPT, 6, 100),
+            NoJournal(),
+            concurrency=2,
+            progress=False,
+            asked=Asked("preferences", answer_schema("preferences"), parse_preferences, 0),
+        )
+    assert server.most_in_flight == 2 and len(log) == 24
+    for name, _ in users:
+        assert [position for user, position in log if user == name] == [1, 2, 3, 4, 5, 6]
+    assert {user for user, _ in log[:8]} == {"anna", "bert"}  # two users at a time, each to its end
+
+
+def test_every_prompt_of_a_user_begins_as_the_one_before_it_until_the_window_moves():
+    texts = ["".join(message["content"] for message in work.messages) for work in preference_work(USERS[:1], *LIMITS)]
+    closing = len(f"]}}\n\n{PROMPT.reminder}")
+    shared = [common_prefix(before, text) for before, text in pairwise(texts)]
+    assert shared[:2] == [len(text) - closing for text in texts[:2]]  # all but what follows the actions
+    instructions = len(PROMPT.instructions)
+    assert all(instructions < length < instructions + 40 for length in shared[2:])  # three items are shown
+
+
+class NoJournal:
+    """A record that forgets."""
+
+    path, entries = Path("nowhere"), {}
+
+    def append(self, entry):
+        pass
+
+
+def test_tokens_and_seconds_of_all_attempts_are_journaled_and_summed(tmp_path):
+    good = json.dumps({"instructions": ["Look for a", "Look for b", "Look for c", "Look for d", "Avoid e"]})
+
+    def behave(number, request):
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        if number > 1:
+            usage["prompt_tokens_details"] = {"cached_tokens": 60}
+        message = {"content": "Sorry." if number == 1 else good}
+        return Answer(body=json.dumps({"choices": [{"message": message}], "usage": usage}), seconds=0.01)
+
+    with FakeEndpoint(behave) as server:
+        counts = ask(tmp_path / "j.jsonl", server, users=[("bert", events("bert", 2))], concurrency=1)
+    assert "tokens: 300 in, 120 of them cached (40.0%), 30 out" in counts.summary()
+    entries = read_journal(tmp_path / "j.jsonl").entries
+    assert [entries["bert", n].usage for n in (1, 2)] == [Usage(200, 20, 60), Usage(100, 10, 60)]
+    assert all(0.01 <= entry.seconds < 5 for entry in entries.values())
+
+
+def test_a_server_that_counts_no_tokens_leaves_none_in_the_journal(tmp_path):
+    with FakeEndpoint() as server:
+        counts = ask(tmp_path / "j.jsonl", server)
+    assert "tokens" not in counts.summary() and '"tokens"' not in (tmp_path / "j.jsonl").read_text()
 
 
 def test_a_broken_reply_is_asked_for_again_with_the_next_seed(tmp_path):
@@ -212,7 +288,7 @@ def test_a_run_that_ends_does_not_try_again_what_is_in_flight(tmp_path):
         return Answer(status=401, body="who?") if number == 2 else Answer(seconds=0.3, status=503, body="busy")
 
     with FakeEndpoint(behave) as server, pytest.raises(EndpointError, match="key was not accepted"):
-        ask(tmp_path / "j.jsonl", server, concurrency=4)
+        ask(tmp_path / "j.jsonl", server, users=[(f"u{n}", events("u", 2)) for n in range(4)], concurrency=4)
     assert len(server.requests) == 4
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dataset_builders.building.preferences.llm.parsing import ParseFailure
 from dataset_builders.building.preferences.llm.replies import (
     NoCompletion,
+    Usage,
     read_reply,
     server_words,
     without_reasoning,
@@ -31,6 +32,34 @@ def stream(*deltas, finish="stop"):
     events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     events += [{"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}, {"choices": [], "usage": {}}]
     return ": comment\n\n" + "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n"
+
+
+COUNTS = '{"prompt_tokens": 9, "completion_tokens": 4}'
+
+
+def counted(**usage):
+    return json.dumps({**json.loads(body(GOOD)), "usage": usage})
+
+
+@pytest.mark.parametrize(
+    ("answer", "usage"),
+    [
+        (counted(prompt_tokens=9, completion_tokens=4, prompt_tokens_details={"cached_tokens": 5}), Usage(9, 4, 5)),
+        (counted(prompt_tokens=9, completion_tokens=4, prompt_tokens_details={"cached_tokens": 50}), Usage(9, 4, 9)),
+        (counted(prompt_tokens=9, completion_tokens=4, prompt_tokens_details=None), Usage(9, 4)),
+        (counted(prompt_tokens=9, completion_tokens=4, prompt_tokens_details={"cached_tokens": "5"}), Usage(9, 4)),
+        (counted(prompt_tokens=9, completion_tokens=4), Usage(9, 4)),
+        (counted(prompt_tokens=9), None),
+        (counted(prompt_tokens=-9, completion_tokens=4), None),
+        (counted(prompt_tokens=10**400, completion_tokens=float("nan")), None),
+        (counted(prompt_tokens="9", completion_tokens=True), None),
+        (body(GOOD), None),
+        (stream({"content": GOOD}), None),
+        (stream({"content": GOOD}).replace('"usage": {}', f'"usage": {COUNTS}'), Usage(9, 4)),
+    ],
+)
+def test_tokens_are_read_where_the_server_counts_them(answer, usage):
+    assert read_reply(answer, "none").usage == usage
 
 
 @pytest.mark.parametrize(

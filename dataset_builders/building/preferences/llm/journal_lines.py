@@ -4,11 +4,14 @@ The first line is the header: model, prompt and parameters. Every other line is 
 (`user_id` and `position`, or `source_id` of an item), `request`, the digest of the messages that were sent, and either
 the answer (`preferences` or `properties`) or `failure`, the reason, with the start of the last `reply`; then how many
 `attempts` it took, the `seed` of the last one, and the `schema` that the server was given. Each line ends in `check`,
-a digest of the rest of it; lines without one, of earlier versions, are read too.
+a digest of the rest of it. Where they are known, `tokens` (of all attempts: `prompt`, `cached` of these, `completion`)
+and `seconds` (from the first request to the last reply) come before it. Lines of earlier versions have neither, or no
+`check`, and are read too.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,6 +21,7 @@ from ....benchmark.schema import NUM_PREFERENCES
 from .endpoint_settings import SCHEMA_MODES
 from .parsing import is_control
 from .prompts import MAX_PROPERTIES, PREFERENCES, PROPERTIES, TASKS, Prompt
+from .replies import Usage
 
 FORMAT = 1
 """Version of the file format."""
@@ -99,6 +103,9 @@ class Entry:
         schema (`str`): What the server was asked to hold the last reply to, one of
             [`~dataset_builders.building.preferences.llm.endpoint.SCHEMA_MODES`]. Some servers ignore it without a
             word.
+        usage ([`~dataset_builders.building.preferences.llm.replies.Usage`], *optional*): Tokens of all attempts, where
+            the server counts them; two entries that differ in it alone, or in `seconds`, are equal.
+        seconds (`float`, *optional*): From the first request to the last reply.
     """
 
     key: Key
@@ -109,6 +116,8 @@ class Entry:
     attempts: int = 1
     seed: int | None = 0
     schema: str = "none"
+    usage: Usage | None = field(default=None, compare=False)
+    seconds: float | None = field(default=None, compare=False)
 
     def better_than(self, other: "Entry") -> bool:
         """Whether this entry wins over another one of the same key: an order that no order of files changes.
@@ -121,7 +130,8 @@ class Entry:
     def _rank(self) -> tuple[Any, ...]:
         failed = self.answer is None
         attempts = -self.attempts if failed else self.attempts
-        return (failed, attempts, self.answer or (), self.failure, self.reply, self.seed or 0, self.schema)
+        text = (self.answer or (), self.failure, self.reply, self.seed or 0, self.schema)
+        return (failed, attempts, *text, repr(self.usage), self.seconds or 0.0)
 
 
 @dataclass(frozen=True)
@@ -229,7 +239,7 @@ def entry_of(record: Any, header: Header) -> Entry:
         names = {"source_id"}
     if (header.task in record) == ("failure" in record):
         raise BadLine(f"it needs either {header.task} or failure")
-    names |= {"request", "attempts", "seed", "schema", _CHECK}
+    names |= {"request", "attempts", "seed", "schema", "tokens", "seconds", _CHECK}
     names |= {header.task} if header.task in record else {"failure", "reply"}
     if unknown := sorted(record.keys() - names):
         raise BadLine(f"unknown keys: {_short(unknown)}")
@@ -247,6 +257,8 @@ def entry_of(record: Any, header: Header) -> Entry:
         _whole_number(record, "attempts", 1),
         None if header.seed is None and record.get("seed") is None else _whole_number(record, "seed", None),
         record["schema"],
+        _usage(record["tokens"]) if "tokens" in record else None,
+        _seconds(record["seconds"]) if "seconds" in record else None,
     )
     _check_digest(record)
     return entry
@@ -277,6 +289,21 @@ def _answer(value: Any, task: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _usage(value: Any) -> Usage:
+    if not isinstance(value, Mapping) or value.keys() - {"cached"} != {"prompt", "completion"}:
+        raise BadLine(f"tokens is {_short(value)}, no object with prompt and completion, and cached or not")
+    counts = {name: _whole_number(value, name, 0) for name in value}
+    if counts.get("cached", 0) > counts["prompt"]:
+        raise BadLine(f"tokens has {counts['cached']} cached of {counts['prompt']} tokens")
+    return Usage(**counts)
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise BadLine(f"seconds is {_short(value)}, no number of at least 0")
+    return float(value)
+
+
 def _text(record: Mapping[str, Any], name: str) -> str:
     if not isinstance(record.get(name), str):
         raise BadLine(f"{name} is {_short(record[name])}, no text" if name in record else f"{name} is missing")
@@ -304,7 +331,12 @@ def entry_line(entry: Entry, task: str) -> bytes:
         record[task] = entry.answer
     else:
         record.update(failure=entry.failure, reply=entry.reply[:REPLY_CHARACTERS])
-    return _line({**record, "attempts": entry.attempts, "seed": entry.seed, "schema": entry.schema})
+    record.update(attempts=entry.attempts, seed=entry.seed, schema=entry.schema)
+    if entry.usage is not None:
+        record["tokens"] = {name: count for name, count in asdict(entry.usage).items() if count is not None}
+    if entry.seconds is not None:
+        record["seconds"] = entry.seconds
+    return _line(record)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -18,6 +18,8 @@ WORDS_CHARACTERS = 5_000
 """Of a body that is no JSON, searched for words."""
 MAX_BLOCKS = 20
 """Blocks of reasoning before a reply."""
+MAX_TOKENS = 2**40
+"""Of a count of tokens; a larger one is no count."""
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _CUT = ("length", "max_tokens", "model_length")
 _ENDED = (
@@ -54,6 +56,30 @@ class NoCompletion(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply or of several.
+
+    Attributes:
+        prompt (`int`): Tokens that were read.
+        completion (`int`): Tokens that were written.
+        cached (`int`, *optional*): Of `prompt`, those from the server's prefix cache; `None` if it never says.
+    """
+
+    prompt: int
+    completion: int
+    cached: int | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """The sum: some servers leave `cached` out where it is 0.
+
+        >>> Usage(10, 5) + Usage(20, 5, cached=8)
+        Usage(prompt=30, completion=10, cached=8)
+        """
+        cached = None if self.cached is other.cached is None else (self.cached or 0) + (other.cached or 0)
+        return Usage(self.prompt + other.prompt, self.completion + other.completion, cached)
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What the model wrote.
 
@@ -65,6 +91,7 @@ class Reply:
         is_cut (`bool`): Whether the server says that the reply ended at the limit of new tokens.
         refusal (`str`): Why the server or the model gives no reply, in its words.
         tool_call (`str`): A call of a tool, of which none was offered, in place of a reply.
+        usage ([`Usage`], *optional*): Tokens, as far as the server counts them.
     """
 
     text: str
@@ -73,6 +100,7 @@ class Reply:
     is_cut: bool = False
     refusal: str = ""
     tool_call: str = ""
+    usage: Usage | None = None
 
     def words(self) -> str:
         """The text, for a parser.
@@ -111,7 +139,11 @@ def read_reply(body: str, schema_mode: str) -> Reply:
     dataset_builders.building.preferences.llm.replies.NoCompletion: no chat completion, but says 'overloaded'
     """
     is_stream = body.lstrip().startswith(("data:", "event:", ":"))
-    choice = _streamed_choice(body) if is_stream else _first_choice(_object(body), body)
+    if is_stream:
+        choice, usage = _streamed_choice(body)
+    else:
+        answer = _object(body)
+        choice, usage = _first_choice(answer, body), _usage(answer)
     message = choice.get("message")
     if not isinstance(message, Mapping):
         raise NoCompletion(", its choice has no message:", body)
@@ -122,7 +154,8 @@ def read_reply(body: str, schema_mode: str) -> Reply:
     finish = _string(choice.get("finish_reason")).lower()
     refusal = _string(message.get("refusal")) or content.refusal or (finish if finish not in _ENDED else "")
     calls = message.get("tool_calls") or message.get("function_call") or ""
-    return Reply(text, schema_mode, reasoning + before, finish in _CUT, refusal, str(calls)[:WORDS_CHARACTERS])
+    call = str(calls)[:WORDS_CHARACTERS]
+    return Reply(text, schema_mode, reasoning + before, finish in _CUT, refusal, call, usage)
 
 
 def without_reasoning(text: str) -> tuple[str, str]:
@@ -203,13 +236,31 @@ def _first_choice(answer: Any, body: str) -> Mapping[str, Any]:
     raise NoCompletion(", but says", _message(error) or body)
 
 
-def _streamed_choice(body: str) -> Mapping[str, Any]:
-    """The first choice, put together from the events of a stream."""
+def _usage(answer: Any) -> Usage | None:
+    """The tokens that an answer or an event states; `None` if it states none, or no numbers."""
+    counts = answer.get("usage") if isinstance(answer, Mapping) else None
+    if not isinstance(counts, Mapping):
+        return None
+    details = counts.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+    prompt, completion = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+    if prompt is None or completion is None:
+        return None
+    return Usage(prompt, completion, None if cached is None else min(cached, prompt))
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if isinstance(value, float) and 0 <= value <= MAX_TOKENS else None
+
+
+def _streamed_choice(body: str) -> tuple[Mapping[str, Any], Usage | None]:
+    """The first choice, put together from the events of a stream, and the last count of tokens."""
     fields = dict.fromkeys(("content", "refusal", *_REASONING_FIELDS), "")
-    finish = None
+    finish = usage = None
     events = [line.removeprefix("data:").strip() for line in _LINE_END.split(body) if line.startswith("data:")]
     for event in events:
         answer = _object(event) if event not in ("", "[DONE]") else {"choices": []}
+        usage = _usage(answer) or usage
         if isinstance(answer, Mapping) and answer.get("choices") == [] and not answer.get("error"):
             continue  # the end, or the count of tokens before it
         choice = _first_choice(answer, event)
@@ -220,7 +271,7 @@ def _streamed_choice(body: str) -> Mapping[str, Any]:
                 fields[field] += _content(delta.get(field)).text if field == "content" else _string(delta.get(field))
     if finish is None and not any(fields.values()):
         raise NoCompletion(" but a stream without any:", body)
-    return {"message": fields, "finish_reason": finish}
+    return {"message": fields, "finish_reason": finish}, usage
 
 
 class _Content(NamedTuple):

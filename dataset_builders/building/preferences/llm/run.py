@@ -5,7 +5,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from .journal import Journal, other_data
 from .journal_lines import Entry, Header, JournalContent, Key, failures_by_reason
 from .parsing import ParseFailure, parse_preferences, parse_properties
 from .prompts import PREFERENCES, PROPERTIES, Prompt, answer_schema, request_digest
-from .replies import Reply
+from .replies import Reply, Usage
 from .work import Work
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class RunCounts:
         broken_replies (`dict[str, int]`): Reason -> replies of this run that could not be read, all attempts counted.
         replies (`int`): Replies of this run, readable or not.
         seconds (`float`): Wall-clock time.
+        usage ([`Usage`], *optional*): Tokens of these replies, where the server counts them.
         schema_mode (`str`): What the server was asked to hold the last replies to.
         last_failure (`str`): Why the last request failed, in the words of the server or the model.
     """
@@ -109,6 +111,7 @@ class RunCounts:
     broken_replies: Counter[str] = field(default_factory=Counter)
     replies: int = 0
     seconds: float = 0.0
+    usage: Usage | None = None
     schema_mode: str = ""
     last_failure: str = ""
 
@@ -140,6 +143,8 @@ class RunCounts:
             f"replies: {self.replies:,} in {self.seconds:.0f} s, {rate:.2f} per second; "
             f"broken: {_by_reason(self.broken_replies)}; asked for as {self.schema_mode or 'nothing yet'}",
         ]
+        if self.usage is not None:
+            lines.append(f"tokens: {tokens_in_words(self.usage)}")
         return "\n".join(lines)
 
     def _why_missing(self) -> str:
@@ -173,10 +178,12 @@ async def run_async(
 
     Args:
         settings ([`EndpointSettings`]): Where the model is.
-        work (`Iterable[Work]`): Read lazily: never more than `concurrency` requests are held.
+        work (`Iterable[Work]`): Read lazily, user by user: never more than `concurrency` users are held. Consecutive
+            requests of one user are sent one after another, so that each finds the beginning of its prompt in the
+            server's prefix cache.
         journal ([`Record`]): An open [`Journal`], or another place for answers.
         total (`int`, *optional*): Length of `work`, for the bar's estimate.
-        concurrency (`int`): Requests in flight.
+        concurrency (`int`): Requests in flight, each of another user.
         max_attempts (`int`): Replies per request.
         retry_failures (`bool`): Whether to ask again, with new seeds, for what the journal holds as failed.
         max_failed_share (`float`): The run ends when more than this share of at least [`ENOUGH_REQUESTS`] requests
@@ -208,7 +215,7 @@ async def run_async(
     async with Endpoint(settings, asked.schema) as endpoint:
         bar = tqdm(total=total, desc=f"Asking for {asked.what}", disable=not progress, smoothing=0.05)
         runner = _Runner(
-            endpoint, iter(work), journal, asked, max_attempts, retry_failures, max_failed_share, counts, bar
+            endpoint, _by_user(work), journal, asked, max_attempts, retry_failures, max_failed_share, counts, bar
         )
         with bar:
             try:
@@ -229,7 +236,7 @@ class _Runner:
     """The state that the workers of one run share."""
 
     endpoint: Endpoint
-    work: Iterator[Work]
+    users: Iterator[list[Work]]
     journal: Record
     asked: Asked
     max_attempts: int
@@ -244,13 +251,16 @@ class _Runner:
     held: list[Entry] = field(default_factory=list)  # failures since the last answer, not journaled yet
 
     async def worker(self) -> None:
-        """Takes work until there is none, or until any worker met an error that ends the run."""
+        """Takes one user after another, until there is none or any worker met an error that ends the run."""
         while self.error is None:
             try:
-                task = self._next()
-                if task is None:
+                works = next(self.users, None)
+                if works is None:
                     return
-                await self._finish(*task)
+                for work in works:
+                    task = self._unfinished(work)
+                    if task is not None and self.error is None:
+                        await self._finish(*task)
             except (EndpointError, OSError, ValueError) as error:
                 # Not raised here: it would cancel the other workers, and what they wait for is paid for.
                 self.error = self.error or error
@@ -271,26 +281,27 @@ class _Runner:
             self.journal.append(self.held[0])
             del self.held[0]
 
-    def _next(self) -> tuple[Work, str, int] | None:
-        """The next request that is not finished, its digest, and the attempts that were made for it."""
-        for work in self.work:
-            digest = request_digest(work.messages)
-            known = self.journal.entries.get(work.key)
-            self.seen += 1
-            self.counts.total = max(self.counts.total, self.seen)
-            if known is None:
-                return work, digest, 0
-            if known.request != digest:
-                raise other_data([self.journal.path], work.key)
-            if known.answer is None and self.retry_failures:
-                return work, digest, known.attempts
-            self.counts.known += 1
-            self.bar.total = None if self.bar.total is None else self.bar.total - 1
+    def _unfinished(self, work: Work) -> tuple[Work, str, Entry | None] | None:
+        """A request that is not finished, its digest, and its failure in the journal, if there is one."""
+        digest = request_digest(work.messages)
+        known = self.journal.entries.get(work.key)
+        self.seen += 1
+        self.counts.total = max(self.counts.total, self.seen)
+        if known is None:
+            return work, digest, None
+        if known.request != digest:
+            raise other_data([self.journal.path], work.key)
+        if known.answer is None and self.retry_failures:
+            return work, digest, known
+        self.counts.known += 1
+        self.bar.total = None if self.bar.total is None else self.bar.total - 1
         return None
 
-    async def _finish(self, work: Work, digest: str, attempts_before: int) -> None:
+    async def _finish(self, work: Work, digest: str, before: Entry | None) -> None:
         """Asks until a reply can be read or the attempts are used up, and journals what came of it."""
         entry = None
+        attempts_before, usage = (before.attempts, before.usage) if before else (0, None)
+        start = time.monotonic()
         for attempt in range(attempts_before + 1, attempts_before + self.max_attempts + 1):
             first_seed = self.asked.seed
             seed = None if first_seed is None else first_seed + attempt - 1
@@ -301,6 +312,7 @@ class _Runner:
                 self._count_failure(self.counts.without_reply, error.kind, str(error))
                 return
             self.counts.replies += 1
+            usage, self.counts.usage = _plus(usage, reply.usage), _plus(self.counts.usage, reply.usage)
             try:
                 answer = self.asked.parse(reply.words())
             except ParseFailure as error:
@@ -314,6 +326,7 @@ class _Runner:
                 entry = Entry(work.key, digest, answer, attempts=attempt, seed=seed, schema=reply.schema_mode)
                 break
         assert entry is not None
+        entry = replace(entry, usage=usage, seconds=round(time.monotonic() - start, 3))
         if entry.answer is None:
             self.held.append(entry)
             self.counts.failed[entry.failure] += 1
@@ -414,6 +427,27 @@ def journal_header(
         max_items=max_items,
         max_review_characters=max_review_characters,
     )
+
+
+def tokens_in_words(usage: Usage) -> str:
+    """Tokens in and out, and how many of them were cached.
+
+    >>> tokens_in_words(Usage(2000, 300, cached=1500)), tokens_in_words(Usage(1, 2))
+    ('2,000 in, 1,500 of them cached (75.0%), 300 out', '1 in, 2 out; the server does not say how many were cached')
+    """
+    if usage.cached is None:
+        return f"{usage.prompt:,} in, {usage.completion:,} out; the server does not say how many were cached"
+    share = usage.cached / max(1, usage.prompt)
+    return f"{usage.prompt:,} in, {usage.cached:,} of them cached ({share:.1%}), {usage.completion:,} out"
+
+
+def _plus(first: Usage | None, second: Usage | None) -> Usage | None:
+    return first + second if first and second else first or second
+
+
+def _by_user(work: Iterable[Work]) -> Iterator[list[Work]]:
+    """Consecutive requests of one user (or item) together."""
+    return (list(works) for _, works in groupby(work, key=lambda work: work.key[0]))
 
 
 def _by_reason(counts: Mapping[str, int]) -> str:
