@@ -267,6 +267,10 @@ def prices_of(arguments: ApproximationArguments) -> "Prices | None":
         missing = "price_in" if arguments.price_in is None else "price_out"
         raise ValueError(f"--{named[0]} ({given[named[0]]}) alone gives no price; add --{missing}.")
     cached = arguments.price_in if arguments.price_cached is None else arguments.price_cached
+    if cached > arguments.price_in:
+        raise ValueError(
+            f"--price_cached ({cached:g}) is above --price_in ({arguments.price_in:g}), which it saves; swap them."
+        )
     return Prices(arguments.price_in, cached, arguments.price_out)
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
@@ -36,6 +37,21 @@ _REPOSITORY = re.compile(
 _REVISION = re.compile(r"/(?:revision|resolve|tree|commit|preupload)/([^/?\s]+)")
 
 
+def check_port(port: int | None) -> None:
+    """Checks the port of a page.
+
+    Raises:
+        ValueError: If there is no such port, or another program listens at it.
+    """
+    if port is None:
+        return
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port ({port}) must be in 1..65535; leave it out for the first free one.")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ValueError(f"--port ({port}) is taken; give another one, or leave it out for the first free one.")
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Appends the default of each option, unless it is empty or the help text describes it."""
 
@@ -43,7 +59,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         if (
             action.default is None
             or action.default is False
-            or action.default == ()
+            or action.default in ((), "")
             or "default: " in (action.help or "")
         ):
             return action.help

@@ -30,6 +30,8 @@ from ..leaderboard.page import make_tables, readme, render_page
 from ..resources import resource
 from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
 
+RECORDS, PAGES = "leaderboard.json", ("index.html", "README.md")
+
 
 @dataclass(kw_only=True)
 class LeaderboardArguments:
@@ -80,6 +82,7 @@ def make_leaderboard(arguments: LeaderboardArguments) -> None:
     if not arguments.results and not hub:
         raise ValueError("there is nothing to collect; pass folders of results, or --benchmark org/name.")
     check_writable(arguments.output_dir)
+    _check_own(arguments.output_dir)
     records = collect_local(arguments.results) if arguments.results else []
     if hub:
         records += collect_hub(hub, arguments.models, arguments.max_records, arguments.max_revisions)
@@ -89,16 +92,24 @@ def make_leaderboard(arguments: LeaderboardArguments) -> None:
         raise ValueError(
             f"no score of {', '.join(map(str, arguments.results))} can stand on a leaderboard; the warnings say why."
         )
-    write_records(records, arguments.output_dir / "leaderboard.json")
-    for file, text in (
-        ("index.html", render_page(records, resource("model_cards/spaces/leaderboard/index.html"), hub)),
-        ("README.md", readme(hub)),
-    ):
+    write_records(records, arguments.output_dir / RECORDS)
+    page = render_page(records, resource("model_cards/spaces/leaderboard/index.html"), hub)
+    for file, text in zip(PAGES, (page, readme(hub)), strict=True):
         write_text(arguments.output_dir / file, text)
     stale = sum(record["stale"] for record in records)
     models = len({record["model"] for record in records})
     print(f"{len(records)} scores ({stale} of other rows) of {models} models in {len(make_tables(records))} tables")
     print(f"page: {arguments.output_dir / 'index.html'}")
+
+
+def _check_own(folder: Path) -> None:
+    """Refuses a folder whose page or README another wrote: one without records."""
+    foreign = [name for name in PAGES if (folder / name).exists()]
+    if foreign and not (folder / RECORDS).is_file():
+        raise FileExistsError(
+            f"{folder} holds {foreign[0]} and no {RECORDS}, so it is no leaderboard, and {foreign[0]} would be lost; "
+            "name another --output_dir."
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..hub_http import check_repo_id
 from ..resources import resource
-from .command_line import CommandParser, HelpFormatter, defaults_of, run_command
+from .command_line import CommandParser, HelpFormatter, check_port, defaults_of, run_command
 
 
 @dataclass(kw_only=True)
@@ -48,6 +48,7 @@ def user_study(arguments: UserStudyArguments) -> None:
     """
     if importlib.util.find_spec("gradio") is None:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
+    check_port(arguments.port)
     if arguments.answers is not None:
         check_repo_id(arguments.answers, "--answers")
     words = [f"--study={arguments.study}"]

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_builders.commands.command_line import CommandParser, HelpFormatter, defaults_of, run_command
+from dataset_builders.commands.command_line import CommandParser, HelpFormatter, check_port, defaults_of, run_command
 from dataset_builders.resources import resource
 
 
@@ -49,6 +49,7 @@ def demo(arguments: DemoArguments) -> None:
     """
     if importlib.util.find_spec("gradio") is None:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
+    check_port(arguments.port)
     words = [f"--model={arguments.model}"]
     for name in ("results", "leaderboard"):
         if (path := getattr(arguments, name)) is not None:

@@ -241,6 +241,10 @@ def closed_port():
         (("--price_in", "-1", "--dry_run"), "price_in (-1.0) must be at least 0"),
         (("--price_in", "1", "--dry_run"), "--price_in (1.0) alone gives no price; add --price_out"),
         (("--price_cached", "1", "--price_out", "1", "--dry_run"), "alone gives no price; add --price_in"),
+        (
+            ("--price_in", "1", "--price_cached", "3", "--price_out", "1", "--dry_run"),
+            "--price_cached (3) is above --price_in (1), which it saves; swap them",
+        ),
         (("--price_in", "1", "--price_out", "2"), "--price_in (1.0) is only for an estimate; add --dry_run"),
         (("--tokenizer", "no_such_folder"), "--tokenizer (no_such_folder) is only for an estimate; add --dry_run"),
         (("--tokenizer", "no/such/folder", "--dry_run"), "--tokenizer no/such/folder has no tokenizer"),

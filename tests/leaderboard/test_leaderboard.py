@@ -634,3 +634,16 @@ def test_a_value_or_a_date_of_many_digits_is_one_line(memory, capsys, caplog, hu
     assert axes_of(collect_hub(BENCHMARK), "a/huge") == ["recommendation"]
     assert "Logging error" not in capsys.readouterr().err
     assert all(len(line.getMessage()) < 300 for line in caplog.records) and "which is no day" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["README.md", "index.html"])
+def test_the_readme_of_another_is_never_replaced(tmp_path, name, capsys):
+    write_results(tmp_path / "scores" / "mine", make_results())
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / name).write_text("my own")
+    words = [str(tmp_path / "scores"), "--output_dir", str(tmp_path / "own")]
+    assert make_leaderboard.main(words) == 1
+    assert f"holds {name} and no leaderboard.json" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "own").iterdir()] == [name]
+    (tmp_path / "own" / name).unlink()
+    assert make_leaderboard.main(words) == make_leaderboard.main(words) == 0  # its own page is replaced

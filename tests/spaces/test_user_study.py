@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import socket
 import sys
 
 import pytest
@@ -368,6 +369,13 @@ def test_a_space_without_study_or_answers_or_of_restricted_reviews_is_refused(st
 def test_bad_options_end_in_one_line(study, capsys, words, said):
     assert user_study.main([str(study), *words]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named(study, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert user_study.main([str(study), "--port", str(port)]) == 1
+    assert f"--port ({port}) is taken; give another one" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_study_and_a_broken_answer_end_in_one_line(study, tmp_path, capsys):

@@ -224,8 +224,6 @@ def serve(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: As [`load`], or if the port is not free.
     """
-    if arguments.port is not None and not 1 <= arguments.port <= 65535:
-        raise ValueError(f"--port ({arguments.port}) must be in 1..65535; leave it out for the first free one.")
     load(arguments).queue(max_size=32).launch(server_port=arguments.port, ssr_mode=False, footer_links=[], **look())
 
 

@@ -251,8 +251,6 @@ def serve(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: As [`open_answers`], or if the port is not free.
     """
-    if arguments.port is not None and not 1 <= arguments.port <= 65535:
-        raise ValueError(f"--port ({arguments.port}) must be in 1..65535; leave it out for the first free one.")
     page = Page(open_answers(arguments.study, arguments.answers))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a Space is stopped: the last answers are still sent
     page.blocks.queue().launch(server_port=arguments.port, ssr_mode=False, footer_links=[], **look())

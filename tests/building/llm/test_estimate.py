@@ -103,3 +103,20 @@ def test_the_shared_beginning_of_real_prompts_ends_where_the_slow_count_ends():
         slow = next(n for n, pair in enumerate(zip(before, text, strict=False)) if pair[0] != pair[1])
         assert common_prefix(before, text) == slow
     assert json.loads(texts[0].splitlines()[1])["products"][0]["title"] == "Item 1"
+
+
+def test_a_tokenizer_that_brings_code_of_its_own_counts_without_running_it(tmp_path):
+    tokenizer("bert").save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "odd", "auto_map": {"AutoConfig": "odd.Odd"}}')
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings["auto_map"] = {"AutoTokenizer": ["odd.Odd", "odd.Odd"]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "odd.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    assert len(tokenizer_of(str(tmp_path))("red tea")) > 0
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_damaged_tokenizer_is_named_with_the_way_out(tmp_path):
+    (tmp_path / "tokenizer.json").write_text('{"model": 5}')
+    with pytest.raises(ValueError, match=rf"--tokenizer {tmp_path} has no tokenizer.json that can be read"):
+        tokenizer_of(str(tmp_path))
