@@ -20,7 +20,7 @@ from .reproduction_steps import Record, read_sealed, write_sealed
 PAGE, FACTS, COMPARISONS = "reproduction.md", "reproduction.json", "comparisons.md"
 RANKS_FILE = "rows.parquet"
 RESAMPLES = 2000
-SHOWN_FILES = 5
+SHOWN_NAMES = 5
 # Files with times or dates, or with digests of such files, which no two runs have in common.
 TIMED = ("results.json", "report.json", "training_state.json", "manifest.json", "leaderboard.json", "index.html")
 
@@ -79,7 +79,9 @@ def read_figures(folders: Sequence[Path]) -> dict[str, Any]:
     return figures
 
 
-def compare_methods(here: Path, there: Path, first: Sequence[str], second: Sequence[str]) -> Tests:
+def compare_methods(
+    here: Path, there: Path, first: Sequence[str], second: Sequence[str], axes: Sequence[str] = tuple(AXES)
+) -> Tests:
     """Tests the main metrics of two methods, or of one in two folders, row by row.
 
     Raises:
@@ -88,7 +90,7 @@ def compare_methods(here: Path, there: Path, first: Sequence[str], second: Seque
     one, other = ([read_ranks(root / name / RANKS_FILE)[0] for name in names]
                   for root, names in ((here, first), (there, second)))  # fmt: skip
     metrics = {
-        axis: default_metrics(axis) for axis in AXES if all(len(rows_of(ranks, axis)) for ranks in (*one, *other))
+        axis: default_metrics(axis) for axis in axes if all(len(rows_of(ranks, axis)) for ranks in (*one, *other))
     }
     return paired_tests(one, other, metrics, resamples=RESAMPLES)
 
@@ -160,7 +162,8 @@ def compare_folders(here: Path, there: Path) -> str:
     """
     facts = [read_facts(folder) for folder in (here, there)]
     lines = [f"# {here} (first) and {there} (second)", "", *_machine_lines(*facts), ""]
-    lines += ["## Files", "", *_file_lines(*(one["steps"] for one in facts)), ""]
+    steps = [one["steps"] for one in facts]
+    lines += [*_command_lines(*steps), "## Files", "", *_file_lines(*steps), ""]
     return "\n".join([*lines, "## Figures", "", *_figure_lines(here, there, *facts)])
 
 
@@ -188,6 +191,43 @@ def _machine_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[
     return lines + [f"| {name.replace('_', ' ')} | {values[0]} | {values[1]} |" for name, values in rows.items()]
 
 
+def _command_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """The words in which the commands of the two differ, each with its steps; nothing if there are none."""
+    steps: dict[str, list[str]] = {}
+    for name in [name for name in first if name in second]:
+        one, other = (options_of(of_folder[name]["words"]) for of_folder in (first, second))
+        only = {
+            "first": [f"`{word}`" for word in one if word not in other],
+            "second": [f"`{word}`" for word in other if word not in one],
+        }
+        said = "; ".join(f"only in the {which}: {_shortened(words)}" for which, words in only.items() if words)
+        if said:
+            steps.setdefault(said, []).append(name)
+    lines = [f"- {said}. Steps: {_shortened(names)}." for said, names in steps.items()]
+    return ["## Commands that differ", "", *lines, ""] if lines else []
+
+
+def options_of(words: Sequence[str]) -> list[str]:
+    """Parts of a command line: its positional arguments, and each option with its values.
+
+    >>> options_of(["tables", "results/a", "--max_rows", "50", "--overwrite"])
+    ['tables', 'results/a', '--max_rows 50', '--overwrite']
+    """
+    parts: list[str] = []
+    for word in words:
+        if parts and parts[-1].startswith("--") and not word.startswith("--"):
+            parts[-1] += f" {shlex.quote(word)}"
+        else:
+            parts.append(shlex.quote(word))
+    return parts
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
+
+
 def _file_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """How many files of each step are equal byte for byte, and the names of those that are not."""
     lines = ["| step | files | equal | with times or dates | different |", "|---|---:|---:|---:|---|"]
@@ -199,12 +239,8 @@ def _file_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str
         names = dict.fromkeys([*files[0], *files[1]])
         unequal = [one for one in names if files[0].get(one) != files[1].get(one)]
         moved = [one for one in unequal if Path(one).name not in TIMED or not all(one in part for part in files)]
-        shown = ", ".join(moved[:SHOWN_FILES]) + (
-            f" and {len(moved) - SHOWN_FILES} more" if moved[SHOWN_FILES:] else ""
-        )
-        lines.append(
-            f"| {name} | {len(names)} | {len(names) - len(unequal)} | {len(unequal) - len(moved)} | {shown} |"
-        )
+        num_equal, num_timed = len(names) - len(unequal), len(unequal) - len(moved)
+        lines.append(f"| {name} | {len(names)} | {num_equal} | {num_timed} | {_shortened(moved)} |")
     return lines
 
 
@@ -215,24 +251,25 @@ def _figure_lines(here: Path, there: Path, first: Mapping[str, Any], second: Map
         "| method | axis | metric | first | second | difference | 95 % interval | rows that differ | rows |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
-    head, num_equal = len(lines), 0
+    head, num_equal, num_equal_means = len(lines), 0, 0
     for method in [name for name in first["results"] if name in second["results"]]:
         both = [name for name in first["results"][method] if name in second["results"][method]]  # of the same seeds
         if not both:
             continue
-        try:
-            tests = compare_methods(here, there, both, both)
-        except ValueError:  # the benchmarks differ
-            tests = {}
         figures = [read_figures([folder / name for name in both]) for folder in (here, there)]
         for axis in [axis for axis in figures[0] if axis in figures[1]]:
+            try:
+                tests = compare_methods(here, there, both, both, [axis])
+            except ValueError:  # other rows: of another benchmark, or another number
+                tests = {}
             for metric in default_metrics(axis):
                 one, other = (of_folder[axis].get(metric) for of_folder in figures)
                 if one is None or other is None:
                     continue
                 test = tests.get((axis, metric))
                 if one["mean"] == other["mean"] and (test is None or not test.num_changed):
-                    num_equal += 1
+                    num_equal += test is not None
+                    num_equal_means += test is None
                     continue
                 rows = "other rows | | |"
                 if test is not None:
@@ -242,4 +279,5 @@ def _figure_lines(here: Path, there: Path, first: Mapping[str, Any], second: Map
                     f"| {method} | {axis} | {metric} | {_cell(one)} | {_cell(other)} | "
                     f"{one['mean'] - other['mean']:+.4f} | {rows}"
                 )
-    return [*lines, "", f"{len(lines) - head} figures differ, {num_equal} are equal on every row."]
+    apart = f", {num_equal_means} have equal means on other rows" if num_equal_means else ""
+    return [*lines, "", f"{len(lines) - head} figures differ, {num_equal} are equal on every row{apart}."]

@@ -5,6 +5,7 @@ Its commands are forked from a process that has imported their libraries; how a 
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from forked_python import server
 from kill_test import KINDS, MATERIALS, write_shop
 from tiny_models import save_text_encoder
 
+from dataset_builders.commands.compare import default_metrics
 from dataset_builders.commands.main import main as mender
 from modeling_mender.commands import reproduction_steps
 from modeling_mender.hub.model_publication import weights_digest
@@ -271,6 +273,7 @@ class TestCompare:
         for name, step in facts_of(finished)["steps"].items():
             number = len(step["files"])
             assert f"| {name} | {number} | {number} | 0 |  |" in shown
+        assert "Commands that differ" not in shown and "other rows" not in shown
         assert "\n0 figures differ, " in shown
 
     def test_figures_that_moved_are_shown_with_the_interval_of_the_difference(self, shop, finished, copy, capsys):
@@ -294,8 +297,19 @@ class TestCompare:
         assert shop.ran == ["baselines", *scored, "tables", "leaderboard"]
         capsys.readouterr()
         assert shop.reproduce(finished, "--compare", str(copy)) == 0
-        lines = [one for one in capsys.readouterr().out.splitlines() if one.startswith("| toy_tiger | ")]
+        shown = capsys.readouterr().out
+        lines = [one for one in shown.splitlines() if one.startswith("| toy_tiger | ")]
         assert lines and all("other rows" in line for line in lines)
+        num_equal, num_apart = map(int, re.search(r"(\d+) are equal on .*, (\d+) have equal means on", shown).groups())
+        small = [
+            metric
+            for figures in facts_of(finished)["figures"].values()
+            for axis, found in figures.items() if found["num_rows"] <= 10  # the same rows in both
+            for metric in default_metrics(axis) if metric in found
+        ]  # fmt: skip
+        assert num_equal == len(small) and num_apart > 0
+        (line,) = [one for one in shown.splitlines() if "--max_rows" in one]
+        assert line.startswith("- only in the second: `--max_rows 10`. Steps: baselines, evaluate_toy_tiger_seed_0, ")
 
     def test_of_two_folders_with_other_seeds_those_of_both_are_compared(self, shop, finished, copy, capsys):
         assert shop.reproduce(copy, seeds=[0]) == 0
