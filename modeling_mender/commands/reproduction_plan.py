@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset_builders.benchmark.baselines import BASELINES
+from dataset_builders.benchmark.schema import check_domain
+from dataset_builders.building.domains import amazon_domain, get_domain
+from dataset_builders.building.options import RANGES
 from dataset_builders.building.text_embedding import MINILM
 from dataset_builders.commands.build import BuildArguments
 from dataset_builders.commands.command_line import defaults_of
-from dataset_builders.commands.source_arguments import source_from
+from dataset_builders.commands.source_arguments import check_files, refuse_foreign_paths, source_from
 from dataset_builders.resources import resource
-from dataset_builders.typed_arguments import check_count
+from dataset_builders.typed_arguments import check_count, check_ranges
 
 from ..training.arguments import (
     CachedEncoderArguments,
@@ -115,10 +118,11 @@ def make_plan(arguments: ReproductionArguments) -> Plan:
         ValueError, FileNotFoundError: If a recipe, an option or a raw file cannot be read, or two recipes would be one
             line of the tables.
     """
+    built = build_step(arguments)
     domain = ["--domain", arguments.domain]
     rows = ["--max_rows", str(arguments.max_rows)] if arguments.max_rows else []
     recipes = read_recipes(arguments)
-    built, ids = build_step(arguments), ids_step(arguments)
+    ids = ids_step(arguments)
     scored = "results/baselines"
     model = {"embedding_model": absolute(arguments.embedding_model)}
     words = ["baselines", "benchmark", *domain, "--output_dir", scored, *words_of(model), *rows]
@@ -155,13 +159,33 @@ def build_step(arguments: ReproductionArguments) -> Step:
     defaults = defaults_of(BuildArguments) | {"domain": None}
     words = words_of({name: value for name, value in given.items() if value != defaults[name]})
     depends_on = {}
-    if arguments.source is not None or arguments.raw_dir is not None:
+    if not is_downloaded(arguments):
         from dataset_builders.building.stage_cache import digest_of
 
         source, _ = source_from(arguments, also=("journal",))
         depends_on["raw files"] = digest_of({"source": source.inputs(), "journal": list(arguments.journal or ())})
     made = ["--output_dir", "benchmark", "--cache_dir", "cache/build", "--overwrite"]
     return Step("build", ["build", *words, *made], "benchmark", depends_on=depends_on)
+
+
+def is_downloaded(arguments: ReproductionArguments) -> bool:
+    """Whether the build downloads the raw files.
+
+    Raises:
+        ValueError, FileNotFoundError: If the build would refuse the domain or the files before it downloads.
+    """
+    check_domain(arguments.domain)
+    if arguments.source is not None or arguments.raw_dir is not None:
+        return False
+    check_ranges(vars(arguments), RANGES)
+    refuse_foreign_paths(arguments, "a domain's own source", ())
+    check_files(arguments, ("journal",))
+    if arguments.amazon_category:
+        domain = amazon_domain(arguments.amazon_category, arguments.amazon_year, name=arguments.domain)
+    else:
+        domain = get_domain(arguments.domain)
+    has_days = arguments.first_day is not None or arguments.last_day is not None  # which no download takes
+    return not has_days and None not in domain.files.values()
 
 
 def ids_step(arguments: ReproductionArguments) -> Step:

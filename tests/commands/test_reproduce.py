@@ -349,6 +349,35 @@ class TestRefused:
         assert message in capsys.readouterr().err
         assert shop.ran == [] and not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize("more", [[], ["--dry_run"]], ids=["run", "dry run"])
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--domain", "nope"], "domain 'nope' is none of the paper's"),
+            (["--domain", "my shop"], "The domain 'my shop' must be ASCII letters"),
+            (["--domain", "my shop", "--amazon_category", "Gift_Cards"], "The domain 'my shop' must be ASCII letters"),
+            (["--domain", "gifts", "--amazon_category", "Nope"], "Nope"),
+            (["--domain", "yelp"], "the domain yelp cannot be downloaded"),
+            (["--domain", "beauty", "--items", "x.csv"], "does not take --items"),
+            (["--domain", "beauty", "--journal", "x.jsonl"], "--journal x.jsonl does not exist"),
+            (["--domain", "beauty", "--first_day", "2019-01-01"], "does not take --first_day"),
+            (["--domain", "beauty", "--window", "1"], "window (1) must be at least 2"),
+        ],
+    )
+    def test_a_domain_that_the_build_refuses_is_refused_before_it(
+        self, shop, tmp_path, capsys, monkeypatch, words, message, more
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert mender(["reproduce", *words, *more]) == 1
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+        assert shop.ran == [] and not list(tmp_path.iterdir())
+
+    def test_a_domain_that_is_downloaded_is_planned_without_its_files(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert mender(["reproduce", "--domain", "beauty", "--dry_run"]) == 0
+        assert "new:          mender build --domain beauty" in capsys.readouterr().out
+
     def test_a_folder_that_something_else_has_made_is_not_touched(self, shop, tmp_path, capsys):
         (tmp_path / "out/tables").mkdir(parents=True)
         (tmp_path / "out/tables/mine.md").write_text("x")
