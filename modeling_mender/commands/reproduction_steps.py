@@ -178,8 +178,9 @@ class Steps:
         if received and status:
             raise Interrupted(f"{name} is interrupted; the same command continues", received)
         if status:
+            error = _last_error(log, status).rstrip(".")
             raise ValueError(
-                f"{name} failed: {_last_error(log, status)} Its log is {log}; the same command continues."
+                f"{name} failed: {error}. Its log is {log}; mend that, and the same command continues."
             )
 
     def _new_record(self, step: Step) -> Record:
@@ -295,4 +296,4 @@ def _last_error(log: Path, status: int) -> str:
     """The last error in a log, or its last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return next(iter((*errors[::-1], *lines[::-1])), f"exit status {status}.")
+    return next(iter((*errors[::-1], *lines[::-1])), f"exit status {status}")

@@ -407,9 +407,27 @@ class TestRefused:
     def test_a_command_that_fails_is_named_with_its_error_and_its_log(self, shop, tmp_path, capsys):
         assert shop.reproduce(tmp_path / "out", learn_ids=["--codebook_size 999"]) == 1
         error = capsys.readouterr().err
+        assert ". Its log is " in error and error.endswith("; mend that, and the same command continues.\n")
         assert "error: learn_ids failed: " in error and "999" in error and "logs/learn_ids.log" in error
         assert error.count("\n") == 1
         assert shop.ran == ["build", "learn_ids"]
+
+
+@pytest.mark.parametrize("line", ["name its --source and files", "name its --source and files."])
+def test_the_error_of_a_step_ends_in_one_full_stop(shop, copy, monkeypatch, capsys, line):
+    (copy / "results/most_popular/seed_0/rows.parquet").unlink()
+
+    def fail(words, folder, log, threads, append):
+        log.write_text(f"error: {line}\n")
+        return 1, 0
+
+    monkeypatch.setattr(reproduction_steps, "_run_command", fail)
+    assert shop.reproduce(copy) == 1
+    log = copy / "logs/evaluate_most_popular_seed_0.log"
+    assert capsys.readouterr().err == (
+        "error: evaluate_most_popular_seed_0 failed: name its --source and files. "
+        f"Its log is {log}; mend that, and the same command continues.\n"
+    )
 
 
 class TestRun:
