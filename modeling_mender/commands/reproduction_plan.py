@@ -1,8 +1,10 @@
 """Plan of a reproduction: its arguments, and the commands that they ask for, as steps."""
 
 import dataclasses
+import io
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -194,11 +196,23 @@ def ids_step(arguments: ReproductionArguments) -> Step:
 
     size = {name: value for name, value in SAMPLE_IDS.items() if name != "embedding_dtype"}
     size = size if arguments.domain in SMALL_DOMAINS else CPU_IDS
-    options = words_of(size) if arguments.learn_ids is None else shlex.split(arguments.learn_ids)
+    given = arguments.learn_ids
+    try:
+        options = words_of(size) if given is None else shlex.split(given)
+    except ValueError as error:
+        raise ValueError(f'--learn_ids "{given}": {error}; see mender learn-ids --help.') from None
     model = {"embedding_model": absolute(arguments.embedding_model), "embedding_dtype": arguments.embedding_dtype}
     words = ["--benchmark", "benchmark", "--domain", arguments.domain, "--output_dir", "semantic_ids", "--overwrite"]
     words += [*words_of(model), *options]
-    parse_ids(words)  # refuses options that it does not know
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            parse_ids(words)
+    except (ValueError, SystemExit) as error:  # the latter: of argparse, after its message
+        if not getattr(error, "code", True):  # --help
+            raise
+        reason = said.getvalue().rpartition(": error: ")[2].strip() or str(error)
+        raise ValueError(f'--learn_ids "{given}": {reason.rstrip(".")}; see mender learn-ids --help.') from None
     return Step("learn_ids", ["learn-ids", *words], "semantic_ids", ["build"])
 
 

@@ -341,12 +341,16 @@ class TestRefused:
             ({"methods": ["nosuch"]}, "recipe nosuch does not exist"),
             ({"methods": ["tiger", "tiger_all_prefixes"]}, "would be one line of the tables, tiger"),
             ({"items": ["nosuch.csv"]}, "nosuch.csv does not exist"),
-            ({"learn_ids": ["--epochs 0"]}, "--epochs (0) must be"),
+            ({"learn_ids": ["--epochs 0"]}, '--learn_ids "--epochs 0": --epochs (0) must be'),
+            ({"learn_ids": ["--epochs '5"]}, "--learn_ids \"--epochs '5\": No closing quotation; see mender learn-ids"),
+            ({"learn_ids": ["--foo 3"]}, '--learn_ids "--foo 3": unrecognized arguments: --foo 3; see mender learn-ids'),
+            ({"learn_ids": ["--epochs abc"]}, '--learn_ids "--epochs abc": argument --epochs: invalid int value'),
         ],
     )
     def test_what_would_fail_later_is_refused_before_the_work(self, shop, tmp_path, capsys, changes, message):
         assert shop.reproduce(tmp_path / "out", **changes) == 1
-        assert message in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
         assert shop.ran == [] and not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("more", [[], ["--dry_run"]], ids=["run", "dry run"])
