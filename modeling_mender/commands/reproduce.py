@@ -66,7 +66,7 @@ def parse_arguments(argv: list[str] | None) -> ReproductionArguments:
         "--embedding_model minilm, and --embedding_dtype float32, which gives the same rows on every processor.",
     )
     add_build_options(rows)
-    parser.set_defaults(**defaults_of(ReproductionArguments))
+    parser.set_defaults(**defaults_of(ReproductionArguments) | {"domain": None})  # it is required
     return ReproductionArguments(**vars(parser.parse_args(argv)))
 
 

@@ -330,6 +330,12 @@ class TestCompare:
         assert f"error: {tmp_path / 'reproduction.json'} does not exist" in capsys.readouterr().err
 
 
+def test_the_help_gives_no_default_of_the_domain_which_is_required(capsys):
+    with pytest.raises(SystemExit):
+        mender(["reproduce", "--help"])
+    assert "(default: )" not in " ".join(capsys.readouterr().out.split())
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("changes", "message"),
