@@ -46,10 +46,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report_study(arguments: StudyReportArguments) -> None:
-    """Prints the report as Markdown, and writes it as Markdown and JSON to `--output_dir`."""
+    """Prints the report as Markdown, and writes it as Markdown and JSON to `--output_dir`.
+
+    Raises:
+        ValueError: If answers are named twice, or `--output_dir` is their folder.
+    """
     from ..user_study.report import format_report, make_report
 
+    places = [Path(one).resolve() for one in arguments.answers]
+    if twice := [one for one, place in zip(arguments.answers, places, strict=True) if places.count(place) > 1]:
+        raise ValueError(f"answers holds {' and '.join(twice)}, the same place; name it once.")
     if arguments.output_dir is not None:
+        if arguments.output_dir.resolve() in places:
+            raise ValueError(f"--output_dir {arguments.output_dir} is the folder of the answers; name another one.")
         check_writable(arguments.output_dir)
     rows = [row for answers in arguments.answers for row in rows_of(answers)]
     report = make_report(sorted(rows, key=lambda row: row["time"]))

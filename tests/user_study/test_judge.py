@@ -145,3 +145,14 @@ def test_a_report_of_nothing_ends_in_one_line(tmp_path, capsys):
     AnswerFile(tmp_path).append([row("ann", "informed", "yes") | {"answer": "?"}])
     assert report_study.main([str(tmp_path)]) == 1
     assert "line 1 is no answer" in capsys.readouterr().err
+
+
+def test_a_report_is_not_written_into_the_answers_nor_made_of_them_twice(tmp_path, capsys):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    assert report_study.main([str(folder), "--output_dir", f"{folder}/../study"]) == 1
+    error = f"error: --output_dir {folder}/../study is the folder of the answers; name another one.\n"
+    assert capsys.readouterr().err == error
+    assert report_study.main([str(folder), f"{folder}/"]) == 1
+    assert capsys.readouterr().err == f"error: answers holds {folder} and {folder}/, the same place; name it once.\n"
+    assert not list(folder.iterdir())
