@@ -179,9 +179,7 @@ class Steps:
             raise Interrupted(f"{name} is interrupted; the same command continues", received)
         if status:
             error = _last_error(log, status).rstrip(".")
-            raise ValueError(
-                f"{name} failed: {error}. Its log is {log}; mend that, and the same command continues."
-            )
+            raise ValueError(f"{name} failed: {error}. Its log is {log}; mend that, and the same command continues.")
 
     def _new_record(self, step: Step) -> Record:
         """Record of a step that begins now, after those that it reads."""
