@@ -239,8 +239,8 @@ class LivingCatalog(PreTrainedModel):
         """Adds items to the catalog of the model and of its processor, without training.
 
         The scores of the other items among themselves stay what they are. Nothing changes if an error is raised.
-        Items that say what others say are added as well, with a warning that counts them. To keep the change, save
-        both into one folder: `model.save_pretrained(folder)` and `processor.save_pretrained(folder)`; `mender
+        Items with the title and text of another are added too, with a warning that counts them. To keep the change,
+        save both into one folder: `model.save_pretrained(folder)` and `processor.save_pretrained(folder)`; `mender
         update-catalogue` also writes a list of changes, a card and a manifest, and lists such changes on its next run.
 
         Args:
@@ -256,8 +256,8 @@ class LivingCatalog(PreTrainedModel):
             `list[int]`: Ids of the new items.
 
         Raises:
-            ValueError: If an item is none ([`check_new_items`]), an embedding is not finite, codes are exhausted, the
-                processor is of another model, or there is no quantizer and no codes are given.
+            ValueError: If an item is invalid ([`check_new_items`]), an embedding is not finite, codes are exhausted,
+                the processor is of another model, or there is no quantizer and no codes are given.
         """
         self._check_change(processor)
         num_items = self.config.num_items

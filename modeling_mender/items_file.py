@@ -19,7 +19,7 @@ MAX_CACHED = 10_000  # records, of a few kilobytes at most each: the titles of a
 # What the line of a removed item has: the field, or a letter of its name as an escape.
 MARKS = (re.compile(rb'"removed"'), re.compile(rb"\\u00"))
 TITLE = re.compile(rb'"title": "[^"]{0,40}')  # of a line, its beginning; no text holds a bare quotation mark
-# What the line of an item has of its own, though another one says the same.
+# Parts of a line that differ between items of equal title and text.
 OWN_PARTS = re.compile(rb'"item_id": \d+, |, "codes": \[[^]]*\]|\n')
 
 

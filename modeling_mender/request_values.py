@@ -56,7 +56,7 @@ def json_errors() -> Iterator[None]:
 
 
 def a_mapping() -> str:
-    """What an error calls a mapping: a dict, or where JSON was sent an object."""
+    """Name of a mapping in an error: a dict, or an object for a request in JSON."""
     return "an object" if _IN_JSON.get() else "a dict"
 
 
@@ -187,7 +187,7 @@ def listed(examples: Iterable[Any], most: int = 5) -> str:
 
 
 def too_few(num_allowed: int, k: int, removed: Collection[int] = ()) -> str:
-    """What a request has that allows fewer items than it asks for.
+    """Message for a request that allows fewer items than it asks for.
 
     Args:
         num_allowed (`int`): Items that it allows.

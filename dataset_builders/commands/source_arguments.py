@@ -86,18 +86,12 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
         OSError: If a download fails.
     """
     from ..building.domain_files import domain_source
-    from ..building.domains import amazon_domain, get_domain
     from ..building.options import RANGES
 
     check_ranges(vars(arguments), RANGES)
     domain = None
     if arguments.source is None:
-        refuse_foreign_paths(arguments, "a domain's own source", ())
-        check_files(arguments, also)
-        if arguments.amazon_category:
-            domain = amazon_domain(arguments.amazon_category, arguments.amazon_year, name=arguments.domain)
-        else:
-            domain = get_domain(arguments.domain)
+        domain = domain_of(arguments, also)
         source = domain_source(
             domain, raw_dir=arguments.raw_dir, download_dir=arguments.download_dir, **_dates(arguments, domain.source)
         )
@@ -112,6 +106,22 @@ def source_from(arguments: SourceArguments, also: tuple[str, ...] = ()) -> tuple
         check_files(arguments, (*needed, *also))
         source = get_source(arguments.source, **paths, **_dates(arguments, arguments.source))
     return source, domain
+
+
+def domain_of(arguments: SourceArguments, also: tuple[str, ...] = ()) -> "Domain":
+    """Finds the domain of the options where no `--source` is given: one of the paper's or an Amazon category.
+
+    Raises:
+        ValueError: If the domain is unknown, or options belong to another source.
+        FileNotFoundError: If files of the options in `also` do not exist.
+    """
+    from ..building.domains import amazon_domain, get_domain
+
+    refuse_foreign_paths(arguments, "a domain's own source", ())
+    check_files(arguments, also)
+    if arguments.amazon_category:
+        return amazon_domain(arguments.amazon_category, arguments.amazon_year, name=arguments.domain)
+    return get_domain(arguments.domain)
 
 
 def user_stride_of(arguments: SourceArguments, domain: "Domain | None") -> int:

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 from dataset_builders.benchmark.baselines import BASELINES
 from dataset_builders.benchmark.schema import check_domain
-from dataset_builders.building.domains import amazon_domain, get_domain
 from dataset_builders.building.options import RANGES
 from dataset_builders.building.text_embedding import MINILM
 from dataset_builders.commands.build import BuildArguments
 from dataset_builders.commands.command_line import defaults_of
-from dataset_builders.commands.source_arguments import check_files, refuse_foreign_paths, source_from
+from dataset_builders.commands.source_arguments import domain_of, source_from
 from dataset_builders.resources import resource
 from dataset_builders.typed_arguments import check_count, check_ranges
 
@@ -180,12 +179,7 @@ def is_downloaded(arguments: ReproductionArguments) -> bool:
     if arguments.source is not None or arguments.raw_dir is not None:
         return False
     check_ranges(vars(arguments), RANGES)
-    refuse_foreign_paths(arguments, "a domain's own source", ())
-    check_files(arguments, ("journal",))
-    if arguments.amazon_category:
-        domain = amazon_domain(arguments.amazon_category, arguments.amazon_year, name=arguments.domain)
-    else:
-        domain = get_domain(arguments.domain)
+    domain = domain_of(arguments, ("journal",))
     has_days = arguments.first_day is not None or arguments.last_day is not None  # which no download takes
     return not has_days and None not in domain.files.values()
 

@@ -40,7 +40,7 @@ class Prices:
 
 @dataclass
 class Estimate:
-    """What a run will send, at one reply per request.
+    """Counts of the requests and tokens that a run will send, at one reply per request.
 
     Attributes:
         total, known (`int`): Requests, and those of them that the journal holds.
@@ -207,12 +207,17 @@ def tokenizer_of(name: str) -> Encode:
     from tokenizers import Tokenizer
 
     file = "tokenizer.json"  # read alone, so that no code of a repository runs
+    refusal = ValueError(
+        f"--tokenizer {name} has no {file} that can be read; name a folder or a repository on the Hub that has one, "
+        "or leave it out to count characters."
+    )
     try:
         path = Path(name, file) if Path(name).is_dir() else Path(hf_hub_download(name, file))
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(
-            f"--tokenizer {name} has no {file} that can be read; name a folder or a repository on the Hub that has "
-            "one, or leave it out to count characters."
-        ) from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise refusal from error
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # of a damaged file; the library raises Exception itself
+        raise refusal from error
     return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
